@@ -1,0 +1,1 @@
+//! Kernel benchmarks and whole tallies over three real processes.

@@ -1,0 +1,1 @@
+//! The voter and station client: library and command.

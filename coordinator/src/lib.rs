@@ -1,0 +1,1 @@
+//! The election commission: definition, roll, registrar, phases, results.

@@ -1,0 +1,3 @@
+//! The multi-call executable of the tally service.
+
+fn main() {}

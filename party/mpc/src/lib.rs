@@ -1,0 +1,1 @@
+//! The tally protocol: shares, PRSS, AND layers, shuffle, sort, scan and outputs.

@@ -1,0 +1,1 @@
+//! The party server: intake, store, sealing and tally sessions.

@@ -1,0 +1,1 @@
+//! Whole elections on real processes: crash, refusal and cheating tests.
