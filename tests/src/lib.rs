@@ -1,1 +1,5 @@
-//! Whole elections on real processes: crash, refusal and cheating tests.
+//! Whole elections on real processes: the harness, the demonstration, and what both are compared with.
+
+pub mod blt;
+pub mod recount;
+pub mod script;
