@@ -1,1 +1,12 @@
 //! Wire format, public objects and the one door where bytes become checked values.
+//!
+//! [`wire`] holds what prost and tonic generate. Every other module turns such messages into types that are right by construction;
+//! digests, commitments and signatures are taken over the fixed byte layouts of [`layout`], never over protobuf.
+
+pub mod decode;
+pub mod envelope;
+pub mod ids;
+pub mod layout;
+pub mod reason;
+pub mod refusal;
+pub mod wire;

@@ -1,0 +1,167 @@
+//! Fixed byte layouts: what digests, commitments and signatures are taken over.
+//!
+//! Protobuf is not canonical, so nothing is ever hashed or signed through it. A layout is: one length byte and the domain tag, then
+//! the fields in order; integers big endian at their full width, fixed-size byte fields as they are, variable ones with a `u32`
+//! length in front. Two different values of one object therefore never have the same bytes, nor do objects of two kinds.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::ids::{BoxId, ElectionId, Hash32};
+
+/// The domain tags. One object kind, one tag.
+pub mod tag {
+    /// Ballot header, hence its digest.
+    pub const BALLOT: &str = "tally/v1/ballot";
+    /// Commitment to one share of a ballot.
+    pub const SHARE: &str = "tally/v1/share";
+    /// Credential record header, hence its digest.
+    pub const RECORD: &str = "tally/v1/record";
+    /// Commitment to one share of a credential.
+    pub const CREDENTIAL: &str = "tally/v1/credential";
+    /// Receipt.
+    pub const RECEIPT: &str = "tally/v1/receipt";
+    /// Leaf of a roll.
+    pub const ROLL: &str = "tally/v1/roll";
+    /// HPKE info of a ballot's sealed shares.
+    pub const SEALED_BALLOT: &str = "tally/v1/sealed-ballot";
+    /// HPKE info of a credential record's sealed shares.
+    pub const SEALED_RECORD: &str = "tally/v1/sealed-record";
+    /// HPKE info of an answer to a complaint.
+    pub const SEALED_ANSWER: &str = "tally/v1/sealed-answer";
+    /// A station's or a ticket's authority over a ballot.
+    pub const AUTHORITY: &str = "tally/v1/authority";
+    /// A registrar's authorisation of a credential record.
+    pub const AUTHORISATION: &str = "tally/v1/authorisation";
+    /// The standing records of a Seal.
+    pub const STANDING: &str = "tally/v1/standing";
+    /// Leaf of a party's log.
+    pub const LOG: &str = "tally/v1/log";
+    /// Commitment to a contribution to a tally session's pair seed.
+    pub const CONTRIBUTION: &str = "tally/v1/contribution";
+    /// A tally session's id: the three Starts.
+    pub const SESSION: &str = "tally/v1/session";
+    /// An identity file's fingerprint.
+    pub const FINGERPRINT: &str = "tally/v1/fingerprint";
+    /// An invitation's checksum.
+    pub const INVITATION: &str = "tally/v1/invitation";
+}
+
+/// Builds one fixed layout. See the module's documentation for the format.
+#[derive(Clone)]
+pub struct Writer(Vec<u8>);
+
+impl Writer {
+    /// Starts with `tag` (at most 255 bytes; all tags are constants of [`tag`]).
+    ///
+    /// # Panics
+    /// When the tag is longer than 255 bytes.
+    pub fn new(tag: &str) -> Self {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.push(u8::try_from(tag.len()).expect("tags are short constants"));
+        bytes.extend_from_slice(tag.as_bytes());
+        Self(bytes)
+    }
+
+    /// One byte.
+    #[must_use]
+    pub fn u8(mut self, value: u8) -> Self {
+        self.0.push(value);
+        self
+    }
+
+    /// Four bytes, big endian.
+    #[must_use]
+    pub fn u32(mut self, value: u32) -> Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    /// Eight bytes, big endian.
+    #[must_use]
+    pub fn u64(mut self, value: u64) -> Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    /// A field whose size the layout fixes: the bytes and nothing else.
+    #[must_use]
+    pub fn fixed<const N: usize>(mut self, value: &[u8; N]) -> Self {
+        self.0.extend_from_slice(value);
+        self
+    }
+
+    /// A field of variable size: its length as `u32`, then the bytes.
+    ///
+    /// # Panics
+    /// When it has 2^32 bytes or more; every caller's input is bounded far below.
+    #[must_use]
+    pub fn bytes(mut self, value: &[u8]) -> Self {
+        let length = u32::try_from(value.len()).expect("bounded by the decoder's limits");
+        self.0.extend_from_slice(&length.to_be_bytes());
+        self.0.extend_from_slice(value);
+        self
+    }
+
+    /// A text as its UTF-8 bytes, with length.
+    #[must_use]
+    pub fn text(self, value: &str) -> Self {
+        self.bytes(value.as_bytes())
+    }
+
+    /// An election's id, with length.
+    #[must_use]
+    pub fn election(self, value: &ElectionId) -> Self {
+        self.text(value.as_str())
+    }
+
+    /// A box's id.
+    #[must_use]
+    pub fn ballot_box(self, value: BoxId) -> Self {
+        self.u32(value.0)
+    }
+
+    /// The bytes so far.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes.
+    pub fn finish(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// SHA-256 of the bytes.
+    pub fn sha256(&self) -> Hash32 {
+        Hash32(Sha256::digest(&self.0).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_is_exactly_this() {
+        let bytes = Writer::new("t/x")
+            .u8(7)
+            .u32(0x0102_0304)
+            .u64(5)
+            .fixed(&[9, 8])
+            .text("ab")
+            .finish();
+        assert_eq!(
+            bytes,
+            [
+                3, b't', b'/', b'x', 7, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5, 9, 8, 0, 0, 0, 2, b'a', b'b'
+            ]
+        );
+    }
+
+    #[test]
+    fn moving_a_byte_between_fields_changes_the_layout() {
+        assert_ne!(
+            Writer::new("t").text("ab").text("c").finish(),
+            Writer::new("t").text("a").text("bc").finish()
+        );
+    }
+}

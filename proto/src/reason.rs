@@ -1,0 +1,364 @@
+//! Stable reason codes: what was refused or went wrong, what it means and what to do about it.
+//!
+//! Codes are part of the interface: they never change their meaning and are never reused. `REASONS.md` is generated from this table.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+/// Who has to act on a reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Class {
+    /// The same request may succeed later.
+    Retry,
+    /// The caller's fault; the same request will be refused again.
+    Reject,
+    /// A party broke the protocol; somebody is named.
+    Abort,
+    /// This service cannot go on.
+    Fatal,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Retry => "retry",
+            Self::Reject => "reject",
+            Self::Abort => "abort",
+            Self::Fatal => "fatal",
+        })
+    }
+}
+
+macro_rules! reasons {
+    ($($name:ident $code:literal $class:ident $meaning:literal $action:literal;)*) => {
+        /// A stable reason code.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the page.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable code.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// Who has to act.
+            pub const fn class(self) -> Class {
+                match self { $(Self::$name => Class::$class,)* }
+            }
+
+            /// What it means.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
+            }
+
+            /// What to do about it.
+            pub const fn action(self) -> &'static str {
+                match self { $(Self::$name => $action,)* }
+            }
+        }
+
+        impl FromStr for Reason {
+            type Err = UnknownReason;
+            fn from_str(code: &str) -> Result<Self, UnknownReason> {
+                match code {
+                    $($code => Ok(Self::$name),)*
+                    other => Err(UnknownReason(other.chars().take(80).collect())),
+                }
+            }
+        }
+    };
+}
+
+/// A code that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("reason code {0:?} is not known to this version")]
+pub struct UnknownReason(pub String);
+
+reasons! {
+    BallotBeforeOpening "ballot.before-opening" Reject
+        "The ballot's cast_at, or the moment of its submission, lies before the channel opens."
+        "Cast again once the channel is open; the manifest lists its opening hours.";
+    BallotAfterClose "ballot.after-close" Reject
+        "The ballot's cast_at, or the moment of its submission, lies after the channel has closed."
+        "Nothing can be cast on this channel any more. A receipt from two parties of an earlier ballot still counts.";
+    BallotCastAtOutOfRange "ballot.cast-at-out-of-range" Reject
+        "cast_at is more than 60 s behind or ahead of this party's clock, or, for a station, outside the station's opening hours."
+        "Take the median of the three parties' clocks as cast_at and cast anew.";
+    BallotKnownOtherContent "ballot.known-with-other-content" Reject
+        "The digest is already accepted, and this submission does not open to the same commitments."
+        "Send the ciphertext that belongs to the header, or cast anew with fresh nonces.";
+    BallotStationUnknown "ballot.station-unknown" Reject
+        "The header names a station that the manifest does not list for this box."
+        "Check the station's number and the boxes it may vote for.";
+    BallotStationSignature "ballot.station-signature" Reject
+        "The station's signature over the digest does not verify with the station's key in the manifest."
+        "Sign the digest with the station's own key, and submit again.";
+    BallotStationSequence "ballot.station-sequence-repeated" Reject
+        "A station used one sequence number for two ballots; the lowest digest stays and the station is named."
+        "The station must never reset its counter. Reconcile its sign-in count with the Seal.";
+    BallotAuthorityMissing "ballot.authority-mismatch" Reject
+        "The header's authority does not fit its channel: stations name a station and sequence, online ballots do not."
+        "Build the header with the channel's own constructor.";
+    BallotTooFew "box.too-few-submissions" Reject
+        "The box holds fewer submissions than the manifest's minimum, so a result could tell how single people voted."
+        "The box cannot be tallied alone. Follow the election law's rule for boxes that are too small.";
+    BoxTooSmall "box.too-few-voters" Reject
+        "The box has fewer voters than the manifest's own minimum."
+        "Merge it with another box before the manifest is signed.";
+    ElectionUnknown "election.unknown" Reject
+        "This party does not hold a manifest of that election."
+        "Check the election id; the coordinator publishes the manifest to each party.";
+    ElectionOther "election.other" Reject
+        "The object belongs to another election or another manifest than the one it was sent for."
+        "Use the object of this election; compare manifest hashes.";
+    BoxUnknown "box.unknown" Reject
+        "The election has no box of that number."
+        "Take the box number from the invitation or the manifest.";
+    BoxPhase "box.phase" Reject
+        "The box is not in the phase that this request needs."
+        "Look at the box's phase in the status and wait for, or take, the step before.";
+    ContestUnknown "contest.unknown" Reject
+        "The box has no contest of that number."
+        "Take the contest number from the manifest's list for this box.";
+    ChannelUnknown "channel.unknown" Reject
+        "The election has no channel of that kind."
+        "Vote on a channel that the manifest lists.";
+    MessageMalformed "message.malformed" Reject
+        "The bytes are no well-formed message, or a field has a wrong length or value."
+        "Build the message with this project's library, or compare with the field named in the detail.";
+    MessageTooLarge "message.too-large" Reject
+        "The message is larger than its declared limit."
+        "Split it where the interface streams, else it does not belong here.";
+    MessageNotCanonical "message.not-canonical" Reject
+        "The message does not re-encode to its own bytes."
+        "Send the canonical protobuf encoding: fields in order, once, without unknown fields or explicit defaults.";
+    SignatureBad "signature.bad" Reject
+        "A signature is missing, of a key that has no say, or does not verify."
+        "Sign the exact bytes with the key that the manifest names; check that nothing was altered on the way.";
+    ShareCommitmentMismatch "share.commitment-mismatch" Reject
+        "A share that this party was sent does not open the header's commitment to it."
+        "Cast anew: the ballot was built wrongly or tampered with on the way.";
+    ShareUnopenable "share.unopenable" Reject
+        "The ciphertext does not open with this party's key and the ballot's digest, or opens to a wrong length."
+        "Seal the shares to this party's key in the manifest, with the digest as associated data.";
+    SuiteUnsupported "suite.unsupported" Reject
+        "The HPKE suite is not one that this version supports."
+        "Use DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20Poly1305: ids 32, 1, 3.";
+    RoleRefused "role.refused" Reject
+        "The caller's certificate does not stand for a role that may ask this."
+        "Call with the certificate of the named role, issued by the authority that the identity files name for it.";
+    ManifestInvalid "manifest.invalid" Reject
+        "The manifest breaks one of its own rules; the detail names it."
+        "Mend the election file and publish anew.";
+    ManifestUnsupported "manifest.unsupported" Reject
+        "The manifest uses something that this version does not support; the detail names it."
+        "Remove it from the election file, or use a version that supports it.";
+    ManifestNotCountersigned "manifest.not-countersigned" Reject
+        "The manifest does not carry the countersignatures of all three parties' operators."
+        "Let each operator compare the fingerprints and countersign, then let the coordinator certify.";
+    ManifestOther "manifest.other" Reject
+        "A different manifest of this election is already here."
+        "An election is defined once; a change needs an order, another election another id.";
+    OrderInvalid "order.invalid" Reject
+        "The order does not fit: its number leaves a gap, it changes nothing that exists, or it comes after the seal."
+        "Number orders 1, 2, 3 without gaps and address an existing channel, box and voter.";
+    RollDuplicate "roll.duplicate" Reject
+        "The roll names a voter reference twice."
+        "Remove the second entry; the detail names both lines.";
+    RollGap "roll.gap" Reject
+        "The roll's voter numbers do not run 0, 1, 2 ... without gaps."
+        "Let the coordinator number the roll, or fill the gap that the detail names.";
+    RollMismatch "roll.mismatch" Reject
+        "The roll does not have the number of voters or the Merkle root that the manifest states."
+        "Publish the roll that the manifest was made from.";
+    VoterUnknown "voter.unknown" Reject
+        "The voter number is beyond the roll of the box."
+        "Issue credentials for the roll of the manifest.";
+    VoterStationOnly "voter.station-only" Reject
+        "The roll says that this voter does not vote online, so no credential may be recorded."
+        "Issue credentials to the roll's online voters only.";
+    ChoiceTooMany "choice.too-many" Reject
+        "More options are chosen than the contest allows."
+        "Choose at most as many as the contest says.";
+    ChoiceUnknown "choice.unknown" Reject
+        "The contest has no option of that name or number."
+        "Choose one of the contest's options.";
+    ChoiceRepeated "choice.repeated" Reject
+        "An option is chosen twice."
+        "Name each option once.";
+    InvitationInvalid "invitation.invalid" Reject
+        "The invitation's text is incomplete, mistyped or of another election."
+        "Type it again as printed; the detail says where it breaks.";
+    RecordSerial "record.serial" Reject
+        "A record of this voter with the same serial and other content is here; equal serials do not stand."
+        "Re-issuing needs a higher serial and an order.";
+    RecordHalves "record.halves" Reject
+        "The record's half does not fit the manifest: each registrar issues its own half, a lone registrar all of it."
+        "Let the registrar that the manifest names for this half issue it.";
+    RecordAuthorisation "record.authorisation" Reject
+        "The registrar's authorisation of the record does not verify."
+        "Sign the record's digest with the registrar's key of the manifest.";
+    RecordReceipts "record.receipts" Reject
+        "The record does not have the receipts of all three parties, so it does not stand."
+        "Register it with the party whose receipt is missing.";
+    ReceiptInvalid "receipt.invalid" Reject
+        "The receipt's signature does not verify, or it is not in time."
+        "Hand over receipts as the party gave them.";
+    LogRange "log.range" Reject
+        "The log has no such position or size."
+        "Ask within the size of the latest checkpoint.";
+    BundleAltered "bundle.altered" Reject
+        "The bundle is not what was signed: a byte was changed, or what it states does not follow from its evidence."
+        "Fetch the bundle again from the coordinator; if it fails again, do not trust the result.";
+    BundleOther "bundle.other-manifest" Reject
+        "The bundle belongs to another manifest than the one given."
+        "Verify with the manifest that the bundle's election published.";
+    ResultSignatures "result.signatures" Reject
+        "The result does not carry the signatures of two parties."
+        "A result stands only with two; ask the parties.";
+    ListAlready "list.already" Reject
+        "This party has signed its one List of the box and will not make another."
+        "Use the stored one, which the party returns.";
+    SealAlready "seal.already" Reject
+        "The box is sealed; there is no second seal over another set."
+        "Use the stored Seal, which the party returns.";
+    TallyAlready "tally.already" Reject
+        "The box is tallied; there is no second tally."
+        "Use the stored Result, which the party returns.";
+    SessionStale "session.stale" Reject
+        "The session number is not above every number this party has signed, or jumps too far."
+        "Propose the number that the detail names.";
+    SessionUnknown "session.unknown" Reject
+        "No session is open under these three Starts."
+        "Prepare a session with all three parties first.";
+    SessionLimit "session.limit" Reject
+        "The box has used up its tally sessions without a person's leave."
+        "Find out why the sessions aborted, then let the operators agree to go on.";
+    ConfirmationMismatch "confirmation.mismatch" Reject
+        "The typed confirmation is not the election's id."
+        "Read the manifest, then type the election's id exactly.";
+    ObjectUnknown "object.unknown" Reject
+        "There is no object of that hash here."
+        "List what is pending and use the hash shown there.";
+    PartyBusy "party.busy" Retry
+        "The party has too much to do at the moment."
+        "Try again after a moment, with growing pauses.";
+    PartyUnreachable "party.unreachable" Retry
+        "A party cannot be reached."
+        "Check that its server runs and its address answers; the request can be repeated.";
+    PartyRefusedIdentity "party.wrong-identity" Abort
+        "The server that answered does not hold a certificate of the party's own authority."
+        "Compare the party's fingerprint with its operators by phone before going on.";
+    PartyShuttingDown "party.shutting-down" Retry
+        "The party is shutting down."
+        "Try again once it is back.";
+    SealPending "seal.pending" Retry
+        "What sealing needs from another party is not there yet."
+        "Repeat the seal once that party is reachable; every step is resumed where it stopped.";
+    SealTwoLists "seal.two-statements" Abort
+        "A party signed two different Lists, Claims or Seals of one box: proof against it."
+        "Keep both envelopes; they prove who broke the rules to anyone.";
+    SealShareWithheld "seal.share-withheld" Abort
+        "A party did not answer a complaint; two state that it is silent."
+        "Ask the named party's operators; the seal can be resumed once it answers.";
+    SealShareWrong "seal.share-wrong" Abort
+        "A party answered a complaint with a share that does not open the commitment: proved by the shown key."
+        "Keep complaint, answer and key; the named party broke the rules.";
+    SealComplaintFalse "seal.complaint-false" Abort
+        "A party complained although the answer opens the commitment: it is named itself."
+        "Keep complaint, answer and key; the named party broke the rules.";
+    SealDisagreement "seal.disagreement" Abort
+        "The parties computed different Seals from the same Lists and Claims."
+        "Compare versions of the three servers and their Seals' bytes; recompute with the public inputs.";
+    TallyAborted "tally.aborted" Abort
+        "The tally session stopped; the Abort names step, channel and suspects."
+        "Read the Abort. A new session may be opened once the cause is gone.";
+    TallyOverdue "tally.overdue" Abort
+        "A party's message in a tally session is overdue."
+        "Check that party and the network, then open a new session.";
+    TallyCheckFailed "tally.check-failed" Abort
+        "A check of the protocol failed: a message in the session was wrong."
+        "Read the Abort: prover and verifier are named; a replay decides.";
+    StoreFailed "store.failed" Fatal
+        "The party's store could not be read or written."
+        "Check disk space and hardware; nothing was acknowledged that is not on disk.";
+    ClockWrong "clock.wrong" Fatal
+        "The party's clock is over a second from both other parties'."
+        "Set the clock by a trusted source, then restart.";
+    Internal "internal" Fatal
+        "Something happened that should not; the log holds the details."
+        "Report it with the log.";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// The page `REASONS.md`.
+pub fn page() -> String {
+    let mut page = String::from(
+        "# Reason codes\n\nGenerated from `proto/src/reason.rs`; `cargo test -p tally-proto` compares the two. A refusal carries \
+         its code in the gRPC\nmetadata `tally-reason` and its detail in the status message.\n\nClasses: *retry*: the same request \
+         may succeed later. *reject*: the caller's fault. *abort*: a party broke the\nprotocol and is named. *fatal*: this \
+         service cannot go on.\n\n| code | class | what it means | what to do |\n|---|---|---|---|\n",
+    );
+    for reason in Reason::ALL {
+        let (code, class, meaning, action) =
+            (reason.code(), reason.class(), reason.meaning(), reason.action());
+        // Writing to a String cannot fail.
+        let _ = writeln!(page, "| `{code}` | {class} | {meaning} | {action} |");
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn codes_are_unique_well_formed_and_parse_back() {
+        let codes: BTreeSet<_> = Reason::ALL.iter().map(|r| r.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            let code = reason.code();
+            assert!(
+                code.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'-'),
+                "{code}"
+            );
+            assert_eq!(code.parse(), Ok(*reason));
+            assert!(
+                reason.meaning().ends_with('.') && reason.action().ends_with('.'),
+                "{code}"
+            );
+            assert!(
+                !reason.meaning().contains('|') && !reason.action().contains('|'),
+                "{code}"
+            );
+        }
+        assert_eq!("no.such".parse::<Reason>(), Err(UnknownReason("no.such".into())));
+    }
+
+    #[test]
+    fn the_page_is_generated() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/REASONS.md");
+        if std::env::var_os("TALLY_WRITE_REASONS").is_some() {
+            std::fs::write(path, page()).expect("writable");
+        }
+        let written = std::fs::read_to_string(path).expect("proto/REASONS.md exists");
+        assert_eq!(
+            written,
+            page(),
+            "regenerate with TALLY_WRITE_REASONS=1 cargo test -p tally-proto reason"
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! A refusal on its way: a stable reason and a detail for a person, to and from gRPC status. The only file that knows how.
+
+use std::fmt;
+
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+use crate::reason::{Class, Reason};
+use crate::wire;
+
+/// The metadata key that carries the reason code.
+pub const METADATA_KEY: &str = "tally-reason";
+
+/// Longest detail in bytes that is sent.
+const MAX_DETAIL_BYTES: usize = 1024;
+
+/// Why something was refused or stopped: a stable code and what a person can act on. Never holds secrets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The stable code.
+    pub reason: Reason,
+    /// What was wrong, with which value.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal for `reason`, saying `detail`.
+    pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
+        let mut detail = detail.to_string();
+        if detail.len() > MAX_DETAIL_BYTES {
+            let mut end = MAX_DETAIL_BYTES;
+            while !detail.is_char_boundary(end) {
+                end -= 1;
+            }
+            detail.truncate(end);
+        }
+        Self { reason, detail }
+    }
+
+    /// Reads the reason out of a status; `None` when it carries none that this version knows (a transport failure, for example).
+    pub fn from_status(status: &Status) -> Option<Self> {
+        let code = status.metadata().get(METADATA_KEY)?.to_str().ok()?;
+        Some(Self::new(code.parse().ok()?, status.message()))
+    }
+
+    /// Like [`Refusal::from_status`], and what a bare transport failure stands for: the party is unreachable, busy, or failed.
+    pub fn of_status(status: &Status) -> Self {
+        Self::from_status(status).unwrap_or_else(|| {
+            let reason = match status.code() {
+                Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
+                    Reason::PartyUnreachable
+                }
+                Code::ResourceExhausted => Reason::PartyBusy,
+                Code::OutOfRange => Reason::MessageTooLarge,
+                Code::PermissionDenied | Code::Unauthenticated => Reason::RoleRefused,
+                Code::InvalidArgument => Reason::MessageMalformed,
+                _ => Reason::Internal,
+            };
+            Self::new(reason, format_args!("{}: {}", status.code(), status.message()))
+        })
+    }
+
+    /// For a record refused within a stream.
+    pub fn to_wire(&self, digest: &[u8]) -> wire::Refusal {
+        wire::Refusal {
+            digest: digest.to_vec(),
+            reason: self.reason.code().into(),
+            detail: self.detail.clone(),
+        }
+    }
+
+    /// From a refusal within a stream; a code unknown to this version becomes `internal` with the code in the detail.
+    pub fn from_wire(wire: &wire::Refusal) -> Self {
+        match wire.reason.parse() {
+            Ok(reason) => Self::new(reason, &wire.detail),
+            Err(unknown) => Self::new(Reason::Internal, format_args!("{unknown}: {}", wire.detail)),
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self.reason {
+            Reason::ElectionUnknown | Reason::BoxUnknown | Reason::ObjectUnknown => Code::NotFound,
+            Reason::RoleRefused => Code::PermissionDenied,
+            Reason::BallotKnownOtherContent
+            | Reason::ListAlready
+            | Reason::SealAlready
+            | Reason::TallyAlready
+            | Reason::ManifestOther => Code::AlreadyExists,
+            Reason::BallotBeforeOpening
+            | Reason::BallotAfterClose
+            | Reason::ManifestNotCountersigned
+            | Reason::BoxPhase => Code::FailedPrecondition,
+            other => match other.class() {
+                Class::Retry => Code::Unavailable,
+                Class::Reject => Code::InvalidArgument,
+                Class::Abort => Code::Aborted,
+                Class::Fatal => Code::Internal,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.detail, self.reason.code())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let mut status = Self::new(refusal.code(), refusal.detail.clone());
+        status
+            .metadata_mut()
+            .insert(METADATA_KEY, MetadataValue::from_static(refusal.reason.code()));
+        status
+    }
+}
+
+impl From<crate::decode::DecodeError> for Refusal {
+    fn from(error: crate::decode::DecodeError) -> Self {
+        use crate::decode::DecodeError;
+        let reason = match error {
+            DecodeError::TooLarge { .. } => Reason::MessageTooLarge,
+            DecodeError::Malformed { .. } => Reason::MessageMalformed,
+            DecodeError::NotCanonical { .. } => Reason::MessageNotCanonical,
+        };
+        Self::new(reason, error)
+    }
+}
+
+impl From<crate::envelope::EnvelopeError> for Refusal {
+    fn from(error: crate::envelope::EnvelopeError) -> Self {
+        use crate::envelope::EnvelopeError;
+        match error {
+            EnvelopeError::Decode(error) => error.into(),
+            EnvelopeError::BadKey
+            | EnvelopeError::SignatureLength(_)
+            | EnvelopeError::SeedLength(_)
+            | EnvelopeError::TooManySignatures(_) => Self::new(Reason::MessageMalformed, error),
+            EnvelopeError::UnknownSigner { .. }
+            | EnvelopeError::DuplicateSigner { .. }
+            | EnvelopeError::MissingSigner { .. }
+            | EnvelopeError::BadSignature { .. } => Self::new(Reason::SignatureBad, error),
+        }
+    }
+}
+
+impl From<crate::ids::IdError> for Refusal {
+    fn from(error: crate::ids::IdError) -> Self {
+        Self::new(Reason::MessageMalformed, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_survives_the_wire() {
+        for reason in Reason::ALL {
+            let refusal = Refusal::new(*reason, "box 7: \u{e4}rger");
+            let status = Status::from(refusal.clone());
+            assert_ne!(status.code(), Code::Ok);
+            assert_eq!(Refusal::from_status(&status), Some(refusal.clone()));
+            assert_eq!(Refusal::from_wire(&refusal.to_wire(&[1])), refusal);
+        }
+    }
+
+    #[test]
+    fn a_status_without_reason_is_a_transport_failure() {
+        let status = Status::unavailable("connection refused");
+        assert_eq!(Refusal::from_status(&status), None);
+        assert_eq!(Refusal::of_status(&status).reason, Reason::PartyUnreachable);
+    }
+
+    #[test]
+    fn a_long_detail_is_cut_at_a_character() {
+        let refusal = Refusal::new(Reason::Internal, "\u{e4}".repeat(1000));
+        assert!(refusal.detail.len() <= MAX_DETAIL_BYTES);
+    }
+}
