@@ -4,7 +4,9 @@ use std::error::Error;
 use std::path::PathBuf;
 
 /// Fields that stay `bytes::Bytes`, so that bulk payloads are not copied when a message is decoded.
-const SHARED_BYTES: [&str; 9] = [
+const SHARED_BYTES: [&str; 11] = [
+    ".tally.v1.Frame.session",
+    ".tally.v1.Frame.label",
     ".tally.v1.Frame.payload",
     ".tally.v1.Submission.ciphertext",
     ".tally.v1.RecordSubmission.ciphertext",
