@@ -10,6 +10,7 @@ pub mod envelope;
 pub mod identity;
 pub mod ids;
 pub mod layout;
+pub mod one_time;
 pub mod pki;
 pub mod reason;
 pub mod refusal;
