@@ -1,1 +1,42 @@
 //! The tally protocol: shares, PRSS, AND layers, shuffle, sort, scan and outputs.
+//!
+//! Three parties hold the roll's credentials and the ballots in replicated secret sharing over bits and compute the
+//! totals; [`tally`] is one party's part. The engine has no sockets, no clock, no runtime and no source of randomness: the
+//! caller brings the seeds, a [`Channel`] and an [`Observer`]. `PROTOCOL.md` tells the protocol.
+//!
+//! # Security
+//! Against one curious party. The proofs that make it hold against a malicious one attach to [`Gates`] and to the
+//! shuffle; they are not attached, so nothing here stops a party that deviates.
+
+mod channel;
+mod error;
+mod expand;
+mod gates;
+mod input;
+mod join;
+pub mod layout;
+mod link;
+pub mod local;
+mod observer;
+mod prss;
+mod role;
+mod rows;
+mod scan;
+mod share;
+mod shuffle;
+mod sort;
+mod sum;
+mod tally;
+mod transpose;
+
+pub use channel::{Channel, ChannelError, Label, MAX_IN_FLIGHT_BYTES, MAX_MESSAGE_BYTES, Phase, Scope};
+pub use error::{ParamsError, TallyError};
+pub use gates::{Gates, Validated};
+pub use input::{BallotKind, InputBuilder, InputError, Shape, TallyInput};
+pub use layout::{BallotLayout, Choice, Contest, LayoutError};
+pub use observer::{Observer, Opening, Traffic};
+pub use prss::{Binding, Seed, Seeds};
+pub use role::{Neighbour, Role};
+pub use share::Column;
+pub use sort::SortParams;
+pub use tally::{ContestTotals, Counts, OpenedCounts, Outcome, TallyParams, tally};

@@ -1,0 +1,111 @@
+//! The channel as the engine uses it: metered, with errors that name step and neighbour, and with buffers that go round.
+
+use crate::channel::{Channel, ChannelError, Label, MAX_MESSAGE_BYTES, Phase};
+use crate::error::TallyError;
+use crate::observer::{Observer, Traffic};
+use crate::role::{Neighbour, Role};
+
+/// Buffers kept for reuse.
+const POOL: usize = 64;
+
+/// The two connections of one party in one session.
+pub(crate) struct Link<'a> {
+    role: Role,
+    channel: &'a mut dyn Channel,
+    pub(crate) observer: &'a mut dyn Observer,
+    pool: Vec<Vec<u8>>,
+    traffic: Traffic,
+}
+
+impl<'a> Link<'a> {
+    pub(crate) fn new(role: Role, channel: &'a mut dyn Channel, observer: &'a mut dyn Observer) -> Self {
+        Self {
+            role,
+            channel,
+            observer,
+            pool: Vec::new(),
+            traffic: Traffic::default(),
+        }
+    }
+
+    pub(crate) fn start(&mut self, phase: Phase) {
+        self.traffic = Traffic::default();
+        self.observer.phase_started(phase);
+    }
+
+    pub(crate) fn finish(&mut self, phase: Phase) {
+        self.observer.phase_finished(phase, &self.traffic);
+    }
+
+    /// Counts one round: the caller is about to wait for what depends on what was just sent.
+    pub(crate) fn count_round(&mut self) {
+        self.traffic.rounds += 1;
+    }
+
+    /// A buffer of that length; its content is left over from elsewhere and must be overwritten whole.
+    pub(crate) fn buffer(&mut self, len: usize) -> Vec<u8> {
+        debug_assert!(len <= MAX_MESSAGE_BYTES);
+        let mut buffer = self.pool.pop().unwrap_or_default();
+        buffer.resize(len, 0);
+        buffer
+    }
+
+    pub(crate) fn recycle(&mut self, buffer: Vec<u8>) {
+        if self.pool.len() < POOL {
+            self.pool.push(buffer);
+        }
+    }
+
+    pub(crate) fn send(&mut self, to: Neighbour, label: Label, message: Vec<u8>) -> Result<(), TallyError> {
+        self.traffic.bytes_sent += message.len() as u64;
+        self.traffic.messages_sent += 1;
+        let role = self.role;
+        self.channel
+            .send(to, label, message)
+            .map_err(|source| TallyError::Channel {
+                label,
+                role,
+                neighbour: to,
+                source,
+            })
+    }
+
+    pub(crate) fn recv(
+        &mut self,
+        from: Neighbour,
+        label: Label,
+        expected: usize,
+    ) -> Result<Vec<u8>, TallyError> {
+        let fail = |source| TallyError::Channel {
+            label,
+            role: self.role,
+            neighbour: from,
+            source,
+        };
+        let message = self.channel.recv(from, label, expected).map_err(fail)?;
+        if message.len() != expected {
+            return Err(fail(ChannelError::WrongLength {
+                expected,
+                got: message.len(),
+            }));
+        }
+        self.traffic.bytes_received += expected as u64;
+        Ok(message)
+    }
+}
+
+/// Writes words as little-endian bytes; both of matching length.
+#[inline]
+pub(crate) fn put_words(bytes: &mut [u8], words: &[u64]) {
+    for (out, word) in bytes.chunks_exact_mut(8).zip(words) {
+        out.copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+/// The words in little-endian bytes.
+#[inline]
+pub(crate) fn words(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    bytes
+        .chunks_exact(8)
+        .map(|b| u64::from_le_bytes(b.try_into().expect("chunks of exactly 8 bytes")))
+}
