@@ -27,7 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(set, prost_bytes(&descriptors))?;
     let mut builder = tonic_prost_build::configure()
         .build_client(true)
-        .build_server(true);
+        .build_server(true)
+        .codec_path("crate::codec::CanonicalCodec");
     for field in SHARED_BYTES {
         builder = builder.bytes(field);
     }
