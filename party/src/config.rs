@@ -1,0 +1,201 @@
+//! The configuration file: one TOML file, every option in one table, unknown keys refused, secrets by path.
+
+mod options;
+mod parse;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tally_proto::ids::Role;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A checked configuration. Paths are absolute or relative to the working directory, no longer to the file.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which party this is.
+    pub party: Role,
+    /// Directory of the store.
+    pub data_dir: PathBuf,
+    /// Where voters connect.
+    pub listen_public: SocketAddr,
+    /// Where everyone with a certificate connects.
+    pub listen_peer: SocketAddr,
+    /// Secret key files.
+    pub keys: KeyPaths,
+    /// Certificates and their keys.
+    pub tls: TlsPaths,
+    /// Identity files.
+    pub identities: IdentityPaths,
+    /// Taking ballots and records.
+    pub intake: IntakeLimits,
+    /// Connections.
+    pub server: ServerLimits,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// What to log.
+    pub log_filter: String,
+}
+
+/// Secret key files.
+#[derive(Clone, Debug)]
+pub struct KeyPaths {
+    /// Ed25519 seed.
+    pub signing: PathBuf,
+    /// X25519 private key.
+    pub hpke: PathBuf,
+    /// Key of shares at rest.
+    pub storage: PathBuf,
+}
+
+/// Certificate and key of one TLS role.
+#[derive(Clone, Debug)]
+pub struct TlsPair {
+    /// PEM certificate.
+    pub certificate: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
+}
+
+/// Certificates and their keys.
+#[derive(Clone, Debug)]
+pub struct TlsPaths {
+    /// Both listeners, and towards the other parties.
+    pub party: TlsPair,
+    /// The operator's commands.
+    pub operator: TlsPair,
+}
+
+/// Identity files.
+#[derive(Clone, Debug)]
+pub struct IdentityPaths {
+    /// This party's.
+    pub own: PathBuf,
+    /// The other two parties', in any order.
+    pub others: [PathBuf; 2],
+    /// The coordinator's.
+    pub coordinator: PathBuf,
+}
+
+/// Bounds of intake.
+#[derive(Clone, Copy, Debug)]
+pub struct IntakeLimits {
+    /// Largest submission, bytes.
+    pub max_submission_bytes: usize,
+    /// Checking threads; 0: one for each processor.
+    pub check_threads: usize,
+    /// Submissions that may wait for a thread.
+    pub check_queue: usize,
+    /// Early ballots that may be held.
+    pub held_ballots: usize,
+    /// Most ballots in one transaction.
+    pub batch: usize,
+}
+
+/// Bounds of connections.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerLimits {
+    /// Requests at once on one connection.
+    pub max_requests_per_connection: usize,
+    /// Largest message on the peer listener, bytes.
+    pub max_roll_bytes: usize,
+    /// Seconds for requests under way after a stop signal.
+    pub shutdown_grace_s: u64,
+}
+
+/// One thing wrong in a configuration file or in a file it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Line in the configuration file, from 1; none when no line is to blame.
+    pub line: Option<usize>,
+    /// The option, empty when none.
+    pub option: String,
+    /// What is wrong, with which value, and what to do.
+    pub text: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if !self.option.is_empty() {
+            write!(f, "{}: ", self.option)?;
+        }
+        f.write_str(&self.text)
+    }
+}
+
+/// Why a configuration was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read: {source}; `party init` writes one")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file says something it may not.
+    #[error("the configuration {path} has {} problem(s):{}", problems.len(), listed(problems))]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// All of them.
+        problems: Vec<Problem>,
+    },
+}
+
+fn listed(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: unreadable, or refused with everything that is wrong in it.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        Config::parse(&text, directory).map_err(|problems| ConfigError::Refused {
+            path: path.to_owned(),
+            problems,
+        })
+    }
+
+    /// Checks the text of a configuration file that stands in `directory`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, by line.
+    pub fn parse(text: &str, directory: &Path) -> Result<Config, Vec<Problem>> {
+        parse::parse(text, directory).map(|(config, _)| config)
+    }
+
+    /// Like [`Config::parse`], with the line on which each given option stands, for later problems with what it names.
+    pub(crate) fn parse_with_lines(text: &str, directory: &Path) -> Result<(Config, Lines), Vec<Problem>> {
+        parse::parse(text, directory)
+    }
+
+    /// The file that `init` writes: `given` options written out (name and TOML value), the others as comments.
+    pub(crate) fn document(given: &[(&str, String)]) -> String {
+        options::document(given)
+    }
+}
+
+/// Lines of the given options.
+pub(crate) type Lines = std::collections::BTreeMap<String, usize>;
+
+#[cfg(test)]
+mod tests;

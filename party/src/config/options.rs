@@ -1,0 +1,282 @@
+//! Every option of the configuration file, once: the file that `init` writes, the check and the parser are made from this table.
+
+/// What a value must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A whole number within bounds, both included.
+    Number { min: u64, max: u64 },
+    /// A file or directory; relative to the configuration file.
+    Path,
+    /// Exactly so many paths.
+    Paths(usize),
+    /// An IP address and port to listen on.
+    Listen,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A tracing filter.
+    Filter,
+}
+
+/// One option.
+#[derive(Debug)]
+pub(super) struct Setting {
+    /// Table it stands in; empty at the top.
+    pub(super) table: &'static str,
+    pub(super) key: &'static str,
+    pub(super) kind: Kind,
+    /// TOML text of the value when the option is left out; none: it must be given.
+    pub(super) default: Option<&'static str>,
+    /// What it does, for the person who edits the file.
+    pub(super) doc: &'static str,
+}
+
+impl Setting {
+    /// `table.key`, or the key alone at the top.
+    pub(super) fn name(&self) -> String {
+        if self.table.is_empty() {
+            self.key.to_owned()
+        } else {
+            format!("{}.{}", self.table, self.key)
+        }
+    }
+}
+
+const fn required(table: &'static str, key: &'static str, kind: Kind, doc: &'static str) -> Setting {
+    Setting {
+        table,
+        key,
+        kind,
+        default: None,
+        doc,
+    }
+}
+
+const fn optional(
+    table: &'static str,
+    key: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+) -> Setting {
+    Setting {
+        table,
+        key,
+        kind,
+        default: Some(default),
+        doc,
+    }
+}
+
+pub(super) const SETTINGS: &[Setting] = &[
+    required(
+        "",
+        "party",
+        Kind::Number { min: 1, max: 3 },
+        "Which of the three parties this is: 1, 2 or 3.",
+    ),
+    optional(
+        "",
+        "data_dir",
+        Kind::Path,
+        "\"data\"",
+        "Directory of the store. Back it up; it holds shares sealed under storage_key.",
+    ),
+    required(
+        "listen",
+        "public",
+        Kind::Listen,
+        "Where voters connect (server TLS): address and port. Port 0 takes any free one.",
+    ),
+    required(
+        "listen",
+        "peer",
+        Kind::Listen,
+        "Where the other parties, the coordinator, registrars, stations and this party's operator connect (mutual TLS).",
+    ),
+    optional(
+        "keys",
+        "signing_key",
+        Kind::Path,
+        "\"keys/signing.key\"",
+        "Ed25519 seed, 32 bytes: signs receipts, checkpoints, Lists, Seals and Results.",
+    ),
+    optional(
+        "keys",
+        "hpke_key",
+        Kind::Path,
+        "\"keys/hpke.key\"",
+        "X25519 private key, 32 bytes: opens the shares sealed to this party.",
+    ),
+    optional(
+        "keys",
+        "storage_key",
+        Kind::Path,
+        "\"keys/storage.key\"",
+        "32 bytes: seals shares in the store. Keep it on another medium than the backups of data_dir.",
+    ),
+    optional(
+        "tls",
+        "certificate",
+        Kind::Path,
+        "\"tls/party.pem\"",
+        "Certificate of both listeners and towards the other parties (role: party), issued by this party's CA.",
+    ),
+    optional("tls", "key", Kind::Path, "\"tls/party.key\"", "Its private key."),
+    optional(
+        "tls",
+        "operator_certificate",
+        Kind::Path,
+        "\"tls/operator.pem\"",
+        "Certificate of `party countersign` and `party status` (role: operator). Not read by the server.",
+    ),
+    optional(
+        "tls",
+        "operator_key",
+        Kind::Path,
+        "\"tls/operator.key\"",
+        "Its private key. May live on the operator's own machine.",
+    ),
+    optional(
+        "identities",
+        "own",
+        Kind::Path,
+        "\"identity.toml\"",
+        "This party's public identity file, the one handed to the others.",
+    ),
+    required(
+        "identities",
+        "others",
+        Kind::Paths(2),
+        "Identity files of the other two parties, as handed over; compare fingerprints by phone.",
+    ),
+    required(
+        "identities",
+        "coordinator",
+        Kind::Path,
+        "Identity file of the coordinator; compare its fingerprint by phone.",
+    ),
+    optional(
+        "intake",
+        "max_submission_bytes",
+        Kind::Number {
+            min: 1024,
+            max: 1 << 20,
+        },
+        "16384",
+        "Largest submission taken, bytes. A ballot is below 1500.",
+    ),
+    optional(
+        "intake",
+        "check_threads",
+        Kind::Number { min: 0, max: 1024 },
+        "0",
+        "Threads that open and check submissions; 0: one for each processor.",
+    ),
+    optional(
+        "intake",
+        "check_queue",
+        Kind::Number { min: 1, max: 1 << 20 },
+        "4096",
+        "Submissions that may wait for such a thread; more are refused as party.busy.",
+    ),
+    optional(
+        "intake",
+        "held_ballots",
+        Kind::Number { min: 1, max: 1 << 20 },
+        "10000",
+        "Ballots dated 2 to 60 s ahead that may be held unanswered; more are refused as party.busy.",
+    ),
+    optional(
+        "intake",
+        "batch",
+        Kind::Number { min: 1, max: 65536 },
+        "1024",
+        "Most ballots written in one transaction. A receipt leaves only after its transaction is on disk.",
+    ),
+    optional(
+        "server",
+        "max_requests_per_connection",
+        Kind::Number { min: 1, max: 100_000 },
+        "1024",
+        "Requests served at once on one connection; the others of that connection wait.",
+    ),
+    optional(
+        "server",
+        "max_roll_bytes",
+        Kind::Number {
+            min: 1 << 16,
+            max: 1 << 30,
+        },
+        "8388608",
+        "Largest message of the coordinator and the other parties, bytes; rolls come in parts.",
+    ),
+    optional(
+        "server",
+        "shutdown_grace_s",
+        Kind::Number { min: 0, max: 3600 },
+        "10",
+        "Seconds that requests under way may take to end after a stop signal.",
+    ),
+    optional(
+        "log",
+        "format",
+        Kind::Word(&["text", "json"]),
+        "\"text\"",
+        "Log lines for people (text) or for machines (json), on standard error.",
+    ),
+    optional(
+        "log",
+        "filter",
+        Kind::Filter,
+        "\"info\"",
+        "What to log: error, warn, info, debug, trace, or by module as in \"info,tally_party=debug\".",
+    ),
+];
+
+/// Said above each table in the written file.
+pub(super) const TABLES: &[(&str, &str)] = &[
+    ("listen", "Two listeners."),
+    (
+        "keys",
+        "Secret keys, one a file, readable by this server's user only.",
+    ),
+    ("tls", "Certificates (PEM) and their private keys (PEM)."),
+    (
+        "identities",
+        "Who takes part. Identity files are public; what matters is that they are the right ones.",
+    ),
+    ("intake", "Taking ballots and credential records."),
+    ("server", "Connections."),
+    (
+        "log",
+        "Logging. Bodies of messages are never logged, nor addresses next to ballots.",
+    ),
+];
+
+/// The commented configuration file. `given` holds (name, TOML value) of the options to write out; all others stand as comments with
+/// their defaults.
+pub(super) fn document(given: &[(&str, String)]) -> String {
+    let mut text = String::from(
+        "# Configuration of a party server. Every option is listed; those commented out show their default.\n\
+         # Relative paths start at the directory of this file. Check a change with `party check-config`.\n",
+    );
+    let mut table = "";
+    for setting in SETTINGS {
+        if setting.table != table {
+            table = setting.table;
+            let about = TABLES
+                .iter()
+                .find(|(name, _)| *name == table)
+                .map_or("", |(_, about)| about);
+            text += &format!("\n# {about}\n[{table}]\n");
+        }
+        text += &format!("\n# {}\n", setting.doc);
+        let name = setting.name();
+        match (given.iter().find(|(given, _)| *given == name), setting.default) {
+            (Some((_, value)), _) => text += &format!("{} = {value}\n", setting.key),
+            (None, Some(default)) => text += &format!("# {} = {default}\n", setting.key),
+            (None, None) => text += &format!("# {} = (must be given)\n", setting.key),
+        }
+    }
+    text
+}

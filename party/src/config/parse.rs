@@ -1,0 +1,308 @@
+//! From text to a checked [`Config`], collecting everything that is wrong.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tally_proto::ids::Role;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::options::{Kind, SETTINGS, Setting};
+use super::{
+    Config, IdentityPaths, IntakeLimits, KeyPaths, Lines, LogFormat, Problem, ServerLimits, TlsPair, TlsPaths,
+};
+
+#[derive(Clone, Debug)]
+enum Checked {
+    Number(u64),
+    Path(PathBuf),
+    Paths(Vec<PathBuf>),
+    Listen(SocketAddr),
+    Text(String),
+}
+
+/// Parses and checks; on success also tells where each given option stands.
+pub(super) fn parse(text: &str, directory: &Path) -> Result<(Config, Lines), Vec<Problem>> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let line_of = |offset: usize| {
+        text.as_bytes()[..offset.min(text.len())]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count()
+            + 1
+    };
+    let mut problems: Vec<Problem> = errors
+        .iter()
+        .map(|error| Problem {
+            line: error.span().map(|span| line_of(span.start)),
+            option: String::new(),
+            text: format!("not TOML: {}", error.message()),
+        })
+        .collect();
+    let mut given: BTreeMap<String, (usize, &DeValue<'_>)> = BTreeMap::new();
+    let entries = leaves(document.get_ref(), &line_of);
+    for (name, line, value) in &entries {
+        if SETTINGS.iter().any(|setting| setting.name() == *name) {
+            given.insert(name.clone(), (*line, value.get_ref()));
+        } else {
+            problems.push(Problem {
+                line: Some(*line),
+                option: name.clone(),
+                text: unknown(name),
+            });
+        }
+    }
+    let mut values = BTreeMap::new();
+    let mut lines = Lines::new();
+    for setting in SETTINGS {
+        let name = setting.name();
+        let checked = match (given.get(&name), setting.default) {
+            (Some((line, value)), _) => {
+                lines.insert(name.clone(), *line);
+                check(setting, value, directory).map_err(|text| Problem {
+                    line: Some(*line),
+                    option: name.clone(),
+                    text,
+                })
+            }
+            (None, Some(default)) => check_default(setting, default, directory).map_err(|text| Problem {
+                line: None,
+                option: name.clone(),
+                text,
+            }),
+            (None, None) => Err(Problem {
+                line: None,
+                option: name.clone(),
+                text: format!("is missing; give it: {}", setting.doc),
+            }),
+        };
+        match checked {
+            Ok(value) => {
+                values.insert(name, value);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+    match Values(values).config() {
+        Some(config) if problems.is_empty() => Ok((config, lines)),
+        _ => Err(problems),
+    }
+}
+
+/// (name, line, value) of everything in the document but known tables themselves.
+fn leaves<'a, 'i>(
+    document: &'a DeTable<'i>,
+    line_of: &dyn Fn(usize) -> usize,
+) -> Vec<(String, usize, &'a Spanned<DeValue<'i>>)> {
+    let mut found = Vec::new();
+    for (key, value) in document {
+        let known_table = SETTINGS
+            .iter()
+            .any(|setting| !setting.table.is_empty() && setting.table == key.get_ref());
+        match value.get_ref() {
+            DeValue::Table(table) if known_table => {
+                for (inner, value) in table {
+                    found.push((
+                        format!("{}.{}", key.get_ref(), inner.get_ref()),
+                        line_of(inner.span().start),
+                        value,
+                    ));
+                }
+            }
+            _ => found.push((key.get_ref().to_string(), line_of(key.span().start), value)),
+        }
+    }
+    found
+}
+
+fn unknown(name: &str) -> String {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let near = SETTINGS
+        .iter()
+        .map(|setting| (distance(last, setting.key), setting.name()))
+        .min()
+        .filter(|(distance, _)| *distance <= 3);
+    match near {
+        Some((_, near)) => format!("is not an option; did you mean {near}?"),
+        None => "is not an option; the file that `party init` writes lists all".to_owned(),
+    }
+}
+
+/// Levenshtein distance of two short words.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let next = (diagonal + usize::from(x != *y))
+                .min(row[j] + 1)
+                .min(row[j + 1] + 1);
+            diagonal = row[j + 1];
+            row[j + 1] = next;
+        }
+    }
+    row[b.len()]
+}
+
+fn check_default(setting: &Setting, default: &str, directory: &Path) -> Result<Checked, String> {
+    let value = DeValue::parse(default).map_err(|error| error.message().to_owned())?;
+    check(setting, value.get_ref(), directory)
+}
+
+fn check(setting: &Setting, value: &DeValue<'_>, directory: &Path) -> Result<Checked, String> {
+    let text = |expected: &str| match value.as_str() {
+        Some(text) => Ok(text),
+        None => Err(format!(
+            "is a value of type {}; {expected} is needed",
+            value.type_str()
+        )),
+    };
+    match setting.kind {
+        Kind::Number { min, max } => {
+            let number = value
+                .as_integer()
+                .ok_or_else(|| format!("is a value of type {}; a number is needed", value.type_str()))?;
+            let shown = number.as_str();
+            i128::from_str_radix(shown, number.radix())
+                .ok()
+                .and_then(|number| u64::try_from(number).ok())
+                .filter(|number| (min..=max).contains(number))
+                .map(Checked::Number)
+                .ok_or_else(|| format!("is {shown}, but must be from {min} to {max}"))
+        }
+        Kind::Path => {
+            let path = text("a path in quotes")?;
+            if path.is_empty() {
+                Err("is an empty path".to_owned())
+            } else {
+                Ok(Checked::Path(directory.join(path)))
+            }
+        }
+        Kind::Paths(count) => {
+            let wrong = || format!("must be a list of {count} paths in quotes");
+            let array = value
+                .as_array()
+                .filter(|array| array.len() == count)
+                .ok_or_else(wrong)?;
+            let paths: Option<Vec<PathBuf>> = array
+                .iter()
+                .map(|item| item.get_ref().as_str().map(|path| directory.join(path)))
+                .collect();
+            paths.map(Checked::Paths).ok_or_else(wrong)
+        }
+        Kind::Listen => {
+            let address = text("an address and port in quotes")?;
+            address.parse().map(Checked::Listen).map_err(|_| {
+                format!("is {address:?}, but an IP address and port are needed, as \"0.0.0.0:7443\"")
+            })
+        }
+        Kind::Word(words) => {
+            let word = text("a word in quotes")?;
+            if words.contains(&word) {
+                Ok(Checked::Text(word.to_owned()))
+            } else {
+                Err(format!("is {word:?}, but must be one of {}", words.join(", ")))
+            }
+        }
+        Kind::Filter => {
+            let filter = text("a filter in quotes")?;
+            match filter.parse::<tracing_subscriber::EnvFilter>() {
+                Ok(_) => Ok(Checked::Text(filter.to_owned())),
+                Err(error) => Err(format!("is {filter:?}, which is no filter: {error}")),
+            }
+        }
+    }
+}
+
+struct Values(BTreeMap<String, Checked>);
+
+impl Values {
+    fn number(&self, name: &str) -> Option<u64> {
+        match self.0.get(name)? {
+            Checked::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    fn size(&self, name: &str) -> Option<usize> {
+        usize::try_from(self.number(name)?).ok()
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        match self.0.get(name)? {
+            Checked::Path(path) => Some(path.clone()),
+            _ => None,
+        }
+    }
+
+    fn listen(&self, name: &str) -> Option<SocketAddr> {
+        match self.0.get(name)? {
+            Checked::Listen(address) => Some(*address),
+            _ => None,
+        }
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        match self.0.get(name)? {
+            Checked::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn pair(&self, prefix: &str) -> Option<TlsPair> {
+        Some(TlsPair {
+            certificate: self.path(&format!("tls.{prefix}certificate"))?,
+            key: self.path(&format!("tls.{prefix}key"))?,
+        })
+    }
+
+    /// `None` only when some option failed its check, which has been reported by then.
+    fn config(&self) -> Option<Config> {
+        let others = match self.0.get("identities.others")? {
+            Checked::Paths(paths) => <[PathBuf; 2]>::try_from(paths.clone()).ok()?,
+            _ => return None,
+        };
+        Some(Config {
+            party: Role::from_index(u8::try_from(self.number("party")?).ok()?)?,
+            data_dir: self.path("data_dir")?,
+            listen_public: self.listen("listen.public")?,
+            listen_peer: self.listen("listen.peer")?,
+            keys: KeyPaths {
+                signing: self.path("keys.signing_key")?,
+                hpke: self.path("keys.hpke_key")?,
+                storage: self.path("keys.storage_key")?,
+            },
+            tls: TlsPaths {
+                party: self.pair("")?,
+                operator: self.pair("operator_")?,
+            },
+            identities: IdentityPaths {
+                own: self.path("identities.own")?,
+                others,
+                coordinator: self.path("identities.coordinator")?,
+            },
+            intake: IntakeLimits {
+                max_submission_bytes: self.size("intake.max_submission_bytes")?,
+                check_threads: self.size("intake.check_threads")?,
+                check_queue: self.size("intake.check_queue")?,
+                held_ballots: self.size("intake.held_ballots")?,
+                batch: self.size("intake.batch")?,
+            },
+            server: ServerLimits {
+                max_requests_per_connection: self.size("server.max_requests_per_connection")?,
+                max_roll_bytes: self.size("server.max_roll_bytes")?,
+                shutdown_grace_s: self.number("server.shutdown_grace_s")?,
+            },
+            log_format: if self.text("log.format")? == "json" {
+                LogFormat::Json
+            } else {
+                LogFormat::Text
+            },
+            log_filter: self.text("log.filter")?.to_owned(),
+        })
+    }
+}

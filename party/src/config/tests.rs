@@ -1,0 +1,113 @@
+use super::options::SETTINGS;
+use super::*;
+
+fn required() -> Vec<(&'static str, String)> {
+    vec![
+        ("party", "2".into()),
+        ("listen.public", "\"127.0.0.1:0\"".into()),
+        ("listen.peer", "\"[::1]:7444\"".into()),
+        ("identities.others", "[\"a.toml\", \"/etc/b.toml\"]".into()),
+        ("identities.coordinator", "\"c.toml\"".into()),
+    ]
+}
+
+fn problems(text: &str) -> Vec<String> {
+    match Config::parse(text, Path::new("")) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn the_written_file_is_taken_with_defaults_as_commented() {
+    let text = Config::document(&required());
+    let config = Config::parse(&text, Path::new("/srv/party")).expect("taken");
+    assert_eq!(config.party, Role::P2);
+    assert_eq!(config.data_dir, Path::new("/srv/party/data"));
+    assert_eq!(
+        config.identities.others,
+        [PathBuf::from("/srv/party/a.toml"), PathBuf::from("/etc/b.toml")]
+    );
+    assert_eq!(config.listen_peer.port(), 7444);
+    assert_eq!(config.intake.batch, 1024);
+    assert_eq!(config.log_format, LogFormat::Text);
+}
+
+#[test]
+fn every_option_is_in_the_written_file_and_its_commented_default_is_taken() {
+    let text = Config::document(&required());
+    for setting in SETTINGS {
+        assert!(text.contains(setting.doc), "{}", setting.name());
+    }
+    // Taking the comment signs off the defaults changes nothing.
+    let uncommented: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest)
+                if SETTINGS
+                    .iter()
+                    .any(|s| rest.starts_with(&format!("{} = ", s.key))) =>
+            {
+                format!("{rest}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    assert_ne!(text, uncommented);
+    let one = Config::parse(&text, Path::new("d")).expect("taken");
+    let two = Config::parse(&uncommented, Path::new("d")).expect("taken");
+    assert_eq!(format!("{one:?}"), format!("{two:?}"));
+}
+
+#[test]
+fn all_that_is_wrong_is_said_with_its_line() {
+    let text = "party = 4\n\
+                colour = \"red\"\n\
+                [listen]\n\
+                public = \"localhost\"\n\
+                peer = 7\n\
+                [intake]\n\
+                bach = 3\n\
+                held_ballots = 0\n\
+                [log]\n\
+                format = \"xml\"\n\
+                filter = \"tally=loud\"\n\
+                [identities]\n\
+                others = [\"only-one.toml\"]\n";
+    assert_eq!(
+        problems(text),
+        [
+            "line 1: party: is 4, but must be from 1 to 3",
+            "line 2: colour: is not an option; the file that `party init` writes lists all",
+            "line 4: listen.public: is \"localhost\", but an IP address and port are needed, as \"0.0.0.0:7443\"",
+            "line 5: listen.peer: is a value of type integer; an address and port in quotes is needed",
+            "line 7: intake.bach: is not an option; did you mean intake.batch?",
+            "line 8: intake.held_ballots: is 0, but must be from 1 to 1048576",
+            "line 10: log.format: is \"xml\", but must be one of text, json",
+            "line 11: log.filter: is \"tally=loud\", which is no filter: error parsing level filter: expected one of \"off\", \
+             \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5",
+            "line 13: identities.others: must be a list of 2 paths in quotes",
+            "identities.coordinator: is missing; give it: Identity file of the coordinator; compare its fingerprint by phone.",
+        ]
+    );
+}
+
+#[test]
+fn broken_toml_is_said_with_its_line() {
+    let found = problems("party = 1\nlisten = {\n\"\n");
+    assert!(
+        found
+            .iter()
+            .any(|problem| problem.starts_with("line ") && problem.contains("not TOML")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_missing_file_names_the_remedy() {
+    let error = Config::load(Path::new("/nowhere/party.toml")).expect_err("missing");
+    assert!(
+        error.to_string().contains("/nowhere/party.toml") && error.to_string().contains("party init"),
+        "{error}"
+    );
+}

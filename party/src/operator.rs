@@ -1,0 +1,87 @@
+//! What a party's operator asks of the running server, over mutual TLS with the operator's certificate.
+
+use tally_proto::connect::{self, ConnectError, Dial};
+use tally_proto::ids::Hash32;
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+use tally_proto::wire::control_client::ControlClient;
+use tonic::transport::Channel;
+
+use crate::config::Config;
+use crate::keys::{self, KeyError};
+
+/// Why the operator's request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// The operator's files.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No connection can be set up.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server refused, or cannot be reached.
+    #[error("{0}")]
+    Refused(Refusal),
+}
+
+impl From<tonic::Status> for OperatorError {
+    fn from(status: tonic::Status) -> Self {
+        OperatorError::Refused(Refusal::of_status(&status))
+    }
+}
+
+/// A connection to this party's own server.
+#[derive(Debug)]
+pub struct Operator(ControlClient<Channel>);
+
+impl Operator {
+    /// Sets up the connection; it comes about with the first request.
+    ///
+    /// # Errors
+    /// [`OperatorError::Key`], [`OperatorError::Connect`].
+    pub fn new(config: &Config) -> Result<Self, OperatorError> {
+        let own = keys::own_identity(config)?;
+        let leaf = keys::operator_leaf(config, &own)?;
+        let dial = Dial {
+            address: own.peer_address(),
+            anchor: own.anchor(),
+            leaf: Some(&leaf),
+        };
+        Ok(Operator(connect::control(dial.channel_with_timeout()?)))
+    }
+
+    /// Manifests and orders that wait for this party's countersignature.
+    ///
+    /// # Errors
+    /// [`OperatorError::Refused`].
+    pub async fn pending(&mut self) -> Result<wire::PendingReply, OperatorError> {
+        Ok(self.0.pending(wire::PendingRequest {}).await?.into_inner())
+    }
+
+    /// Countersigns the object of that hash; `confirmation` is the election id as typed.
+    ///
+    /// # Errors
+    /// [`OperatorError::Refused`].
+    pub async fn countersign(&mut self, object: Hash32, confirmation: &str) -> Result<(), OperatorError> {
+        let request = wire::CountersignRequest {
+            object_hash: object.0.to_vec(),
+            confirmation: confirmation.to_owned(),
+        };
+        self.0.countersign(request).await?;
+        Ok(())
+    }
+
+    /// State of one election, or of all when `election` is empty.
+    ///
+    /// # Errors
+    /// [`OperatorError::Refused`].
+    pub async fn status(&mut self, election: &str) -> Result<wire::StatusReply, OperatorError> {
+        Ok(self
+            .0
+            .status(wire::StatusRequest {
+                election: election.to_owned(),
+            })
+            .await?
+            .into_inner())
+    }
+}

@@ -1,0 +1,181 @@
+//! Who calls: the role of a peer certificate, and what each role may ask for.
+//!
+//! TLS has already proved that the caller holds the key of a certificate that chains to one of the configured authorities. Here the role that
+//! the certificate names is believed only if the role's own authority issued it, and each method says which roles it serves.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use tally_proto::ids::{Hash32, Role, StationId};
+use tally_proto::pki::{PeerRole, Trust};
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tonic::Request;
+
+/// What a method is asked by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Another party.
+    Party,
+    /// This party's own operator.
+    Operator,
+    /// The coordinator.
+    Coordinator,
+    /// The coordinator or this party's operator.
+    CoordinatorOrOperator,
+    /// A registrar.
+    Registrar,
+}
+
+impl Needs {
+    fn words(self) -> &'static str {
+        match self {
+            Needs::Party => "another party",
+            Needs::Operator => "this party's operator",
+            Needs::Coordinator => "the coordinator",
+            Needs::CoordinatorOrOperator => "the coordinator or this party's operator",
+            Needs::Registrar => "a registrar",
+        }
+    }
+
+    fn admits(self, own: Role, role: &PeerRole) -> bool {
+        match role {
+            PeerRole::Party(party) => self == Needs::Party && *party != own,
+            PeerRole::Operator(party) => {
+                matches!(self, Needs::Operator | Needs::CoordinatorOrOperator) && *party == own
+            }
+            PeerRole::Coordinator => matches!(self, Needs::Coordinator | Needs::CoordinatorOrOperator),
+            PeerRole::Registrar(_) => self == Needs::Registrar,
+            PeerRole::Station(_) => false,
+        }
+    }
+}
+
+/// Certificates seen lately are remembered up to this many, so that a busy connection does not verify its own on every request.
+const REMEMBERED: usize = 1024;
+
+/// Tells roles from certificates.
+#[derive(Debug)]
+pub struct Roles {
+    own: Role,
+    trust: Trust,
+    known: Mutex<HashMap<Hash32, PeerRole>>,
+}
+
+impl Roles {
+    /// For party `own`, believing what `trust` says.
+    pub fn new(own: Role, trust: Trust) -> Self {
+        Roles {
+            own,
+            trust,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The role of the caller; `None` without a certificate (the public listener).
+    ///
+    /// # Errors
+    /// `role.refused`: the certificate names no role, several, or one that its issuer may not give.
+    pub fn of<T>(&self, request: &Request<T>) -> Result<Option<PeerRole>, Refusal> {
+        let Some(certificates) = request.peer_certs() else {
+            return Ok(None);
+        };
+        let Some(leaf) = certificates.first() else {
+            return Ok(None);
+        };
+        let name = Hash32::of(leaf);
+        if let Some(role) = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&name)
+        {
+            return Ok(Some(role.clone()));
+        }
+        let (role, _) = self
+            .trust
+            .role_of(leaf)
+            .map_err(|error| Refusal::new(Reason::RoleRefused, error))?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(name, role.clone());
+        Ok(Some(role))
+    }
+
+    /// The caller's role, if it is one that `needs` names.
+    ///
+    /// # Errors
+    /// `role.refused`, naming the role that came and the one that is needed.
+    pub fn require<T>(&self, request: &Request<T>, needs: Needs) -> Result<PeerRole, Refusal> {
+        let refused = |who: &str| {
+            Refusal::new(
+                Reason::RoleRefused,
+                format_args!("this is for {}; the caller is {who}", needs.words()),
+            )
+        };
+        match self.of(request)? {
+            Some(role) if needs.admits(self.own, &role) => Ok(role),
+            Some(role) => Err(refused(&role.to_string())),
+            None => Err(refused("without a certificate: use the peer address")),
+        }
+    }
+
+    /// The other party that calls.
+    ///
+    /// # Errors
+    /// `role.refused`: the caller is no other party.
+    pub fn party<T>(&self, request: &Request<T>) -> Result<Role, Refusal> {
+        match self.require(request, Needs::Party)? {
+            PeerRole::Party(party) => Ok(party),
+            other => Err(Refusal::new(
+                Reason::RoleRefused,
+                format_args!("{other} is no party"),
+            )),
+        }
+    }
+
+    /// The station that calls, if it is one: its certificate must name the station that its ballots name.
+    ///
+    /// # Errors
+    /// `role.refused`, as [`Roles::of`].
+    pub fn station<T>(&self, request: &Request<T>) -> Result<Option<StationId>, Refusal> {
+        Ok(match self.of(request)? {
+            Some(PeerRole::Station(station)) => Some(station),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_need_admits_its_roles_only() {
+        let all = [
+            PeerRole::Party(Role::P1),
+            PeerRole::Party(Role::P2),
+            PeerRole::Operator(Role::P1),
+            PeerRole::Operator(Role::P2),
+            PeerRole::Coordinator,
+            PeerRole::Registrar("post".into()),
+            PeerRole::Station(StationId(1)),
+        ];
+        let admitted = |needs: Needs| -> Vec<String> {
+            all.iter()
+                .filter(|role| needs.admits(Role::P1, role))
+                .map(ToString::to_string)
+                .collect()
+        };
+        assert_eq!(admitted(Needs::Party), ["party:2"]);
+        assert_eq!(admitted(Needs::Operator), ["operator:1"]);
+        assert_eq!(admitted(Needs::Coordinator), ["coordinator"]);
+        assert_eq!(
+            admitted(Needs::CoordinatorOrOperator),
+            ["operator:1", "coordinator"]
+        );
+        assert_eq!(admitted(Needs::Registrar), ["registrar:post"]);
+    }
+}

@@ -1,0 +1,142 @@
+//! Elections known to this party: manifests, rolls and orders, as bytes. What they mean is checked before they come here.
+
+use redb::ReadableTable;
+
+use super::tables::{ELECTIONS, MANIFESTS, ORDERS, ROLLS};
+use super::{StoreError, Tables, WriteTx};
+
+/// The number of an election, given out when it is first seen.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn number_of(tx: &impl Tables, election: &str) -> Result<Option<u32>, StoreError> {
+    Ok(tx.table(ELECTIONS)?.get(election)?.map(|row| row.value()))
+}
+
+/// The number of an election, given out now when it has none.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn number_or_new(tx: &WriteTx, election: &str) -> Result<u32, StoreError> {
+    if let Some(number) = number_of(tx, election)? {
+        return Ok(number);
+    }
+    let mut table = tx.table_mut(ELECTIONS)?;
+    let mut next = 1;
+    for row in table.iter()? {
+        next = next.max(row?.1.value() + 1);
+    }
+    table.insert(election, next)?;
+    Ok(next)
+}
+
+/// Every known election: (id, number), by id.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn all(tx: &impl Tables) -> Result<Vec<(String, u32)>, StoreError> {
+    let mut all = Vec::new();
+    for row in tx.table(ELECTIONS)?.iter()? {
+        let (id, number) = row?;
+        all.push((id.value().to_owned(), number.value()));
+    }
+    Ok(all)
+}
+
+/// Stores the manifest envelope with the signatures known so far.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn put_manifest(tx: &WriteTx, election: u32, envelope: &[u8]) -> Result<(), StoreError> {
+    tx.table_mut(MANIFESTS)?.insert(election, envelope)?;
+    Ok(())
+}
+
+/// The stored manifest envelope.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn manifest(tx: &impl Tables, election: u32) -> Result<Option<Vec<u8>>, StoreError> {
+    Ok(tx
+        .table(MANIFESTS)?
+        .get(election)?
+        .map(|row| row.value().to_vec()))
+}
+
+/// Stores an order envelope with the signatures known so far.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn put_order(tx: &WriteTx, election: u32, number: u32, envelope: &[u8]) -> Result<(), StoreError> {
+    tx.table_mut(ORDERS)?.insert((election, number), envelope)?;
+    Ok(())
+}
+
+/// The stored orders of an election, by number.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn orders(tx: &impl Tables, election: u32) -> Result<Vec<(u32, Vec<u8>)>, StoreError> {
+    let mut orders = Vec::new();
+    for row in tx.table(ORDERS)?.range((election, 0)..=(election, u32::MAX))? {
+        let (key, value) = row?;
+        orders.push((key.value().1, value.value().to_vec()));
+    }
+    Ok(orders)
+}
+
+/// Replaces the roll of a box: entry v is (online, reference).
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn put_roll<'a>(
+    tx: &WriteTx,
+    election: u32,
+    of_box: u32,
+    entries: impl IntoIterator<Item = (bool, &'a str)>,
+) -> Result<(), StoreError> {
+    let mut table = tx.table_mut(ROLLS)?;
+    table.retain_in((election, of_box, 0)..=(election, of_box, u32::MAX), |_, _| false)?;
+    for (v, entry) in (0u32..).zip(entries) {
+        table.insert((election, of_box, v), entry)?;
+    }
+    Ok(())
+}
+
+/// One roll entry: (online, reference).
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn roll_entry(
+    tx: &impl Tables,
+    election: u32,
+    of_box: u32,
+    v: u32,
+) -> Result<Option<(bool, String)>, StoreError> {
+    Ok(tx.table(ROLLS)?.get((election, of_box, v))?.map(|row| {
+        let (online, reference) = row.value();
+        (online, reference.to_owned())
+    }))
+}
+
+/// Calls `each` with (v, online, reference) of every entry of a box's roll, in order.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed; or what `each` returns.
+pub fn for_each_roll_entry<E: From<StoreError>>(
+    tx: &impl Tables,
+    election: u32,
+    of_box: u32,
+    mut each: impl FnMut(u32, bool, &str) -> Result<(), E>,
+) -> Result<(), E> {
+    let table = tx.table(ROLLS)?;
+    let range = table
+        .range((election, of_box, 0)..=(election, of_box, u32::MAX))
+        .map_err(StoreError::from)?;
+    for row in range {
+        let (key, value) = row.map_err(StoreError::from)?;
+        let (online, reference) = value.value();
+        each(key.value().2, online, reference)?;
+    }
+    Ok(())
+}

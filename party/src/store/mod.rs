@@ -1,0 +1,283 @@
+//! The durable store of a party: one redb file, opened behind [`redb::StorageBackend`] so that tests can make every write fail.
+//!
+//! # Rules
+//!
+//! - A [`Store::write`] that returned `Ok` is on disk. There is no other kind of write.
+//! - One writer at a time; readers see the last commit and never wait. Both block: call them from a blocking thread.
+//! - After an input/output error the store refuses everything until it is opened again ([`StoreError::Engine`]): what a failed commit left
+//!   on disk is decided by reading it back, never by guessing.
+//! - Shares are never stored open: see [`vault`].
+//!
+//! # Schema (version 1)
+//!
+//! Election ids are long, so tables are keyed by a small election number `e` given out in `elections`. `b` is the box, `d` a digest.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `meta` | name | `schema` version, `party` index: a store of another party or version is refused |
+//! | `elections` | election id | e |
+//! | `manifests` | e | encoded Envelope: manifest with the signatures this party knows |
+//! | `rolls` | e, b, v | online flag, voter reference |
+//! | `orders` | e, number | encoded Envelope: order with the signatures this party knows |
+//! | `boxes` | e, b | 1 when the box is frozen: its List is made and nothing more is taken |
+//! | `counts` | e, b, kind | ballots accepted of a channel kind (1 online, 2 station, 3 paper), credential records (0) |
+//! | `ballots` | e, b, d | header, authority signature, ciphertext hash, received_at_ms, log position, receipt signature, shares at rest |
+//! | `records` | e, b, d | header, authorisation, ciphertext hash, received_at_ms, log position, receipt signature, shares at rest |
+//! | `serials` | e, b, v, half, serial | digest of the record that has this serial |
+//! | `receipts` | e, b, d, party | another party's receipt, verified before it was stored: encoded Receipt |
+//! | `log_size` | e | number of log entries |
+//! | `log_entries` | e, position | the signed bytes of the receipt at that position: the leaf data |
+//! | `log_nodes` | e, level, index | hash of the complete subtree of 2^level leaves that starts at leaf index * 2^level |
+//!
+//! A log node is written once, when its subtree is complete, and never changes: every past tree head can be proven from it.
+//! The modules `sealing` and `session` add tables of their own, named `seal_*` and `session_*`, created in the same opening transaction.
+
+pub mod accepted;
+pub mod boxes;
+pub mod elections;
+pub mod log;
+pub mod receipts;
+pub mod serials;
+pub mod sim;
+pub mod tables;
+pub mod vault;
+
+use std::path::PathBuf;
+
+use redb::{Database, Key, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition, Value};
+
+pub use accepted::{Accepted, Kind};
+
+/// Where the store keeps its bytes.
+pub enum Storage {
+    /// A file, made when it does not exist, locked against a second process.
+    File(PathBuf),
+    /// Any other backend: tests hand in [`sim::SimDisk`].
+    Backend(Box<dyn StorageBackend>),
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Storage::File(path) => f.debug_tuple("File").field(path).finish(),
+            Storage::Backend(_) => f.write_str("Backend"),
+        }
+    }
+}
+
+/// A boxed backend is a backend: redb takes its backend by type.
+#[derive(Debug)]
+struct Boxed(Box<dyn StorageBackend>);
+
+impl StorageBackend for Boxed {
+    fn len(&self) -> Result<u64, std::io::Error> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        self.0.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> Result<(), std::io::Error> {
+        self.0.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+        self.0.write(offset, data)
+    }
+    fn close(&self) -> Result<(), std::io::Error> {
+        self.0.close()
+    }
+}
+
+/// What goes wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database engine or the disk below it failed.
+    #[error("the store failed: {0}; check the disk, then restart the party: nothing acknowledged is lost")]
+    Engine(#[source] Box<redb::Error>),
+    /// The file was written by another version of this program.
+    #[error(
+        "the store has schema version {found}, this program knows {known}; run the version that wrote it"
+    )]
+    Schema {
+        /// Version in the file.
+        found: u64,
+        /// Version of this program.
+        known: u64,
+    },
+    /// The file belongs to another party.
+    #[error(
+        "the store belongs to party {found}, this is party {own}; point data_dir at this party's own directory"
+    )]
+    ForeignParty {
+        /// Index in the file.
+        found: u64,
+        /// Index in the configuration.
+        own: u64,
+    },
+    /// A stored row does not decode.
+    #[error("the store's table {table} holds a row that does not decode; restore it from a backup")]
+    Corrupt {
+        /// Name of the table.
+        table: &'static str,
+    },
+}
+
+macro_rules! from_engine {
+    ($($error:ty),*) => {$(
+        impl From<$error> for StoreError {
+            fn from(error: $error) -> Self {
+                StoreError::Engine(Box::new(error.into()))
+            }
+        }
+    )*};
+}
+from_engine!(
+    redb::StorageError,
+    redb::TableError,
+    redb::DatabaseError,
+    redb::TransactionError,
+    redb::CommitError,
+    std::io::Error
+);
+
+/// A read transaction: the state at the last commit before it began.
+pub struct ReadTx(redb::ReadTransaction);
+
+/// A write transaction: durable as a whole once [`Store::write`] returns `Ok`, else without any trace.
+pub struct WriteTx(redb::WriteTransaction);
+
+/// Reading a table, in either kind of transaction.
+pub trait Tables {
+    /// Opens `table` for reading.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`]: the engine failed.
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'_, K, V>,
+    ) -> Result<impl ReadableTable<K, V>, StoreError>;
+}
+
+impl Tables for ReadTx {
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'_, K, V>,
+    ) -> Result<impl ReadableTable<K, V>, StoreError> {
+        Ok(self.0.open_table(table)?)
+    }
+}
+
+impl Tables for WriteTx {
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'_, K, V>,
+    ) -> Result<impl ReadableTable<K, V>, StoreError> {
+        Ok(self.0.open_table(table)?)
+    }
+}
+
+impl WriteTx {
+    /// Opens `table` for writing; made when missing. A table can be open once at a time in a transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`]: the engine failed.
+    pub fn table_mut<K: Key + 'static, V: Value + 'static>(
+        &self,
+        table: TableDefinition<'_, K, V>,
+    ) -> Result<Table<'_, K, V>, StoreError> {
+        Ok(self.0.open_table(table)?)
+    }
+}
+
+/// The store. Shared by reference; all methods block.
+pub struct Store {
+    database: Database,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+/// Page cache, bytes. Rows are read back once or twice; the operating system caches the file besides.
+const CACHE_BYTES: usize = 256 << 20;
+
+impl Store {
+    /// Opens the store of `party` (1..3), makes it when it does not exist, repairs it after a crash.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`] when the file cannot be opened or is in use, [`StoreError::Schema`] and [`StoreError::ForeignParty`] when
+    /// it is not this party's.
+    pub fn open(storage: Storage, party: u8) -> Result<Store, StoreError> {
+        match storage {
+            Storage::File(path) => {
+                if !path.exists() {
+                    // The engine cannot open a file whose making was cut short: make it under another name, then give it its own.
+                    let unfinished = path.with_extension("new");
+                    match std::fs::remove_file(&unfinished) {
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            return Err(error.into());
+                        }
+                        _ => {}
+                    }
+                    drop(Self::with_tables(Self::builder().create(&unfinished)?, party)?);
+                    std::fs::rename(&unfinished, &path)?;
+                    if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                        std::fs::File::open(directory)?.sync_all()?;
+                    }
+                }
+                Self::with_tables(Self::builder().create(path)?, party)
+            }
+            Storage::Backend(backend) => {
+                Self::with_tables(Self::builder().create_with_backend(Boxed(backend))?, party)
+            }
+        }
+    }
+
+    fn builder() -> redb::Builder {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        builder
+    }
+
+    fn with_tables(database: Database, party: u8) -> Result<Store, StoreError> {
+        let store = Store { database };
+        store.write(|tx| tables::create(tx, party))?;
+        Ok(store)
+    }
+
+    /// Runs `body` on the last committed state.
+    ///
+    /// # Errors
+    /// What `body` returns, or the engine's failure.
+    pub fn read<T, E: From<StoreError>>(&self, body: impl FnOnce(&ReadTx) -> Result<T, E>) -> Result<T, E> {
+        let tx = self.database.begin_read().map_err(StoreError::from)?;
+        body(&ReadTx(tx))
+    }
+
+    /// Runs `body` in a write transaction: when it returns `Ok` the transaction is committed and **on disk** before this returns; when it
+    /// returns `Err` nothing of it remains. Waits for the writer before it.
+    ///
+    /// # Errors
+    /// What `body` returns, or the engine's failure; after a failed commit the state on disk is either of the two, and is known again
+    /// when the store is reopened.
+    pub fn write<T, E: From<StoreError>>(&self, body: impl FnOnce(&WriteTx) -> Result<T, E>) -> Result<T, E> {
+        let tx = WriteTx(self.database.begin_write().map_err(StoreError::from)?);
+        match body(&tx) {
+            Ok(value) => {
+                tx.0.commit().map_err(StoreError::from)?;
+                Ok(value)
+            }
+            Err(error) => {
+                tx.0.abort().map_err(StoreError::from)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+use sha2::{Digest as _, Sha256};
+
+use super::accepted::Counted;
+use super::sim::SimDisk;
+use super::*;
+
+fn open(disk: &SimDisk) -> Result<Store, StoreError> {
+    Store::open(Storage::Backend(Box::new(disk.clone())), 1)
+}
+
+/// RFC 6962 section 2.1 as written, over leaf data.
+fn naive_root(leaves: &[Vec<u8>]) -> [u8; 32] {
+    match leaves {
+        [] => Sha256::digest([]).into(),
+        [leaf] => Sha256::new()
+            .chain_update([0])
+            .chain_update(leaf)
+            .finalize()
+            .into(),
+        _ => {
+            let mut k = 1;
+            while k * 2 < leaves.len() {
+                k *= 2;
+            }
+            let (left, right) = leaves.split_at(k);
+            Sha256::new()
+                .chain_update([1])
+                .chain_update(naive_root(left))
+                .chain_update(naive_root(right))
+                .finalize()
+                .into()
+        }
+    }
+}
+
+/// RFC 9162 section 2.1.3.2: the root that a path leads to.
+fn root_of_path(leaf: &[u8], mut index: u64, size: u64, path: &[[u8; 32]]) -> Option<[u8; 32]> {
+    let mut last = size - 1;
+    let mut hash: [u8; 32] = Sha256::new()
+        .chain_update([0])
+        .chain_update(leaf)
+        .finalize()
+        .into();
+    for node in path {
+        if last == 0 {
+            return None;
+        }
+        if index & 1 == 1 || index == last {
+            hash = Sha256::new()
+                .chain_update([1])
+                .chain_update(node)
+                .chain_update(hash)
+                .finalize()
+                .into();
+            while index & 1 == 0 && index != 0 {
+                index >>= 1;
+                last >>= 1;
+            }
+        } else {
+            hash = Sha256::new()
+                .chain_update([1])
+                .chain_update(hash)
+                .chain_update(node)
+                .finalize()
+                .into();
+        }
+        index >>= 1;
+        last >>= 1;
+    }
+    (last == 0).then_some(hash)
+}
+
+#[test]
+fn log_matches_the_definition_at_every_size() {
+    let store = open(&SimDisk::new()).expect("opens");
+    let leaves: Vec<Vec<u8>> = (0u8..70).map(|i| vec![i; usize::from(i) % 5]).collect();
+    for (i, leaf) in leaves.iter().enumerate() {
+        let position = store.write(|tx| log::append(tx, 3, leaf)).expect("appends");
+        assert_eq!(position, i as u64);
+    }
+    store
+        .read(|tx| {
+            for size in 0..=leaves.len() {
+                let root = naive_root(&leaves[..size]);
+                assert_eq!(log::root(tx, 3, size as u64)?, Some(root), "root at {size}");
+                for position in 0..size as u64 {
+                    let path = log::inclusion(tx, 3, position, size as u64)?.expect("in range");
+                    let leaf = &leaves[position as usize];
+                    assert_eq!(
+                        root_of_path(leaf, position, size as u64, &path),
+                        Some(root),
+                        "{position} of {size}"
+                    );
+                }
+                assert_eq!(log::inclusion(tx, 3, size as u64, size as u64)?, None);
+            }
+            assert_eq!(log::root(tx, 3, 71)?, None);
+            assert_eq!(log::inclusion(tx, 3, 0, 71)?, None);
+            assert_eq!(log::size(tx, 4)?, 0, "another election's log is another log");
+            assert_eq!(log::entry(tx, 3, 69)?, Some(leaves[69].clone()));
+            Ok::<_, StoreError>(())
+        })
+        .expect("reads");
+}
+
+fn row(i: u8) -> Accepted {
+    Accepted {
+        header: vec![i; 100],
+        authority_signature: Vec::new(),
+        ciphertext_hash: [i; 32],
+        received_at_ms: 1000 + u64::from(i),
+        position: u64::from(i),
+        receipt_signature: [i; 64],
+        sealed_shares: vec![i; 150],
+    }
+}
+
+/// Accepts ballot `i` as the intake writer does: row and log entry in one transaction.
+fn accept(store: &Store, i: u8) -> Result<(), StoreError> {
+    store.write(|tx| {
+        log::append(tx, 1, &[i; 90])?;
+        accepted::insert(tx, 1, 2, &[i; 32], Counted::Ballot(1), &row(i))
+    })
+}
+
+#[test]
+fn whatever_write_fails_what_was_committed_is_found() {
+    const BALLOTS: u8 = 12;
+    let whole = {
+        let disk = SimDisk::new();
+        let store = open(&disk).expect("opens");
+        (0..BALLOTS).for_each(|i| accept(&store, i).expect("accepts"));
+        drop(store);
+        disk.operations()
+    };
+    assert!(whole > 50, "{whole} operations");
+    let leaves: Vec<Vec<u8>> = (0..BALLOTS).map(|i| vec![i; 90]).collect();
+    let mut reached = 0;
+    for fail_from in 0..whole {
+        let disk = SimDisk::new();
+        disk.fail_from(fail_from);
+        // A disk that fails while the store is made never held anything; a file is made under another name for that reason.
+        let Ok(store) = open(&disk) else { continue };
+        reached += 1;
+        let committed = (0..BALLOTS).take_while(|&i| accept(&store, i).is_ok()).count();
+        for seed in 0..4 {
+            let store =
+                open(&disk.after_crash(seed)).unwrap_or_else(|e| panic!("failed from {fail_from}: {e}"));
+            store
+                .read(|tx| {
+                    let size = log::size(tx, 1)? as usize;
+                    assert!(
+                        size == committed || size == committed + 1,
+                        "{size} of {committed} at {fail_from}"
+                    );
+                    assert_eq!(log::root(tx, 1, size as u64)?, Some(naive_root(&leaves[..size])));
+                    let digests = accepted::digests(tx, Kind::Ballot, 1, 2)?;
+                    assert_eq!(digests, (0..size as u8).map(|i| [i; 32]).collect::<Vec<_>>());
+                    for i in 0..size as u8 {
+                        assert_eq!(accepted::get(tx, Kind::Ballot, 1, 2, &[i; 32])?, Some(row(i)));
+                    }
+                    assert_eq!(boxes::received(tx, 1, 2)?.online, size as u64);
+                    Ok::<_, StoreError>(())
+                })
+                .expect("reads");
+            accept(&store, 200).expect("goes on after the restart");
+        }
+    }
+    assert!(
+        reached > 40,
+        "{reached} of {whole} failures came after the store was made"
+    );
+}
+
+#[test]
+fn an_aborted_transaction_leaves_nothing() {
+    let store = open(&SimDisk::new()).expect("opens");
+    let refused: Result<(), StoreError> = store.write(|tx| {
+        log::append(tx, 1, b"entry")?;
+        Err(StoreError::Corrupt { table: "made up" })
+    });
+    assert!(matches!(refused, Err(StoreError::Corrupt { table: "made up" })));
+    assert_eq!(store.read(|tx| log::size(tx, 1)).expect("reads"), 0);
+}
+
+#[test]
+fn refuses_the_store_of_another_party_or_version() {
+    let disk = SimDisk::new();
+    drop(open(&disk).expect("opens"));
+    let other = Store::open(Storage::Backend(Box::new(disk.clone())), 2);
+    assert!(matches!(
+        other,
+        Err(StoreError::ForeignParty { found: 1, own: 2 })
+    ));
+    let store = open(&disk).expect("opens");
+    store
+        .write(|tx| {
+            tx.table_mut(tables::META)?.insert("schema", 9)?;
+            Ok::<_, StoreError>(())
+        })
+        .expect("writes");
+    drop(store);
+    assert!(matches!(
+        open(&disk),
+        Err(StoreError::Schema { found: 9, known: 1 })
+    ));
+}
+
+#[test]
+fn keeps_boxes_and_elections_apart() {
+    let store = open(&SimDisk::new()).expect("opens");
+    store
+        .write(|tx| {
+            assert_eq!(elections::number_or_new(tx, "b")?, 1);
+            assert_eq!(elections::number_or_new(tx, "a")?, 2);
+            assert_eq!(elections::number_or_new(tx, "b")?, 1);
+            for (e, b) in [(1, 1), (1, 2), (2, 1)] {
+                let digest = [e as u8 * 16 + b as u8; 32];
+                accepted::insert(tx, e, b, &digest, Counted::Ballot(2), &row(1))?;
+                assert!(receipts::put(tx, e, b, &digest, 2, b"first")?);
+                assert!(!receipts::put(tx, e, b, &digest, 2, b"second")?);
+            }
+            boxes::freeze(tx, 1, 2)
+        })
+        .expect("writes");
+    store
+        .read(|tx| {
+            assert_eq!(accepted::digests(tx, Kind::Ballot, 1, 2)?, vec![[18; 32]]);
+            assert_eq!(accepted::digests(tx, Kind::Record, 1, 2)?, Vec::<[u8; 32]>::new());
+            assert!(
+                boxes::is_frozen(tx, 1, 2)? && !boxes::is_frozen(tx, 1, 1)? && !boxes::is_frozen(tx, 2, 1)?
+            );
+            assert_eq!(
+                boxes::received(tx, 1, 2)?,
+                boxes::Received {
+                    station: 1,
+                    ..Default::default()
+                }
+            );
+            let mut seen = Vec::new();
+            receipts::for_each(tx, 1, 2, |digest, party, receipt| {
+                seen.push((*digest, party, receipt.to_vec()));
+                Ok::<_, StoreError>(())
+            })?;
+            assert_eq!(seen, vec![([18; 32], 2, b"first".to_vec())]);
+            assert_eq!(
+                elections::all(tx)?,
+                vec![("a".to_owned(), 2), ("b".to_owned(), 1)]
+            );
+            Ok::<_, StoreError>(())
+        })
+        .expect("reads");
+}
+
+#[test]
+fn a_roll_is_replaced_as_a_whole() {
+    let store = open(&SimDisk::new()).expect("opens");
+    store
+        .write(|tx| {
+            elections::put_roll(tx, 1, 1, [(true, "a"), (false, "b"), (true, "c")])?;
+            elections::put_roll(tx, 1, 2, [(true, "z")])?;
+            elections::put_roll(tx, 1, 1, [(false, "x"), (true, "y")])
+        })
+        .expect("writes");
+    let mut roll = Vec::new();
+    store
+        .read(|tx| {
+            elections::for_each_roll_entry(tx, 1, 1, |v, online, reference| {
+                roll.push((v, online, reference.to_owned()));
+                Ok::<_, StoreError>(())
+            })?;
+            assert_eq!(elections::roll_entry(tx, 1, 1, 2)?, None);
+            assert_eq!(elections::roll_entry(tx, 1, 2, 0)?, Some((true, "z".to_owned())));
+            Ok::<_, StoreError>(())
+        })
+        .expect("reads");
+    assert_eq!(roll, vec![(0, false, "x".to_owned()), (1, true, "y".to_owned())]);
+}
+
+#[test]
+fn a_file_whose_making_was_cut_short_is_made_anew() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("party.redb");
+    std::fs::write(path.with_extension("new"), b"half a header").expect("written");
+    let store = Store::open(Storage::File(path.clone()), 1).expect("made");
+    accept(&store, 1).expect("accepts");
+    let second = Store::open(Storage::File(path.clone()), 1);
+    assert!(
+        matches!(second, Err(StoreError::Engine(_))),
+        "one process at a time"
+    );
+    drop(store);
+    let store = Store::open(Storage::File(path), 1).expect("opens");
+    assert_eq!(store.read(|tx| log::size(tx, 1)).expect("reads"), 1);
+}
