@@ -14,12 +14,13 @@ mod tests;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use tally_proto::identity::{PartyIdentity, RegistrarIdentity, StationIdentity};
+use tally_proto::identity::{IdentityError, PartyIdentity, RegistrarIdentity, StationIdentity};
 use tally_proto::wire;
 use toml::Spanned;
 
 pub use problem::{DefinitionError, Problem, StationChannelProblem};
 
+use crate::files;
 use crate::roll::{self, RollFile};
 use calendar::{CalendarError, Opening, Zone};
 use file::{BoxTable, ChannelTable, ContestTable, ElectionFile, OpeningTable, StationTable};
@@ -74,7 +75,13 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// The line, from 1, of a byte position.
     fn line(&self, position: usize) -> usize {
-        1 + self.text.as_bytes().iter().take(position).filter(|b| **b == b'\n').count()
+        1 + self
+            .text
+            .as_bytes()
+            .iter()
+            .take(position)
+            .filter(|b| **b == b'\n')
+            .count()
     }
 
     fn at<T>(&self, place: &Spanned<T>, problem: Problem) -> DefinitionError {
@@ -87,7 +94,9 @@ impl Reader<'_> {
 
     /// A path as written, relative to the election file.
     fn beside(&self, written: &Path) -> PathBuf {
-        self.path.parent().map_or_else(|| written.to_path_buf(), |directory| directory.join(written))
+        self.path
+            .parent()
+            .map_or_else(|| written.to_path_buf(), |directory| directory.join(written))
     }
 
     fn definition(
@@ -106,20 +115,18 @@ impl Reader<'_> {
         }
         let languages = Languages::of_title(self, file.language.as_ref(), &file.title)?;
         let title = languages.texts(self, &file.title, "the title")?;
-        let contests = self.contests(&file.contest, &languages)?;
-        let boxes = self.boxes(&file, &languages)?;
+        let mut contests = self.contests(&file.contest, &languages)?;
+        let mut boxes = self.boxes(&file, &languages)?;
         let channels = self.channels(&file, &languages)?;
         let policy = self.policy(&file)?;
         let participants = self.participants(&file)?;
         let roll = self.roll(&file, &boxes, &policy)?;
-        let boxes = boxes
-            .into_iter()
-            .map(|mut b| {
-                let voters = roll.voters(b.id).len();
-                b.voters = u32::try_from(voters).unwrap_or(u32::MAX);
-                b
-            })
-            .collect();
+        // A manifest's numbers rise; the file may list contests and boxes in the order that reads best.
+        contests.sort_by_key(|c| c.id);
+        boxes.sort_by_key(|b| b.id);
+        for b in &mut boxes {
+            b.voters = u32::try_from(roll.voters(b.id).len()).unwrap_or(u32::MAX);
+        }
         let manifest = wire::Manifest {
             version: 1,
             election: file.election.get_ref().clone(),
@@ -145,7 +152,10 @@ impl Reader<'_> {
         languages: &Languages,
     ) -> Result<Vec<wire::Contest>, DefinitionError> {
         if tables.is_empty() {
-            return Err(self.nowhere(Problem::Empty { what: "contest", table: "contest" }));
+            return Err(self.nowhere(Problem::Empty {
+                what: "contest",
+                table: "contest",
+            }));
         }
         let mut ids = BTreeSet::new();
         tables
@@ -156,7 +166,13 @@ impl Reader<'_> {
                 let title = languages.texts(self, &table.title, &format!("the title of contest {id}"))?;
                 let options = table.options.get_ref();
                 if !(MIN_OPTIONS..=MAX_OPTIONS).contains(&options.len()) {
-                    return Err(self.at(&table.options, Problem::Options { contest: id, options: options.len() }));
+                    return Err(self.at(
+                        &table.options,
+                        Problem::Options {
+                            contest: id,
+                            options: options.len(),
+                        },
+                    ));
                 }
                 let mut choices: Vec<wire::Choice> = Vec::with_capacity(options.len());
                 for (i, option) in options.iter().enumerate() {
@@ -166,22 +182,41 @@ impl Reader<'_> {
                             let name = same.text.clone();
                             return Err(self.at(
                                 option,
-                                Problem::SameOption { contest: id, first: earlier + 1, second: i + 1, name },
+                                Problem::SameOption {
+                                    contest: id,
+                                    first: earlier + 1,
+                                    second: i + 1,
+                                    name,
+                                },
                             ));
                         }
                     }
                     choices.push(wire::Choice { name });
                 }
                 let rule = self.rule(id, table, choices.len())?;
-                Ok(wire::Contest { id, title, options: choices, rule: Some(rule) })
+                Ok(wire::Contest {
+                    id,
+                    title,
+                    options: choices,
+                    rule: Some(rule),
+                })
             })
             .collect()
     }
 
-    fn rule(&self, contest: u32, table: &ContestTable, options: usize) -> Result<wire::contest::Rule, DefinitionError> {
+    fn rule(
+        &self,
+        contest: u32,
+        table: &ContestTable,
+        options: usize,
+    ) -> Result<wire::contest::Rule, DefinitionError> {
         let max = table.max.as_ref().map(|m| *m.get_ref());
         let wrong = |options| {
-            let problem = Problem::Max { contest, max, options };
+            let problem = Problem::Max {
+                contest,
+                max,
+                options,
+            };
             match &table.max {
                 Some(written) => self.at(written, problem),
                 None => self.at(&table.rule, problem),
@@ -194,7 +229,13 @@ impl Reader<'_> {
                 Ok(wire::contest::Rule::Approval(wire::ApprovalRule { max }))
             }
             ("approval", _) => Err(wrong(options)),
-            (rule, _) => Err(self.at(&table.rule, Problem::Rule { contest, rule: rule.to_owned() })),
+            (rule, _) => Err(self.at(
+                &table.rule,
+                Problem::Rule {
+                    contest,
+                    rule: rule.to_owned(),
+                },
+            )),
         }
     }
 
@@ -213,7 +254,10 @@ impl Reader<'_> {
 
     fn boxes(&self, file: &ElectionFile, languages: &Languages) -> Result<Vec<wire::Box>, DefinitionError> {
         if file.boxes.is_empty() {
-            return Err(self.nowhere(Problem::Empty { what: "box", table: "box" }));
+            return Err(self.nowhere(Problem::Empty {
+                what: "box",
+                table: "box",
+            }));
         }
         let known: BTreeSet<u32> = file.contest.iter().map(|c| *c.get_ref().id.get_ref()).collect();
         let mut ids = BTreeSet::new();
@@ -228,31 +272,73 @@ impl Reader<'_> {
             for contest in contests.get_ref() {
                 let number = *contest.get_ref();
                 if !known.contains(&number) {
-                    return Err(self.at(contest, Problem::UnknownContest { name_of_box, id, contest: number }));
+                    return Err(self.at(
+                        contest,
+                        Problem::UnknownContest {
+                            name_of_box,
+                            id,
+                            contest: number,
+                        },
+                    ));
                 }
                 if listed.contains(&number) {
-                    return Err(self.at(contest, Problem::BoxContests { name_of_box, id, contest: Some(number) }));
+                    return Err(self.at(
+                        contest,
+                        Problem::BoxContests {
+                            name_of_box,
+                            id,
+                            contest: Some(number),
+                        },
+                    ));
                 }
                 listed.push(number);
                 used.insert(number);
             }
             if listed.is_empty() {
-                return Err(self.at(contests, Problem::BoxContests { name_of_box, id, contest: None }));
+                return Err(self.at(
+                    contests,
+                    Problem::BoxContests {
+                        name_of_box,
+                        id,
+                        contest: None,
+                    },
+                ));
             }
-            boxes.push(wire::Box { id, name, contests: listed, ..wire::Box::default() });
+            boxes.push(wire::Box {
+                id,
+                name,
+                contests: listed,
+                ..wire::Box::default()
+            });
         }
-        match file.contest.iter().find(|c| !used.contains(c.get_ref().id.get_ref())) {
+        match file
+            .contest
+            .iter()
+            .find(|c| !used.contains(c.get_ref().id.get_ref()))
+        {
             Some(unused) => {
                 let id = &unused.get_ref().id;
-                Err(self.at(id, Problem::UnusedContest { contest: *id.get_ref() }))
+                Err(self.at(
+                    id,
+                    Problem::UnusedContest {
+                        contest: *id.get_ref(),
+                    },
+                ))
             }
             None => Ok(boxes),
         }
     }
 
-    fn channels(&self, file: &ElectionFile, languages: &Languages) -> Result<Vec<wire::Channel>, DefinitionError> {
+    fn channels(
+        &self,
+        file: &ElectionFile,
+        languages: &Languages,
+    ) -> Result<Vec<wire::Channel>, DefinitionError> {
         if file.channel.is_empty() {
-            return Err(self.nowhere(Problem::Empty { what: "channel", table: "channel" }));
+            return Err(self.nowhere(Problem::Empty {
+                what: "channel",
+                table: "channel",
+            }));
         }
         let mut channels: Vec<wire::Channel> = Vec::new();
         for table in &file.channel {
@@ -281,8 +367,14 @@ impl Reader<'_> {
 
     fn channel(&self, table: &ChannelTable, languages: &Languages) -> Result<wire::Channel, DefinitionError> {
         let written = table.kind.get_ref();
-        let kind = channel_kind(written)
-            .ok_or_else(|| self.at(&table.kind, Problem::ChannelKind { kind: written.clone() }))?;
+        let kind = channel_kind(written).ok_or_else(|| {
+            self.at(
+                &table.kind,
+                Problem::ChannelKind {
+                    kind: written.clone(),
+                },
+            )
+        })?;
         let channel = kind_name(kind);
         let wrong = |source| Problem::Calendar { channel, source };
         let name = languages.texts(self, &table.name, &format!("the name of the {channel} channel"))?;
@@ -292,18 +384,24 @@ impl Reader<'_> {
             openings.extend(one_opening(&zone, opening.get_ref()).map_err(|e| self.at(opening, wrong(e)))?);
         }
         let until = table.receive_until.as_ref().map(|u| u.get_ref().as_str());
-        let receive_until_s = calendar::check_order(&zone, &openings, until).map_err(|e| match &table.receive_until {
-            Some(written) if matches!(e, CalendarError::ReceiveUntil { .. } | CalendarError::NotATime(_)) => {
-                self.at(written, wrong(e))
-            }
-            _ => self.at(&table.openings, wrong(e)),
-        })?;
+        let receive_until_s =
+            calendar::check_order(&zone, &openings, until).map_err(|e| match &table.receive_until {
+                Some(written)
+                    if matches!(e, CalendarError::ReceiveUntil { .. } | CalendarError::NotATime(_)) =>
+                {
+                    self.at(written, wrong(e))
+                }
+                _ => self.at(&table.openings, wrong(e)),
+            })?;
         Ok(wire_channel(kind, name, &zone, openings, receive_until_s))
     }
 
     fn policy(&self, file: &ElectionFile) -> Result<wire::ResultPolicy, DefinitionError> {
         let result = file.result.get_ref();
-        for (key, value) in [("min_voters", result.min_voters), ("min_submissions", result.min_submissions)] {
+        for (key, value) in [
+            ("min_voters", result.min_voters),
+            ("min_submissions", result.min_submissions),
+        ] {
             if value < LEAST_MINIMUM {
                 return Err(self.at(&file.result, Problem::PolicyTooLow { key, value }));
             }
@@ -335,7 +433,12 @@ impl Reader<'_> {
                 let name_of_box = b.name.first().map(|t| t.text.clone()).unwrap_or_default();
                 return Err(self.at(
                     table,
-                    Problem::BoxTooSmall { name_of_box, id: b.id, voters, min: policy.min_voters },
+                    Problem::BoxTooSmall {
+                        name_of_box,
+                        id: b.id,
+                        voters,
+                        min: policy.min_voters,
+                    },
                 ));
             }
         }
@@ -351,45 +454,86 @@ impl Reader<'_> {
         if !(1..=2).contains(&count) {
             return Err(self.at(&file.registrars, Problem::Registrars { count }));
         }
-        let identity = |written: &Spanned<PathBuf>, source| {
-            self.at(written, Problem::Identity { path: self.beside(written.get_ref()), source })
-        };
-        let parties = file
-            .parties
-            .get_ref()
-            .iter()
-            .map(|p| Ok(PartyIdentity::read(&self.beside(p.get_ref())).map_err(|e| identity(p, e))?.to_wire()))
-            .collect::<Result<_, _>>()?;
+        let mut parties = Vec::with_capacity(3);
+        for (place, path) in (1..).zip(file.parties.get_ref()) {
+            let party = self.identity(path, PartyIdentity::from_toml)?.to_wire();
+            if usize::try_from(party.index) != Ok(place) {
+                let path_read = self.beside(path.get_ref());
+                return Err(self.at(
+                    path,
+                    Problem::PartyOrder {
+                        place,
+                        role: party.index,
+                        path: path_read,
+                    },
+                ));
+            }
+            parties.push(party);
+        }
         let registrars = file
             .registrars
             .get_ref()
             .iter()
-            .map(|p| Ok(RegistrarIdentity::read(&self.beside(p.get_ref())).map_err(|e| identity(p, e))?.to_wire()))
+            .map(|path| Ok(self.identity(path, RegistrarIdentity::from_toml)?.to_wire()))
             .collect::<Result<_, _>>()?;
         let known: Vec<u32> = file.boxes.iter().map(|b| *b.get_ref().id.get_ref()).collect();
         let mut stations: Vec<wire::StationIdentity> = Vec::new();
         for table in &file.station {
-            let StationTable { identity: path, boxes } = table.get_ref();
-            let read = StationIdentity::read(&self.beside(path.get_ref())).map_err(|e| identity(path, e))?;
-            let mut station = read.to_wire();
+            let StationTable {
+                identity: path,
+                boxes,
+            } = table.get_ref();
+            let mut station = self.identity(path, StationIdentity::from_toml)?.to_wire();
             if let Some(first) = stations.iter().find(|s| s.id == station.id) {
                 let (first, second) = (first.name.clone(), station.name);
-                return Err(self.at(path, Problem::StationTwice { id: station.id, first, second }));
+                return Err(self.at(
+                    path,
+                    Problem::StationTwice {
+                        id: station.id,
+                        first,
+                        second,
+                    },
+                ));
             }
             if let Some(unknown) = boxes.iter().find(|b| !known.contains(b.get_ref())) {
                 let (station, id) = (station.name, *unknown.get_ref());
                 return Err(self.at(unknown, Problem::StationBox { station, id, known }));
             }
-            station.boxes = boxes.iter().map(|b| *b.get_ref()).collect::<BTreeSet<_>>().into_iter().collect();
+            station.boxes = boxes
+                .iter()
+                .map(|b| *b.get_ref())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect();
             stations.push(station);
         }
-        Ok(Participants { parties, registrars, stations })
+        stations.sort_by_key(|s| s.id);
+        Ok(Participants {
+            parties,
+            registrars,
+            stations,
+        })
+    }
+
+    fn identity<T>(
+        &self,
+        written: &Spanned<PathBuf>,
+        parse: impl FnOnce(&str) -> Result<T, IdentityError>,
+    ) -> Result<T, DefinitionError> {
+        let path = self.beside(written.get_ref());
+        let text = files::read_text(&path).map_err(|e| self.at(written, Problem::IdentityUnreadable(e)))?;
+        parse(&text).map_err(|source| self.at(written, Problem::Identity { path, source }))
     }
 }
 
 fn one_opening(zone: &Zone, table: &OpeningTable) -> Result<Vec<Opening>, CalendarError> {
     let text = |t: &Option<Spanned<String>>| t.as_ref().map(|s| s.get_ref().clone());
-    match (text(&table.opens), text(&table.closes), text(&table.days), text(&table.hours)) {
+    match (
+        text(&table.opens),
+        text(&table.closes),
+        text(&table.days),
+        text(&table.hours),
+    ) {
         (Some(opens), Some(closes), None, None) => Ok(vec![zone.opening(&opens, &closes)?]),
         (None, None, Some(days), Some(hours)) => zone.daily(&days, &hours),
         _ => Err(CalendarError::Form),

@@ -9,7 +9,7 @@
 //! [`registrar`]), so that tests and demonstrations drive an election without a terminal.
 
 pub mod confirm;
-// pub mod definition;
+pub mod definition;
 pub mod files;
 pub mod progress;
 pub mod registrar;

@@ -56,7 +56,9 @@ pub enum CalendarError {
     #[error("{0} is outside the years 1970 to 9999: check the year")]
     OutOfRange(String),
     /// Neither of the two ways of writing an opening, or a mixture.
-    #[error("an opening is written either as {{ opens = \"...\", closes = \"...\" }} or as {{ days = \"...\", hours = \"...\" }}")]
+    #[error(
+        "an opening is written either as {{ opens = \"...\", closes = \"...\" }} or as {{ days = \"...\", hours = \"...\" }}"
+    )]
     Form,
     /// Closes before or when it opens.
     #[error("the opening closes at {closes}, not after it opens at {opens}: swap or correct them")]
@@ -67,7 +69,9 @@ pub enum CalendarError {
         closes: String,
     },
     /// Two openings overlap or are not in order.
-    #[error("the opening from {second} begins before the one that closes at {first} has ended: sort them, without overlap")]
+    #[error(
+        "the opening from {second} begins before the one that closes at {first} has ended: sort them, without overlap"
+    )]
     Overlap {
         /// Closing time of the earlier one.
         first: String,
@@ -124,7 +128,10 @@ impl Zone {
         i64::try_from(unix_s)
             .ok()
             .and_then(|s| Timestamp::from_second(s).ok())
-            .map_or_else(|| format!("second {unix_s}"), |t| t.to_zoned(self.zone.clone()).strftime("%F %T %Z").to_string())
+            .map_or_else(
+                || format!("second {unix_s}"),
+                |t| t.to_zoned(self.zone.clone()).strftime("%F %T %Z").to_string(),
+            )
     }
 
     fn resolve(&self, local: DateTime, written: &str) -> Result<u64, CalendarError> {
@@ -132,10 +139,16 @@ impl Zone {
         match ambiguous.offset() {
             AmbiguousOffset::Unambiguous { .. } => {}
             AmbiguousOffset::Gap { .. } => {
-                return Err(CalendarError::Skipped { local: written.to_owned(), zone: self.name.clone() });
+                return Err(CalendarError::Skipped {
+                    local: written.to_owned(),
+                    zone: self.name.clone(),
+                });
             }
             AmbiguousOffset::Fold { .. } => {
-                return Err(CalendarError::Repeated { local: written.to_owned(), zone: self.name.clone() });
+                return Err(CalendarError::Repeated {
+                    local: written.to_owned(),
+                    zone: self.name.clone(),
+                });
             }
         }
         ambiguous
@@ -172,7 +185,11 @@ impl Zone {
         if last < first || first.saturating_add(366.days()) < last {
             return Err(not_days());
         }
-        first.series(1.day()).take_while(|d| *d <= last).map(|d| self.between(d.to_datetime(from), d.to_datetime(until))).collect()
+        first
+            .series(1.day())
+            .take_while(|d| *d <= last)
+            .map(|d| self.between(d.to_datetime(from), d.to_datetime(until)))
+            .collect()
     }
 
     fn between(&self, opens: DateTime, closes: DateTime) -> Result<Opening, CalendarError> {
@@ -180,9 +197,17 @@ impl Zone {
         let opens_s = self.resolve(opens, &opens_local)?;
         let closes_s = self.resolve(closes, &closes_local)?;
         if closes_s <= opens_s {
-            return Err(CalendarError::Backwards { opens: opens_local, closes: closes_local });
+            return Err(CalendarError::Backwards {
+                opens: opens_local,
+                closes: closes_local,
+            });
         }
-        Ok(Opening { opens_local, closes_local, opens_s, closes_s })
+        Ok(Opening {
+            opens_local,
+            closes_local,
+            opens_s,
+            closes_s,
+        })
     }
 }
 
@@ -191,7 +216,11 @@ impl Zone {
 ///
 /// # Errors
 /// [`CalendarError::None`], [`CalendarError::Overlap`], [`CalendarError::ReceiveUntil`].
-pub fn check_order(zone: &Zone, openings: &[Opening], receive_until: Option<&str>) -> Result<u64, CalendarError> {
+pub fn check_order(
+    zone: &Zone,
+    openings: &[Opening],
+    receive_until: Option<&str>,
+) -> Result<u64, CalendarError> {
     let last = openings.last().ok_or(CalendarError::None)?;
     for (earlier, later) in openings.iter().zip(openings.iter().skip(1)) {
         if later.opens_s <= earlier.closes_s {
@@ -206,7 +235,10 @@ pub fn check_order(zone: &Zone, openings: &[Opening], receive_until: Option<&str
     };
     let until_s = zone.moment(until)?;
     if until_s < last.closes_s {
-        return Err(CalendarError::ReceiveUntil { until: until.to_owned(), closes: last.closes_local.clone() });
+        return Err(CalendarError::ReceiveUntil {
+            until: until.to_owned(),
+            closes: last.closes_local.clone(),
+        });
     }
     Ok(until_s)
 }
@@ -222,7 +254,9 @@ fn parse_local(text: &str) -> Result<DateTime, CalendarError> {
 }
 
 fn show_local(local: DateTime) -> String {
-    local.strftime(if local.second() == 0 { "%F %H:%M" } else { "%F %T" }).to_string()
+    local
+        .strftime(if local.second() == 0 { "%F %H:%M" } else { "%F %T" })
+        .to_string()
 }
 
 #[cfg(test)]
@@ -239,7 +273,10 @@ mod tests {
         assert_eq!(london().moment("2027-05-06 07:00"), Ok(1_809_583_200));
         assert_eq!(london().moment("2027-01-06 07:00:05"), Ok(1_799_218_805));
         assert_eq!(london().show(1_809_583_200), "2027-05-06 07:00:00 BST");
-        assert_eq!(Zone::find("europe/london").expect("case does not matter").name(), "Europe/London");
+        assert_eq!(
+            Zone::find("europe/london").expect("case does not matter").name(),
+            "Europe/London"
+        );
     }
 
     #[test]
@@ -250,46 +287,88 @@ mod tests {
             "2027-03-28 01:30 does not exist in Europe/London: the clocks go forward over it; choose a time before or after"
         );
         let repeated = london().moment("2027-10-31 01:30").expect_err("repeated");
-        assert!(repeated.to_string().contains("happens twice in Europe/London"), "{repeated}");
+        assert!(
+            repeated.to_string().contains("happens twice in Europe/London"),
+            "{repeated}"
+        );
     }
 
     #[test]
     fn texts_that_are_no_times_are_refused_with_the_form_to_use() {
-        for text in ["tomorrow", "2027-02-30 08:00", "2027-05-06", "2027-05-06 25:00", "", "2027-05-06T07:00"] {
-            assert_eq!(london().moment(text), Err(CalendarError::NotATime(text.to_owned())));
+        for text in [
+            "tomorrow",
+            "2027-02-30 08:00",
+            "2027-05-06",
+            "2027-05-06 25:00",
+            "",
+            "2027-05-06T07:00",
+        ] {
+            assert_eq!(
+                london().moment(text),
+                Err(CalendarError::NotATime(text.to_owned()))
+            );
         }
-        assert_eq!(Zone::find("Mars/Olympus").expect_err("no zone"), CalendarError::Zone("Mars/Olympus".to_owned()));
-        assert_eq!(london().moment("1900-01-01 00:00"), Err(CalendarError::OutOfRange("1900-01-01 00:00".to_owned())));
+        assert_eq!(
+            Zone::find("Mars/Olympus").expect_err("no zone"),
+            CalendarError::Zone("Mars/Olympus".to_owned())
+        );
+        assert_eq!(
+            london().moment("1900-01-01 00:00"),
+            Err(CalendarError::OutOfRange("1900-01-01 00:00".to_owned()))
+        );
     }
 
     #[test]
     fn daily_hours_make_one_opening_a_day_across_a_clock_change() {
-        let days = london().daily("2027-03-27 to 2027-03-29", "07:00 to 22:00").expect("good");
+        let days = london()
+            .daily("2027-03-27 to 2027-03-29", "07:00 to 22:00")
+            .expect("good");
         assert_eq!(days.len(), 3);
         assert_eq!(days[1].opens_local, "2027-03-28 07:00");
-        assert_eq!(days[1].opens_s - days[0].opens_s, 23 * 3600, "the night of the clock change is an hour short");
+        assert_eq!(
+            days[1].opens_s - days[0].opens_s,
+            23 * 3600,
+            "the night of the clock change is an hour short"
+        );
         assert_eq!(days[2].opens_s - days[1].opens_s, 24 * 3600);
         assert_eq!(days[0].closes_s - days[0].opens_s, 15 * 3600);
-        assert!(matches!(london().daily("2027-05-06 to 2027-05-04", "07:00 to 22:00"), Err(CalendarError::NotDays(_))));
-        assert!(matches!(london().daily("2027-05-06", "07:00-22:00"), Err(CalendarError::NotHours(_))));
-        assert!(matches!(london().daily("2027-05-06", "22:00 to 07:00"), Err(CalendarError::Backwards { .. })));
+        assert!(matches!(
+            london().daily("2027-05-06 to 2027-05-04", "07:00 to 22:00"),
+            Err(CalendarError::NotDays(_))
+        ));
+        assert!(matches!(
+            london().daily("2027-05-06", "07:00-22:00"),
+            Err(CalendarError::NotHours(_))
+        ));
+        assert!(matches!(
+            london().daily("2027-05-06", "22:00 to 07:00"),
+            Err(CalendarError::Backwards { .. })
+        ));
     }
 
     #[test]
     fn order_and_deadline_are_checked() {
         let zone = london();
         let two = [
-            zone.opening("2027-05-04 08:00", "2027-05-04 20:00").expect("good"),
-            zone.opening("2027-05-05 08:00", "2027-05-05 20:00").expect("good"),
+            zone.opening("2027-05-04 08:00", "2027-05-04 20:00")
+                .expect("good"),
+            zone.opening("2027-05-05 08:00", "2027-05-05 20:00")
+                .expect("good"),
         ];
         assert_eq!(check_order(&zone, &two, None), Ok(two[1].closes_s + GRACE_S));
-        assert_eq!(check_order(&zone, &two, Some("2027-05-05 23:00")), Ok(two[1].closes_s + 3 * 3600));
+        assert_eq!(
+            check_order(&zone, &two, Some("2027-05-05 23:00")),
+            Ok(two[1].closes_s + 3 * 3600)
+        );
         assert!(matches!(
             check_order(&zone, &two, Some("2027-05-05 19:59")),
             Err(CalendarError::ReceiveUntil { .. })
         ));
         let swapped = [two[1].clone(), two[0].clone()];
-        assert!(matches!(check_order(&zone, &swapped, None), Err(CalendarError::Overlap { .. })));
+        assert!(matches!(
+            check_order(&zone, &swapped, None),
+            Err(CalendarError::Overlap { .. })
+        ));
         assert_eq!(check_order(&zone, &[], None), Err(CalendarError::None));
     }
 }

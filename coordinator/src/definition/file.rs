@@ -24,7 +24,9 @@ impl<'de> Deserialize<'de> for Texts {
         impl<'de> Visitor<'de> for TextsVisitor {
             type Value = Texts;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or a table of texts by language such as { en = \"North\", cy = \"Gogledd\" }")
+                f.write_str(
+                    "a text, or a table of texts by language such as { en = \"North\", cy = \"Gogledd\" }",
+                )
             }
             fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
                 Ok(Texts::Plain(text.to_owned()))

@@ -12,7 +12,7 @@ pub struct DefinitionError {
     line: Option<usize>,
     /// What is wrong.
     #[source]
-    pub problem: Problem,
+    pub problem: Box<Problem>,
 }
 
 impl fmt::Display for DefinitionError {
@@ -26,7 +26,11 @@ impl fmt::Display for DefinitionError {
 
 impl DefinitionError {
     pub(super) fn new(file: &Path, line: Option<usize>, problem: Problem) -> Self {
-        Self { file: file.to_path_buf(), line, problem }
+        Self {
+            file: file.to_path_buf(),
+            line,
+            problem,
+        }
     }
 
     /// The line of the file, from 1, where one is known.
@@ -56,7 +60,9 @@ pub enum Problem {
         id: String,
     },
     /// A language tag that is not one.
-    #[error("language {tag:?} of {of} is not a language tag: write a lower case tag such as \"en\" or \"de-at\"")]
+    #[error(
+        "language {tag:?} of {of} is not a language tag: write a lower case tag such as \"en\" or \"de-at\""
+    )]
     Language {
         /// Whose text.
         of: String,
@@ -64,7 +70,9 @@ pub enum Problem {
         tag: String,
     },
     /// A plain text, but no language to put it in.
-    #[error("{of} is one plain text, but the file has no `language`: add `language = \"en\"` or write {{ en = \"...\" }}")]
+    #[error(
+        "{of} is one plain text, but the file has no `language`: add `language = \"en\"` or write {{ en = \"...\" }}"
+    )]
     NoLanguage {
         /// Whose text.
         of: String,
@@ -86,7 +94,9 @@ pub enum Problem {
         of: String,
     },
     /// A text that lacks a language that the title has.
-    #[error("{of} lacks language {language:?}, which the election's title has: add it, so that every voter reads a whole ballot")]
+    #[error(
+        "{of} lacks language {language:?}, which the election's title has: add it, so that every voter reads a whole ballot"
+    )]
     MissingLanguage {
         /// Whose text.
         of: String,
@@ -116,7 +126,9 @@ pub enum Problem {
         what: &'static str,
     },
     /// A contest's rule is not known.
-    #[error("contest {contest}: rule {rule:?} is not supported: write \"single\" (one choice) or \"approval\" (with `max`)")]
+    #[error(
+        "contest {contest}: rule {rule:?} is not supported: write \"single\" (one choice) or \"approval\" (with `max`)"
+    )]
     Rule {
         /// The contest.
         contest: u32,
@@ -142,7 +154,9 @@ pub enum Problem {
         options: usize,
     },
     /// Two options of a contest with the same name.
-    #[error("contest {contest}: options {first} and {second} are both called {name:?}: give them names a voter can tell apart")]
+    #[error(
+        "contest {contest}: options {first} and {second} are both called {name:?}: give them names a voter can tell apart"
+    )]
     SameOption {
         /// The contest.
         contest: u32,
@@ -154,7 +168,9 @@ pub enum Problem {
         name: String,
     },
     /// A box names a contest that is not defined.
-    #[error("box {name_of_box:?} (id {id}) votes on contest {contest}, which is not defined: define it or remove it from `contests`")]
+    #[error(
+        "box {name_of_box:?} (id {id}) votes on contest {contest}, which is not defined: define it or remove it from `contests`"
+    )]
     UnknownContest {
         /// The box's name.
         name_of_box: String,
@@ -214,13 +230,26 @@ pub enum Problem {
         /// How many.
         count: usize,
     },
+    /// An identity file that cannot be read.
+    #[error("identity file {0}")]
+    IdentityUnreadable(#[from] crate::files::FileError),
     /// An identity file that cannot be used.
-    #[error("identity file {}: {source}", path.display())]
+    #[error("identity file {}: {source}; ask its owner for the file that `init` wrote", path.display())]
     Identity {
         /// The file.
         path: PathBuf,
         /// Why.
         source: tally_proto::identity::IdentityError,
+    },
+    /// A party's file in another party's place.
+    #[error("place {place} of `parties` names {}, the identity of P{role}: list P1, P2, P3 in this order", path.display())]
+    PartyOrder {
+        /// The place, from 1.
+        place: usize,
+        /// Whose file it is.
+        role: u32,
+        /// The file.
+        path: PathBuf,
     },
     /// A station id used twice.
     #[error("station id {id} is used by {first:?} and {second:?}: make one of them anew with another number")]
@@ -277,9 +306,6 @@ pub enum Problem {
     /// The roll is wrong.
     #[error(transparent)]
     Roll(#[from] crate::roll::RollError),
-    /// The objects' own checks refuse what passed these.
-    #[error("the manifest would be refused: {0}")]
-    Manifest(#[from] tally_proto::manifest::ManifestError),
 }
 
 /// Stations and station channels that do not go together.

@@ -22,7 +22,10 @@ impl Languages {
     ) -> Result<Self, DefinitionError> {
         let plain = match language {
             Some(tag) if !is_tag(tag.get_ref()) => {
-                let problem = Problem::Language { of: "the election".to_owned(), tag: tag.get_ref().clone() };
+                let problem = Problem::Language {
+                    of: "the election".to_owned(),
+                    tag: tag.get_ref().clone(),
+                };
                 return Err(reader.at(tag, problem));
             }
             tag => tag.map(|t| t.get_ref().clone()),
@@ -59,12 +62,25 @@ impl Languages {
         }
         for (language, text) in &found {
             if !is_tag(language) {
-                return Err(reader.at(texts, Problem::Language { of: of(), tag: (*language).to_owned() }));
+                return Err(reader.at(
+                    texts,
+                    Problem::Language {
+                        of: of(),
+                        tag: (*language).to_owned(),
+                    },
+                ));
             }
             let length = text.trim().chars().count();
             if length == 0 || length > MAX_TEXT {
                 let language = (*language).to_owned();
-                return Err(reader.at(texts, Problem::TextLength { of: of(), language, length }));
+                return Err(reader.at(
+                    texts,
+                    Problem::TextLength {
+                        of: of(),
+                        language,
+                        length,
+                    },
+                ));
             }
         }
         // A plain name, such as a person's, is the same in every language.
@@ -72,12 +88,21 @@ impl Languages {
             found = self.all.iter().map(|l| (l.as_str(), text.as_str())).collect();
         }
         if let Some(missing) = self.all.iter().find(|l| !found.iter().any(|(f, _)| f == l)) {
-            return Err(reader.at(texts, Problem::MissingLanguage { of: of(), language: missing.clone() }));
+            return Err(reader.at(
+                texts,
+                Problem::MissingLanguage {
+                    of: of(),
+                    language: missing.clone(),
+                },
+            ));
         }
         found.sort_by_key(|(l, _)| self.all.iter().position(|a| a == l).unwrap_or(usize::MAX));
         Ok(found
             .into_iter()
-            .map(|(language, text)| wire::Text { language: language.to_owned(), text: text.trim().to_owned() })
+            .map(|(language, text)| wire::Text {
+                language: language.to_owned(),
+                text: text.trim().to_owned(),
+            })
             .collect())
     }
 }
@@ -85,7 +110,9 @@ impl Languages {
 /// A lower case BCP 47 tag: a language of two or three letters, then subtags.
 fn is_tag(tag: &str) -> bool {
     let mut parts = tag.split('-');
-    let language = parts.next().is_some_and(|p| (2..=3).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_lowercase()));
+    let language = parts
+        .next()
+        .is_some_and(|p| (2..=3).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_lowercase()));
     language
         && parts.all(|p| {
             (1..=8).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())

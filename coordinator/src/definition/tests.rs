@@ -1,0 +1,369 @@
+use std::fmt::Write as _;
+use std::fs;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tally_proto::envelope::Signer;
+use tally_proto::identity::{CoordinatorIdentity, PartyParts};
+use tally_proto::ids::{Role, RoleExt as _, StationId};
+use tally_proto::pki::Authority;
+use tally_proto::suite::OpeningKey;
+
+use super::*;
+
+const SAMPLE: &str = include_str!("../../samples/election.toml");
+
+/// A directory with the identity files and the roll that the sample names.
+struct Scene {
+    dir: tempfile::TempDir,
+    coordinator: wire::CoordinatorIdentity,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut rng = StdRng::seed_from_u64(2027);
+        let write = |name: &str, text: String| fs::write(dir.path().join(name), text).expect("written");
+        let authority = Authority::generate("test").expect("authority");
+        for role in Role::ALL {
+            let party = PartyIdentity::new(PartyParts {
+                role,
+                agency: format!("Agency {}", role.number()),
+                public_address: "https://party.example:7001".into(),
+                peer_address: "https://party.example:7002".into(),
+                tls_ca_pem: authority.cert_pem().to_owned(),
+                signing_key: Signer::generate(&mut rng).public_key(),
+                sealing_key: OpeningKey::generate(&mut rng).sealing_key(),
+            });
+            write(
+                &format!("party-{}.identity.toml", role.number()),
+                party.expect("party").to_toml(),
+            );
+        }
+        let key = Signer::generate(&mut rng).public_key();
+        write(
+            "registrar-post.identity.toml",
+            RegistrarIdentity::new("post", key).expect("registrar").to_toml(),
+        );
+        for id in [7, 8] {
+            let key = Signer::generate(&mut rng).public_key();
+            let station = StationIdentity::new(StationId(id), &format!("School {id}"), key, Vec::new());
+            write(
+                &format!("station-{id}.identity.toml"),
+                station.expect("station").to_toml(),
+            );
+        }
+        let mut roll = String::from("box,reference,online\n");
+        for v in 0..25 {
+            writeln!(roll, "1,N-{v},yes\n2,S-{v},no").expect("text");
+        }
+        write("roll.csv", roll);
+        let key = Signer::generate(&mut rng).public_key();
+        let coordinator =
+            CoordinatorIdentity::new("Commission", "https://c.example:7000", authority.cert_pem(), key);
+        Self {
+            dir,
+            coordinator: coordinator.expect("coordinator").to_wire(),
+        }
+    }
+
+    fn read(&self, text: &str) -> Result<Definition, DefinitionError> {
+        let path = self.dir.path().join("election.toml");
+        fs::write(&path, text).expect("written");
+        super::read(&path, self.coordinator.clone(), 1_800_000_000)
+    }
+
+    /// The message for the sample with `from` (which stands once) replaced by `to`, without the directory's name.
+    fn refusal(&self, from: &str, to: &str) -> String {
+        assert_eq!(
+            SAMPLE.matches(from).count(),
+            1,
+            "{from:?} stands once in the sample"
+        );
+        let error = self.read(&SAMPLE.replace(from, to)).expect_err(to);
+        error
+            .to_string()
+            .replace(&format!("{}/", self.dir.path().display()), "")
+    }
+}
+
+#[test]
+fn the_sample_is_a_good_election() {
+    let definition = Scene::new().read(SAMPLE).expect("good");
+    let manifest = definition.manifest;
+    assert_eq!(manifest.election, "riverside-2027");
+    let texts: Vec<_> = manifest
+        .title
+        .iter()
+        .map(|t| (t.language.as_str(), t.text.as_str()))
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            ("en", "Riverside council election 2027"),
+            ("cy", "Etholiad cyngor Glan yr Afon 2027")
+        ]
+    );
+    let person = &manifest.contests[0].options[1].name;
+    assert!(
+        person.len() == 2 && person.iter().all(|t| t.text == "Émilie du Châtelet"),
+        "the same in each language"
+    );
+    assert_eq!(
+        manifest.contests[1].rule,
+        Some(wire::contest::Rule::Approval(wire::ApprovalRule { max: 2 }))
+    );
+    assert_eq!(
+        manifest
+            .boxes
+            .iter()
+            .map(|b| (b.id, b.voters))
+            .collect::<Vec<_>>(),
+        [(1, 25), (2, 25)]
+    );
+    assert_eq!(manifest.boxes[0].contests, [1, 2]);
+    let kinds: Vec<_> = manifest.channels.iter().map(wire::Channel::kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            wire::ChannelKind::Online,
+            wire::ChannelKind::Station,
+            wire::ChannelKind::Paper
+        ]
+    );
+    let online = &manifest.channels[0];
+    assert_eq!(
+        (online.time_zone.as_str(), online.openings[0].opens_s),
+        ("Europe/London", 1_809_327_600)
+    );
+    assert_eq!(
+        online.receive_until_s,
+        online.openings[0].closes_s + calendar::GRACE_S
+    );
+    assert_eq!(manifest.channels[1].openings.len(), 3);
+    assert_eq!(manifest.channels[1].openings[2].closes_local, "2027-05-06 22:00");
+    assert_eq!(
+        manifest
+            .stations
+            .iter()
+            .map(|s| (s.id, s.boxes.clone()))
+            .collect::<Vec<_>>(),
+        [(7, vec![1]), (8, vec![])]
+    );
+    assert_eq!(manifest.parties[2].agency, "Agency 3");
+    let policy = manifest.policy.expect("policy");
+    assert_eq!(
+        (
+            policy.min_voters,
+            policy.min_submissions,
+            policy.open_counted_per_channel
+        ),
+        (20, 10, true)
+    );
+    assert!(definition.roll.voters(1)[3].online && !definition.roll.voters(2)[3].online);
+}
+
+#[test]
+fn every_refusal_says_where_what_and_what_to_do() {
+    let scene = Scene::new();
+    let cases: &[(&str, &str, &str)] = &[
+        (
+            "election = \"riverside-2027\"",
+            "election = \"Riverside 2027\"",
+            "election.toml:4: election id \"Riverside 2027\" is not usable: write 1 to 64 characters a-z, 0-9 and inner hyphens, such as \"riverside-2027\"",
+        ),
+        (
+            "rule = \"single\"",
+            "rule = \"ranked\"",
+            "election.toml:32: contest 1: rule \"ranked\" is not supported: write \"single\" (one choice) or \"approval\" (with `max`)",
+        ),
+        (
+            "max = 2",
+            "max = 4",
+            "election.toml:44: contest 2: max = 4 of 3 options: write 1 to 3",
+        ),
+        (
+            "max = 2\n",
+            "",
+            "election.toml:43: contest 2: rule \"approval\" needs `max`, the most options a voter may approve",
+        ),
+        (
+            "rule = \"single\"",
+            "rule = \"single\"\nmax = 1",
+            "election.toml:33: contest 1: max = 1 belongs to rule \"approval\": remove it, or change the rule",
+        ),
+        (
+            "\"Sophie Germain\"",
+            "\"Ada Lovelace\"",
+            "election.toml:36: contest 1: options 1 and 3 are both called \"Ada Lovelace\": give them names a voter can tell apart",
+        ),
+        (
+            "{ en = \"Night bus\", cy = \"Bws nos\" }",
+            "{ en = \"Night bus\" }",
+            "election.toml:48: option 3 of contest 2 lacks language \"cy\", which the election's title has: add it, so that every voter reads a whole ballot",
+        ),
+        (
+            "{ en = \"South\", cy = \"De\" }",
+            "{ en = \"South\", cy = \"  \" }",
+            "election.toml:59: the name of box 2 has 0 characters in language \"cy\": write 1 to 500",
+        ),
+        (
+            "{ en = \"South\", cy = \"De\" }",
+            "{ EN = \"South\" }",
+            "election.toml:59: language \"EN\" of the name of box 2 is not a language tag: write a lower case tag such as \"en\" or \"de-at\"",
+        ),
+        (
+            "contests = [1]",
+            "contests = [3]",
+            "election.toml:60: box \"South\" (id 2) votes on contest 3, which is not defined: define it or remove it from `contests`",
+        ),
+        (
+            "contests = [1]",
+            "contests = [1, 1]",
+            "election.toml:60: box \"South\" (id 2) lists contest 1 twice: list each of its contests once",
+        ),
+        (
+            "contests = [1]",
+            "contests = []",
+            "election.toml:60: box \"South\" (id 2) lists no contest: list each of its contests once",
+        ),
+        (
+            "contests = [1, 2]",
+            "contests = [1]",
+            "election.toml:41: contest 2 is in no box: add it to a box's `contests` or remove it",
+        ),
+        (
+            "min_voters = 20",
+            "min_voters = 26",
+            "election.toml:52: box \"North\" (id 1) has 25 voters on the roll, fewer than min_voters = 26: join it with a neighbouring box, because the result of so few could show how single people voted",
+        ),
+        (
+            "min_voters = 20",
+            "min_voters = 1",
+            "election.toml:22: result.min_voters = 1 protects nobody: write at least 3",
+        ),
+        (
+            "kind = \"closed\"",
+            "kind = \"open\"",
+            "election.toml:19: roll kind \"open\" is not supported: write \"closed\" (every voter is on the roll now); an open roll grows by enrolment with an identity card, which this version does not offer",
+        ),
+        (
+            "\"party-2.identity.toml\", \"party-3.identity.toml\"",
+            "\"party-3.identity.toml\"",
+            "election.toml:13: 2 parties are named: list the identity files of exactly three, in the order P1, P2, P3",
+        ),
+        (
+            "\"party-1.identity.toml\", \"party-2.identity.toml\"",
+            "\"party-2.identity.toml\", \"party-1.identity.toml\"",
+            "election.toml:13: place 1 of `parties` names party-2.identity.toml, the identity of P2: list P1, P2, P3 in this order",
+        ),
+        (
+            "[\"registrar-post.identity.toml\"]",
+            "[]",
+            "election.toml:14: 0 registrars are named: list one identity file, or two for issuing split between two",
+        ),
+        (
+            "kind = \"paper\"",
+            "kind = \"station\"",
+            "election.toml:83: there are two station channels: put all their openings into one",
+        ),
+        (
+            "kind = \"paper\"",
+            "kind = \"post\"",
+            "election.toml:83: channel kind \"post\" is not supported: write \"online\", \"station\" or \"paper\"",
+        ),
+        (
+            "opens = \"2027-05-03 08:00\"",
+            "opens = \"2027-03-28 01:30\"",
+            "election.toml:68: online channel: 2027-03-28 01:30 does not exist in Europe/London: the clocks go forward over it; choose a time before or after",
+        ),
+        (
+            "closes = \"2027-05-06 20:00\"",
+            "closes = \"2027-05-03 08:00\"",
+            "election.toml:68: online channel: the opening closes at 2027-05-03 08:00, not after it opens at 2027-05-03 08:00: swap or correct them",
+        ),
+        (
+            "hours = \"09:00 to 17:00\"",
+            "closes = \"17:00\"",
+            "election.toml:76: station channel: an opening is written either as { opens = \"...\", closes = \"...\" } or as { days = \"...\", hours = \"...\" }",
+        ),
+        (
+            "identity = \"station-8.identity.toml\"",
+            "identity = \"station-7.identity.toml\"",
+            "election.toml:95: station id 7 is used by \"School 7\" and \"School 7\": make one of them anew with another number",
+        ),
+        (
+            "boxes = [1]\n",
+            "boxes = [9]\n",
+            "election.toml:92: station \"School 7\" names box 9, which is not defined: the boxes are [1, 2]",
+        ),
+        (
+            "counted_per_channel = true",
+            "counted_per_canton = true",
+            "election.toml:23: unknown field `counted_per_canton`, expected one of `counted_per_channel`, `min_voters`, `min_submissions`; see the sample election file for every key",
+        ),
+    ];
+    for (from, to, message) in cases {
+        assert_eq!(scene.refusal(from, to), *message);
+    }
+}
+
+#[test]
+fn files_that_are_missing_or_broken_are_named() {
+    let scene = Scene::new();
+    let missing = scene.refusal("\"station-8.identity.toml\"", "\"station-9.identity.toml\"");
+    assert!(
+        missing.starts_with("election.toml:95: identity file station-9.identity.toml: cannot read: "),
+        "{missing}"
+    );
+    let wrong = scene.refusal("\"station-8.identity.toml\"", "\"party-1.identity.toml\"");
+    assert!(
+        wrong.starts_with("election.toml:95: identity file party-1.identity.toml: not an identity file"),
+        "{wrong}"
+    );
+    let roll = scene.refusal("file = \"roll.csv\"", "file = \"election.toml\"");
+    assert!(roll.contains("roll election.toml: line 1: "), "{roll}");
+    let syntax = scene.refusal("[roll]", "[roll");
+    assert!(syntax.starts_with("election.toml:17: "), "{syntax}");
+    let absent =
+        super::read(Path::new("/nonexistent/e.toml"), scene.coordinator.clone(), 0).expect_err("absent");
+    assert!(
+        absent.to_string().contains("cannot be read") && absent.line().is_none(),
+        "{absent}"
+    );
+}
+
+#[test]
+fn whole_sections_that_are_missing_are_named() {
+    let scene = Scene::new();
+    let (head, stations) = SAMPLE.split_once("# Polling stations").expect("section");
+    let error = scene.read(head).expect_err("no stations").to_string();
+    assert!(
+        error.contains("there is a station or paper channel but no [[station]]"),
+        "{error}"
+    );
+    let (before, rest) = head
+        .split_once("[[channel]]\nkind = \"station\"")
+        .expect("channels");
+    let error = scene
+        .read(&format!("{before}#{stations}"))
+        .expect_err("no channel")
+        .to_string();
+    assert!(
+        error.contains("there are [[station]] tables but neither a station nor a paper channel"),
+        "{error}"
+    );
+    assert!(scene.read(before).is_ok(), "an election may be online only");
+    assert!(rest.contains("paper"));
+    let no_box = SAMPLE.split("[[box]]").next().expect("before boxes");
+    let error = scene.read(no_box).expect_err("no box").to_string();
+    assert!(error.contains("missing field `box`"), "{error}");
+    let plain = SAMPLE
+        .replace("title = { en = \"Riverside council election 2027\", cy = \"Etholiad cyngor Glan yr Afon 2027\" }", "title = \"R\"")
+        .replace("language = \"en\"\n", "");
+    let error = scene.read(&plain).expect_err("no language").to_string();
+    assert!(
+        error.contains("the title is one plain text, but the file has no `language`"),
+        "{error}"
+    );
+}
