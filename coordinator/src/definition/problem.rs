@@ -29,7 +29,7 @@ impl DefinitionError {
         Self {
             file: file.to_path_buf(),
             line,
-            problem,
+            problem: Box::new(problem),
         }
     }
 
