@@ -11,6 +11,7 @@
 mod channel;
 mod error;
 mod expand;
+pub mod field;
 mod gates;
 mod input;
 mod join;
@@ -24,6 +25,7 @@ mod rows;
 mod scan;
 mod share;
 mod shuffle;
+pub mod simd;
 mod sort;
 mod sum;
 mod tally;
