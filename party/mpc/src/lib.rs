@@ -19,6 +19,7 @@ pub mod layout;
 mod link;
 pub mod local;
 mod observer;
+pub mod proof;
 mod prss;
 mod role;
 mod rows;
