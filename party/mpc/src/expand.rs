@@ -146,3 +146,6 @@ fn more_than(
     }
     Ok(over)
 }
+
+#[cfg(test)]
+mod tests;

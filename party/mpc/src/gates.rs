@@ -293,4 +293,4 @@ impl<'a> Gates<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

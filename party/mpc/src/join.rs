@@ -149,7 +149,12 @@ fn load_share(
             }
         }
         for (column, words) in columns.iter_mut().zip(&tile) {
-            column[first..first + count].copy_from_slice(&words[..count]);
+            let out = &mut column[first..first + count];
+            // A whole tile is one store of a known length.
+            match <&mut [u64; TILE]>::try_from(&mut *out) {
+                Ok(out) => *out = *words,
+                Err(_) => out.copy_from_slice(&words[..count]),
+            }
         }
     }
     // What the strips before each strip add up to.
@@ -168,3 +173,6 @@ fn load_share(
     blocks.iter_mut().for_each(Zeroize::zeroize);
     tile.iter_mut().for_each(Zeroize::zeroize);
 }
+
+#[cfg(test)]
+mod tests;

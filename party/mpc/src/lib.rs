@@ -15,6 +15,8 @@ pub mod field;
 mod gates;
 mod input;
 mod join;
+#[cfg(feature = "kernels")]
+pub mod kernels;
 pub mod layout;
 mod link;
 pub mod local;

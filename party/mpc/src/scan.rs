@@ -129,3 +129,6 @@ fn shifted(column: &Column, shift: usize) -> Column {
         b: shift(&column.b),
     }
 }
+
+#[cfg(test)]
+mod tests;

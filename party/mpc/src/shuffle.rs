@@ -193,3 +193,6 @@ fn exchange(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

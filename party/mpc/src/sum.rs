@@ -148,3 +148,6 @@ fn turn(group: &[Counter], bits: usize) -> Counter {
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -346,8 +346,12 @@ impl Comparer {
             let arenas = [&mut self.d.a, &mut self.d.b, &mut self.p.a, &mut self.p.b];
             for (columns, arena) in tile.iter().zip(arenas) {
                 for (j, column) in columns[..bits].iter().enumerate() {
-                    let at = base + j * n + first;
-                    arena[at..at + count].copy_from_slice(&column[..count]);
+                    let out = &mut arena[base + j * n + first..][..count];
+                    // A whole tile is one store of a known length.
+                    match <&mut [u64; TILE]>::try_from(&mut *out) {
+                        Ok(out) => *out = *column,
+                        Err(_) => out.copy_from_slice(&column[..count]),
+                    }
                 }
             }
         }

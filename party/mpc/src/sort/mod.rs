@@ -16,6 +16,7 @@ use crate::error::{ParamsError, TallyError};
 use crate::gates::Gates;
 use crate::observer::Opening;
 use compare::Comparer;
+pub(crate) use segments::Run;
 use segments::{Level, Segment};
 
 /// How the sort trades comparisons for rounds. All three parties must use the same.
@@ -189,3 +190,6 @@ impl Sorter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

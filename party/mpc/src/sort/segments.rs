@@ -149,36 +149,39 @@ impl Level {
         scratch: &mut Scratch,
     ) -> Result<Vec<Segment>, TallyError> {
         let mut out = Vec::with_capacity(self.splits.len() * 2);
+        let (mut lanes, mut picks) = (Vec::new(), Vec::new());
         for split in &self.splits {
-            let mut split = Split { ..*split };
-            let mut lanes: Vec<usize> = Vec::new();
-            let mut picks: Vec<usize> = Vec::new();
             let fresh = split.segment.sorted == 0;
-            if split.pivots > 1 || !fresh {
-                let mut lane = split.lane;
-                for run in &self.runs[split.first..split.first + split.pivots] {
-                    lanes.push(lane);
-                    lane += run.len;
-                    picks.push(run.pivot - split.segment.start);
-                }
+            let runs = &self.runs[split.first..split.first + split.pivots];
+            scratch.reserve(split.segment.len);
+            if let [run] = runs {
+                // A fresh segment's pivot is a sorted row by itself.
+                let segment = Segment {
+                    sorted: split.segment.sorted.max(1),
+                    ..split.segment
+                };
+                let pick = run.pivot - segment.start;
+                split_in_two(keys, bits, segment, split.lane, pick, scratch, &mut out);
+                continue;
             }
-            if fresh && split.pivots > 1 {
-                order_pivots(step, keys, bits, &split, &lanes)?;
+            lanes.clear();
+            picks.clear();
+            let mut lane = split.lane;
+            for run in runs {
+                lanes.push(lane);
+                lane += run.len;
+                picks.push(run.pivot - split.segment.start);
+            }
+            let mut segment = split.segment;
+            if fresh {
+                order_pivots(step, keys, bits, segment.start, &lanes)?;
                 // The other rows' lanes come after the pivots' own.
                 for (t, lane) in lanes.iter_mut().enumerate() {
                     *lane += split.pivots - t - 1;
                 }
-                split.segment.sorted = split.pivots;
-            } else if fresh {
-                split.segment.sorted = 1;
+                segment.sorted = split.pivots;
             }
-            scratch.reserve(split.segment.len);
-            if split.pivots == 1 {
-                let pick = picks.first().copied().unwrap_or(0);
-                split_in_two(keys, bits, &split, pick, scratch, &mut out);
-            } else {
-                split_in_many(keys, bits, &split, &picks, &lanes, scratch, &mut out);
-            }
+            split_in_many(keys, bits, segment, &picks, &lanes, scratch, &mut out);
         }
         Ok(out)
     }
@@ -194,10 +197,10 @@ fn order_pivots(
     step: u32,
     keys: &mut Keys,
     bits: &[u64],
-    split: &Split,
+    start: usize,
     lanes: &[usize],
 ) -> Result<(), TallyError> {
-    let q = split.pivots;
+    let q = lanes.len();
     let mut ranks = vec![0usize; q];
     for t in 0..q {
         for u in t + 1..q {
@@ -215,7 +218,6 @@ fn order_pivots(
     if order.contains(&usize::MAX) {
         return Err(TallyError::Contradiction { step, rows: q });
     }
-    let start = split.segment.start;
     let reorder = |words: &mut [u64]| {
         let mut sorted: Vec<u64> = order.iter().map(|&from| words[start + from]).collect();
         words[start..start + q].copy_from_slice(&sorted);
@@ -228,16 +230,17 @@ fn order_pivots(
     Ok(())
 }
 
-/// Stable partition of a segment by its sorted row number `pick`.
+/// Stable partition of a segment by its sorted row number `pick`; `first_lane` is that of the first unsorted row.
 fn split_in_two(
     keys: &mut Keys,
     bits: &[u64],
-    split: &Split,
+    segment: Segment,
+    first_lane: usize,
     pick: usize,
     scratch: &mut Scratch,
     out: &mut Vec<Segment>,
 ) {
-    let Segment { start, len, sorted } = split.segment;
+    let Segment { start, len, sorted } = segment;
     let a = &mut keys.a[start..start + len];
     let b = &mut keys.b[start..start + len];
     let ids = &mut keys.ids[start..start + len];
@@ -253,7 +256,7 @@ fn split_in_two(
     high_ids[..high].copy_from_slice(&ids[pick + 1..sorted]);
     let mut low = pick;
     for i in sorted..len {
-        let less = bit(bits, split.lane + i - sorted);
+        let less = bit(bits, first_lane + i - sorted);
         let (row_a, row_b, id) = (a[i], b[i], ids[i]);
         a[low] = row_a;
         b[low] = row_b;
@@ -285,13 +288,13 @@ fn split_in_two(
 fn split_in_many(
     keys: &mut Keys,
     bits: &[u64],
-    split: &Split,
+    segment: Segment,
     picks: &[usize],
     lanes: &[usize],
     scratch: &mut Scratch,
     out: &mut Vec<Segment>,
 ) {
-    let Segment { start, len, sorted } = split.segment;
+    let Segment { start, len, sorted } = segment;
     scratch.buckets.clear();
     let mut counts = vec![0usize; picks.len() + 1];
     for row in 0..len - sorted {

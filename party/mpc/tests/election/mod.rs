@@ -1,12 +1,14 @@
 //! A small election in the clear: its shares, its recount by plain code, and a tally of it in memory.
 
+#![allow(dead_code, reason = "every test binary uses a part of this module")]
+
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use tally_mpc::layout::split_credential;
 use tally_mpc::local::{LocalChannel, run_trio};
 use tally_mpc::{
-    BallotKind, BallotLayout, Binding, Contest, ContestTotals, Counts, Observer, OpenedCounts, Outcome, Role,
-    Seed, Seeds, Shape, TallyError, TallyInput, TallyParams, tally,
+    BallotKind, BallotLayout, Binding, Channel, Contest, ContestTotals, Counts, Observer, OpenedCounts,
+    Outcome, Role, Seed, Seeds, Shape, TallyError, TallyInput, TallyParams, tally,
 };
 
 /// A voter of the roll.
@@ -167,6 +169,17 @@ pub(crate) fn tally_with<O: Observer + Send>(
     seed: u64,
     observers: [O; 3],
 ) -> [(Result<Outcome, TallyError>, O); 3] {
+    tally_over(election, params, seed, observers, |_, channel| channel)
+}
+
+/// The same over channels that `wrap` makes of the honest ones.
+pub(crate) fn tally_over<O: Observer + Send, C: Channel>(
+    election: &Election,
+    params: &TallyParams,
+    seed: u64,
+    observers: [O; 3],
+    wrap: impl Fn(Role, LocalChannel) -> C + Sync,
+) -> [(Result<Outcome, TallyError>, O); 3] {
     let parts = std::sync::Mutex::new(
         seeds(seed)
             .into_iter()
@@ -175,7 +188,8 @@ pub(crate) fn tally_with<O: Observer + Send>(
             .map(Some)
             .collect::<Vec<_>>(),
     );
-    run_trio(|role, mut channel: LocalChannel| {
+    run_trio(|role, channel: LocalChannel| {
+        let mut channel = wrap(role, channel);
         let part = parts
             .lock()
             .expect("no panic")
@@ -185,4 +199,46 @@ pub(crate) fn tally_with<O: Observer + Send>(
         let result = tally(&seeds, &binding(seed), input, &mut channel, &mut observer, params);
         (result, observer)
     })
+}
+
+/// A box with every kind of row: revotes, wrong credentials, numbers beyond the roll, station and paper votes, spoilt ones.
+pub(crate) fn sample(voters: u32, ballots: u32, seed: u64) -> Election {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let contests = vec![
+        Contest::Single { options: 5 },
+        Contest::Approval { options: 4, max: 2 },
+    ];
+    let bits = BallotLayout::index_bits_for(voters);
+    let layout = BallotLayout::new(bits, contests).expect("a valid layout");
+    let voters: Vec<Voter> = (0..voters)
+        .map(|_| Voter {
+            live: rng.next_u32() % 10 > 0,
+            enrolled: rng.next_u32() % 8 > 0,
+            credential: rng.next_u64(),
+        })
+        .collect();
+    let mut ballots: Vec<Ballot> = (0..ballots)
+        .map(|_| {
+            let index = rng.next_u32() & ((1 << bits) - 1);
+            let truth = voters.get(index as usize).map_or(0, |voter| voter.credential);
+            let kind = match rng.next_u32() % 8 {
+                0 => BallotKind::Paper,
+                1 | 2 => BallotKind::Electronic,
+                _ => BallotKind::Online,
+            };
+            let credential = truth ^ u64::from(rng.next_u32() % 5 == 0);
+            Ballot {
+                kind,
+                index,
+                credential,
+                payload: vec![rng.next_u32() as u8],
+            }
+        })
+        .collect();
+    ballots.sort_by_key(|ballot| ballot.kind);
+    Election {
+        layout,
+        voters,
+        ballots,
+    }
 }
