@@ -7,8 +7,7 @@
 
 use zeroize::Zeroize;
 
-use super::segments::Run;
-use super::{Keys, SortParams};
+use super::{Keys, Run, SortParams};
 use crate::channel::{Phase, Scope};
 use crate::error::TallyError;
 use crate::gates::{Gates, Pending, Tape};
