@@ -33,10 +33,10 @@
 //!    the same from its own key and stops if they differ.
 //! 8. V+ -> V-: its share of the three. Both check that (u + s m_u)(v + s m_v) is the claim.
 //!
-//! 2 + 2 (rounds) + 4 messages follow on one another, 3 to 5 rounds for 2^15 to 2^26 gates; [`Shape::prover_bytes`] and
-//! [`Shape::minus_bytes`] give the sizes, some 10 KB a proof whatever its length. The three proofs of a batch are independent of one
-//! another: what a round has for the same receiver can travel in one frame. Every message has one length ([`Prover::expects`] and
-//! so on); another length is an error.
+//! With R rounds (2 and 4) that is a chain of 2 R + 5 messages: R is 2 up to 2^12 gates, 3 up to 2^18, 4 up to 2^21, 5 up to 2^24,
+//! 6 up to 2^27. [`Shape::prover_bytes`] and [`Shape::minus_bytes`] give the sizes, 8 to 17 KB a proof whatever its length. Proofs
+//! are independent of one another: what a round of several has for the same receiver can travel in one frame. Every message has
+//! one length ([`Prover::expects`] and so on); another length is an error.
 //!
 //! # Soundness
 //!
@@ -81,15 +81,16 @@
 //!
 //! # Cost
 //!
-//! Nanoseconds an AND gate on one core of a shared 2-core machine, best of 15 (portable: 5), `cargo run --release -p tally-mpc --example
-//! proof_cost`; a party's total is one proof and two verifications. Memory: 48 bytes for 64 gates in the [`Log`], 16.1
-//! for each of the three roles in a [`Workspace`], reused from proof to proof; so chunks of 2^20 to 2^24 gates are a good size.
+//! Nanoseconds an AND gate on one core of a busy 2-core machine (AVX-512), least of three runs of `cargo run --release -p tally-mpc
+//! --example proof_cost`; a party's total, one proof and two verifications. Memory: 48 bytes for 64 gates in the [`Log`], 16.1
+//! for each of the three roles in a [`Workspace`], reused from proof to proof. Chunks of 2^20 to 2^24 gates stay near the caches;
+//! at 2^26 the total was 0.50.
 //!
 //! | | 2^18 gates | 2^20 | 2^22 | 2^24 | of which prover, 2^22 |
 //! |---|---|---|---|---|---|
-//! | AVX-512, VPCLMULQDQ, GFNI | 0.55 | 0.29 | 0.24 | 0.27 | 0.13 |
-//! | AVX2, PCLMULQDQ | 0.97 | 0.82 | 0.80 | 0.94 | 0.36 |
-//! | portable | 11 | 8.3 | 8.5 | 11 | 5.6 |
+//! | AVX-512, VPCLMULQDQ, GFNI | 0.46 | 0.25 | 0.22 | 0.27 | 0.11 |
+//! | AVX2, PCLMULQDQ | 0.95 | 0.81 | 0.80 | 0.92 | 0.35 |
+//! | portable | 9.4 | 8.3 | 8.5 | 11 | 5.6 |
 //!
 //! # Types
 //!

@@ -153,11 +153,27 @@ pub(super) fn grid<L: Clmul>(u: [&[u64]; 2], v: [&[u64]; 2], theta: &[u64], out:
 /// slices hold `2^k * stride` elements.
 #[inline(always)]
 pub(super) fn tail_grid<L: Clmul>(u: &[u64], v: &[u64], variables: usize, out: &mut [u64]) {
+    match variables {
+        3 => tail_grid_of::<L, 27, 1>(u, v, variables, out),
+        4 => tail_grid_of::<L, 81, 3>(u, v, variables, out),
+        5 => tail_grid_of::<L, 243, 9>(u, v, variables, out),
+        _ => tail_grid_of::<L, 729, 27>(u, v, variables, out),
+    }
+}
+
+/// [`tail_grid`] with POINTS = 3^k and ROWS = 3^(k - 3), so that nothing larger is cleared and summed up.
+#[inline(always)]
+fn tail_grid_of<L: Clmul, const POINTS: usize, const ROWS: usize>(
+    u: &[u64],
+    v: &[u64],
+    variables: usize,
+    out: &mut [u64],
+) {
     let outer = variables - 3;
     let stride = u.len() >> variables;
-    let mut sums = [L::sum_zero(); 729];
-    let mut rows = [[[L::zero(); 8]; 27]; 2];
-    let mut spare = [[L::zero(); 8]; 27];
+    let mut sums = [L::sum_zero(); POINTS];
+    let mut rows = [[[L::zero(); 8]; ROWS]; 2];
+    let mut spare = [[L::zero(); 8]; ROWS];
     for g in (0..stride).step_by(L::N) {
         for (rows, words) in rows.iter_mut().zip([u, v]) {
             for (r, row) in rows[..1 << outer].iter_mut().enumerate() {
@@ -183,7 +199,7 @@ pub(super) fn tail_grid<L: Clmul>(u: &[u64], v: &[u64], variables: usize, out: &
                 rows[..above * below].copy_from_slice(&spare[..above * below]);
             }
         }
-        for (point, sums) in sums[..out.len()].chunks_exact_mut(27).enumerate() {
+        for (point, sums) in sums.chunks_exact_mut(27).enumerate() {
             inner_three(&rows[0][point], &rows[1][point], sums, L::sum_add);
         }
     }

@@ -334,14 +334,6 @@ impl Clmul for X8 {
 macro_rules! compile {
     ($features:literal, $clmul:ty) => {
         #[target_feature(enable = $features)]
-        pub(in super::super) fn grid(u: [&[u64]; 2], v: [&[u64]; 2], theta: &[u64], out: &mut [u64; 729]) {
-            kernels::grid::<$clmul>(u, v, theta, out);
-        }
-        #[target_feature(enable = $features)]
-        pub(in super::super) fn tail_grid(u: &[u64], v: &[u64], variables: usize, out: &mut [u64]) {
-            kernels::tail_grid::<$clmul>(u, v, variables, out);
-        }
-        #[target_feature(enable = $features)]
         pub(in super::super) fn tail_fold(u: &mut [u64], eq: &[u64]) {
             kernels::tail_fold::<$clmul>(u, eq);
         }
@@ -371,6 +363,16 @@ pub(super) mod avx2 {
     compile!("avx2,pclmulqdq", X2);
 
     #[target_feature(enable = "avx2,pclmulqdq")]
+    pub(in super::super) fn grid(u: [&[u64]; 2], v: [&[u64]; 2], theta: &[u64], out: &mut [u64; 729]) {
+        kernels::grid::<X2>(u, v, theta, out);
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq")]
+    pub(in super::super) fn tail_grid(u: &[u64], v: &[u64], variables: usize, out: &mut [u64]) {
+        kernels::tail_grid::<X2>(u, v, variables, out);
+    }
+
+    #[target_feature(enable = "avx2,pclmulqdq")]
     pub(in super::super) fn fold<const C: usize>(columns: [&[u64]; C], eq: &[u64; 64], out: &mut [u64]) {
         kernels::fold::<X4, C>(columns, eq, out);
     }
@@ -384,6 +386,24 @@ pub(super) mod avx512 {
         "avx512f,avx512bw,avx512vl,avx512vbmi,vpclmulqdq,pclmulqdq,gfni",
         X8
     );
+
+    /// See [`kernels::grid`]. Few groups leave most of wide vectors empty, and their sums are many.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,vpclmulqdq,pclmulqdq,gfni")]
+    pub(in super::super) fn grid(u: [&[u64]; 2], v: [&[u64]; 2], theta: &[u64], out: &mut [u64; 729]) {
+        match theta.len() {
+            0..4 => kernels::grid::<X2>(u, v, theta, out),
+            _ => kernels::grid::<X8>(u, v, theta, out),
+        }
+    }
+
+    /// See [`kernels::tail_grid`], and above for its short ones.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,vpclmulqdq,pclmulqdq,gfni")]
+    pub(in super::super) fn tail_grid(u: &[u64], v: &[u64], variables: usize, out: &mut [u64]) {
+        match u.len() >> variables {
+            0..4 => kernels::tail_grid::<X2>(u, v, variables, out),
+            _ => kernels::tail_grid::<X8>(u, v, variables, out),
+        }
+    }
 
     /// See [`kernels::fold`]. Here the 64 x 64 bit matrix of `eq` is cut into 8 x 8 blocks of 8 x 8 bits, which GFNI multiplies
     /// with bytes that hold one bit of eight words.

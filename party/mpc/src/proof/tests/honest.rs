@@ -122,6 +122,119 @@ fn a_log_is_proven_in_chunks_with_reused_memory() {
     assert_eq!(proven, 3 * words);
 }
 
+/// Cuts a frame into messages of the lengths that their receivers expect.
+fn cut(frame: &[u8], lengths: impl IntoIterator<Item = usize>) -> Vec<&[u8]> {
+    let mut rest = frame;
+    let messages = lengths
+        .into_iter()
+        .map(|length| {
+            let (message, after) = rest.split_at(length);
+            rest = after;
+            message
+        })
+        .collect();
+    assert!(rest.is_empty(), "{} bytes are nobody's", rest.len());
+    messages
+}
+
+#[test]
+fn proofs_of_several_chunks_share_the_frames_of_a_round() {
+    // Chunks of 4096 words and of 4 words: 3 rounds and 2. A party sends one frame a round, with whatever its proofs have to say.
+    let gates = Gates::random(4100, 15);
+    let logs = Role::ALL.map(|role| gates.log(role));
+    let mut parties = Role::ALL.map(|role| proofs(role, 16));
+    let prover = Role::P2;
+    let mut open = |role: Role| {
+        let party = &mut parties[index(role)];
+        let chunks = logs[index(role)].chunks(4096).enumerate();
+        chunks
+            .map(|(batch, chunk)| party.open(batch as u64, chunk))
+            .collect::<Vec<_>>()
+    };
+    let provers: Vec<_> = open(prover).into_iter().map(|batch| batch.prover).collect();
+    let pluses: Vec<_> = open(prover.next())
+        .into_iter()
+        .map(|batch| batch.plus.evaluate())
+        .collect();
+    let (mut frame, mut answer) = (Vec::new(), Vec::new());
+    let mut verifiers: Vec<_> = open(prover.prev())
+        .into_iter()
+        .map(|batch| batch.minus.start(&mut frame))
+        .collect();
+    let lengths: Vec<_> = provers.iter().map(Prover::expects).collect();
+    let seeded = provers.into_iter().zip(cut(&frame, lengths));
+    let mut provers: Vec<_> = seeded
+        .map(|(prover, seed)| prover.seed(seed, &mut answer).expect("honest"))
+        .collect();
+    // The shorter proof is done with its rounds first, and waits here for the longer one.
+    let (mut last_provers, mut last_verifiers, mut coefficients) = (Vec::new(), Vec::new(), Vec::new());
+    while !provers.is_empty() {
+        frame.clear();
+        let lengths: Vec<_> = verifiers.iter().map(MinusRound::expects).collect();
+        let rounds = std::mem::take(&mut verifiers)
+            .into_iter()
+            .zip(cut(&answer, lengths));
+        for next in rounds
+            .map(|(v, values)| v.values(values, &mut frame).expect("honest"))
+            .collect::<Vec<_>>()
+        {
+            match next {
+                MinusNext::Round(v) => verifiers.push(v),
+                MinusNext::Last(v) => last_verifiers.push(v),
+            }
+        }
+        answer.clear();
+        let lengths: Vec<_> = provers.iter().map(ProverRound::expects).collect();
+        for (state, point) in std::mem::take(&mut provers).into_iter().zip(cut(&frame, lengths)) {
+            let mut message = Vec::new();
+            match state.point(point, &mut message).expect("honest") {
+                ProverNext::Round(p) => {
+                    provers.push(p);
+                    answer.extend_from_slice(&message);
+                }
+                ProverNext::Last(p) => {
+                    last_provers.push(p);
+                    coefficients.extend_from_slice(&message);
+                }
+            }
+        }
+    }
+    // The proofs came to their last step in the order of their length: the second chunk before the first.
+    let (mut points, mut openings, mut hashes, mut replies) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let lengths: Vec<_> = last_verifiers.iter().map(MinusLast::expects).collect();
+    let minuses: Vec<_> = last_verifiers
+        .into_iter()
+        .zip(cut(&coefficients, lengths))
+        .map(|(v, message)| {
+            v.coefficients(message, &mut points, &mut openings)
+                .expect("honest")
+        })
+        .collect();
+    let lengths: Vec<_> = last_provers.iter().map(ProverLast::expects).collect();
+    for (prover, point) in last_provers.into_iter().zip(cut(&points, lengths)) {
+        prover.last(point, &mut hashes).expect("honest");
+    }
+    let lengths: Vec<_> = pluses.iter().map(PlusReady::expects).collect();
+    let pluses = pluses.into_iter().rev().zip(cut(&hashes, lengths));
+    let pluses: Vec<_> = pluses
+        .map(|(plus, hash)| plus.challenges(hash, &mut replies).expect("honest"))
+        .collect();
+    let minus_lengths: Vec<_> = minuses.iter().map(MinusOpening::expects).collect();
+    let plus_lengths: Vec<_> = pluses.iter().map(PlusOpening::expects).collect();
+    let by_minus = minuses
+        .into_iter()
+        .zip(cut(&replies, minus_lengths))
+        .map(|(v, m)| v.check(m).expect("honest").0);
+    let by_plus = pluses
+        .into_iter()
+        .zip(cut(&openings, plus_lengths))
+        .map(|(v, m)| v.check(m).expect("honest").0);
+    for (a, b) in by_minus.zip(by_plus) {
+        assert_eq!((a.batch(), a.words()), (b.batch(), b.words()));
+    }
+}
+
 /// Runs an honest proof to its end.
 fn finish(
     prover: Prover<'_>,
