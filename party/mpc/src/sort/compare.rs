@@ -310,8 +310,32 @@ impl Comparer {
         let mut block = [[0u64; 64]; 4];
         for first in (0..n).step_by(TILE) {
             let count = TILE.min(n - first);
+            if count == TILE
+                && let Some((rows, pivot)) = cursor.take(64 * TILE)
+            {
+                let at = base + first;
+                load_tile(
+                    &keys.a,
+                    rows,
+                    pivot,
+                    bits,
+                    n,
+                    [&mut self.d.a[at..], &mut self.p.a[at..]],
+                    &mut tile[0],
+                );
+                load_tile(
+                    &keys.b,
+                    rows,
+                    pivot,
+                    bits,
+                    n,
+                    [&mut self.d.b[at..], &mut self.p.b[at..]],
+                    &mut tile[0],
+                );
+                continue;
+            }
             for t in 0..count {
-                if let Some((rows, pivot)) = cursor.whole_block() {
+                if let Some((rows, pivot)) = cursor.take(64) {
                     let (pa, pb) = (keys.a[pivot], keys.b[pivot]);
                     for (side, (rows, pivot)) in
                         [(&keys.a[rows..rows + 64], pa), (&keys.b[rows..rows + 64], pb)]
@@ -359,6 +383,32 @@ impl Comparer {
     }
 }
 
+/// One share of a tile whose lanes all meet one pivot: the columns of row ^ pivot and of the pivot, `stride` words apart.
+fn load_tile(
+    keys: &[u64],
+    rows: usize,
+    pivot: usize,
+    bits: usize,
+    stride: usize,
+    [d, p]: [&mut [u64]; 2],
+    tile: &mut [[u64; TILE]; 64],
+) {
+    let pivot = keys[pivot];
+    let (blocks, _) = keys[rows..rows + 64 * TILE].as_chunks::<64>();
+    for (t, rows) in blocks.iter().enumerate() {
+        let mut block = rows.map(|row| row ^ pivot);
+        transpose64(&mut block);
+        for (column, word) in tile.iter_mut().zip(block) {
+            column[t] = word;
+        }
+    }
+    let columns = tile[..bits].iter().enumerate();
+    for ((j, column), (d, p)) in columns.zip(d.chunks_mut(stride).zip(p.chunks_mut(stride))) {
+        d[..TILE].copy_from_slice(column);
+        p[..TILE].fill((pivot >> j & 1).wrapping_neg());
+    }
+}
+
 /// Takes in a group's products of the bit before, if there was one.
 fn receive(gates: &mut Gates<'_>, group: &mut Group, less: &mut Column) -> Result<(), TallyError> {
     if let Some(pending) = group.pending.take() {
@@ -379,14 +429,14 @@ struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    /// When the next 64 lanes are of one run: their first row and the pivot.
-    fn whole_block(&mut self) -> Option<(usize, usize)> {
+    /// When the next `lanes` lanes are of one run: their first row and the pivot.
+    fn take(&mut self, lanes: usize) -> Option<(usize, usize)> {
         let run = self.runs.get(self.run)?;
-        if run.len - self.at < 64 {
+        if run.len - self.at < lanes {
             return None;
         }
         let rows = run.from + self.at;
-        self.at += 64;
+        self.at += lanes;
         self.skip_ended();
         Some((rows, run.pivot))
     }
