@@ -246,6 +246,11 @@ impl Signer {
         SignatureBytes(self.0.sign(message.as_bytes()).to_bytes())
     }
 
+    /// Signs the body of a checkpoint note; see [`crate::note`] for why it needs no tag.
+    pub(crate) fn sign_note(&self, body: &str) -> SignatureBytes {
+        SignatureBytes(self.0.sign(body.as_bytes()).to_bytes())
+    }
+
     /// Signs the payload of a `kind`.
     pub fn sign(&self, kind: Kind, payload: &[u8]) -> Signature {
         self.sign_hash(kind, Hash32::of(payload))

@@ -228,56 +228,7 @@ impl Hash32 {
     }
 }
 
-/// One of the three parties, P1, P2 or P3. Arithmetic is modulo three.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Role {
-    /// Holds the shares (1, 2).
-    P1,
-    /// Holds the shares (2, 3).
-    P2,
-    /// Holds the shares (3, 1).
-    P3,
-}
-
-impl Role {
-    /// All three, in order.
-    pub const ALL: [Self; 3] = [Self::P1, Self::P2, Self::P3];
-
-    /// The party with the next number, P1 after P3. It holds this party's second share as its first.
-    pub const fn next(self) -> Self {
-        match self {
-            Self::P1 => Self::P2,
-            Self::P2 => Self::P3,
-            Self::P3 => Self::P1,
-        }
-    }
-
-    /// The party with the previous number, P3 before P1. It holds this party's first share as its second.
-    pub const fn prev(self) -> Self {
-        self.next().next()
-    }
-
-    /// 1, 2 or 3.
-    pub const fn index(self) -> u8 {
-        self as u8 + 1
-    }
-
-    /// The party of that index, 1 to 3.
-    pub const fn from_index(index: u8) -> Option<Self> {
-        match index {
-            1 => Some(Self::P1),
-            2 => Some(Self::P2),
-            3 => Some(Self::P3),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "P{}", self.index())
-    }
-}
+pub use tally_mpc::Role;
 
 /// What messages and tables need of a [`Role`] besides its arithmetic.
 pub trait RoleExt: Sized {

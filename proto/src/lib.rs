@@ -3,18 +3,33 @@
 //! [`wire`] holds what prost and tonic generate. Every other module turns such messages into types that are right by construction;
 //! digests, commitments and signatures are taken over the fixed byte layouts of [`layout`], never over protobuf.
 
+pub mod ballot;
+pub mod bitmap;
+pub mod calendar;
 pub mod codec;
 pub mod connect;
 pub mod crockford;
 pub mod decode;
 pub mod envelope;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 pub mod identity;
 pub mod ids;
+pub mod invitation;
 pub mod layout;
+pub mod manifest;
+pub mod merkle;
+pub mod note;
 pub mod one_time;
+pub mod order;
 pub mod pki;
 pub mod reason;
+pub mod receipt;
+pub mod record;
 pub mod refusal;
+pub mod roll;
 pub mod secret_file;
+pub mod shares;
 pub mod suite;
+pub mod text;
 pub mod wire;

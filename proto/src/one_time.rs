@@ -52,7 +52,9 @@ impl OneTimeKey {
     /// # Errors
     /// [`OneTimeError::Key`]: not 32 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OneTimeError> {
-        Ok(Self(<X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(bytes).map_err(|_| OneTimeError::Key)?))
+        Ok(Self(
+            <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(bytes).map_err(|_| OneTimeError::Key)?,
+        ))
     }
 
     /// The public half, for the complaint.
@@ -73,8 +75,11 @@ impl OneTimeKey {
     /// # Errors
     /// [`OneTimeError::DoesNotOpen`]: not sealed to this key for this complaint, or shorter than a nonce.
     pub fn open(&self, complaint: &[u8; 32], sealed: &[u8]) -> Result<Opening, OneTimeError> {
-        let (enc, ciphertext) = sealed.split_at_checked(ENC_BYTES).ok_or(OneTimeError::DoesNotOpen)?;
-        let enc = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(enc).map_err(|_| OneTimeError::DoesNotOpen)?;
+        let (enc, ciphertext) = sealed
+            .split_at_checked(ENC_BYTES)
+            .ok_or(OneTimeError::DoesNotOpen)?;
+        let enc =
+            <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(enc).map_err(|_| OneTimeError::DoesNotOpen)?;
         let plaintext = hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
             &OpModeR::Base,
             &self.0,
@@ -85,8 +90,13 @@ impl OneTimeKey {
         )
         .map(Zeroizing::new)
         .map_err(|_| OneTimeError::DoesNotOpen)?;
-        let (nonce, share) = plaintext.split_first_chunk::<NONCE_BYTES>().ok_or(OneTimeError::DoesNotOpen)?;
-        Ok(Opening { nonce: Zeroizing::new(*nonce), share: Zeroizing::new(share.to_vec()) })
+        let (nonce, share) = plaintext
+            .split_first_chunk::<NONCE_BYTES>()
+            .ok_or(OneTimeError::DoesNotOpen)?;
+        Ok(Opening {
+            nonce: Zeroizing::new(*nonce),
+            share: Zeroizing::new(share.to_vec()),
+        })
     }
 }
 
@@ -118,15 +128,16 @@ pub fn seal_answer(
 ) -> Result<Vec<u8>, OneTimeError> {
     let public = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(public).map_err(|_| OneTimeError::Key)?;
     let plaintext = Zeroizing::new([nonce.as_slice(), share].concat());
-    let (enc, ciphertext) = hpke::single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-        &OpModeS::Base,
-        &public,
-        INFO,
-        &plaintext,
-        complaint,
-        rng,
-    )
-    .map_err(|_| OneTimeError::Key)?;
+    let (enc, ciphertext) =
+        hpke::single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+            &OpModeS::Base,
+            &public,
+            INFO,
+            &plaintext,
+            complaint,
+            rng,
+        )
+        .map_err(|_| OneTimeError::Key)?;
     let mut sealed = enc.to_bytes().to_vec();
     sealed.extend_from_slice(&ciphertext);
     Ok(sealed)
@@ -147,9 +158,15 @@ mod tests {
         let shown = OneTimeKey::from_bytes(&*key.reveal()).expect("a key");
         assert_eq!(shown.public(), key.public());
         let opening = shown.open(&[1; 32], &sealed).expect("opens");
-        assert_eq!((*opening.nonce, opening.share.as_slice()), ([2; 32], b"share".as_slice()));
+        assert_eq!(
+            (*opening.nonce, opening.share.as_slice()),
+            ([2; 32], b"share".as_slice())
+        );
         assert_eq!(key.open(&[3; 32], &sealed).err(), Some(OneTimeError::DoesNotOpen));
-        assert_eq!(OneTimeKey::generate(&mut rng).open(&[1; 32], &sealed).err(), Some(OneTimeError::DoesNotOpen));
+        assert_eq!(
+            OneTimeKey::generate(&mut rng).open(&[1; 32], &sealed).err(),
+            Some(OneTimeError::DoesNotOpen)
+        );
         for at in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[at] ^= 1;
@@ -171,8 +188,14 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let mut rng = ChaCha20Rng::seed_from_u64(3);
-        assert_eq!(format!("{:?}", OneTimeKey::generate(&mut rng)), "OneTimeKey(X25519)");
-        let opening = Opening { nonce: Zeroizing::new([9; 32]), share: Zeroizing::new(vec![9; 5]) };
+        assert_eq!(
+            format!("{:?}", OneTimeKey::generate(&mut rng)),
+            "OneTimeKey(X25519)"
+        );
+        let opening = Opening {
+            nonce: Zeroizing::new([9; 32]),
+            share: Zeroizing::new(vec![9; 5]),
+        };
         assert_eq!(format!("{opening:?}"), "Opening(5 share bytes)");
     }
 }

@@ -1,0 +1,368 @@
+//! A whole made-up election with all its keys, for tests: three parties, a coordinator, two registrars at most, two stations, two boxes.
+//!
+//! Everything follows from one seed, but for the TLS authorities, which the operating system's randomness makes.
+
+use std::sync::Arc;
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+
+use crate::ballot::{BallotHeader, StationMark, Submission, sign_authority};
+use crate::calendar::ChannelKind;
+use crate::envelope::{Envelope, Kind, Signer};
+use crate::identity::{CoordinatorIdentity, PartyIdentity, PartyParts, RegistrarIdentity, StationIdentity};
+use crate::ids::{BoxId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
+use crate::invitation::Credential;
+use crate::manifest::SignedManifest;
+use crate::order::{Change, EffectiveElection, Order, SignedOrder};
+use crate::pki::Authority;
+use crate::record::{Half, RecordHeader, RecordParts, RecordSubmission, authorise};
+use crate::roll::{Roll, RollEntry};
+use crate::shares::{ShareContext, split_ballot, split_credential_openings};
+use crate::suite::OpeningKey;
+use crate::wire;
+use tally_mpc::layout::Choice;
+
+/// First second of every channel's opening.
+pub const OPENS: u64 = 1_800_000_000;
+/// Last second of the online channel.
+pub const CLOSES: u64 = OPENS + 36_000;
+/// Last second in which stations may deliver.
+pub const DRAINED: u64 = CLOSES + 7_200;
+
+/// What a test may choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Seed of all keys.
+    pub seed: u64,
+    /// Voters of box 1 and box 2.
+    pub voters: [u32; 2],
+    /// 1 or 2.
+    pub registrars: usize,
+    /// Policy.
+    pub min_submissions: u32,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            voters: [5, 3],
+            registrars: 1,
+            min_submissions: 0,
+        }
+    }
+}
+
+/// The election and everybody's keys.
+#[derive(Debug)]
+pub struct World {
+    /// Complete: signed by all four.
+    pub manifest: Arc<SignedManifest>,
+    /// Rolls of box 1 and box 2; the last voter of each is station-only where there are at least two.
+    pub rolls: [Roll; 2],
+    /// The parties' signing keys.
+    pub signers: [Signer; 3],
+    /// The parties' HPKE keys.
+    pub opening_keys: [OpeningKey; 3],
+    /// The parties' TLS authorities.
+    pub authorities: [Authority; 3],
+    /// The coordinator's signing key.
+    pub coordinator: Signer,
+    /// The coordinator's TLS authority.
+    pub coordinator_authority: Authority,
+    /// The registrars' keys.
+    pub registrars: Vec<Signer>,
+    /// Keys of stations 1 (all boxes) and 2 (box 1 only).
+    pub stations: [Signer; 2],
+    /// Goes on where making the keys stopped.
+    pub rng: ChaCha20Rng,
+}
+
+fn text(text: &str) -> Vec<wire::Text> {
+    vec![wire::Text {
+        language: "en".into(),
+        text: text.into(),
+    }]
+}
+
+fn channel(kind: ChannelKind, receive_until_s: u64) -> wire::Channel {
+    wire::Channel {
+        kind: kind.to_wire().into(),
+        name: text(&kind.to_string()),
+        time_zone: "UTC".into(),
+        openings: vec![wire::Opening {
+            opens_local: "2027-01-15 08:00".into(),
+            closes_local: "2027-01-15 18:00".into(),
+            opens_s: OPENS,
+            closes_s: CLOSES,
+        }],
+        receive_until_s,
+    }
+}
+
+fn roll(of_box: u32, voters: u32) -> Roll {
+    let entry = |v| RollEntry {
+        reference: format!("voter-{of_box}-{v}"),
+        online: v == 0 || v + 1 < voters,
+    };
+    Roll::new((0..voters).map(entry).collect()).expect("distinct references")
+}
+
+fn parties(
+    signers: &[Signer; 3],
+    opening_keys: &[OpeningKey; 3],
+    authorities: &[Authority; 3],
+) -> Vec<wire::PartyIdentity> {
+    let party = |role: Role| {
+        let i = role.slot();
+        let identity = PartyIdentity::new(PartyParts {
+            role,
+            agency: format!("Agency {}", i + 1),
+            public_address: format!("https://localhost:{}", 7101 + i),
+            peer_address: format!("https://localhost:{}", 7201 + i),
+            tls_ca_pem: authorities[i].cert_pem().into(),
+            signing_key: signers[i].public_key(),
+            sealing_key: opening_keys[i].sealing_key(),
+        });
+        identity.expect("an identity by the rules").to_wire()
+    };
+    Role::ALL.map(party).to_vec()
+}
+
+fn boxes(rolls: &[Roll; 2]) -> Vec<wire::Box> {
+    let of_box = |(id, roll): (u32, &Roll)| wire::Box {
+        id,
+        name: text(&format!("District {id}")),
+        contests: if id == 1 { vec![1, 2] } else { vec![1] },
+        voters: roll.voters(),
+        roll_root: roll.root().0.to_vec(),
+        index_bits: tally_mpc::BallotLayout::index_bits_for(roll.voters()) as u32,
+    };
+    (1..).zip(rolls).map(of_box).collect()
+}
+
+fn contests() -> Vec<wire::Contest> {
+    let options = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| wire::Choice { name: text(name) })
+            .collect()
+    };
+    vec![
+        wire::Contest {
+            id: 1,
+            title: text("Mayor"),
+            options: options(&["Ada", "Ben", "Cleo"]),
+            rule: Some(wire::contest::Rule::Single(wire::SingleRule {})),
+        },
+        wire::Contest {
+            id: 2,
+            title: text("Board"),
+            options: options(&["Dora", "Eli", "Fay", "Gus"]),
+            rule: Some(wire::contest::Rule::Approval(wire::ApprovalRule { max: 2 })),
+        },
+    ]
+}
+
+impl World {
+    /// Makes it.
+    ///
+    /// # Panics
+    /// When `shape` breaks a rule of manifests.
+    pub fn new(shape: Shape) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(shape.seed);
+        let signers: [Signer; 3] = std::array::from_fn(|_| Signer::generate(&mut rng));
+        let opening_keys: [OpeningKey; 3] = std::array::from_fn(|_| OpeningKey::generate(&mut rng));
+        let authority = |name: &str| Authority::generate(name).expect("an authority");
+        let authorities = ["Agency one", "Agency two", "Agency three"].map(authority);
+        let coordinator = Signer::generate(&mut rng);
+        let coordinator_authority = authority("Commission");
+        let registrars: Vec<Signer> = (0..shape.registrars)
+            .map(|_| Signer::generate(&mut rng))
+            .collect();
+        let stations: [Signer; 2] = std::array::from_fn(|_| Signer::generate(&mut rng));
+        let rolls = [roll(1, shape.voters[0]), roll(2, shape.voters[1])];
+        let identity = CoordinatorIdentity::new(
+            "Commission",
+            "https://localhost:7100",
+            coordinator_authority.cert_pem(),
+            coordinator.public_key(),
+        );
+        let registrar = |(i, signer): (usize, &Signer)| {
+            RegistrarIdentity::new(["letters", "texts"][i], signer.public_key())
+                .expect("a slug")
+                .to_wire()
+        };
+        let station = |(id, signer): (u32, &Signer)| {
+            let boxes = if id == 1 { vec![] } else { vec![BoxId(1)] };
+            let name = format!("Station {id}");
+            StationIdentity::new(StationId(id), &name, signer.public_key(), boxes)
+                .expect("a station")
+                .to_wire()
+        };
+        let wire = wire::Manifest {
+            version: crate::manifest::VERSION,
+            election: "ward-7".into(),
+            title: text("Ward 7"),
+            contests: contests(),
+            boxes: boxes(&rolls),
+            channels: vec![
+                channel(ChannelKind::Online, CLOSES + 60),
+                channel(ChannelKind::Station, DRAINED),
+                channel(ChannelKind::Paper, DRAINED),
+            ],
+            parties: parties(&signers, &opening_keys, &authorities),
+            coordinator: Some(identity.expect("an identity by the rules").to_wire()),
+            registrars: registrars.iter().enumerate().map(registrar).collect(),
+            stations: (1..).zip(&stations).map(station).collect(),
+            policy: Some(wire::ResultPolicy {
+                open_counted_per_channel: true,
+                min_voters: 0,
+                min_submissions: shape.min_submissions,
+            }),
+            created_at_s: OPENS - 1_000_000,
+            ..Default::default()
+        };
+        let mut envelope = coordinator.seal_envelope(Kind::Manifest, prost::Message::encode_to_vec(&wire));
+        for signer in &signers {
+            envelope.add_signature(signer.sign(Kind::Manifest, envelope.payload()));
+        }
+        let manifest = Arc::new(SignedManifest::open(envelope).expect("a manifest by the rules"));
+        Self {
+            manifest,
+            rolls,
+            signers,
+            opening_keys,
+            authorities,
+            coordinator,
+            coordinator_authority,
+            registrars,
+            stations,
+            rng,
+        }
+    }
+
+    /// The election without orders.
+    pub fn election(&self) -> EffectiveElection {
+        EffectiveElection::new(Arc::clone(&self.manifest), []).expect("no orders")
+    }
+
+    /// A complete order.
+    ///
+    /// # Panics
+    /// When the change does not fit the manifest.
+    pub fn order(&self, number: u32, change: Change) -> SignedOrder {
+        let order = Order {
+            election: self.manifest.manifest().election().clone(),
+            manifest_hash: self.manifest.hash(),
+            number,
+            reason: "for a test".into(),
+            change,
+        };
+        let envelope = self.sign_all(Kind::Order, order.encode());
+        SignedOrder::open(envelope, &self.manifest).expect("an order by the rules")
+    }
+
+    /// `payload` signed by coordinator and parties.
+    pub fn sign_all(&self, kind: Kind, payload: Vec<u8>) -> Envelope {
+        let mut envelope = self.coordinator.seal_envelope(kind, payload);
+        for signer in &self.signers {
+            envelope.add_signature(signer.sign(kind, envelope.payload()));
+        }
+        envelope
+    }
+
+    /// A ballot for the three parties: online without `mark`, at a station with.
+    ///
+    /// # Panics
+    /// When the choices do not fit the box.
+    pub fn ballot(&mut self, ballot: Cast<'_>) -> [Submission; 3] {
+        let manifest = self.manifest.manifest();
+        let of_box = manifest.ballot_box(ballot.of_box).expect("a box of the manifest");
+        let layout = of_box.layout();
+        let packed = layout
+            .pack(ballot.voter.get(), ballot.credential, ballot.choices)
+            .expect("choices that fit");
+        let context = ShareContext::ballot(manifest.election(), of_box);
+        let openings = split_ballot(layout, &packed, &mut self.rng).expect("packed by this layout");
+        let (election, commitments) = (manifest.election().clone(), context.commit_all(&openings));
+        let header = match ballot.mark {
+            None => BallotHeader::online(election, ballot.of_box, ballot.cast_at, commitments),
+            Some(mark) => BallotHeader::station(
+                election,
+                ballot.of_box,
+                ballot.paper,
+                ballot.cast_at,
+                commitments,
+                mark,
+            ),
+        };
+        let digest = header.digest();
+        let station = |mark: StationMark| &self.stations[mark.station.get() as usize - 1];
+        let signature = ballot.mark.map(|mark| sign_authority(station(mark), &digest));
+        Role::ALL.map(|role| {
+            let key = manifest.party(role).sealing_key();
+            let sealed = context
+                .seal(role, key, &digest, &openings, &mut self.rng)
+                .expect("sealed");
+            Submission::new(header.clone(), sealed, signature).expect("fits its channel")
+        })
+    }
+
+    /// A record for the three parties, from the registrar of `half`.
+    ///
+    /// # Panics
+    /// When there is no such registrar.
+    pub fn record(
+        &mut self,
+        of_box: BoxId,
+        voter: VoterIndex,
+        serial: u32,
+        half: Half,
+        credential: &Credential,
+    ) -> [RecordSubmission; 3] {
+        let manifest = self.manifest.manifest();
+        let context = ShareContext::credential(manifest.election(), of_box);
+        let openings = split_credential_openings(credential.expose(), &mut self.rng);
+        let registrar = &self.registrars[half.number() as usize];
+        let header = RecordHeader::new(RecordParts {
+            election: manifest.election().clone(),
+            of_box,
+            voter,
+            serial,
+            signed_at: UnixSeconds(OPENS - 500_000),
+            commitments: context.commit_all(&openings),
+            half,
+            registrar: registrar.public_key(),
+        });
+        let digest = header.digest();
+        let authorisation = authorise(registrar, &digest);
+        Role::ALL.map(|role| {
+            let key = manifest.party(role).sealing_key();
+            let sealed = context
+                .seal(role, key, &digest, &openings, &mut self.rng)
+                .expect("sealed");
+            RecordSubmission::new(header.clone(), authorisation, sealed).expect("within limits")
+        })
+    }
+}
+
+/// A ballot to be made by [`World::ballot`].
+#[derive(Clone, Copy, Debug)]
+pub struct Cast<'a> {
+    /// The box.
+    pub of_box: BoxId,
+    /// The voter's index; may lie beyond the roll.
+    pub voter: VoterIndex,
+    /// The credential used.
+    pub credential: u64,
+    /// One choice a contest of the box.
+    pub choices: &'a [Choice],
+    /// When.
+    pub cast_at: UnixSeconds,
+    /// At a station: which, and its sequence number.
+    pub mark: Option<StationMark>,
+    /// At a station: a paper vote.
+    pub paper: bool,
+}

@@ -1,0 +1,278 @@
+use super::*;
+use crate::fixture::{Shape, World};
+use crate::suite::SuiteError;
+
+fn world() -> World {
+    World::new(Shape::default())
+}
+
+fn refused(change: impl FnOnce(&mut wire::Manifest)) -> ManifestError {
+    let mut wire = world().manifest.manifest().to_wire();
+    change(&mut wire);
+    Manifest::from_wire(&wire).expect_err("refused")
+}
+
+#[test]
+fn a_manifest_survives_its_bytes() {
+    let world = world();
+    let manifest = world.manifest.manifest();
+    assert_eq!(Manifest::decode(&manifest.encode()).expect("decodes"), *manifest);
+    assert_eq!(Hash32::of(&manifest.encode()), world.manifest.hash());
+    assert!(world.manifest.is_complete());
+    assert_eq!(manifest.boxes().len(), 2);
+    assert_eq!(manifest.ballot_box(BoxId(2)).expect("box 2").voters(), 3);
+    assert!(manifest.ballot_box(BoxId(3)).is_none());
+    assert_eq!(
+        manifest.station(StationId(2)).expect("station 2").boxes(),
+        [BoxId(1)]
+    );
+    for (roll, of_box) in world.rolls.iter().zip(manifest.boxes()) {
+        assert_eq!(roll.check_box(of_box), Ok(()));
+    }
+    assert!(world.rolls[0].check_box(&manifest.boxes()[1]).is_err());
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    let unsupported = |change: fn(&mut wire::Manifest)| {
+        let error = refused(change);
+        assert_eq!(error.reason(), Reason::ManifestUnsupported);
+        error.to_string()
+    };
+    assert!(unsupported(|m| m.version = 2).contains("version 2"));
+    assert!(unsupported(|m| m.ticket_keys.push(wire::TicketKey::default())).contains("tickets"));
+    assert!(unsupported(|m| m.offsets.push(wire::CredentialOffset::default())).contains("offsets"));
+    assert!(unsupported(|m| m.contests[1].rule = None).contains("contest 2"));
+    let open_roll = unsupported(|m| {
+        m.boxes[0].voters = 0;
+        m.boxes[0].roll_root.clear();
+    });
+    assert!(open_roll.contains("box 1"));
+    let suite = refused(|m| m.parties[1].hpke_keys[0].aead_id = 2);
+    assert_eq!(suite.reason(), Reason::SuiteUnsupported);
+    assert!(suite.to_string().contains("AES-256-GCM"), "{suite}");
+    assert!(matches!(
+        suite,
+        ManifestError::Identity {
+            source: IdentityError::Hpke(SuiteError::Unsupported { aead: 2, .. }),
+            ..
+        }
+    ));
+}
+
+#[test]
+fn a_box_below_the_policy_is_refused_by_name() {
+    let error = refused(|m| m.policy.as_mut().expect("policy").min_voters = 4);
+    assert_eq!(error.reason(), Reason::BoxTooSmall);
+    assert!(
+        error.to_string().contains("box 2 (District 2) has 3 voters"),
+        "{error}"
+    );
+}
+
+#[test]
+fn broken_rules_are_named() {
+    use ManifestError as E;
+    assert!(matches!(
+        refused(|m| m.election = "Ward 7".into()),
+        E::Id(IdError::Election(_))
+    ));
+    assert!(matches!(refused(|m| m.title.clear()), E::Text { .. }));
+    assert!(matches!(refused(|m| m.policy = None), E::Missing("policy")));
+    assert!(matches!(
+        refused(|m| m.coordinator = None),
+        E::Missing("coordinator")
+    ));
+    assert!(matches!(
+        refused(|m| m.contests.clear()),
+        E::Count { what: "contests", .. }
+    ));
+    assert!(matches!(
+        refused(|m| m.boxes.clear()),
+        E::Count { what: "boxes", .. }
+    ));
+    assert!(matches!(
+        refused(|m| m.channels.clear()),
+        E::Count { what: "channels", .. }
+    ));
+    assert!(matches!(
+        refused(|m| m.registrars.clear()),
+        E::Count {
+            what: "registrars",
+            ..
+        }
+    ));
+    assert!(matches!(
+        refused(|m| m.contests[0].options.clear()),
+        E::Count { .. }
+    ));
+    assert!(matches!(
+        refused(|m| m.contests.swap(0, 1)),
+        E::Number {
+            what: "contest",
+            number: 1
+        }
+    ));
+    assert!(matches!(
+        refused(|m| m.boxes[1].id = 1),
+        E::Number {
+            what: "box",
+            number: 1
+        }
+    ));
+    assert!(matches!(
+        refused(|m| m.stations[1].id = 1),
+        E::Number {
+            what: "station",
+            number: 1
+        }
+    ));
+    assert!(matches!(
+        refused(|m| m.boxes[0].contests = vec![1, 1]),
+        E::BoxContest { .. }
+    ));
+    assert!(matches!(
+        refused(|m| m.boxes[0].contests = vec![3]),
+        E::BoxContest { .. }
+    ));
+    assert!(matches!(
+        refused(|m| m.boxes[0].contests = vec![]),
+        E::Count { .. }
+    ));
+    assert!(matches!(
+        refused(|m| m.boxes[0].index_bits = 4),
+        E::IndexBits {
+            expected: 3,
+            actual: 4,
+            ..
+        }
+    ));
+    assert!(matches!(
+        refused(|m| m.boxes[0].voters = 0),
+        E::Count {
+            what: "voters of a box",
+            ..
+        }
+    ));
+    assert!(matches!(
+        refused(|m| m.boxes[0].voters = MAX_VOTERS + 1),
+        E::Count { .. }
+    ));
+    assert!(matches!(
+        refused(|m| m.boxes[0].roll_root.truncate(31)),
+        E::RollRoot(BoxId(1))
+    ));
+    assert!(matches!(refused(|m| m.channels.swap(0, 1)), E::ChannelTwice(_)));
+    assert!(matches!(
+        refused(|m| m.stations.clear()),
+        E::NoStation(ChannelKind::Station)
+    ));
+    assert!(matches!(
+        refused(|m| m.parties.swap(0, 1)),
+        E::Parties {
+            place: 1,
+            number: Some(2)
+        }
+    ));
+    assert!(matches!(
+        refused(|m| m.parties.truncate(2)),
+        E::Parties {
+            place: 3,
+            number: None
+        }
+    ));
+    assert!(matches!(
+        refused(|m| m.parties.push(m.parties[2].clone())),
+        E::Parties { place: 4, .. }
+    ));
+    assert!(matches!(
+        refused(|m| m.stations[1].boxes = vec![9]),
+        E::StationBox { .. }
+    ));
+    assert!(matches!(
+        refused(|m| m.channels[0].openings.clear()),
+        E::Channel(_)
+    ));
+    let max = |max| {
+        refused(move |m| m.contests[1].rule = Some(wire::contest::Rule::Approval(wire::ApprovalRule { max })))
+    };
+    assert!(matches!(max(0), E::Layout { .. }));
+    assert!(matches!(max(5), E::Layout { .. }));
+}
+
+#[test]
+fn every_identity_has_its_own_keys() {
+    use ManifestError as E;
+    let key = |m: &wire::Manifest| m.parties[0].signing_key.clone();
+    assert!(matches!(
+        refused(|m| m.parties[1].signing_key = key(m)),
+        E::SharedKey {
+            what: "signing key",
+            ..
+        }
+    ));
+    assert!(matches!(
+        refused(|m| m.stations[1].signing_key = key(m)),
+        E::SharedKey { .. }
+    ));
+    assert!(matches!(
+        refused(|m| m.registrars[0].signing_key = key(m)),
+        E::SharedKey { .. }
+    ));
+    let hpke = refused(|m| m.parties[1].hpke_keys = m.parties[0].hpke_keys.clone());
+    assert!(matches!(hpke, E::SharedKey { what: "HPKE key", .. }));
+    let ca = refused(|m| m.parties[1].tls_ca_pem = m.parties[0].tls_ca_pem.clone());
+    assert!(matches!(
+        ca,
+        E::SharedKey {
+            what: "TLS authority",
+            ..
+        }
+    ));
+}
+
+#[test]
+fn signatures_are_counted_by_signer() {
+    let world = world();
+    let payload = world.manifest.envelope().payload().clone();
+    let unsigned = SignedManifest::open(Envelope::unsigned(payload.clone()));
+    assert!(matches!(
+        unsigned,
+        Err(ManifestError::Envelope(EnvelopeError::MissingSigner { .. }))
+    ));
+    let drafted = world.coordinator.seal_envelope(Kind::Manifest, payload.clone());
+    let mut signed = SignedManifest::open(drafted).expect("opens");
+    assert!(!signed.is_complete());
+    assert_eq!(signed.missing().count(), 3);
+    for (role, signer) in Role::ALL.into_iter().zip(&world.signers) {
+        assert!(!signed.is_complete());
+        signed
+            .add_signature(signer.sign(Kind::Manifest, &payload))
+            .expect("a party's");
+        assert!(signed.is_countersigned_by(role));
+    }
+    assert!(signed.is_complete());
+    let before = signed.clone();
+    let stranger = world.stations[0].sign(Kind::Manifest, &payload);
+    assert!(signed.add_signature(stranger).is_err());
+    let other_kind = world.signers[0].sign(Kind::Order, &payload);
+    assert!(signed.add_signature(other_kind).is_err());
+    assert_eq!(signed, before);
+}
+
+#[test]
+fn changed_bytes_of_a_signed_manifest_are_refused() {
+    let bytes = world().manifest.envelope().encode();
+    let opens = |bytes: &[u8]| {
+        Envelope::decode(bytes)
+            .ok()
+            .and_then(|e| SignedManifest::open(e).ok())
+    };
+    assert!(opens(&bytes).is_some_and(|m| m.is_complete()));
+    // One in seven, and all of the ends, where framing and signatures lie.
+    for i in (0..bytes.len()).filter(|i| i % 7 == 0 || *i < 64 || *i + 420 > bytes.len()) {
+        let mut changed = bytes.clone();
+        changed[i] ^= 1;
+        assert!(opens(&changed).is_none(), "byte {i}");
+    }
+}

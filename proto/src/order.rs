@@ -1,0 +1,412 @@
+//! Orders: changes of a defined election, in force only with the signatures of the coordinator and all three parties; and the election
+//! as it stands with them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::calendar::{Channel, ChannelError, ChannelKind};
+use crate::decode::{DecodeError, decode_canonical};
+use crate::envelope::{Envelope, EnvelopeError, Kind, Signature};
+use crate::ids::{BoxId, ElectionId, Hash32, IdError, Role, RoleExt as _, UnixSeconds, VoterIndex};
+use crate::manifest::{Manifest, SignedManifest, countersignatures};
+use crate::wire;
+
+/// Largest order in bytes.
+pub const MAX_ORDER_BYTES: usize = 256 << 10;
+/// Most orders of an election.
+pub const MAX_ORDERS: usize = 10_000;
+/// Longest reason in bytes.
+pub const MAX_REASON_BYTES: usize = 2000;
+
+/// Why an order was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// Bytes refused at the door.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// Signatures.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// An id or a hash.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// The calendar.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// Another election, or another manifest of it.
+    #[error("order {number} is for election {election} with manifest {manifest}, not for this one")]
+    OtherElection {
+        /// Its number.
+        number: u32,
+        /// The election it names.
+        election: ElectionId,
+        /// The manifest it names.
+        manifest: Hash32,
+    },
+    /// A reason is needed.
+    #[error("an order states its reason in 1 to {MAX_REASON_BYTES} bytes")]
+    Reason,
+    /// Nothing is changed.
+    #[error("order {0} changes nothing this version knows")]
+    NoChange(u32),
+    /// Numbers are 1, 2, 3 ...
+    #[error("order {actual} stands where order {expected} is due: numbers run 1, 2, 3 without gaps")]
+    Gap {
+        /// Due.
+        expected: u32,
+        /// Found.
+        actual: u32,
+    },
+    /// Too many.
+    #[error("at most {MAX_ORDERS} orders")]
+    TooMany,
+    /// Changes the calendar of a channel that is not there.
+    #[error("order {number} changes the {kind} channel, which this election does not have")]
+    NoChannel {
+        /// Its number.
+        number: u32,
+        /// The channel.
+        kind: ChannelKind,
+    },
+    /// Corrects a voter that is not there.
+    #[error("order {number} corrects voter {voter} of box {of_box}, which does not exist")]
+    NoVoter {
+        /// Its number.
+        number: u32,
+        /// The box.
+        of_box: BoxId,
+        /// The voter.
+        voter: VoterIndex,
+    },
+    /// Not countersigned by all.
+    #[error("order {number} is not in force: {missing} has not countersigned it")]
+    NotInForce {
+        /// Its number.
+        number: u32,
+        /// A party that has not signed.
+        missing: Role,
+    },
+}
+
+impl OrderError {
+    /// The stable reason.
+    pub fn reason(&self) -> crate::reason::Reason {
+        use crate::reason::Reason;
+        match self {
+            Self::Decode(error) => crate::refusal::Refusal::from(error.clone()).reason,
+            Self::Envelope(error) => crate::refusal::Refusal::from(error.clone()).reason,
+            Self::Id(_) => Reason::MessageMalformed,
+            Self::OtherElection { .. } => Reason::ElectionOther,
+            _ => Reason::OrderInvalid,
+        }
+    }
+}
+
+/// What an order changes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Replaces the channel of the same kind.
+    Calendar(Channel),
+    /// Sets the flags of one voter.
+    Correction(Correction),
+}
+
+/// The flags of one voter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Correction {
+    /// The box.
+    pub of_box: BoxId,
+    /// The voter.
+    pub voter: VoterIndex,
+    /// Whether the voter's vote counts at all.
+    pub live: bool,
+    /// Whether the voter's credential counts; without a standing record it never does.
+    pub enrolled: bool,
+}
+
+/// A checked order, not yet tied to a manifest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Order {
+    /// Its election.
+    pub election: ElectionId,
+    /// The manifest it changes.
+    pub manifest_hash: Hash32,
+    /// 1, 2, 3 ...
+    pub number: u32,
+    /// Why.
+    pub reason: String,
+    /// What.
+    pub change: Change,
+}
+
+impl Order {
+    /// From the wire.
+    ///
+    /// # Errors
+    /// [`OrderError`].
+    pub fn from_wire(wire: &wire::Order) -> Result<Self, OrderError> {
+        if !(1..=MAX_REASON_BYTES).contains(&wire.reason.len()) {
+            return Err(OrderError::Reason);
+        }
+        Ok(Self {
+            election: ElectionId::new(&wire.election)?,
+            manifest_hash: Hash32::from_slice(&wire.manifest_hash)?,
+            number: wire.number,
+            reason: wire.reason.clone(),
+            change: match &wire.change {
+                Some(wire::order::Change::Calendar(channel)) => {
+                    Change::Calendar(Channel::from_wire(channel)?)
+                }
+                Some(wire::order::Change::Correction(c)) => Change::Correction(Correction {
+                    of_box: BoxId(c.r#box),
+                    voter: VoterIndex(c.v),
+                    live: c.live,
+                    enrolled: c.enrolled,
+                }),
+                None => return Err(OrderError::NoChange(wire.number)),
+            },
+        })
+    }
+
+    /// From its canonical bytes.
+    ///
+    /// # Errors
+    /// [`OrderError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, OrderError> {
+        Self::from_wire(&decode_canonical("order", bytes, MAX_ORDER_BYTES)?)
+    }
+
+    /// To the wire.
+    pub fn to_wire(&self) -> wire::Order {
+        wire::Order {
+            election: self.election.as_str().into(),
+            manifest_hash: self.manifest_hash.0.to_vec(),
+            number: self.number,
+            reason: self.reason.clone(),
+            change: Some(match &self.change {
+                Change::Calendar(channel) => wire::order::Change::Calendar(channel.to_wire()),
+                Change::Correction(c) => wire::order::Change::Correction(wire::RollCorrection {
+                    r#box: c.of_box.get(),
+                    v: c.voter.get(),
+                    live: c.live,
+                    enrolled: c.enrolled,
+                }),
+            }),
+        }
+    }
+
+    /// Its canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        prost::Message::encode_to_vec(&self.to_wire())
+    }
+}
+
+/// An order that fits its manifest, with verified signatures: the coordinator's and those of the parties so far.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignedOrder {
+    order: Order,
+    envelope: Envelope,
+    hash: Hash32,
+    countersigned: [bool; 3],
+}
+
+impl SignedOrder {
+    /// Checks payload, signatures, and that it changes something that exists.
+    ///
+    /// # Errors
+    /// [`OrderError`].
+    pub fn open(envelope: Envelope, manifest: &SignedManifest) -> Result<Self, OrderError> {
+        let order = Order::decode(envelope.payload())?;
+        let number = order.number;
+        if order.manifest_hash != manifest.hash() || order.election != *manifest.manifest().election() {
+            let (election, manifest) = (order.election, order.manifest_hash);
+            return Err(OrderError::OtherElection {
+                number,
+                election,
+                manifest,
+            });
+        }
+        let manifest = manifest.manifest();
+        match &order.change {
+            Change::Calendar(channel) if manifest.channel(channel.kind()).is_none() => {
+                return Err(OrderError::NoChannel {
+                    number,
+                    kind: channel.kind(),
+                });
+            }
+            Change::Correction(c)
+                if manifest
+                    .ballot_box(c.of_box)
+                    .is_none_or(|b| c.voter.get() >= b.voters()) =>
+            {
+                return Err(OrderError::NoVoter {
+                    number,
+                    of_box: c.of_box,
+                    voter: c.voter,
+                });
+            }
+            Change::Calendar(_) | Change::Correction(_) => {}
+        }
+        let countersigned = countersignatures(&envelope, Kind::Order, manifest)?;
+        Ok(Self {
+            hash: envelope.hash(),
+            order,
+            envelope,
+            countersigned,
+        })
+    }
+
+    /// Adds a signature.
+    ///
+    /// # Errors
+    /// When it is not one of coordinator or parties, or does not verify; nothing is changed then.
+    pub fn add_signature(&mut self, signature: Signature, manifest: &Manifest) -> Result<(), OrderError> {
+        let mut envelope = self.envelope.clone();
+        envelope.add_signature(signature);
+        self.countersigned = countersignatures(&envelope, Kind::Order, manifest)?;
+        self.envelope = envelope;
+        Ok(())
+    }
+
+    /// The order.
+    pub fn order(&self) -> &Order {
+        &self.order
+    }
+    /// SHA-256 of its bytes.
+    pub fn hash(&self) -> Hash32 {
+        self.hash
+    }
+    /// The envelope.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+    /// Whether this party has countersigned.
+    pub fn is_countersigned_by(&self, role: Role) -> bool {
+        self.countersigned[role.slot()]
+    }
+    /// Whether all three parties have countersigned: only then it is in force.
+    pub fn is_complete(&self) -> bool {
+        self.countersigned == [true; 3]
+    }
+}
+
+/// An election as it stands: a manifest and the orders in force, applied in number order.
+#[derive(Clone, Debug)]
+pub struct EffectiveElection {
+    manifest: Arc<SignedManifest>,
+    channels: Vec<Channel>,
+    corrections: BTreeMap<(BoxId, VoterIndex), Correction>,
+    order_hashes: Vec<Hash32>,
+}
+
+impl EffectiveElection {
+    /// Applies `orders`, which must be complete and numbered 1, 2, 3 ...
+    ///
+    /// # Errors
+    /// [`OrderError::Gap`], [`OrderError::NotInForce`], [`OrderError::OtherElection`], [`OrderError::TooMany`].
+    pub fn new<'a>(
+        manifest: Arc<SignedManifest>,
+        orders: impl IntoIterator<Item = &'a SignedOrder>,
+    ) -> Result<Self, OrderError> {
+        let channels = manifest.manifest().channels().to_vec();
+        let mut election = Self {
+            manifest,
+            channels,
+            corrections: BTreeMap::new(),
+            order_hashes: Vec::new(),
+        };
+        for order in orders {
+            election.apply(order)?;
+        }
+        Ok(election)
+    }
+
+    /// Applies the next order.
+    ///
+    /// # Errors
+    /// As [`EffectiveElection::new`]; nothing is changed then.
+    pub fn apply(&mut self, signed: &SignedOrder) -> Result<(), OrderError> {
+        let order = &signed.order;
+        if self.order_hashes.len() >= MAX_ORDERS {
+            return Err(OrderError::TooMany);
+        }
+        if order.manifest_hash != self.manifest.hash() {
+            let (number, election, manifest) = (order.number, order.election.clone(), order.manifest_hash);
+            return Err(OrderError::OtherElection {
+                number,
+                election,
+                manifest,
+            });
+        }
+        let expected = self.order_hashes.len() as u32 + 1;
+        if order.number != expected {
+            return Err(OrderError::Gap {
+                expected,
+                actual: order.number,
+            });
+        }
+        if let Some(missing) = Role::ALL
+            .into_iter()
+            .find(|role| !signed.is_countersigned_by(*role))
+        {
+            return Err(OrderError::NotInForce {
+                number: order.number,
+                missing,
+            });
+        }
+        match &order.change {
+            Change::Calendar(channel) => {
+                if let Some(place) = self.channels.iter_mut().find(|c| c.kind() == channel.kind()) {
+                    *place = channel.clone();
+                }
+            }
+            Change::Correction(correction) => {
+                self.corrections
+                    .insert((correction.of_box, correction.voter), *correction);
+            }
+        }
+        self.order_hashes.push(signed.hash);
+        Ok(())
+    }
+
+    /// The manifest with its signatures.
+    pub fn signed_manifest(&self) -> &Arc<SignedManifest> {
+        &self.manifest
+    }
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        self.manifest.manifest()
+    }
+    /// Its hash.
+    pub fn manifest_hash(&self) -> Hash32 {
+        self.manifest.hash()
+    }
+    /// Hashes of the orders in force, in number order.
+    pub fn order_hashes(&self) -> &[Hash32] {
+        &self.order_hashes
+    }
+    /// A channel with the calendar in force.
+    pub fn channel(&self, kind: ChannelKind) -> Option<&Channel> {
+        self.channels.iter().find(|c| c.kind() == kind)
+    }
+    /// All channels with the calendars in force.
+    pub fn channels(&self) -> &[Channel] {
+        &self.channels
+    }
+    /// The corrections of a box, by voter; the last order stands.
+    pub fn corrections(&self, of_box: BoxId) -> impl Iterator<Item = &Correction> {
+        let range = (of_box, VoterIndex(0))..=(of_box, VoterIndex(u32::MAX));
+        self.corrections.range(range).map(|(_, correction)| correction)
+    }
+    /// The last moment at which a party takes anything: after it, boxes may be sealed.
+    pub fn receive_until(&self) -> UnixSeconds {
+        self.channels
+            .iter()
+            .map(Channel::receive_until)
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;
