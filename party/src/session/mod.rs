@@ -1,4 +1,41 @@
 //! Tally sessions: Starts, the transport between two parties, the engine's run and its result.
+//!
+//! A session is one attempt to tally a sealed box. Each party signs a Start with a number above all its earlier ones (durable before the
+//! Start leaves) and commitments to fresh contributions; three Starts open the session. The lower index of each pair dials
+//! `Peer.Session`; the opening frames reveal the contributions, from which both ends derive the pair's seed. Then the engine runs on a
+//! thread of its own over the two streams. It ends with a signed Result or a signed Abort, and is never resumed: the contributions live
+//! in memory only.
+//!
+//! | file | what |
+//! |---|---|
+//! | `opening`, `start` | contributions, commitments, session id, pair seeds; making and checking Starts |
+//! | `transport` | TCP, TLS and HTTP/2 set up for speed |
+//! | `frame`, `queue`, `pool`, `link` | numbered frames; the engine's channel over two streams, with deadlines and back-pressure |
+//! | `lobby`, `meet` | incoming streams find their session; dialling, revealing, checking |
+//! | `run`, `progress` | the session's run; what it tells meanwhile |
+
+mod frame;
+mod link;
+mod lobby;
+mod meet;
+mod opening;
+mod peer;
+mod pool;
+mod progress;
+mod queue;
+mod run;
+mod start;
+pub mod transport;
+
+pub use frame::{FrameError, MAX_FRAME_BYTES};
+pub use link::Pace;
+pub use lobby::Lobby;
+pub use meet::Endpoints;
+pub use opening::Scene;
+pub use peer::{Frames, SessionPeer, session};
+pub use progress::{PhaseReport, Progress};
+pub use run::{Engine, EngineError, Interrupt, Report, Stop, Surroundings, run};
+pub use start::{Prepared, StartError, Starts};
 
 use crate::store::{StoreError, WriteTx};
 

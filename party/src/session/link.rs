@@ -1,0 +1,415 @@
+//! One neighbour in one session: frames out of and into the engine's thread, over a stream of the connection.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use tally_mpc::{Channel, ChannelError, Label, Neighbour};
+use tally_proto::ids::{Hash32, Role};
+use tally_proto::wire;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tonic::Status;
+
+use super::frame::{Body, FrameError, Numbering};
+use super::opening::Contribution;
+use super::pool::Pool;
+use super::queue::{Queue, QueueError};
+
+/// Bytes that wait in either direction between the engine and a connection. The three parties may all be sending
+/// `tally_mpc::MAX_IN_FLIGHT_BYTES` before one of them reads; the sender's and the receiver's queue hold it together.
+const QUEUE_BYTES: usize = 16 << 20;
+/// After the end, how long the connection may take to deliver what is queued.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// How patient a session is, and how far away its parties seem.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// A message is overdue, and a send stuck, after this long.
+    pub message: Duration,
+    /// The whole session ends by then, whatever it waits for.
+    pub session: Duration,
+    /// Simulated one-way latency: messages are held back this long. Measurements only.
+    pub latency: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            message: Duration::from_secs(60),
+            session: Duration::from_secs(4 * 3600),
+            latency: Duration::ZERO,
+        }
+    }
+}
+
+/// Why the stream of a neighbour is of no more use.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Loss {
+    /// The connection broke, or the neighbour's server refused to go on.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// The stream ended without a close.
+    #[error("the stream ended before the neighbour's part was done")]
+    Ended,
+    /// The neighbour stopped and says why; an encoded signed Abort.
+    #[error("the neighbour aborted")]
+    Abort(Bytes),
+    /// Nothing was heard in time.
+    #[error("nothing was heard in time")]
+    Silent,
+    /// This party knows no address of the neighbour.
+    #[error("no address is configured")]
+    NoAddress,
+    /// The revealed contribution is not the one that the Start commits to.
+    #[error("the contribution revealed is not the one that the Start commits to")]
+    Contribution,
+    /// A frame was not in order.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The caller stopped the session.
+    #[error("the session was interrupted")]
+    Interrupted,
+}
+
+/// The first thing that went wrong in a session, and with whom. Both links end with it, so that a party that waits for one
+/// neighbour hears at once that the other is gone.
+#[derive(Clone, Default)]
+pub(crate) struct Fate(Arc<FateInner>);
+
+#[derive(Default)]
+struct FateInner {
+    state: Mutex<FateState>,
+    decided: Notify,
+}
+
+#[derive(Default)]
+struct FateState {
+    first: Option<(Option<Role>, Loss)>,
+    inbound: Vec<Arc<Queue<Arrival>>>,
+    outbound: Vec<Arc<Queue<wire::Frame>>>,
+}
+
+impl Fate {
+    /// What went wrong first; without a party it was this one's own caller.
+    pub(crate) fn first(&self) -> Option<(Option<Role>, Loss)> {
+        self.state().first.clone()
+    }
+
+    /// Ends every wait of the engine. Frames that are queued still leave.
+    pub(crate) fn decide(&self, with: Option<Role>, loss: Loss) {
+        let mut state = self.state();
+        if state.first.is_none() {
+            state.first = Some((with, loss));
+        }
+        for queue in &state.inbound {
+            queue.interrupt();
+        }
+        for queue in &state.outbound {
+            queue.interrupt();
+        }
+        drop(state);
+        self.0.decided.notify_waiters();
+    }
+
+    /// Waits until something went wrong.
+    pub(crate) async fn decided(&self) {
+        let decided = self.0.decided.notified();
+        if self.first().is_none() {
+            decided.await;
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, FateState> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Arrival {
+    at: Instant,
+    frame: wire::Frame,
+}
+
+/// The outgoing half as tonic takes it.
+pub(crate) struct Outgoing(Arc<Queue<wire::Frame>>);
+
+impl Stream for Outgoing {
+    type Item = wire::Frame;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<wire::Frame>> {
+        self.0.poll_pop(cx)
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        // The connection is gone: whoever waits for room must not wait for ever.
+        self.0.clear();
+    }
+}
+
+/// The engine's end of one neighbour's stream.
+pub(crate) struct Link {
+    neighbour: Role,
+    outbound: Arc<Queue<wire::Frame>>,
+    inbound: Arc<Queue<Arrival>>,
+    numbering_out: Numbering,
+    numbering_in: Numbering,
+    /// The task that reads the stream, and the runtime it runs on, once the opening frames are exchanged.
+    reader: Option<(AbortHandle, Handle)>,
+}
+
+/// A link whose opening frames are still to be exchanged.
+pub(crate) struct Opener {
+    link: Link,
+    fate: Fate,
+}
+
+impl Opener {
+    /// Begins with this party's opening frame. The frames to send are the second value.
+    pub(crate) fn new(
+        neighbour: Role,
+        session: Hash32,
+        ours: &Contribution,
+        fate: &Fate,
+    ) -> (Self, Outgoing) {
+        let mut link = Link {
+            neighbour,
+            outbound: Arc::new(Queue::new(QUEUE_BYTES)),
+            inbound: Arc::new(Queue::new(QUEUE_BYTES)),
+            numbering_out: Numbering::new(session),
+            numbering_in: Numbering::new(session),
+            reader: None,
+        };
+        {
+            let mut state = fate.state();
+            state.inbound.push(Arc::clone(&link.inbound));
+            state.outbound.push(Arc::clone(&link.outbound));
+        }
+        let opening = Body::Opening(ours.reveal());
+        let weight = opening.weight();
+        let frame = link.numbering_out.stamp(opening);
+        // A new queue is not ended, so this cannot be refused.
+        let _ = link.outbound.push_now(frame, weight);
+        let outgoing = Outgoing(Arc::clone(&link.outbound));
+        (
+            Self {
+                link,
+                fate: fate.clone(),
+            },
+            outgoing,
+        )
+    }
+
+    /// Takes the neighbour's opening frame from `incoming`, and starts moving frames between the stream and the link.
+    ///
+    /// # Errors
+    /// The stream broke or ended, or the frame is not in order.
+    pub(crate) async fn meet(
+        mut self,
+        mut incoming: impl Stream<Item = Result<wire::Frame, Status>> + Send + Unpin + 'static,
+    ) -> Result<(Link, Bytes), Loss> {
+        let frame = match incoming.next().await {
+            Some(Ok(frame)) => frame,
+            Some(Err(status)) => return Err(Loss::Broken(status.message().to_owned())),
+            None => return Err(Loss::Ended),
+        };
+        let payload = match self.link.numbering_in.check(frame)? {
+            Body::Opening(payload) => payload,
+            Body::Message(..) | Body::Close | Body::Abort(_) => {
+                unreachable!("frame 0 is checked to be an opening")
+            }
+        };
+        let reader = receive(
+            incoming,
+            self.link.neighbour,
+            Arc::clone(&self.link.inbound),
+            self.fate,
+        );
+        self.link.reader = Some((tokio::spawn(reader).abort_handle(), Handle::current()));
+        Ok((self.link, payload))
+    }
+}
+
+/// Moves frames from the stream into the queue until the stream ends.
+async fn receive(
+    mut incoming: impl Stream<Item = Result<wire::Frame, Status>> + Send + Unpin,
+    neighbour: Role,
+    inbound: Arc<Queue<Arrival>>,
+    fate: Fate,
+) {
+    let mut closed = false;
+    loop {
+        let frame = match incoming.next().await {
+            Some(Ok(frame)) => frame,
+            Some(Err(status)) if !closed => {
+                return fate.decide(Some(neighbour), Loss::Broken(status.message().to_owned()));
+            }
+            None if !closed => return fate.decide(Some(neighbour), Loss::Ended),
+            Some(Err(_)) | None => return,
+        };
+        match frame.kind() {
+            wire::FrameKind::Abort => {
+                let frame = frame.payload;
+                fate.decide(Some(neighbour), Loss::Abort(frame));
+                continue;
+            }
+            wire::FrameKind::Close => closed = true,
+            _ => {}
+        }
+        let weight = frame.payload.len() + 256;
+        std::future::poll_fn(|cx| inbound.poll_room(cx, weight)).await;
+        // An ended queue means that the session is over: the stream is still read to its end, so that neither side resets it
+        // while frames are on their way.
+        let _ = inbound.push_now(
+            Arrival {
+                at: Instant::now(),
+                frame,
+            },
+            weight,
+        );
+    }
+}
+
+impl Link {
+    fn send(&mut self, body: Body, deadline: Instant) -> Result<(), QueueError> {
+        let weight = body.weight();
+        let frame = self.numbering_out.stamp(body);
+        self.outbound.push(frame, weight, deadline)
+    }
+
+    fn recv(&mut self, deadline: Instant, latency: Duration) -> Result<Body, LinkError> {
+        let arrival = self.inbound.pop(deadline)?;
+        if !latency.is_zero() {
+            std::thread::sleep((arrival.at + latency).saturating_duration_since(Instant::now()));
+        }
+        Ok(self.numbering_in.check(arrival.frame)?)
+    }
+
+    /// Queues the last frame.
+    fn last(&mut self, body: Body) {
+        let weight = body.weight();
+        let frame = self.numbering_out.stamp(body);
+        // Refused when the connection is gone; then nobody is there to be told.
+        let _ = self.outbound.push_now(frame, weight);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.outbound.end();
+        self.inbound.clear();
+        // What is queued may still leave; a neighbour that does not take it does not hold it here for ever.
+        if let Some((reader, runtime)) = self.reader.take() {
+            let outbound = Arc::clone(&self.outbound);
+            runtime.spawn(async move {
+                tokio::time::sleep(LINGER).await;
+                reader.abort();
+                outbound.clear();
+            });
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+/// The engine's channel over both neighbours' links.
+pub(crate) struct NetChannel {
+    next: Link,
+    prev: Link,
+    fate: Fate,
+    pool: Pool,
+    pace: Pace,
+    ends: Instant,
+}
+
+impl NetChannel {
+    /// Over the two links of one session; the session's time runs from now.
+    pub(crate) fn new(next: Link, prev: Link, fate: Fate, pace: Pace) -> Self {
+        Self {
+            next,
+            prev,
+            fate,
+            pool: Pool::default(),
+            pace,
+            ends: Instant::now() + pace.session,
+        }
+    }
+
+    /// Says that this party's part is done. What is queued still leaves.
+    pub(crate) fn close(mut self) {
+        self.next.last(Body::Close);
+        self.prev.last(Body::Close);
+    }
+
+    /// Says that this party stopped, and why: an encoded signed Abort.
+    pub(crate) fn abort(mut self, statement: Bytes) {
+        self.next.last(Body::Abort(statement.clone()));
+        self.prev.last(Body::Abort(statement));
+    }
+
+    fn deadline(&self) -> Instant {
+        (Instant::now() + self.pace.message).min(self.ends)
+    }
+
+    fn link(&mut self, neighbour: Neighbour) -> &mut Link {
+        match neighbour {
+            Neighbour::Next => &mut self.next,
+            Neighbour::Prev => &mut self.prev,
+        }
+    }
+
+    fn queue_error(&self, error: QueueError) -> ChannelError {
+        match error {
+            QueueError::TimedOut => ChannelError::Overdue,
+            QueueError::Interrupted if matches!(self.fate.first(), Some((None, _))) => {
+                ChannelError::Interrupted
+            }
+            QueueError::Interrupted | QueueError::Closed => ChannelError::Closed,
+        }
+    }
+}
+
+impl Channel for NetChannel {
+    fn send(&mut self, to: Neighbour, label: Label, message: Vec<u8>) -> Result<(), ChannelError> {
+        let deadline = self.deadline();
+        let message = self.pool.share(message);
+        self.link(to)
+            .send(Body::Message(label, message), deadline)
+            .map_err(|error| self.queue_error(error))
+    }
+
+    fn recv(&mut self, from: Neighbour, label: Label, expected_len: usize) -> Result<Vec<u8>, ChannelError> {
+        let (deadline, latency) = (self.deadline(), self.pace.latency);
+        let link = self.link(from);
+        let neighbour = link.neighbour;
+        let body = match link.recv(deadline, latency) {
+            Ok(body) => body,
+            Err(LinkError::Queue(error)) => return Err(self.queue_error(error)),
+            Err(LinkError::Frame(error)) => {
+                self.fate.decide(Some(neighbour), Loss::Frame(error.clone()));
+                return Err(ChannelError::Transport(io::Error::other(error)));
+            }
+        };
+        match body {
+            Body::Message(got, _) if got != label => Err(ChannelError::WrongLabel { got }),
+            Body::Message(_, message) if message.len() != expected_len => Err(ChannelError::WrongLength {
+                expected: expected_len,
+                got: message.len(),
+            }),
+            Body::Message(_, message) => Ok(self.pool.copy(&message)),
+            Body::Opening(_) | Body::Close | Body::Abort(_) => Err(ChannelError::Closed),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! One session from its three Starts to its outputs: meet, run the engine on a thread of its own, close or abort.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tally_mpc::{Binding, Channel, Observer, Outcome, Seeds, TallyError, TallyInput, TallyParams, tally};
+use tally_proto::ids::{Role, RoleExt as _};
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tokio::sync::{oneshot, watch};
+
+use super::link::{Fate, Loss, Pace};
+use super::lobby::Lobby;
+use super::meet::{Endpoints, Met, meet};
+use super::progress::{Meter, PhaseReport, Progress};
+use super::start::{Prepared, Starts};
+
+/// Why a session ended without outputs, as the signed Abort says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// The stable reason.
+    pub reason: Reason,
+    /// The step in which it happened.
+    pub step: String,
+    /// The pair of parties between which it happened, "P1-P2"; empty when no other party had to do with it.
+    pub channel: String,
+    /// The parties of which one is at fault; empty when it is this one's own caller.
+    pub suspects: Vec<Role>,
+    /// What happened, for the log and the coordinator.
+    pub detail: String,
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.step, self.detail)
+    }
+}
+
+/// What a session took.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The phases that finished.
+    pub phases: Vec<PhaseReport>,
+    /// From the first dial to the outputs.
+    pub time: Duration,
+}
+
+/// Ends a session early.
+#[derive(Clone, Default)]
+pub struct Interrupt(Fate);
+
+impl Interrupt {
+    /// Ends it: every wait of the engine, and the dialling.
+    pub fn now(&self) {
+        self.0.decide(None, Loss::Interrupted);
+    }
+}
+
+impl std::fmt::Debug for Interrupt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interrupt")
+    }
+}
+
+/// Everything a session runs on besides its own objects.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// Where the other two are.
+    pub endpoints: &'a Endpoints,
+    /// Where their streams arrive.
+    pub lobby: &'a Lobby,
+    /// How patient it is.
+    pub pace: Pace,
+}
+
+/// What the engine's thread works with.
+pub struct Engine<'a> {
+    /// The two neighbours.
+    pub channel: &'a mut dyn Channel,
+    /// Hears about progress.
+    pub observer: &'a mut dyn Observer,
+    /// The seeds of the two pairs.
+    pub seeds: &'a Seeds,
+    /// What the randomness is bound to.
+    pub binding: &'a Binding,
+}
+
+/// Why the engine's thread has no outputs.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The engine stopped.
+    #[error(transparent)]
+    Tally(#[from] TallyError),
+    /// There is no input.
+    #[error("{0}")]
+    Input(Refusal),
+}
+
+impl Engine<'_> {
+    /// The tally of `input`.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn tally(self, input: TallyInput, params: &TallyParams) -> Result<Outcome, EngineError> {
+        Ok(tally(
+            self.seeds,
+            self.binding,
+            input,
+            self.channel,
+            self.observer,
+            params,
+        )?)
+    }
+}
+
+/// Runs the session that `starts` opens, with this party's contributions: meets both neighbours, then runs `work`, which is the tally, on
+/// a thread of its own. On a stop, `statement` makes the encoded signed Abort that the neighbours are sent.
+///
+/// # Errors
+/// Why there are no outputs. Nothing is opened then.
+pub async fn run<T: Send + 'static>(
+    prepared: Prepared,
+    starts: &Starts,
+    surroundings: Surroundings<'_>,
+    interrupt: &Interrupt,
+    progress: watch::Sender<Option<Progress>>,
+    work: impl FnOnce(Engine<'_>) -> Result<T, EngineError> + Send + 'static,
+    statement: impl FnOnce(&Stop) -> Bytes + Send + 'static,
+) -> Result<(T, Report), Stop> {
+    let fate = interrupt.0.clone();
+    let own = prepared.own;
+    let mut meter = Meter::new(progress);
+    let Surroundings {
+        endpoints,
+        lobby,
+        pace,
+    } = surroundings;
+    let met = meet(&prepared, starts, endpoints, lobby, &fate, pace)
+        .await
+        .map_err(|(with, loss)| stop_of_loss(own, Some(with), loss, "opening".to_owned()))?;
+    drop(prepared);
+    let (sender, ended) = oneshot::channel();
+    let engine = move || {
+        let Met {
+            mut channel,
+            fate,
+            seeds,
+            binding,
+        } = met;
+        let engine = Engine {
+            channel: &mut channel,
+            observer: &mut meter,
+            seeds: &seeds,
+            binding: &binding,
+        };
+        let outcome = work(engine).map_err(|error| match error {
+            EngineError::Tally(error) => stop_of_error(own, &fate, &error),
+            EngineError::Input(refusal) => Stop {
+                reason: refusal.reason,
+                ..input_stop(refusal.detail)
+            },
+        });
+        drop(seeds);
+        match &outcome {
+            Ok(_) => channel.close(),
+            Err(stop) => channel.abort(statement(stop)),
+        }
+        let (phases, time) = meter.finish();
+        // The receiver is gone only when the server shuts down; then nobody wants to know.
+        let _ = sender.send(outcome.map(|outcome| (outcome, Report { phases, time })));
+    };
+    let thread = std::thread::Builder::new().name(format!("tally-{}", starts.id.short()));
+    thread
+        .spawn(engine)
+        .map_err(|error| internal(format!("no thread for the tally: {error}")))?;
+    ended.await.unwrap_or_else(|_| {
+        Err(internal(
+            "the tally's thread ended by a panic; the log says where".to_owned(),
+        ))
+    })
+}
+
+fn input_stop(detail: String) -> Stop {
+    Stop {
+        step: "input".to_owned(),
+        ..internal(detail)
+    }
+}
+
+fn internal(detail: String) -> Stop {
+    Stop {
+        reason: Reason::Internal,
+        step: "engine".to_owned(),
+        channel: String::new(),
+        suspects: Vec::new(),
+        detail,
+    }
+}
+
+fn channel_name(one: Role, other: Role) -> String {
+    let (low, high) = if one < other { (one, other) } else { (other, one) };
+    format!("P{}-P{}", low.number(), high.number())
+}
+
+/// What the engine's error means, given what the connections saw.
+fn stop_of_error(own: Role, fate: &Fate, error: &TallyError) -> Stop {
+    let step = match error {
+        TallyError::Channel { label, .. } => label.to_string(),
+        TallyError::Contradiction { step, .. } => format!("sort step {step}"),
+        TallyError::ImpossibleTotal { .. } => "open".to_owned(),
+        _ => "input".to_owned(),
+    };
+    match (error, fate.first()) {
+        // A wait that ended because something else went wrong: that is what counts.
+        (
+            TallyError::Channel {
+                source: tally_mpc::ChannelError::Closed | tally_mpc::ChannelError::Interrupted,
+                ..
+            },
+            Some((with, loss)),
+        ) => stop_of_loss(own, with, loss, step),
+        (
+            TallyError::Channel {
+                neighbour, source, ..
+            },
+            _,
+        ) => {
+            let other = own.neighbour(*neighbour);
+            let reason = match source {
+                tally_mpc::ChannelError::Overdue => Reason::TallyOverdue,
+                tally_mpc::ChannelError::Closed => Reason::TallyAborted,
+                _ => Reason::TallyCheckFailed,
+            };
+            Stop {
+                reason,
+                step,
+                channel: channel_name(own, other),
+                suspects: vec![other],
+                detail: error.to_string(),
+            }
+        }
+        (TallyError::Contradiction { .. } | TallyError::ImpossibleTotal { .. }, _) => Stop {
+            reason: Reason::TallyCheckFailed,
+            step,
+            channel: String::new(),
+            suspects: error.suspects(),
+            detail: error.to_string(),
+        },
+        _ => input_stop(error.to_string()),
+    }
+}
+
+/// What a lost neighbour means.
+fn stop_of_loss(own: Role, with: Option<Role>, loss: Loss, step: String) -> Stop {
+    let reason = match &loss {
+        Loss::Broken(_) | Loss::NoAddress => Reason::PartyUnreachable,
+        Loss::Silent => Reason::TallyOverdue,
+        Loss::Ended | Loss::Abort(_) | Loss::Interrupted => Reason::TallyAborted,
+        Loss::Contribution | Loss::Frame(_) => Reason::TallyCheckFailed,
+    };
+    let other = with.filter(|role| *role != own && !matches!(loss, Loss::Interrupted));
+    Stop {
+        reason,
+        step,
+        channel: other.map(|other| channel_name(own, other)).unwrap_or_default(),
+        suspects: if matches!(loss, Loss::NoAddress) {
+            Vec::new()
+        } else {
+            other.into_iter().collect()
+        },
+        detail: match other {
+            Some(other) => format!("{other}: {loss}"),
+            None => loss.to_string(),
+        },
+    }
+}

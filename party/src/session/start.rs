@@ -1,0 +1,392 @@
+//! Starts: each party's signed opening of a session, with its commitments to what it contributes to the pairs' seeds.
+
+use bytes::Bytes;
+use prost::Message as _;
+use rand::CryptoRng;
+use tally_proto::decode::{DecodeError, decode_canonical};
+use tally_proto::envelope::{Envelope, EnvelopeError, Kind, PublicKey, Signer};
+use tally_proto::ids::{Hash32, IdError, Role, RoleExt as _, SessionNumber};
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+
+use super::opening::{Contribution, Scene, session_id};
+
+/// Longest Start payload.
+const MAX_START_BYTES: usize = 1024;
+
+/// Why three Starts open no session.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Not three of them.
+    #[error("a session needs three Starts in party order; {0} were given")]
+    Count(usize),
+    /// Not signed by its party, and by it alone.
+    #[error("the Start of {party}: {source}")]
+    Signature {
+        /// Whose Start it should be.
+        party: Role,
+        /// What is wrong.
+        source: EnvelopeError,
+    },
+    /// The payload does not decode.
+    #[error("the Start of {party}: {source}")]
+    Payload {
+        /// Whose Start it should be.
+        party: Role,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// A field has a wrong form.
+    #[error("the Start of {party}: {field}: {source}")]
+    Field {
+        /// Whose Start it should be.
+        party: Role,
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        source: IdError,
+    },
+    /// It is of another party, seal, election or box.
+    #[error("the Start of {party} is for another {field}; prepare all three parties for the same sealed box")]
+    Other {
+        /// Whose Start it should be.
+        party: Role,
+        /// The field that differs.
+        field: &'static str,
+    },
+    /// The numbers differ.
+    #[error(
+        "the Start of {party} is of session {got}, that of P1 of session {expected}; prepare all three with one number"
+    )]
+    Number {
+        /// Whose Start it is.
+        party: Role,
+        /// Its number.
+        got: SessionNumber,
+        /// The number of P1's.
+        expected: SessionNumber,
+    },
+}
+
+impl From<StartError> for Refusal {
+    fn from(error: StartError) -> Self {
+        let reason = match &error {
+            StartError::Count(_) | StartError::Field { .. } => Reason::MessageMalformed,
+            StartError::Signature { .. } => Reason::SignatureBad,
+            StartError::Payload {
+                source: DecodeError::NotCanonical { .. },
+                ..
+            } => Reason::MessageNotCanonical,
+            StartError::Payload { .. } => Reason::MessageMalformed,
+            StartError::Other { .. } => Reason::ElectionOther,
+            StartError::Number { .. } => Reason::SessionStale,
+        };
+        Self::new(reason, error)
+    }
+}
+
+/// What a party has prepared for one session: its Start and the contributions behind it. Held in memory only, and used up by the session:
+/// a restarted party cannot resume.
+pub struct Prepared {
+    pub(crate) own: Role,
+    pub(crate) scene: Scene,
+    pub(crate) number: SessionNumber,
+    pub(crate) next: Contribution,
+    pub(crate) prev: Contribution,
+    start: Envelope,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Prepared({}, session {}, contributions secret)",
+            self.own, self.number
+        )
+    }
+}
+
+impl Prepared {
+    /// Draws fresh contributions and signs the Start. The number must be durable before the Start leaves.
+    pub fn new(
+        own: Role,
+        scene: Scene,
+        number: SessionNumber,
+        signer: &Signer,
+        rng: &mut impl CryptoRng,
+    ) -> Self {
+        let (next, prev) = (Contribution::fresh(rng), Contribution::fresh(rng));
+        let commitment = |contribution: &Contribution, to: Role| {
+            contribution
+                .commitment(&scene, number, own, to)
+                .as_bytes()
+                .to_vec()
+        };
+        let start = wire::Start {
+            seal_hash: scene.seal_hash.as_bytes().to_vec(),
+            election: scene.election.as_str().to_owned(),
+            r#box: scene.box_id.get(),
+            party: own.number(),
+            session: number.get(),
+            commitment_next: commitment(&next, own.next()),
+            commitment_prev: commitment(&prev, own.prev()),
+        };
+        let start = signer.seal_envelope(Kind::Start, start.encode_to_vec());
+        Self {
+            own,
+            scene,
+            number,
+            next,
+            prev,
+            start,
+        }
+    }
+
+    /// The signed Start.
+    pub fn start(&self) -> &Envelope {
+        &self.start
+    }
+
+    /// Whether the Start of this party among `starts` is the one prepared here.
+    pub fn is_of(&self, starts: &Starts) -> bool {
+        starts.payloads[self.own.slot()] == *self.start.payload() && starts.number == self.number
+    }
+}
+
+/// Three Starts that open one session.
+#[derive(Debug)]
+pub struct Starts {
+    /// The session's number.
+    pub number: SessionNumber,
+    /// The session's id.
+    pub id: Hash32,
+    payloads: [Bytes; 3],
+    /// (to the next party, to the previous one), in party order.
+    commitments: [(Hash32, Hash32); 3],
+}
+
+impl Starts {
+    /// Checks the three against the parties' keys and what is to be tallied.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, and with whose Start.
+    pub fn verify(starts: &[Envelope], keys: &[PublicKey; 3], scene: &Scene) -> Result<Self, StartError> {
+        let [first, second, third] = starts else {
+            return Err(StartError::Count(starts.len()));
+        };
+        let checked = [(first, Role::P1), (second, Role::P2), (third, Role::P3)]
+            .map(|(start, party)| check(start, party, &keys[party.slot()], scene));
+        let [a, b, c] = checked;
+        let (a, b, c) = (a?, b?, c?);
+        for (party, start) in [(Role::P2, &b), (Role::P3, &c)] {
+            if start.0 != a.0 {
+                return Err(StartError::Number {
+                    party,
+                    got: start.0,
+                    expected: a.0,
+                });
+            }
+        }
+        let payloads = [first, second, third].map(|start| start.payload().clone());
+        let id = session_id([&payloads[0], &payloads[1], &payloads[2]]);
+        Ok(Self {
+            number: a.0,
+            id,
+            payloads,
+            commitments: [a.1, b.1, c.1],
+        })
+    }
+
+    /// What `from` committed to contribute to its pair with `to`.
+    pub(crate) fn commitment(&self, from: Role, to: Role) -> Hash32 {
+        let (next, prev) = self.commitments[from.slot()];
+        if from.next() == to { next } else { prev }
+    }
+}
+
+fn check(
+    start: &Envelope,
+    party: Role,
+    key: &PublicKey,
+    scene: &Scene,
+) -> Result<(SessionNumber, (Hash32, Hash32)), StartError> {
+    start
+        .verify_all(Kind::Start, std::slice::from_ref(key))
+        .map_err(|source| StartError::Signature { party, source })?;
+    let message: wire::Start = decode_canonical("Start", start.payload(), MAX_START_BYTES)
+        .map_err(|source| StartError::Payload { party, source })?;
+    let fields = [
+        ("party", message.party == party.number()),
+        ("seal", message.seal_hash == scene.seal_hash.as_bytes()),
+        ("election", message.election == scene.election.as_str()),
+        ("box", message.r#box == scene.box_id.get()),
+    ];
+    if let Some((field, _)) = fields.iter().find(|(_, same)| !same) {
+        return Err(StartError::Other { party, field });
+    }
+    let commitment = |field, bytes: &[u8]| {
+        Hash32::from_slice(bytes).map_err(|source| StartError::Field { party, field, source })
+    };
+    Ok((
+        SessionNumber(message.session),
+        (
+            commitment("commitment_next", &message.commitment_next)?,
+            commitment("commitment_prev", &message.commitment_prev)?,
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+    use tally_proto::ids::BoxId;
+
+    use super::super::opening::tests::scene;
+    use super::*;
+
+    struct World {
+        signers: [Signer; 3],
+        keys: [PublicKey; 3],
+        rng: StdRng,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut rng = StdRng::seed_from_u64(11);
+            let signers = [(); 3].map(|()| Signer::generate(&mut rng));
+            let keys = [0, 1, 2].map(|i: usize| signers[i].public_key());
+            Self { signers, keys, rng }
+        }
+
+        fn start(&mut self, own: Role, scene: Scene, number: u64) -> Envelope {
+            let signer = &self.signers[own.slot()];
+            Prepared::new(own, scene, SessionNumber(number), signer, &mut self.rng)
+                .start()
+                .clone()
+        }
+
+        fn starts(&mut self, number: u64) -> [Envelope; 3] {
+            Role::ALL.map(|role| self.start(role, scene(), number))
+        }
+    }
+
+    #[test]
+    fn three_matching_starts_open_a_session() {
+        let mut world = World::new();
+        let starts = world.starts(5);
+        let opened = Starts::verify(&starts, &world.keys, &scene()).expect("they match");
+        assert_eq!(opened.number, SessionNumber(5));
+        let others = world.starts(5);
+        let again = Starts::verify(&others, &world.keys, &scene()).expect("they match");
+        assert_ne!(opened.id, again.id, "fresh contributions make another session");
+        let mut mixed = starts.clone();
+        mixed[1] = others[1].clone();
+        assert_ne!(
+            Starts::verify(&mixed, &world.keys, &scene())
+                .expect("they match")
+                .id,
+            opened.id
+        );
+    }
+
+    #[test]
+    fn what_does_not_match_is_refused_by_name() {
+        let mut world = World::new();
+        let good = world.starts(5);
+        let refuse = |world: &World, starts: &[Envelope]| {
+            Starts::verify(starts, &world.keys, &scene()).expect_err("must be refused")
+        };
+        assert!(matches!(refuse(&world, &good[..2]), StartError::Count(2)));
+
+        let swapped = [good[1].clone(), good[0].clone(), good[2].clone()];
+        assert!(matches!(
+            refuse(&world, &swapped),
+            StartError::Signature { party: Role::P1, .. }
+        ));
+
+        let mut stale = good.clone();
+        stale[2] = world.start(Role::P3, scene(), 4);
+        assert!(matches!(
+            refuse(&world, &stale),
+            StartError::Number {
+                party: Role::P3,
+                got: SessionNumber(4),
+                expected: SessionNumber(5)
+            }
+        ));
+
+        let other_scenes = [
+            (
+                "seal",
+                Scene {
+                    seal_hash: Hash32([8; 32]),
+                    ..scene()
+                },
+            ),
+            (
+                "box",
+                Scene {
+                    box_id: BoxId(4),
+                    ..scene()
+                },
+            ),
+            (
+                "election",
+                Scene {
+                    election: "ward-8".parse().expect("a slug"),
+                    ..scene()
+                },
+            ),
+        ];
+        for (name, other) in other_scenes {
+            let mut starts = good.clone();
+            starts[1] = world.start(Role::P2, other, 5);
+            assert!(
+                matches!(refuse(&world, &starts), StartError::Other { party: Role::P2, field } if field == name)
+            );
+        }
+
+        let message = wire::Start::decode(good[0].payload().clone()).expect("it was just made");
+        let cut = wire::Start {
+            commitment_next: vec![1; 31],
+            ..message.clone()
+        };
+        let mut starts = good.clone();
+        starts[0] = world.signers[0].seal_envelope(Kind::Start, cut.encode_to_vec());
+        assert!(matches!(
+            refuse(&world, &starts),
+            StartError::Field {
+                field: "commitment_next",
+                ..
+            }
+        ));
+
+        let mut padded = message.encode_to_vec();
+        padded.extend_from_slice(&[0x78, 0x01]);
+        starts[0] = world.signers[0].seal_envelope(Kind::Start, padded);
+        assert!(matches!(
+            refuse(&world, &starts),
+            StartError::Payload { party: Role::P1, .. }
+        ));
+    }
+
+    #[test]
+    fn a_party_knows_its_own_start() {
+        let mut world = World::new();
+        let mine = Prepared::new(
+            Role::P2,
+            scene(),
+            SessionNumber(5),
+            &world.signers[1],
+            &mut world.rng,
+        );
+        let mut starts = world.starts(5);
+        let foreign = Starts::verify(&starts, &world.keys, &scene()).expect("they match");
+        assert!(!mine.is_of(&foreign));
+        starts[1] = mine.start().clone();
+        assert!(mine.is_of(&Starts::verify(&starts, &world.keys, &scene()).expect("they match")));
+    }
+}
