@@ -1,1 +1,11 @@
-//! Kernel benchmarks and whole tallies over three real processes.
+//! Whole tallies over three real processes, on synthetic elections; kernel benchmarks are in `benches/`.
+//!
+//! The parent makes authorities, certificates and an election seed, starts three copies of its own executable as parties, and lets them
+//! tally over mutual TLS with the very session code of the party server. Each party generates the whole synthetic election from the
+//! seed and keeps only its own two shares of it.
+
+pub mod child;
+pub mod protocol;
+pub mod report;
+pub mod synthetic;
+pub mod trio;

@@ -1,0 +1,177 @@
+//! Measures whole tallies over three processes.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+use tally_bench::child::{party, plain_totals};
+use tally_bench::protocol::Work;
+use tally_bench::report::TallyReport;
+use tally_bench::synthetic::Plan;
+use tally_bench::trio::{Measurement, measure};
+
+/// Measures whole tallies over three processes with mutual TLS on this machine.
+#[derive(Parser)]
+#[command(name = "tally-bench")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tallies a synthetic box and checks the totals against a plain count.
+    Tally {
+        /// Voters of the roll.
+        #[arg(long, default_value_t = 100_000)]
+        voters: u32,
+        /// Ballots of all kinds.
+        #[arg(long, default_value_t = 100_000)]
+        ballots: u32,
+        /// Ends with one JSON object on one line.
+        #[arg(long)]
+        json: bool,
+        /// Simulated one-way latency between the parties, milliseconds. Cuts the sort for distant parties.
+        #[arg(long, default_value_t = 0)]
+        latency_ms: u64,
+        /// Seed of the synthetic election.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Tallies so many times and reports the fastest.
+        #[arg(long, default_value_t = 1)]
+        runs: u32,
+    },
+    /// Sends zeros between the parties, to measure the transport alone.
+    Transport {
+        /// MiB that each party sends to each neighbour.
+        #[arg(long, default_value_t = 512)]
+        mib: u64,
+        /// Bytes of a message.
+        #[arg(long, default_value_t = 256 << 10)]
+        message: usize,
+        /// Waits for the neighbours' messages before it sends the next ones.
+        #[arg(long)]
+        lockstep: bool,
+    },
+    /// One party of a measurement; started by the others.
+    #[command(hide = true)]
+    Party,
+}
+
+fn main() -> ExitCode {
+    // The first line of every main: one TLS provider. Refused only when one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tally-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Party => party(),
+        Command::Tally {
+            voters,
+            ballots,
+            json,
+            latency_ms,
+            seed,
+            runs,
+        } => {
+            let plan = Plan {
+                voters,
+                ballots,
+                seed,
+            };
+            let measurement = Measurement {
+                plan,
+                work: Work::Tally,
+                latency_ms,
+                wan: latency_ms > 0,
+            };
+            tally(&measurement, json, runs)
+        }
+        Command::Transport {
+            mib,
+            message,
+            lockstep,
+        } => {
+            ensure!(
+                (1..=tally_mpc::MAX_MESSAGE_BYTES).contains(&message),
+                "messages have 1 byte to 1 MiB"
+            );
+            transport(mib << 20, message, lockstep)
+        }
+    }
+}
+
+fn tally(measurement: &Measurement, json: bool, runs: u32) -> Result<()> {
+    let plan = &measurement.plan;
+    let expected = plain_totals(&plan.count());
+    let mut best: Option<TallyReport> = None;
+    for _ in 0..runs.max(1) {
+        let done = measure(measurement)?;
+        for (i, party) in done.iter().enumerate() {
+            ensure!(
+                party.totals == expected,
+                "party {} opened {:?}, the plain count is {expected:?}",
+                i + 1,
+                party.totals
+            );
+        }
+        let report = TallyReport::new(plan, &done);
+        if best.as_ref().is_none_or(|best| report.seconds < best.seconds) {
+            best = Some(report);
+        }
+    }
+    if let Some(report) = best {
+        println!(
+            "{} voters, {} ballots; the totals equal the plain count",
+            plan.voters, plan.ballots
+        );
+        print!("{}", report.table());
+        if json {
+            println!("{}", serde_json::to_string(&report)?);
+        }
+    }
+    Ok(())
+}
+
+fn transport(bytes: u64, message: usize, lockstep: bool) -> Result<()> {
+    let plan = Plan {
+        voters: 1,
+        ballots: 0,
+        seed: 0,
+    };
+    let work = Work::Transport {
+        bytes,
+        message,
+        lockstep,
+    };
+    let done = measure(&Measurement {
+        plan,
+        work,
+        latency_ms: 0,
+        wan: false,
+    })?;
+    let seconds = done.iter().map(|party| party.seconds).fold(0.0, f64::max);
+    let cpu: f64 = done.iter().map(|party| party.cpu_seconds).sum();
+    let sent = 2.0 * bytes as f64;
+    println!(
+        "each party sent {:.0} MB in messages of {message} bytes in {seconds:.3} s: {:.0} MB/s; with the receiving, {:.0} MB of traffic \
+         for each second of a core",
+        sent / 1e6,
+        sent / 1e6 / seconds,
+        3.0 * sent / 1e6 / cpu,
+    );
+    if lockstep {
+        let rounds = bytes.div_ceil(message as u64) as f64;
+        println!("{:.0} us a round", seconds / rounds * 1e6);
+    }
+    let peak = done.iter().map(|party| party.peak_rss_bytes).max().unwrap_or(0);
+    println!("peak memory of a party: {} MiB", peak >> 20);
+    Ok(())
+}
