@@ -47,8 +47,8 @@ impl SortParams {
 
     /// For parties tens of milliseconds apart: few rounds.
     pub const WAN: Self = Self {
-        fan_out: 8,
-        finish: 16,
+        fan_out: 4,
+        finish: 8,
         free_lanes: 1 << 21,
         ripple_from: usize::MAX,
         chunk_lanes: 1 << 18,
