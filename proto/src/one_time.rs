@@ -8,23 +8,19 @@
 //! A private key fixes what an answer opens to, or that it does not open at all, so whoever is shown it sees exactly what the
 //! complainant saw.
 
-use hpke::aead::ChaCha20Poly1305;
-use hpke::kdf::HkdfSha256;
-use hpke::kem::X25519HkdfSha256;
-use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use crate::layout::tag;
+use crate::suite::{OpeningKey, SealingKey, Suite, SuiteError};
 
 const INFO: &[u8] = tag::SEALED_ANSWER.as_bytes();
-const ENC_BYTES: usize = 32;
-const NONCE_BYTES: usize = 32;
+const SUITE: Suite = Suite::X25519ChaCha20Poly1305;
 
 /// Why a one-time key or a sealed answer is of no use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OneTimeError {
-    /// The public key is not a point that anything can be sealed to.
+    /// The key is not one that anything can be sealed to.
     #[error("the one-time key of the complaint is not a usable X25519 key")]
     Key,
     /// The answer does not open under this key for this complaint.
@@ -33,18 +29,13 @@ pub enum OneTimeError {
 }
 
 /// The private half of a one-time key. Erased on drop.
-pub struct OneTimeKey(<X25519HkdfSha256 as Kem>::PrivateKey);
-
-impl std::fmt::Debug for OneTimeKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OneTimeKey(X25519)")
-    }
-}
+#[derive(Debug)]
+pub struct OneTimeKey(OpeningKey);
 
 impl OneTimeKey {
     /// A fresh key.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
-        Self(X25519HkdfSha256::gen_keypair_with_rng(rng).0)
+        Self(OpeningKey::generate(rng))
     }
 
     /// A key as shown to a mediator.
@@ -53,13 +44,13 @@ impl OneTimeKey {
     /// [`OneTimeError::Key`]: not 32 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OneTimeError> {
         Ok(Self(
-            <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(bytes).map_err(|_| OneTimeError::Key)?,
+            OpeningKey::from_bytes(SUITE, bytes).map_err(|_| OneTimeError::Key)?,
         ))
     }
 
     /// The public half, for the complaint.
     pub fn public(&self) -> [u8; 32] {
-        X25519HkdfSha256::sk_to_pk(&self.0).to_bytes().into()
+        *self.0.sealing_key().as_bytes()
     }
 
     /// The private half, to be shown to the mediator when the answer was wrong.
@@ -67,7 +58,7 @@ impl OneTimeKey {
     /// # Security
     /// Whoever sees it can open the answer. The complainant shows it only when the answer opens no commitment.
     pub fn reveal(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0.to_bytes().into())
+        self.0.to_bytes()
     }
 
     /// Opens an answer to the complaint with hash `complaint`: the nonce and the packed share.
@@ -75,23 +66,12 @@ impl OneTimeKey {
     /// # Errors
     /// [`OneTimeError::DoesNotOpen`]: not sealed to this key for this complaint, or shorter than a nonce.
     pub fn open(&self, complaint: &[u8; 32], sealed: &[u8]) -> Result<Opening, OneTimeError> {
-        let (enc, ciphertext) = sealed
-            .split_at_checked(ENC_BYTES)
-            .ok_or(OneTimeError::DoesNotOpen)?;
-        let enc =
-            <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(enc).map_err(|_| OneTimeError::DoesNotOpen)?;
-        let plaintext = hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-            &OpModeR::Base,
-            &self.0,
-            &enc,
-            INFO,
-            ciphertext,
-            complaint,
-        )
-        .map(Zeroizing::new)
-        .map_err(|_| OneTimeError::DoesNotOpen)?;
+        let plaintext = self
+            .0
+            .open(INFO, complaint, sealed)
+            .map_err(|_| OneTimeError::DoesNotOpen)?;
         let (nonce, share) = plaintext
-            .split_first_chunk::<NONCE_BYTES>()
+            .split_first_chunk::<32>()
             .ok_or(OneTimeError::DoesNotOpen)?;
         Ok(Opening {
             nonce: Zeroizing::new(*nonce),
@@ -126,21 +106,11 @@ pub fn seal_answer(
     share: &[u8],
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<u8>, OneTimeError> {
-    let public = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(public).map_err(|_| OneTimeError::Key)?;
     let plaintext = Zeroizing::new([nonce.as_slice(), share].concat());
-    let (enc, ciphertext) =
-        hpke::single_shot_seal_with_rng::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-            &OpModeS::Base,
-            &public,
-            INFO,
-            &plaintext,
-            complaint,
-            rng,
-        )
-        .map_err(|_| OneTimeError::Key)?;
-    let mut sealed = enc.to_bytes().to_vec();
-    sealed.extend_from_slice(&ciphertext);
-    Ok(sealed)
+    let seal = |key: SealingKey| key.seal(INFO, complaint, &plaintext, rng);
+    SealingKey::new(SUITE, public)
+        .and_then(seal)
+        .map_err(|_: SuiteError| OneTimeError::Key)
 }
 
 #[cfg(test)]
@@ -188,9 +158,10 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let mut rng = ChaCha20Rng::seed_from_u64(3);
+        let key = OneTimeKey::generate(&mut rng);
         assert_eq!(
-            format!("{:?}", OneTimeKey::generate(&mut rng)),
-            "OneTimeKey(X25519)"
+            format!("{key:?}"),
+            format!("OneTimeKey(OpeningKey({SUITE}, secret))")
         );
         let opening = Opening {
             nonce: Zeroizing::new([9; 32]),
