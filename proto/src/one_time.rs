@@ -11,7 +11,9 @@
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
+use crate::ids::Hash32;
 use crate::layout::tag;
+use crate::shares::{NONCE_BYTES, Opening};
 use crate::suite::{OpeningKey, SealingKey, Suite, SuiteError};
 
 const INFO: &[u8] = tag::SEALED_ANSWER.as_bytes();
@@ -65,49 +67,39 @@ impl OneTimeKey {
     ///
     /// # Errors
     /// [`OneTimeError::DoesNotOpen`]: not sealed to this key for this complaint, or shorter than a nonce.
-    pub fn open(&self, complaint: &[u8; 32], sealed: &[u8]) -> Result<Opening, OneTimeError> {
+    pub fn open(&self, complaint: &Hash32, sealed: &[u8]) -> Result<Opening, OneTimeError> {
         let plaintext = self
             .0
-            .open(INFO, complaint, sealed)
+            .open(INFO, complaint.as_bytes(), sealed)
             .map_err(|_| OneTimeError::DoesNotOpen)?;
         let (nonce, share) = plaintext
-            .split_first_chunk::<32>()
+            .split_first_chunk::<NONCE_BYTES>()
             .ok_or(OneTimeError::DoesNotOpen)?;
-        Ok(Opening {
-            nonce: Zeroizing::new(*nonce),
-            share: Zeroizing::new(share.to_vec()),
-        })
+        Ok(Opening::from_parts(
+            Zeroizing::new(*nonce),
+            Zeroizing::new(share.to_vec()),
+        ))
     }
-}
 
-/// What opens one commitment. Erased on drop.
-pub struct Opening {
-    /// nonce_j.
-    pub nonce: Zeroizing<[u8; 32]>,
-    /// The packed share_j.
-    pub share: Zeroizing<Vec<u8>>,
-}
-
-impl std::fmt::Debug for Opening {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Opening({} share bytes)", self.share.len())
+    /// Whether anything can be sealed to `public` at all. A mediator asks before it passes a complaint on, so that nobody can be called
+    /// silent for not answering to a key that takes no answer.
+    pub fn is_usable(public: &[u8]) -> bool {
+        SealingKey::new(SUITE, public).is_ok()
     }
 }
 
 /// Seals an opening to the public key of the complaint with hash `complaint`.
 ///
 /// # Errors
-/// [`OneTimeError::Key`]: `public` is not a usable key. A mediator makes this check before it passes a complaint on, so that nobody
-/// can be called silent for not answering to a key that takes no answer.
+/// [`OneTimeError::Key`]: `public` is not a usable key.
 pub fn seal_answer(
     public: &[u8],
-    complaint: &[u8; 32],
-    nonce: &[u8; 32],
-    share: &[u8],
+    complaint: &Hash32,
+    opening: &Opening,
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<u8>, OneTimeError> {
-    let plaintext = Zeroizing::new([nonce.as_slice(), share].concat());
-    let seal = |key: SealingKey| key.seal(INFO, complaint, &plaintext, rng);
+    let plaintext = Zeroizing::new([opening.nonce().as_slice(), opening.share()].concat());
+    let seal = |key: SealingKey| key.seal(INFO, complaint.as_bytes(), &plaintext, rng);
     SealingKey::new(SUITE, public)
         .and_then(seal)
         .map_err(|_: SuiteError| OneTimeError::Key)
@@ -120,28 +112,35 @@ mod tests {
 
     use super::*;
 
+    fn opening() -> Opening {
+        Opening::from_parts(Zeroizing::new([2; 32]), Zeroizing::new(b"share".to_vec()))
+    }
+
     #[test]
     fn opens_with_its_own_key_and_complaint_only() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let key = OneTimeKey::generate(&mut rng);
-        let sealed = seal_answer(&key.public(), &[1; 32], &[2; 32], b"share", &mut rng).expect("seals");
+        let complaint = Hash32::of(b"complaint");
+        let sealed = seal_answer(&key.public(), &complaint, &opening(), &mut rng).expect("seals");
         let shown = OneTimeKey::from_bytes(&*key.reveal()).expect("a key");
         assert_eq!(shown.public(), key.public());
-        let opening = shown.open(&[1; 32], &sealed).expect("opens");
+        let opened = shown.open(&complaint, &sealed).expect("opens");
         assert_eq!(
-            (*opening.nonce, opening.share.as_slice()),
-            ([2; 32], b"share".as_slice())
+            (opened.nonce(), opened.share()),
+            (opening().nonce(), opening().share())
         );
-        assert_eq!(key.open(&[3; 32], &sealed).err(), Some(OneTimeError::DoesNotOpen));
+        let refused = |key: &OneTimeKey, complaint: Hash32| key.open(&complaint, &sealed).err();
         assert_eq!(
-            OneTimeKey::generate(&mut rng).open(&[1; 32], &sealed).err(),
+            refused(&key, Hash32::of(b"other")),
             Some(OneTimeError::DoesNotOpen)
         );
+        let other = OneTimeKey::generate(&mut rng);
+        assert_eq!(refused(&other, complaint), Some(OneTimeError::DoesNotOpen));
         for at in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[at] ^= 1;
-            assert!(key.open(&[1; 32], &altered).is_err(), "byte {at}");
-            assert!(key.open(&[1; 32], &sealed[..at]).is_err(), "cut at {at}");
+            assert!(key.open(&complaint, &altered).is_err(), "byte {at}");
+            assert!(key.open(&complaint, &sealed[..at]).is_err(), "cut at {at}");
         }
     }
 
@@ -149,7 +148,8 @@ mod tests {
     fn refuses_keys_that_take_no_answer() {
         let mut rng = ChaCha20Rng::seed_from_u64(2);
         for public in [vec![0; 32], vec![0; 31], Vec::new()] {
-            let refused = seal_answer(&public, &[1; 32], &[2; 32], b"share", &mut rng);
+            assert!(!OneTimeKey::is_usable(&public));
+            let refused = seal_answer(&public, &Hash32::of(b"complaint"), &opening(), &mut rng);
             assert_eq!(refused.err(), Some(OneTimeError::Key));
         }
         assert_eq!(OneTimeKey::from_bytes(&[1; 31]).err(), Some(OneTimeError::Key));
@@ -163,10 +163,5 @@ mod tests {
             format!("{key:?}"),
             format!("OneTimeKey(OpeningKey({SUITE}, secret))")
         );
-        let opening = Opening {
-            nonce: Zeroizing::new([9; 32]),
-            share: Zeroizing::new(vec![9; 5]),
-        };
-        assert_eq!(format!("{opening:?}"), "Opening(5 share bytes)");
     }
 }

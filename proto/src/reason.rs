@@ -276,6 +276,12 @@ reasons! {
     SealDisagreement "seal.disagreement" Abort
         "The parties computed different Seals from the same Lists and Claims."
         "Compare versions of the three servers and their Seals' bytes; recompute with the public inputs.";
+    SealAcceptanceHidden "seal.acceptance-hidden" Abort
+        "A party gave a receipt for a ballot or record that its List leaves out; the receipt counts as its acceptance."
+        "Sealing goes on. Keep List and Claims, which prove it; ask the named party's operators whether it was restored from a backup.";
+    SealClaimFalse "seal.claim-false" Abort
+        "A party claimed a receipt that is not what it says; everyone disregards it."
+        "Sealing goes on. Keep the Claims, which prove it to anyone.";
     TallyAborted "tally.aborted" Abort
         "The tally session stopped; the Abort names step, channel and suspects."
         "Read the Abort. A new session may be opened once the cause is gone.";
