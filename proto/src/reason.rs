@@ -165,6 +165,9 @@ reasons! {
     ManifestOther "manifest.other" Reject
         "A different manifest of this election is already here."
         "An election is defined once; a change needs an order, another election another id.";
+    ManifestIdentity "manifest.identity" Reject
+        "The manifest names another party or coordinator than this party's operator has configured."
+        "Compare the identity files and their fingerprints by phone, then mend the election file or the configuration.";
     OrderInvalid "order.invalid" Reject
         "The order does not fit: its number leaves a gap, it changes nothing that exists, or it comes after the seal."
         "Number orders 1, 2, 3 without gaps and address an existing channel, box and voter.";

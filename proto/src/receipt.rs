@@ -177,6 +177,11 @@ impl Receipt {
         }
     }
 
+    /// The signature, as it came.
+    pub fn signature(&self) -> &SignatureBytes {
+        &self.signature
+    }
+
     /// What it states, believed or not.
     pub fn unverified(&self) -> &Acceptance {
         &self.acceptance
