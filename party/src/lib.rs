@@ -1,15 +1,26 @@
 //! The party server: intake, store, sealing and tally sessions.
+//!
+//! A party holds two of the three shares of every ballot and credential, and acts with the two other parties only: it takes ballots
+//! ([`intake`]), seals boxes ([`sealing`]) and tallies them ([`session`]). [`server::Server::start`] runs one in this process; the command is
+//! [`cli::main_with`].
 
 pub mod check;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod elections;
 pub mod entropy;
 pub mod init;
+pub mod intake;
 pub mod keys;
 pub mod operator;
+pub mod party;
 pub mod peers;
 pub mod roles;
+pub mod rpc;
 pub mod sealing;
+pub mod server;
 pub mod session;
+mod status;
 pub mod store;
 pub mod telemetry;

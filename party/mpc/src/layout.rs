@@ -70,7 +70,7 @@ pub enum Choice {
 }
 
 /// A ballot or a layout that cannot be packed or read.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LayoutError {
     /// The index field has 1 to 32 bits.

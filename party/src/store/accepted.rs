@@ -1,6 +1,7 @@
 //! Accepted ballots and credential records: what this party gave a receipt for.
 
 use redb::{ReadableTable, TableDefinition};
+use tally_proto::calendar::ChannelKind;
 
 use super::tables::{AcceptedRow, BALLOTS, DigestKey, RECORDS};
 use super::{StoreError, Tables, WriteTx, boxes};
@@ -21,6 +22,13 @@ impl Kind {
             Kind::Ballot => 1,
             Kind::Record => 2,
         }
+    }
+
+    /// The kind of that code.
+    pub fn from_code(code: u8) -> Option<Kind> {
+        [Kind::Ballot, Kind::Record]
+            .into_iter()
+            .find(|kind| kind.code() == code)
     }
 
     fn table(self) -> TableDefinition<'static, DigestKey, AcceptedRow> {
@@ -64,8 +72,18 @@ pub struct Accepted {
 pub enum Counted {
     /// A credential record.
     Record,
-    /// A ballot of the channel kind with this number (1 online, 2 station, 3 paper).
-    Ballot(u8),
+    /// A ballot of this channel.
+    Ballot(ChannelKind),
+}
+
+impl Counted {
+    /// Ballot or record.
+    pub fn kind(self) -> Kind {
+        match self {
+            Counted::Record => Kind::Record,
+            Counted::Ballot(_) => Kind::Ballot,
+        }
+    }
 }
 
 /// Stores an accepted object and counts it. The caller has checked that the digest is new.
@@ -80,11 +98,11 @@ pub fn insert(
     counted: Counted,
     row: &Accepted,
 ) -> Result<(), StoreError> {
-    let (kind, number) = match counted {
-        Counted::Record => (Kind::Record, 0),
-        Counted::Ballot(number) => (Kind::Ballot, number),
+    let number = match counted {
+        Counted::Record => 0,
+        Counted::Ballot(channel) => channel.number(),
     };
-    tx.table_mut(kind.table())?.insert(
+    tx.table_mut(counted.kind().table())?.insert(
         (election, of_box, digest),
         (
             row.header.as_slice(),

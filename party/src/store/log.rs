@@ -1,37 +1,26 @@
 //! The append-only log of an election: an RFC 6962 Merkle tree over what this party accepted, in the order it accepted it.
 //!
-//! Leaf data are the signed bytes of the receipt, so whoever holds a receipt can check its inclusion. Only hashes of complete subtrees are
-//! stored; each is written once. A tree head of any past size, and any inclusion path below it, follows from them:
-//!
-//! ```text
-//! MTH(D[lo..hi)) = node(level, lo >> level)                    if hi - lo = 2^level and lo is a multiple of it
-//!                = H(1 || MTH(D[lo..lo+k)) || MTH(D[lo+k..hi)))  else, k the largest power of two below hi - lo
-//! ```
+//! The leaf of an acceptance is [`tally_proto::receipt::log_leaf`], so whoever holds a receipt can check its inclusion. Only hashes of
+//! complete subtrees are stored; each is written once, when its last leaf is appended, and never changes. The head of the tree at any past
+//! size, and any proof below it, follow from them.
 
 use redb::ReadableTable;
-use sha2::{Digest as _, Sha256};
+use tally_proto::ids::{ElectionId, Hash32, Role};
+use tally_proto::merkle::{Frontier, Node, Nodes, ProofError, inclusion_proof, node_hash};
+use tally_proto::note::Checkpoint;
 
 use super::tables::{LOG_ENTRIES, LOG_NODES, LOG_SIZE};
-use super::{StoreError, Tables, WriteTx};
+use super::{Kind, StoreError, Tables, WriteTx};
 
-/// A node of the tree.
-pub type NodeHash = [u8; 32];
-
-fn leaf_hash(data: &[u8]) -> NodeHash {
-    Sha256::new()
-        .chain_update([0])
-        .chain_update(data)
-        .finalize()
-        .into()
-}
-
-fn inner_hash(left: &NodeHash, right: &NodeHash) -> NodeHash {
-    Sha256::new()
-        .chain_update([1])
-        .chain_update(left)
-        .chain_update(right)
-        .finalize()
-        .into()
+/// What stands at a position of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Ballot or credential record.
+    pub kind: Kind,
+    /// Its box.
+    pub of_box: u32,
+    /// Its digest.
+    pub digest: [u8; 32],
 }
 
 /// Number of entries.
@@ -42,26 +31,29 @@ pub fn size(tx: &impl Tables, election: u32) -> Result<u64, StoreError> {
     Ok(tx.table(LOG_SIZE)?.get(election)?.map_or(0, |row| row.value()))
 }
 
-/// Appends `entry` and returns its position.
+/// Appends an entry with its leaf hash and returns its position.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] when a node below is missing, else the engine's failure.
-pub fn append(tx: &WriteTx, election: u32, entry: &[u8]) -> Result<u64, StoreError> {
+pub fn append(tx: &WriteTx, election: u32, entry: &Entry, leaf: Hash32) -> Result<u64, StoreError> {
     let position = size(tx, election)?;
     tx.table_mut(LOG_SIZE)?.insert(election, position + 1)?;
-    tx.table_mut(LOG_ENTRIES)?.insert((election, position), entry)?;
+    tx.table_mut(LOG_ENTRIES)?.insert(
+        (election, position),
+        (entry.kind.code(), entry.of_box, &entry.digest),
+    )?;
     let mut nodes = tx.table_mut(LOG_NODES)?;
-    let (mut level, mut index, mut hash) = (0u8, position, leaf_hash(entry));
-    nodes.insert((election, level, index), &hash)?;
+    let (mut level, mut index, mut hash) = (0u8, position, leaf);
+    nodes.insert((election, level, index), &hash.0)?;
     while index & 1 == 1 {
-        let left = *nodes
+        let left = nodes
             .get((election, level, index - 1))?
-            .ok_or(StoreError::Corrupt { table: "log_nodes" })?
-            .value();
-        hash = inner_hash(&left, &hash);
+            .map(|row| Hash32(*row.value()))
+            .ok_or(StoreError::Corrupt { table: "log_nodes" })?;
+        hash = node_hash(&left, &hash);
         level += 1;
         index >>= 1;
-        nodes.insert((election, level, index), &hash)?;
+        nodes.insert((election, level, index), &hash.0)?;
     }
     Ok(position)
 }
@@ -69,26 +61,47 @@ pub fn append(tx: &WriteTx, election: u32, entry: &[u8]) -> Result<u64, StoreErr
 /// The entry at `position`.
 ///
 /// # Errors
-/// [`StoreError`]: the engine failed.
-pub fn entry(tx: &impl Tables, election: u32, position: u64) -> Result<Option<Vec<u8>>, StoreError> {
-    Ok(tx
-        .table(LOG_ENTRIES)?
-        .get((election, position))?
-        .map(|row| row.value().to_vec()))
+/// [`StoreError`]: the engine failed, or the row does not decode.
+pub fn entry(tx: &impl Tables, election: u32, position: u64) -> Result<Option<Entry>, StoreError> {
+    let table = tx.table(LOG_ENTRIES)?;
+    let Some(row) = table.get((election, position))? else {
+        return Ok(None);
+    };
+    let (code, of_box, digest) = row.value();
+    let kind = Kind::from_code(code).ok_or(StoreError::Corrupt { table: "log_entries" })?;
+    Ok(Some(Entry {
+        kind,
+        of_box,
+        digest: *digest,
+    }))
 }
 
-/// Root of the first `size` entries: SHA-256 of nothing when `size` is 0. `None` when the log is shorter.
+/// The complete subtrees of one election's log.
+struct Stored<'a, T> {
+    tx: &'a T,
+    election: u32,
+}
+
+impl<T: Tables> Nodes for Stored<'_, T> {
+    type Error = StoreError;
+
+    fn node(&self, node: Node) -> Result<Hash32, StoreError> {
+        let table = self.tx.table(LOG_NODES)?;
+        let row = table.get((self.election, node.level, node.index))?;
+        row.map(|row| Hash32(*row.value()))
+            .ok_or(StoreError::Corrupt { table: "log_nodes" })
+    }
+}
+
+/// Root of the first `of_size` entries: SHA-256 of nothing when `of_size` is 0. `None` when the log is shorter.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
-pub fn root(tx: &impl Tables, election: u32, of_size: u64) -> Result<Option<NodeHash>, StoreError> {
+pub fn root(tx: &impl Tables, election: u32, of_size: u64) -> Result<Option<Hash32>, StoreError> {
     if of_size > size(tx, election)? {
         return Ok(None);
     }
-    if of_size == 0 {
-        return Ok(Some(Sha256::digest([]).into()));
-    }
-    subtree(tx, election, 0, of_size).map(Some)
+    Ok(Some(Frontier::load(&Stored { tx, election }, of_size)?.root()))
 }
 
 /// Path from the entry at `position` to the root of the first `of_size` entries, RFC 6962 section 2.1.1, leaf's sibling first. `None` when
@@ -101,44 +114,33 @@ pub fn inclusion(
     election: u32,
     position: u64,
     of_size: u64,
-) -> Result<Option<Vec<NodeHash>>, StoreError> {
-    if position >= of_size || of_size > size(tx, election)? {
+) -> Result<Option<Vec<Hash32>>, StoreError> {
+    if of_size > size(tx, election)? {
         return Ok(None);
     }
-    let (mut lo, mut hi) = (0, of_size);
-    let mut path = Vec::new();
-    while hi - lo > 1 {
-        let middle = lo + split(hi - lo);
-        if position < middle {
-            path.push(subtree(tx, election, middle, hi)?);
-            hi = middle;
-        } else {
-            path.push(subtree(tx, election, lo, middle)?);
-            lo = middle;
-        }
+    match inclusion_proof(&Stored { tx, election }, position, of_size) {
+        Ok(path) => Ok(Some(path)),
+        Err(ProofError::Range { .. }) => Ok(None),
+        Err(ProofError::Nodes(error)) => Err(error),
     }
-    path.reverse();
-    Ok(Some(path))
 }
 
-/// The largest power of two below `n` (n >= 2).
-fn split(n: u64) -> u64 {
-    1 << (63 - (n - 1).leading_zeros())
-}
-
-fn subtree(tx: &impl Tables, election: u32, lo: u64, hi: u64) -> Result<NodeHash, StoreError> {
-    let width = hi - lo;
-    if width.is_power_of_two() && lo.is_multiple_of(width) {
-        let level = width.trailing_zeros() as u8;
-        let table = tx.table(LOG_NODES)?;
-        let node = table.get((election, level, lo >> level))?;
-        return node
-            .map(|row| *row.value())
-            .ok_or(StoreError::Corrupt { table: "log_nodes" });
-    }
-    let middle = lo + split(width);
-    Ok(inner_hash(
-        &subtree(tx, election, lo, middle)?,
-        &subtree(tx, election, middle, hi)?,
-    ))
+/// The head of `party`'s log of an election in this transaction, to be signed.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn checkpoint(
+    tx: &impl Tables,
+    number: u32,
+    election: &ElectionId,
+    party: Role,
+) -> Result<Checkpoint, StoreError> {
+    let size = size(tx, number)?;
+    let root = root(tx, number, size)?.ok_or(StoreError::Corrupt { table: "log_size" })?;
+    Ok(Checkpoint {
+        election: election.clone(),
+        party,
+        size,
+        root,
+    })
 }

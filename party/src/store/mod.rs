@@ -26,7 +26,7 @@
 //! | `serials` | e, b, v, half, serial | digest of the record that has this serial |
 //! | `receipts` | e, b, d, party | another party's receipt, verified before it was stored: encoded Receipt |
 //! | `log_size` | e | number of log entries |
-//! | `log_entries` | e, position | the signed bytes of the receipt at that position: the leaf data |
+//! | `log_entries` | e, position | kind, box and digest of what was accepted there |
 //! | `log_nodes` | e, level, index | hash of the complete subtree of 2^level leaves that starts at leaf index * 2^level |
 //!
 //! A log node is written once, when its subtree is complete, and never changes: every past tree head can be proven from it.

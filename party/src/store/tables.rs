@@ -37,7 +37,7 @@ pub(super) const SERIALS: TableDefinition<'static, (u32, u32, u32, u8, u32), &[u
 pub(super) const RECEIPTS: TableDefinition<'static, (u32, u32, &[u8; 32], u8), &[u8]> =
     TableDefinition::new("receipts");
 pub(super) const LOG_SIZE: TableDefinition<'static, u32, u64> = TableDefinition::new("log_size");
-pub(super) const LOG_ENTRIES: TableDefinition<'static, (u32, u64), &[u8]> =
+pub(super) const LOG_ENTRIES: TableDefinition<'static, (u32, u64), (u8, u32, &[u8; 32])> =
     TableDefinition::new("log_entries");
 pub(super) const LOG_NODES: TableDefinition<'static, (u32, u8, u64), &[u8; 32]> =
     TableDefinition::new("log_nodes");

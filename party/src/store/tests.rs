@@ -1,4 +1,6 @@
-use sha2::{Digest as _, Sha256};
+use tally_proto::calendar::ChannelKind;
+use tally_proto::ids::Hash32;
+use tally_proto::merkle::{leaf_hash, node_hash, verify_inclusion};
 
 use super::accepted::Counted;
 use super::sim::SimDisk;
@@ -8,75 +10,39 @@ fn open(disk: &SimDisk) -> Result<Store, StoreError> {
     Store::open(Storage::Backend(Box::new(disk.clone())), 1)
 }
 
-/// RFC 6962 section 2.1 as written, over leaf data.
-fn naive_root(leaves: &[Vec<u8>]) -> [u8; 32] {
+/// RFC 6962 section 2.1 as written, over leaf hashes.
+fn naive_root(leaves: &[Hash32]) -> Hash32 {
     match leaves {
-        [] => Sha256::digest([]).into(),
-        [leaf] => Sha256::new()
-            .chain_update([0])
-            .chain_update(leaf)
-            .finalize()
-            .into(),
+        [] => Hash32::of(b""),
+        [leaf] => *leaf,
         _ => {
             let mut k = 1;
             while k * 2 < leaves.len() {
                 k *= 2;
             }
             let (left, right) = leaves.split_at(k);
-            Sha256::new()
-                .chain_update([1])
-                .chain_update(naive_root(left))
-                .chain_update(naive_root(right))
-                .finalize()
-                .into()
+            node_hash(&naive_root(left), &naive_root(right))
         }
     }
 }
 
-/// RFC 9162 section 2.1.3.2: the root that a path leads to.
-fn root_of_path(leaf: &[u8], mut index: u64, size: u64, path: &[[u8; 32]]) -> Option<[u8; 32]> {
-    let mut last = size - 1;
-    let mut hash: [u8; 32] = Sha256::new()
-        .chain_update([0])
-        .chain_update(leaf)
-        .finalize()
-        .into();
-    for node in path {
-        if last == 0 {
-            return None;
-        }
-        if index & 1 == 1 || index == last {
-            hash = Sha256::new()
-                .chain_update([1])
-                .chain_update(node)
-                .chain_update(hash)
-                .finalize()
-                .into();
-            while index & 1 == 0 && index != 0 {
-                index >>= 1;
-                last >>= 1;
-            }
-        } else {
-            hash = Sha256::new()
-                .chain_update([1])
-                .chain_update(hash)
-                .chain_update(node)
-                .finalize()
-                .into();
-        }
-        index >>= 1;
-        last >>= 1;
+fn entry(i: u8) -> log::Entry {
+    log::Entry {
+        kind: Kind::Ballot,
+        of_box: 2,
+        digest: [i; 32],
     }
-    (last == 0).then_some(hash)
 }
 
 #[test]
 fn log_matches_the_definition_at_every_size() {
     let store = open(&SimDisk::new()).expect("opens");
-    let leaves: Vec<Vec<u8>> = (0u8..70).map(|i| vec![i; usize::from(i) % 5]).collect();
-    for (i, leaf) in leaves.iter().enumerate() {
-        let position = store.write(|tx| log::append(tx, 3, leaf)).expect("appends");
-        assert_eq!(position, i as u64);
+    let leaves: Vec<Hash32> = (0u8..70).map(|i| leaf_hash(&[i])).collect();
+    for (i, leaf) in (0u8..).zip(&leaves) {
+        let position = store
+            .write(|tx| log::append(tx, 3, &entry(i), *leaf))
+            .expect("appends");
+        assert_eq!(position, u64::from(i));
     }
     store
         .read(|tx| {
@@ -86,9 +52,8 @@ fn log_matches_the_definition_at_every_size() {
                 for position in 0..size as u64 {
                     let path = log::inclusion(tx, 3, position, size as u64)?.expect("in range");
                     let leaf = &leaves[position as usize];
-                    assert_eq!(
-                        root_of_path(leaf, position, size as u64, &path),
-                        Some(root),
+                    assert!(
+                        verify_inclusion(leaf, position, size as u64, &path, &root),
                         "{position} of {size}"
                     );
                 }
@@ -97,7 +62,8 @@ fn log_matches_the_definition_at_every_size() {
             assert_eq!(log::root(tx, 3, 71)?, None);
             assert_eq!(log::inclusion(tx, 3, 0, 71)?, None);
             assert_eq!(log::size(tx, 4)?, 0, "another election's log is another log");
-            assert_eq!(log::entry(tx, 3, 69)?, Some(leaves[69].clone()));
+            assert_eq!(log::entry(tx, 3, 69)?, Some(entry(69)));
+            assert_eq!(log::entry(tx, 3, 70)?, None);
             Ok::<_, StoreError>(())
         })
         .expect("reads");
@@ -118,8 +84,8 @@ fn row(i: u8) -> Accepted {
 /// Accepts ballot `i` as the intake writer does: row and log entry in one transaction.
 fn accept(store: &Store, i: u8) -> Result<(), StoreError> {
     store.write(|tx| {
-        log::append(tx, 1, &[i; 90])?;
-        accepted::insert(tx, 1, 2, &[i; 32], Counted::Ballot(1), &row(i))
+        log::append(tx, 1, &entry(i), leaf_hash(&[i]))?;
+        accepted::insert(tx, 1, 2, &[i; 32], Counted::Ballot(ChannelKind::Online), &row(i))
     })
 }
 
@@ -134,7 +100,7 @@ fn whatever_write_fails_what_was_committed_is_found() {
         disk.operations()
     };
     assert!(whole > 50, "{whole} operations");
-    let leaves: Vec<Vec<u8>> = (0..BALLOTS).map(|i| vec![i; 90]).collect();
+    let leaves: Vec<Hash32> = (0..BALLOTS).map(|i| leaf_hash(&[i])).collect();
     let mut reached = 0;
     for fail_from in 0..whole {
         let disk = SimDisk::new();
@@ -176,7 +142,7 @@ fn whatever_write_fails_what_was_committed_is_found() {
 fn an_aborted_transaction_leaves_nothing() {
     let store = open(&SimDisk::new()).expect("opens");
     let refused: Result<(), StoreError> = store.write(|tx| {
-        log::append(tx, 1, b"entry")?;
+        log::append(tx, 1, &entry(1), leaf_hash(b"entry"))?;
         Err(StoreError::Corrupt { table: "made up" })
     });
     assert!(matches!(refused, Err(StoreError::Corrupt { table: "made up" })));
@@ -216,7 +182,7 @@ fn keeps_boxes_and_elections_apart() {
             assert_eq!(elections::number_or_new(tx, "b")?, 1);
             for (e, b) in [(1, 1), (1, 2), (2, 1)] {
                 let digest = [e as u8 * 16 + b as u8; 32];
-                accepted::insert(tx, e, b, &digest, Counted::Ballot(2), &row(1))?;
+                accepted::insert(tx, e, b, &digest, Counted::Ballot(ChannelKind::Station), &row(1))?;
                 assert!(receipts::put(tx, e, b, &digest, 2, b"first")?);
                 assert!(!receipts::put(tx, e, b, &digest, 2, b"second")?);
             }

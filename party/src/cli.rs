@@ -1,0 +1,326 @@
+//! The `party` command: init, check-config, run, countersign, status.
+
+mod show;
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, IsTerminal as _, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tally_proto::envelope::{Envelope, EnvelopeError};
+use tally_proto::ids::Role;
+use tally_proto::manifest::{Manifest, ManifestError};
+use tally_proto::order::{Order, OrderError};
+
+use crate::check::check;
+use crate::config::{Config, ConfigError};
+use crate::entropy::{Entropy as _, SystemEntropy};
+use crate::init::{self, Init, InitError};
+use crate::operator::{Operator, OperatorError};
+use crate::server::{Deps, Server, ServerError};
+use crate::telemetry::{self, TelemetryError};
+
+/// The server of one of the three parties that hold and tally the votes.
+#[derive(Debug, Parser)]
+#[command(name = "party", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make keys, a certificate authority, certificates, the identity file and a commented configuration
+    Init {
+        /// Directory to make them in
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+        /// Which party: 1, 2 or 3
+        #[arg(long, value_parser = parse_role)]
+        party: Role,
+        /// Name of the agency that runs it
+        #[arg(long)]
+        agency: String,
+        /// Where voters will reach it, https://host:port
+        #[arg(long)]
+        public_address: String,
+        /// Where parties, coordinator, registrars and stations will reach it, https://host:port
+        #[arg(long)]
+        peer_address: String,
+        /// What the public listener binds [default: all interfaces, port of the public address]
+        #[arg(long)]
+        public_listen: Option<SocketAddr>,
+        /// What the peer listener binds [default: all interfaces, port of the peer address]
+        #[arg(long)]
+        peer_listen: Option<SocketAddr>,
+    },
+    /// Say everything that is wrong with a configuration and the files it names
+    CheckConfig {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Run the server until it is told to stop (SIGINT, SIGTERM)
+    Run {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Show what waits for this party's countersignature, and countersign what is confirmed by typing the election's id
+    Countersign {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Show elections, boxes, their phase and the ballots received
+    Status {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// One election only
+        #[arg(long, default_value = "")]
+        election: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(long, short, default_value = "party.toml")]
+    config: PathBuf,
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    text.parse()
+        .ok()
+        .and_then(Role::from_index)
+        .ok_or_else(|| "parties are numbered 1, 2 and 3".to_owned())
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Init(#[from] InitError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    #[error("this party's server: {0}")]
+    Operator(#[from] OperatorError),
+    #[error("the server sent a signed object that does not decode: {0}")]
+    Envelope(#[from] EnvelopeError),
+    #[error("the server sent a manifest that does not hold: {0}")]
+    Manifest(#[from] ManifestError),
+    #[error("the server sent an order that does not hold: {0}")]
+    Order(#[from] OrderError),
+    #[error("terminal: {0}")]
+    Terminal(#[from] io::Error),
+}
+
+/// Runs the command with these arguments, the program's name first. Starts its own runtime.
+///
+/// The process must have installed its TLS provider before.
+pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Printing to a closed terminal may fail; the exit code says the same.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("party: no threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(arguments.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("party: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Init {
+            dir,
+            party,
+            agency,
+            public_address,
+            peer_address,
+            public_listen,
+            peer_listen,
+        } => {
+            let asked = Init {
+                role: party,
+                agency,
+                public_address,
+                peer_address,
+                public_listen,
+                peer_listen,
+            };
+            let made = init::init(&dir, &asked, &mut SystemEntropy.rng())?;
+            println!("Party {} of {} is initialised.", party.index(), asked.agency);
+            println!("  configuration   {}", made.config.display());
+            println!(
+                "  identity file   {}  (public: hand it to the other two parties and the coordinator)",
+                made.identity.display()
+            );
+            println!("  fingerprint     {}", made.fingerprint);
+            println!(
+                "Read the fingerprint to the others over the phone. Put their identity files into {}, then run `party check-config`.",
+                dir.join("others").display()
+            );
+            println!(
+                "Keep {} off this machine: it issues this party's certificates.",
+                dir.join("ca/ca.key").display()
+            );
+            Ok(())
+        }
+        Command::CheckConfig { config } => {
+            let sound = check(&config.config, true)?;
+            println!(
+                "{} is sound. Compare these fingerprints by phone:",
+                config.config.display()
+            );
+            for party in &sound.identities.parties {
+                println!("  {}  {}  {}", party.role(), party.fingerprint(), party.agency());
+            }
+            let coordinator = &sound.identities.coordinator;
+            println!(
+                "  coordinator  {}  {}",
+                coordinator.fingerprint(),
+                coordinator.name()
+            );
+            Ok(())
+        }
+        Command::Run { config } => serve(&config.config).await,
+        Command::Countersign { config } => {
+            let config = Config::load(&config.config)?;
+            let mut operator = Operator::new(&config)?;
+            let stdin = io::stdin();
+            let prompt = stdin.is_terminal();
+            countersign(&mut operator, &mut stdin.lock(), &mut io::stdout(), prompt).await
+        }
+        Command::Status { config, election } => {
+            let config = Config::load(&config.config)?;
+            let status = Operator::new(&config)?.status(&election).await?;
+            print!("{}", show::status(&status));
+            Ok(())
+        }
+    }
+}
+
+async fn serve(path: &Path) -> Result<(), CliError> {
+    let sound = check(path, false)?;
+    telemetry::init(sound.config.log_format, &sound.config.log_filter)?;
+    let deps = Deps::system(&sound.config);
+    let mut running = Server::start(sound.config, deps).await?;
+    tokio::select! {
+        error = running.failed() => {
+            tracing::error!(%error, "stopping");
+            running.stop().await;
+            Err(error.into())
+        }
+        () = told_to_stop() => {
+            tracing::info!("told to stop");
+            running.stop().await;
+            Ok(())
+        }
+    }
+}
+
+/// Completes at SIGINT or SIGTERM.
+async fn told_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    // Without a handler the default action ends the process, which is safe at any time.
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Shows each pending object and countersigns those whose election id is typed.
+async fn countersign(
+    operator: &mut Operator,
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+    prompt: bool,
+) -> Result<(), CliError> {
+    let pending = operator.pending().await?;
+    let mut any = false;
+    for envelope in pending.manifests {
+        let envelope = Envelope::from_wire(envelope)?;
+        let manifest = Manifest::decode(envelope.payload())?;
+        any = true;
+        write!(output, "{}", show::manifest(&manifest, &envelope.hash()))?;
+        if confirmed(manifest.election().as_str(), "manifest", input, output, prompt)? {
+            operator
+                .countersign(envelope.hash(), manifest.election().as_str())
+                .await?;
+            writeln!(output, "Countersigned.\n")?;
+        }
+    }
+    for envelope in pending.orders {
+        let envelope = Envelope::from_wire(envelope)?;
+        let order = Order::decode(envelope.payload())?;
+        any = true;
+        write!(output, "{}", show::order(&order, &envelope.hash()))?;
+        if confirmed(order.election.as_str(), "order", input, output, prompt)? {
+            operator
+                .countersign(envelope.hash(), order.election.as_str())
+                .await?;
+            writeln!(output, "Countersigned.\n")?;
+        }
+    }
+    if !any {
+        writeln!(output, "Nothing waits for this party's countersignature.")?;
+    }
+    Ok(())
+}
+
+/// Asks for the election's id. Another text, or the end of the input, leaves the object alone.
+fn confirmed(
+    election: &str,
+    what: &str,
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+    prompt: bool,
+) -> Result<bool, CliError> {
+    write!(
+        output,
+        "To countersign this {what}, type the election's id; anything else leaves it as it is: "
+    )?;
+    output.flush()?;
+    let mut line = String::new();
+    input.read_line(&mut line)?;
+    if !prompt {
+        writeln!(output)?;
+    }
+    let typed = line.trim();
+    if typed == election {
+        return Ok(true);
+    }
+    writeln!(output, "Left as it is: {typed:?} is not {election:?}.\n")?;
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests;

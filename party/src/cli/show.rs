@@ -1,0 +1,240 @@
+//! What the operator sees before signing, and the state of the party.
+
+use std::fmt::Write as _;
+
+use tally_proto::calendar::Channel;
+use tally_proto::identity::Fingerprint;
+use tally_proto::ids::{Hash32, Role, UnixSeconds};
+use tally_proto::manifest::{Manifest, Rule};
+use tally_proto::order::{Change, Order};
+use tally_proto::wire;
+use tally_proto::wire::BoxPhase;
+
+// Writing to a String cannot fail: the results of `writeln!` are dropped below.
+
+/// Everything of a manifest that its countersignature stands for.
+pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "Election {}: {}",
+        manifest.election(),
+        manifest.title().default_text()
+    );
+    let _ = writeln!(
+        text,
+        "  manifest {hash}\n  read it over the phone as {}",
+        Fingerprint::of_hash(hash)
+    );
+    let _ = writeln!(text, "\n  Who takes part (compare fingerprints by phone):");
+    for role in Role::ALL {
+        let party = manifest.party(role);
+        let _ = writeln!(text, "    {role}  {}  {}", party.fingerprint(), party.agency());
+        let _ = writeln!(
+            text,
+            "        voters {}, others {}",
+            party.public_address(),
+            party.peer_address()
+        );
+    }
+    let coordinator = manifest.coordinator();
+    let _ = writeln!(
+        text,
+        "    coordinator  {}  {} ({})",
+        coordinator.fingerprint(),
+        coordinator.name(),
+        coordinator.address()
+    );
+    for registrar in manifest.registrars() {
+        let _ = writeln!(
+            text,
+            "    registrar    {}  {}",
+            registrar.fingerprint(),
+            registrar.name()
+        );
+    }
+    for station in manifest.stations() {
+        let _ = writeln!(
+            text,
+            "    station {:<4} {}  {}",
+            station.id(),
+            station.fingerprint(),
+            station.name()
+        );
+    }
+    let _ = writeln!(text, "\n  Contests:");
+    for contest in manifest.contests() {
+        let rule = match contest.rule() {
+            Rule::Single => "one option".to_owned(),
+            Rule::Approval { max } => format!("up to {max} options"),
+        };
+        let _ = writeln!(
+            text,
+            "    {} {} ({rule})",
+            contest.id(),
+            contest.title().default_text()
+        );
+        for (number, option) in (1..).zip(contest.options()) {
+            let _ = writeln!(text, "      {number:>3} {}", option.default_text());
+        }
+    }
+    let _ = writeln!(text, "\n  Boxes:");
+    for of_box in manifest.boxes() {
+        let contests: Vec<String> = of_box.contests().iter().map(ToString::to_string).collect();
+        let _ = writeln!(
+            text,
+            "    {} {}: {} voters, contests {}, roll {}",
+            of_box.id(),
+            of_box.name().default_text(),
+            of_box.voters(),
+            contests.join(", "),
+            of_box.roll_root().short()
+        );
+    }
+    let _ = writeln!(text, "\n  Calendars:");
+    for channel in manifest.channels() {
+        calendar(&mut text, channel);
+    }
+    let policy = manifest.policy();
+    let _ = writeln!(
+        text,
+        "\n  Results: boxes have at least {} voters, are tallied with at least {} submissions; ballots counted per channel are {}.\n",
+        policy.min_voters,
+        policy.min_submissions,
+        if policy.open_counted_per_channel {
+            "opened"
+        } else {
+            "not opened"
+        }
+    );
+    text
+}
+
+/// Everything of an order.
+pub(super) fn order(order: &Order, hash: &Hash32) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "Order {} of election {}", order.number, order.election);
+    let _ = writeln!(
+        text,
+        "  hash {hash}\n  read it over the phone as {}",
+        Fingerprint::of_hash(hash)
+    );
+    let _ = writeln!(text, "  reason: {}", order.reason);
+    match &order.change {
+        Change::Calendar(channel) => {
+            let _ = writeln!(text, "  the calendar becomes:");
+            calendar(&mut text, channel);
+        }
+        Change::Correction(correction) => {
+            let yes = |flag: bool| if flag { "yes" } else { "no" };
+            let _ = writeln!(
+                text,
+                "  voter {} of box {}: vote counts {}, credential counts {}",
+                correction.voter,
+                correction.of_box,
+                yes(correction.live),
+                yes(correction.enrolled)
+            );
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn calendar(text: &mut String, channel: &Channel) {
+    let _ = writeln!(
+        text,
+        "    {} ({}), {}",
+        channel.name().default_text(),
+        channel.kind(),
+        channel.time_zone()
+    );
+    for opening in channel.openings() {
+        let _ = writeln!(
+            text,
+            "      {} to {}  (UTC {} to {})",
+            opening.opens_local,
+            opening.closes_local,
+            utc(opening.opens),
+            utc(opening.closes)
+        );
+    }
+    let _ = writeln!(
+        text,
+        "      submissions are taken until UTC {}",
+        utc(channel.receive_until())
+    );
+}
+
+fn utc(at: UnixSeconds) -> String {
+    i64::try_from(at.get())
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+        .map_or_else(
+            || format!("second {at}"),
+            |moment| moment.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        )
+}
+
+/// The state of a party, as a table.
+pub(super) fn status(status: &wire::StatusReply) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "Party {}, version {}, clock UTC {}",
+        status.party,
+        status.version,
+        utc(UnixSeconds(status.now_ms / 1000))
+    );
+    if status.elections.is_empty() {
+        let _ = writeln!(text, "No election is published here.");
+    }
+    for election in &status.elections {
+        let countersigned = if election.countersigned_by_all {
+            "in force"
+        } else {
+            "not countersigned by all"
+        };
+        let _ = writeln!(
+            text,
+            "\nElection {} ({countersigned}), log of {} entries",
+            election.election, election.log_size
+        );
+        let _ = writeln!(text, "  Ballots received (how many voted is known to nobody):");
+        let _ = writeln!(
+            text,
+            "  {:>6}  {:<10} {:>9} {:>9} {:>9} {:>9}",
+            "box", "phase", "online", "station", "paper", "records"
+        );
+        for of_box in &election.boxes {
+            let _ = writeln!(
+                text,
+                "  {:>6}  {:<10} {:>9} {:>9} {:>9} {:>9}",
+                of_box.r#box,
+                phase(of_box.phase()),
+                of_box.received_online,
+                of_box.received_station,
+                of_box.received_paper,
+                of_box.records
+            );
+            if !of_box.trouble.is_empty() {
+                let _ = writeln!(text, "          {}", of_box.trouble);
+            }
+        }
+    }
+    text
+}
+
+fn phase(phase: BoxPhase) -> &'static str {
+    match phase {
+        BoxPhase::Unspecified => "unknown",
+        BoxPhase::Waiting => "waiting",
+        BoxPhase::Open => "open",
+        BoxPhase::Draining => "draining",
+        BoxPhase::Closed => "closed",
+        BoxPhase::Sealing => "sealing",
+        BoxPhase::Sealed => "sealed",
+        BoxPhase::Tallying => "tallying",
+        BoxPhase::Tallied => "tallied",
+    }
+}

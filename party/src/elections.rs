@@ -1,0 +1,599 @@
+//! The elections this party knows: manifests, orders, and who has countersigned what.
+//!
+//! An election comes with the coordinator's signature and is *in force* with all three countersignatures. Until this party has countersigned it,
+//! the coordinator may replace it; afterwards the election id belongs to that manifest for good. Changes go to the store first and are
+//! shown after the commit.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tally_proto::envelope::{Envelope, EnvelopeError, Kind, Signature, Signer};
+use tally_proto::ids::{BoxId, Hash32, Role, UnixMillis};
+use tally_proto::manifest::{BallotBox, Manifest, ManifestError, SignedManifest};
+use tally_proto::order::{Change, EffectiveElection, OrderError, SignedOrder};
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tally_proto::roll::Roll;
+use tally_proto::wire;
+
+use crate::keys::Identities;
+use crate::store::{Store, StoreError, WriteTx, elections as rows};
+
+/// Why stored elections could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ElectionsError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored envelope does not decode.
+    #[error("the store's election {election:?}: {source}")]
+    Envelope {
+        /// The election.
+        election: String,
+        /// Why.
+        source: EnvelopeError,
+    },
+    /// A stored manifest does not hold.
+    #[error("the store's election {election:?}: {source}")]
+    Manifest {
+        /// The election.
+        election: String,
+        /// Why.
+        source: ManifestError,
+    },
+    /// A stored order does not hold.
+    #[error("the store's election {election:?}: {source}")]
+    Order {
+        /// The election.
+        election: String,
+        /// Why.
+        source: OrderError,
+    },
+}
+
+/// One election as it stands here. Immutable: a change makes a new one.
+#[derive(Clone, Debug)]
+pub struct Election {
+    number: u32,
+    effective: EffectiveElection,
+    /// All orders with the coordinator's signature, by number, those in force first.
+    orders: Vec<SignedOrder>,
+}
+
+impl Election {
+    fn new(
+        number: u32,
+        manifest: SignedManifest,
+        mut orders: Vec<SignedOrder>,
+    ) -> Result<Election, OrderError> {
+        orders.sort_by_key(|order| order.order().number);
+        let mut effective = EffectiveElection::new(Arc::new(manifest), [])?;
+        for order in orders.iter().take_while(|order| order.is_complete()) {
+            effective.apply(order)?;
+        }
+        Ok(Election {
+            number,
+            effective,
+            orders,
+        })
+    }
+
+    /// Its number in this party's store.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The manifest with its signatures.
+    pub fn signed_manifest(&self) -> &SignedManifest {
+        self.effective.signed_manifest()
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        self.effective.manifest()
+    }
+
+    /// The election with the orders in force.
+    pub fn effective(&self) -> &EffectiveElection {
+        &self.effective
+    }
+
+    /// Orders in force, by number.
+    pub fn orders_in_force(&self) -> &[SignedOrder] {
+        &self.orders[..self.effective.order_hashes().len()]
+    }
+
+    /// Orders that wait for signatures, by number.
+    pub fn orders_waiting(&self) -> &[SignedOrder] {
+        &self.orders[self.effective.order_hashes().len()..]
+    }
+
+    /// A box of it.
+    ///
+    /// # Errors
+    /// `box.unknown`.
+    pub fn ballot_box(&self, id: BoxId) -> Result<&BallotBox, Refusal> {
+        self.manifest().ballot_box(id).ok_or_else(|| {
+            Refusal::new(
+                Reason::BoxUnknown,
+                format_args!("election {} has no box {id}", self.manifest().election()),
+            )
+        })
+    }
+
+    /// Itself, when all three parties have countersigned.
+    ///
+    /// # Errors
+    /// `manifest.not-countersigned`, naming who is missing.
+    pub fn in_force(self: Arc<Self>) -> Result<Arc<Self>, Refusal> {
+        if self.signed_manifest().is_complete() {
+            return Ok(self);
+        }
+        let missing: Vec<String> = self
+            .signed_manifest()
+            .missing()
+            .map(|role| role.to_string())
+            .collect();
+        Err(Refusal::new(
+            Reason::ManifestNotCountersigned,
+            format_args!(
+                "the manifest lacks the countersignature of {}",
+                missing.join(" and ")
+            ),
+        ))
+    }
+
+    /// As the services hand it out: the manifest and the orders in force.
+    pub fn to_wire(&self) -> wire::ManifestReply {
+        wire::ManifestReply {
+            manifest: Some(self.signed_manifest().envelope().to_wire()),
+            orders: self
+                .orders_in_force()
+                .iter()
+                .map(|order| order.envelope().to_wire())
+                .collect(),
+        }
+    }
+}
+
+/// The elections this party knows.
+#[derive(Debug)]
+pub struct Elections {
+    known: RwLock<BTreeMap<String, Arc<Election>>>,
+    /// Held during a change, from reading to showing it.
+    changing: Mutex<()>,
+}
+
+/// A signed object that waits, or not, found by its hash.
+enum Found {
+    Manifest(Arc<Election>),
+    Order(Arc<Election>, Box<SignedOrder>),
+}
+
+impl Elections {
+    /// Loads what the store holds.
+    ///
+    /// # Errors
+    /// [`ElectionsError`].
+    pub fn load(store: &Store) -> Result<Elections, ElectionsError> {
+        let known = store.read(|tx| {
+            let mut known = BTreeMap::new();
+            for (election, number) in rows::all(tx)? {
+                let Some(bytes) = rows::manifest(tx, number)? else {
+                    continue;
+                };
+                let envelope = |bytes: &[u8]| {
+                    Envelope::decode(bytes).map_err(|source| ElectionsError::Envelope {
+                        election: election.clone(),
+                        source,
+                    })
+                };
+                let manifest =
+                    SignedManifest::open(envelope(&bytes)?).map_err(|source| ElectionsError::Manifest {
+                        election: election.clone(),
+                        source,
+                    })?;
+                let bad_order = |source| ElectionsError::Order {
+                    election: election.clone(),
+                    source,
+                };
+                let mut orders = Vec::new();
+                for (_, bytes) in rows::orders(tx, number)? {
+                    orders.push(SignedOrder::open(envelope(&bytes)?, &manifest).map_err(bad_order)?);
+                }
+                let loaded = Election::new(number, manifest, orders).map_err(bad_order)?;
+                known.insert(election, Arc::new(loaded));
+            }
+            Ok::<_, ElectionsError>(known)
+        })?;
+        Ok(Elections {
+            known: RwLock::new(known),
+            changing: Mutex::new(()),
+        })
+    }
+
+    /// An election.
+    ///
+    /// # Errors
+    /// `election.unknown`.
+    pub fn get(&self, election: &str) -> Result<Arc<Election>, Refusal> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(election).cloned().ok_or_else(|| {
+            let shown: String = election.chars().take(80).collect();
+            Refusal::new(
+                Reason::ElectionUnknown,
+                format_args!("this party holds no manifest of election {shown:?}"),
+            )
+        })
+    }
+
+    /// All of them, by id.
+    pub fn all(&self) -> Vec<Arc<Election>> {
+        self.known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    fn show(&self, election: Election) -> Arc<Election> {
+        let election = Arc::new(election);
+        let id = election.manifest().election().as_str().to_owned();
+        self.known
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, Arc::clone(&election));
+        election
+    }
+
+    /// Takes a manifest and its rolls from the coordinator. The same manifest again is fine and changes nothing.
+    ///
+    /// # Errors
+    /// Not the configured coordinator or parties (`manifest.other`), a roll that does not match, another manifest of an election that this
+    /// party has countersigned, or the store.
+    pub fn publish(
+        &self,
+        store: &Store,
+        identities: &Identities,
+        own: Role,
+        manifest: SignedManifest,
+        rolls: &BTreeMap<BoxId, Roll>,
+    ) -> Result<Hash32, Refusal> {
+        check_identities(manifest.manifest(), identities)?;
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = manifest.manifest().election().clone();
+        if let Ok(known) = self.get(id.as_str()) {
+            if known.signed_manifest().hash() == manifest.hash() {
+                return Ok(manifest.hash());
+            }
+            if known.signed_manifest().is_countersigned_by(own) {
+                return Err(Refusal::new(
+                    Reason::ManifestOther,
+                    format_args!(
+                        "election {id} has the manifest {} here, countersigned by this party; define a new election",
+                        known.signed_manifest().hash()
+                    ),
+                ));
+            }
+        }
+        for of_box in manifest.manifest().boxes() {
+            let roll = rolls.get(&of_box.id()).ok_or_else(|| {
+                Refusal::new(
+                    Reason::RollMismatch,
+                    format_args!("the roll of box {} was not sent", of_box.id()),
+                )
+            })?;
+            roll.check_box(of_box).map_err(|error| {
+                Refusal::new(error.reason(), format_args!("box {}: {error}", of_box.id()))
+            })?;
+        }
+        if let Some(foreign) = rolls
+            .keys()
+            .find(|id| manifest.manifest().ballot_box(**id).is_none())
+        {
+            return Err(Refusal::new(
+                Reason::BoxUnknown,
+                format_args!("a roll was sent for box {foreign}, which the manifest lacks"),
+            ));
+        }
+        // Signatures of parties come by countersigning and completing, not with the publication.
+        let hash = manifest.hash();
+        let number = store.write(|tx| {
+            let number = rows::number_or_new(tx, id.as_str())?;
+            rows::put_manifest(tx, number, &manifest.envelope().encode())?;
+            for (of_box, roll) in rolls {
+                let entries = roll
+                    .entries()
+                    .iter()
+                    .map(|entry| (entry.online, entry.reference.as_str()));
+                rows::put_roll(tx, number, of_box.get(), entries)?;
+            }
+            Ok::<_, StoreError>(number)
+        })?;
+        self.show(Election::new(number, manifest, Vec::new()).map_err(order_refused)?);
+        tracing::info!(election = %id, manifest = %hash.short(), "manifest published");
+        Ok(hash)
+    }
+
+    /// Takes an order from the coordinator: the next number, with the coordinator's signature. Returns whether it is in force.
+    ///
+    /// # Errors
+    /// It does not fit the manifest, is not the next, moves a close into the past, or another order has its number.
+    pub fn propose(&self, store: &Store, envelope: Envelope, now: UnixMillis) -> Result<bool, Refusal> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let payload = tally_proto::order::Order::decode(envelope.payload()).map_err(order_refused)?;
+        let election = self.get(payload.election.as_str())?.in_force()?;
+        let order = SignedOrder::open(envelope, election.signed_manifest()).map_err(order_refused)?;
+        let number = order.order().number;
+        if let Some(known) = election
+            .orders
+            .iter()
+            .find(|known| known.order().number == number)
+        {
+            if known.hash() == order.hash() {
+                return Ok(known.is_complete());
+            }
+            if Role::ALL.iter().any(|role| known.is_countersigned_by(*role)) {
+                return Err(Refusal::new(
+                    Reason::OrderInvalid,
+                    format_args!(
+                        "order {number} is here with other content and a countersignature; take the next number"
+                    ),
+                ));
+            }
+        }
+        let due = election.orders_in_force().len() as u32 + 1;
+        if number != due {
+            return Err(order_refused(OrderError::Gap {
+                expected: due,
+                actual: number,
+            }));
+        }
+        check_calendar(&election, &order, now)?;
+        let orders = election
+            .orders_in_force()
+            .iter()
+            .cloned()
+            .chain([order])
+            .collect();
+        self.write_order(store, &election, orders, number)?;
+        Ok(false)
+    }
+
+    /// Manifests and orders that this party has not countersigned.
+    pub fn pending(&self, own: Role) -> wire::PendingReply {
+        let mut reply = wire::PendingReply::default();
+        for election in self.all() {
+            if !election.signed_manifest().is_countersigned_by(own) {
+                reply
+                    .manifests
+                    .push(election.signed_manifest().envelope().to_wire());
+            }
+            let waiting = election
+                .orders_waiting()
+                .iter()
+                .filter(|order| !order.is_countersigned_by(own));
+            reply
+                .orders
+                .extend(waiting.map(|order| order.envelope().to_wire()));
+        }
+        reply
+    }
+
+    /// Countersigns the object of that hash with this party's key. Again is fine and gives the same signature.
+    ///
+    /// # Errors
+    /// `object.unknown`, `confirmation.mismatch`, an order that has meanwhile become impossible, or the store.
+    pub fn countersign(
+        &self,
+        store: &Store,
+        signer: &Signer,
+        hash: Hash32,
+        confirmation: &str,
+        now: UnixMillis,
+    ) -> Result<Signature, Refusal> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.find(hash)?;
+        let (Found::Manifest(election) | Found::Order(election, _)) = &found;
+        let id = election.manifest().election().as_str();
+        if confirmation != id {
+            let shown: String = confirmation.chars().take(80).collect();
+            return Err(Refusal::new(
+                Reason::ConfirmationMismatch,
+                format_args!("typed {shown:?}, the election is {id:?}"),
+            ));
+        }
+        match found {
+            Found::Manifest(election) => {
+                let signature = signer.sign_hash(Kind::Manifest, hash);
+                self.sign_manifest(store, &election, [signature])?;
+                tracing::info!(election = %election.manifest().election(), manifest = %hash.short(), "manifest countersigned");
+                Ok(signature)
+            }
+            Found::Order(election, order) => {
+                check_calendar(&election, &order, now)?;
+                let signature = signer.sign_hash(Kind::Order, hash);
+                self.sign_order(store, &election, &order, [signature])?;
+                tracing::info!(election = %election.manifest().election(), order = order.order().number, "order countersigned");
+                Ok(signature)
+            }
+        }
+    }
+
+    /// All signatures known of the object of that hash.
+    ///
+    /// # Errors
+    /// `object.unknown`.
+    pub fn signatures(&self, hash: Hash32) -> Result<Vec<Signature>, Refusal> {
+        Ok(match self.find(hash)? {
+            Found::Manifest(election) => election.signed_manifest().envelope().signatures().to_vec(),
+            Found::Order(_, order) => order.envelope().signatures().to_vec(),
+        })
+    }
+
+    /// Takes the signatures of a manifest or order known here. Returns whether it is in force with them.
+    ///
+    /// # Errors
+    /// `object.unknown`, a signature that does not verify, or the store.
+    pub fn complete(&self, store: &Store, envelope: &Envelope) -> Result<bool, Refusal> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let signatures = envelope.signatures().iter().cloned();
+        match self.find(envelope.hash())? {
+            Found::Manifest(election) => self.sign_manifest(store, &election, signatures),
+            Found::Order(election, order) => self.sign_order(store, &election, &order, signatures),
+        }
+    }
+
+    fn find(&self, hash: Hash32) -> Result<Found, Refusal> {
+        for election in self.all() {
+            if election.signed_manifest().hash() == hash {
+                return Ok(Found::Manifest(election));
+            }
+            if let Some(order) = election.orders.iter().find(|order| order.hash() == hash) {
+                let order = Box::new(order.clone());
+                return Ok(Found::Order(election, order));
+            }
+        }
+        Err(Refusal::new(
+            Reason::ObjectUnknown,
+            format_args!("no manifest or order {hash} is here"),
+        ))
+    }
+
+    fn sign_manifest(
+        &self,
+        store: &Store,
+        election: &Election,
+        signatures: impl IntoIterator<Item = Signature>,
+    ) -> Result<bool, Refusal> {
+        let mut manifest = election.signed_manifest().clone();
+        for signature in signatures {
+            if !manifest.envelope().signatures().contains(&signature) {
+                manifest.add_signature(signature).map_err(manifest_refused)?;
+            }
+        }
+        let complete = manifest.is_complete();
+        store.write(|tx| rows::put_manifest(tx, election.number, &manifest.envelope().encode()))?;
+        let orders = election.orders.clone();
+        self.show(Election::new(election.number, manifest, orders).map_err(order_refused)?);
+        Ok(complete)
+    }
+
+    fn sign_order(
+        &self,
+        store: &Store,
+        election: &Election,
+        order: &SignedOrder,
+        signatures: impl IntoIterator<Item = Signature>,
+    ) -> Result<bool, Refusal> {
+        let mut signed = order.clone();
+        for signature in signatures {
+            if !signed.envelope().signatures().contains(&signature) {
+                signed
+                    .add_signature(signature, election.manifest())
+                    .map_err(order_refused)?;
+            }
+        }
+        let (number, complete) = (signed.order().number, signed.is_complete());
+        let mut orders = election.orders.clone();
+        match orders.iter_mut().find(|known| known.order().number == number) {
+            Some(known) => *known = signed,
+            None => orders.push(signed),
+        }
+        self.write_order(store, election, orders, number)?;
+        Ok(complete)
+    }
+
+    /// Stores the order of that number and shows the election with `orders`.
+    fn write_order(
+        &self,
+        store: &Store,
+        election: &Election,
+        orders: Vec<SignedOrder>,
+        number: u32,
+    ) -> Result<(), Refusal> {
+        let changed = Election::new(election.number, election.signed_manifest().clone(), orders)
+            .map_err(order_refused)?;
+        let write = |tx: &WriteTx| {
+            for order in changed
+                .orders
+                .iter()
+                .filter(|order| order.order().number == number)
+            {
+                rows::put_order(tx, election.number, number, &order.envelope().encode())?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        store.write(write)?;
+        self.show(changed);
+        Ok(())
+    }
+}
+
+/// The manifest must name exactly the parties and the coordinator that this party's operator has configured and compared.
+fn check_identities(manifest: &Manifest, identities: &Identities) -> Result<(), Refusal> {
+    let other = |who: String| {
+        Refusal::new(
+            Reason::ManifestIdentity,
+            format_args!(
+                "the manifest names another {who} than this party's configuration; compare identity files"
+            ),
+        )
+    };
+    for role in Role::ALL {
+        if manifest.party(role) != identities.party(role) {
+            return Err(other(format!("identity of {role}")));
+        }
+    }
+    if *manifest.coordinator() != identities.coordinator {
+        return Err(other("coordinator".to_owned()));
+    }
+    Ok(())
+}
+
+/// An order may not end a channel before now on this party's clock, nor reopen the past: what was accepted in time stays so.
+fn check_calendar(election: &Election, order: &SignedOrder, now: UnixMillis) -> Result<(), Refusal> {
+    let Change::Calendar(channel) = &order.order().change else {
+        return Ok(());
+    };
+    let past = |what: &str| {
+        Refusal::new(
+            Reason::OrderInvalid,
+            format_args!(
+                "order {} moves {what} of the {} channel into the past",
+                order.order().number,
+                channel.kind()
+            ),
+        )
+    };
+    let current = election.effective().channel(channel.kind());
+    let changed = |of: fn(&tally_proto::calendar::Channel) -> tally_proto::ids::UnixSeconds| {
+        current.is_none_or(|current| of(current) != of(channel)) && of(channel) < now.seconds()
+    };
+    if changed(tally_proto::calendar::Channel::last_closes) {
+        return Err(past("the close"));
+    }
+    if changed(tally_proto::calendar::Channel::receive_until) {
+        return Err(past("the end of submissions"));
+    }
+    Ok(())
+}
+
+fn order_refused(error: OrderError) -> Refusal {
+    Refusal::new(error.reason(), error)
+}
+
+fn manifest_refused(error: ManifestError) -> Refusal {
+    Refusal::new(error.reason(), error)
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed");
+        Refusal::new(
+            Reason::StoreFailed,
+            "the party's store failed; its operator finds the cause in its log",
+        )
+    }
+}

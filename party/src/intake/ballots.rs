@@ -1,0 +1,245 @@
+//! Ballots: every check of section 4 of the design, in an order that answers cheap questions first.
+
+use std::sync::Arc;
+
+use tally_proto::ballot::{BallotError, BallotHeader, Submission};
+use tally_proto::calendar::{Timing, TimingError};
+use tally_proto::ids::{Digest, UnixMillis};
+use tally_proto::reason::Reason;
+use tally_proto::receipt::Receipt;
+use tally_proto::refusal::Refusal;
+use tally_proto::shares::{ShareContext, ShareError};
+use tally_proto::wire;
+
+use super::writer::Checked;
+use super::{Sender, stored_receipt};
+use crate::elections::Election;
+use crate::party::Party;
+use crate::store::accepted::{self, Counted};
+use crate::store::{Accepted, Kind};
+
+fn ballot_refused(error: BallotError) -> Refusal {
+    Refusal::new(error.reason(), error)
+}
+
+fn timing_refused(error: TimingError) -> Refusal {
+    Refusal::new(error.reason(), error)
+}
+
+impl Party {
+    /// Takes a ballot and answers with the receipt, after the ballot is on disk.
+    ///
+    /// # Errors
+    /// The sender's fault: any reason of the pages `ballot.*`, `message.*`, `share.*`, `election.*`, `box.*`; try again: `party.busy`,
+    /// `party.shutting-down`; this party's: `store.failed`.
+    pub async fn submit(
+        self: &Arc<Self>,
+        submission: wire::Submission,
+        sender: Sender,
+    ) -> Result<Receipt, Refusal> {
+        let submission = Submission::from_wire(submission).map_err(ballot_refused)?;
+        let header = submission.header();
+        let election = self.elections.get(header.election().as_str())?.in_force()?;
+        header.check_place(election.manifest()).map_err(ballot_refused)?;
+        check_sender(header, sender)?;
+        if let Some(stored) = self.stored(
+            Kind::Ballot,
+            &election,
+            header.of_box().get(),
+            submission.digest(),
+        )? {
+            return self.again(election, submission, stored).await;
+        }
+        // Refuse what can never be accepted before any costly work; whether it must be held is asked again after the work.
+        self.timing(&election, header)?;
+        let checked = self.check_ballot(Arc::clone(&election), submission).await?;
+        let received_at = self.in_time(&election, &checked.header).await?;
+        self.intake.writer.accept(checked.received(received_at)).await
+    }
+
+    /// The ballot is there already: with a ciphertext that opens to the same commitments it gets the stored receipt, at any time.
+    async fn again(
+        self: &Arc<Self>,
+        election: Arc<Election>,
+        submission: Submission,
+        stored: Accepted,
+    ) -> Result<Receipt, Refusal> {
+        let (digest, header) = (submission.digest(), submission.header().clone());
+        self.check_ballot(election, submission)
+            .await
+            .map_err(|refusal| match refusal.reason {
+                Reason::ShareUnopenable
+                | Reason::ShareCommitmentMismatch
+                | Reason::BallotStationSignature => Refusal::new(
+                    Reason::BallotKnownOtherContent,
+                    format_args!("ballot {digest} is accepted already; {}", refusal.detail),
+                ),
+                _ => refusal,
+            })?;
+        Ok(stored_receipt(
+            self.role,
+            header.election(),
+            header.of_box(),
+            digest,
+            &stored,
+        )?)
+    }
+
+    /// Looks a digest up. Reads one page or two, mostly cached: short enough for the caller's own thread.
+    pub(super) fn stored(
+        &self,
+        kind: Kind,
+        election: &Election,
+        of_box: u32,
+        digest: Digest,
+    ) -> Result<Option<Accepted>, Refusal> {
+        Ok(self
+            .store
+            .read(|tx| accepted::get(tx, kind, election.number(), of_box, digest.as_bytes()))?)
+    }
+
+    fn timing(&self, election: &Election, header: &BallotHeader) -> Result<(Timing, UnixMillis), Refusal> {
+        let channel = election
+            .effective()
+            .channel(header.channel())
+            .ok_or_else(|| ballot_refused(BallotError::UnknownChannel(header.channel())))?;
+        let now = self.now();
+        Ok((channel.check(header.cast_at(), now).map_err(timing_refused)?, now))
+    }
+
+    /// Holds a ballot until it is in range, and returns the moment at which it was found so.
+    async fn in_time(&self, election: &Election, header: &BallotHeader) -> Result<UnixMillis, Refusal> {
+        let mut place = None;
+        loop {
+            let until = match self.timing(election, header)? {
+                (Timing::InTime, now) => return Ok(now),
+                (Timing::HoldUntil(until), _) => until,
+            };
+            if place.is_none() {
+                place = Some(self.intake.held.try_acquire().map_err(|_| {
+                    Refusal::new(
+                        Reason::PartyBusy,
+                        format_args!(
+                            "{} ballots dated ahead are held already; submit when cast_at has come",
+                            self.intake.held_most
+                        ),
+                    )
+                })?);
+            }
+            tokio::select! {
+                () = self.clock.wait_until(until.get()) => {}
+                () = self.stopping() => {
+                    return Err(Refusal::new(Reason::PartyShuttingDown, "held ballot let go: submit again when the party is back"));
+                }
+            }
+        }
+    }
+
+    /// On a check thread: station's signature, ciphertext, both commitments; then the shares are sealed for the store.
+    async fn check_ballot(
+        self: &Arc<Self>,
+        election: Arc<Election>,
+        submission: Submission,
+    ) -> Result<CheckedBallot, Refusal> {
+        let party = Arc::clone(self);
+        self.intake
+            .checks
+            .run(move || party.check_ballot_now(&election, submission))
+            .await?
+    }
+
+    fn check_ballot_now(
+        &self,
+        election: &Election,
+        submission: Submission,
+    ) -> Result<CheckedBallot, Refusal> {
+        let (header, digest) = (submission.header(), submission.digest());
+        header
+            .check_authority(&digest, submission.authority_signature(), election.manifest())
+            .map_err(ballot_refused)?;
+        let of_box = election.ballot_box(header.of_box())?;
+        let context = ShareContext::ballot(header.election(), of_box);
+        let shares = context
+            .open(
+                self.role,
+                &self.opening,
+                &digest,
+                header.commitments(),
+                submission.ciphertext(),
+            )
+            .map_err(share_refused)?;
+        let sealed_shares = self.vault.seal(
+            Kind::Ballot,
+            self.role.index(),
+            digest.as_bytes(),
+            &shares.to_bytes(),
+        );
+        Ok(CheckedBallot {
+            number: election.number(),
+            digest,
+            ciphertext_hash: submission.ciphertext_hash(),
+            authority_signature: submission
+                .authority_signature()
+                .map(|s| s.0.to_vec())
+                .unwrap_or_default(),
+            header: header.clone(),
+            sealed_shares,
+        })
+    }
+}
+
+pub(super) fn share_refused(error: ShareError) -> Refusal {
+    Refusal::new(error.reason(), error)
+}
+
+/// A station may bring its own ballots only, and no one else may bring them.
+fn check_sender(header: &BallotHeader, sender: Sender) -> Result<(), Refusal> {
+    match (header.station_mark().map(|mark| mark.station), sender) {
+        (None, Sender::Voter) => Ok(()),
+        (Some(station), Sender::Station(caller)) if station == caller => Ok(()),
+        (Some(station), Sender::Station(caller)) => Err(Refusal::new(
+            Reason::RoleRefused,
+            format_args!("the ballot is of station {station}, the caller is station {caller}"),
+        )),
+        (Some(station), Sender::Voter) => Err(Refusal::new(
+            Reason::RoleRefused,
+            format_args!(
+                "a ballot of station {station} comes with that station's certificate, to the peer address"
+            ),
+        )),
+        (None, Sender::Station(caller)) => Err(Refusal::new(
+            Reason::RoleRefused,
+            format_args!(
+                "online ballots come without a certificate, to the public address; the caller is station {caller}"
+            ),
+        )),
+    }
+}
+
+/// A ballot that passed every check but the clock's.
+struct CheckedBallot {
+    number: u32,
+    digest: Digest,
+    header: BallotHeader,
+    authority_signature: Vec<u8>,
+    ciphertext_hash: tally_proto::ids::Hash32,
+    sealed_shares: Vec<u8>,
+}
+
+impl CheckedBallot {
+    fn received(self, received_at: UnixMillis) -> Checked {
+        Checked {
+            number: self.number,
+            election: self.header.election().clone(),
+            of_box: self.header.of_box(),
+            digest: self.digest,
+            counted: Counted::Ballot(self.header.channel()),
+            serial: None,
+            header: self.header.encode(),
+            authority_signature: self.authority_signature,
+            ciphertext_hash: self.ciphertext_hash,
+            received_at,
+            sealed_shares: self.sealed_shares,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The other parties' receipts, and this party's log.
+
+use std::sync::Arc;
+
+use tally_proto::ids::Hash32;
+use tally_proto::reason::Reason;
+use tally_proto::receipt::{Receipt, ReceiptError};
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+
+use super::writer::Delivered;
+use crate::party::Party;
+use crate::store::log;
+
+impl Party {
+    /// Takes another party's receipt and returns when it is on disk. This party's own is fine and changes nothing.
+    ///
+    /// # Errors
+    /// Malformed, of an unknown election or box, not signed by the party it names, or the store failed.
+    pub async fn deliver(self: &Arc<Self>, receipt: wire::Receipt) -> Result<(), Refusal> {
+        let refused = |error: ReceiptError| Refusal::new(error.reason(), error);
+        let receipt = Receipt::from_wire(&receipt).map_err(refused)?;
+        let stated = receipt.unverified().clone();
+        let election = self.elections.get(stated.election.as_str())?.in_force()?;
+        election.ballot_box(stated.of_box)?;
+        let keys = election.manifest().party_keys();
+        let encoded = self
+            .intake
+            .checks
+            .run(move || receipt.verify(&keys).map(|_| receipt.encode()))
+            .await?
+            .map_err(refused)?;
+        if stated.party == self.role {
+            return Ok(());
+        }
+        let delivered = Delivered {
+            number: election.number(),
+            of_box: stated.of_box,
+            digest: stated.digest,
+            party: stated.party,
+            encoded,
+        };
+        self.intake.writer.deliver(delivered).await
+    }
+
+    /// The signed note of this party's log of an election, as it is on disk.
+    ///
+    /// # Errors
+    /// `election.unknown`, or the store.
+    pub async fn checkpoint(self: &Arc<Self>, election: String) -> Result<String, Refusal> {
+        let election = self.elections.get(&election)?;
+        self.blocking(move |party| {
+            let id = election.manifest().election();
+            let checkpoint = party
+                .store
+                .read(|tx| log::checkpoint(tx, election.number(), id, party.role))?;
+            Ok(checkpoint.sign(&party.signer))
+        })
+        .await
+    }
+
+    /// The path from the entry at `position` to the head of the log when it had `size` entries.
+    ///
+    /// # Errors
+    /// `election.unknown`, `log.range`, or the store.
+    pub async fn inclusion(
+        self: &Arc<Self>,
+        election: String,
+        position: u64,
+        size: u64,
+    ) -> Result<Vec<Hash32>, Refusal> {
+        let election = self.elections.get(&election)?;
+        let path = self
+            .blocking(move |party| {
+                Ok(party
+                    .store
+                    .read(|tx| log::inclusion(tx, election.number(), position, size))?)
+            })
+            .await?;
+        path.ok_or_else(|| {
+            Refusal::new(
+                Reason::LogRange,
+                format_args!("no position {position} in a log of {size} entries here"),
+            )
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! Taking ballots, credential records and the other parties' receipts.
+//!
+//! ```text
+//! submission --parse, place, known?--> check threads --in time?--> (held) --> writer --durable--> receipt
+//! ```
+//!
+//! - *Known*: a digest that is accepted already gets its stored receipt back, whenever it comes, if the ciphertext opens to the commitments.
+//! - *Check threads* verify the station's signature, open the ciphertext and both commitments, and seal the shares for the store.
+//! - *Held*: a ballot dated 2 to 60 s ahead of this party's clock waits, unanswered and bounded in number, until it is in range.
+//! - *Writer*: the receipt leaves after the transaction that holds the ballot is on disk.
+//!
+//! Each stage has an end to its queue; what does not fit is refused as `party.busy`, or waits and so holds back its own connection.
+
+mod ballots;
+mod delivery;
+mod pool;
+mod records;
+mod writer;
+
+use std::sync::Arc;
+
+use tally_proto::envelope::Signer;
+use tally_proto::ids::{BoxId, Digest, ElectionId, Role, RoleExt as _, StationId};
+use tally_proto::reason::Reason;
+use tally_proto::receipt::Receipt;
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+use tokio::sync::{Semaphore, watch};
+
+use crate::config::IntakeLimits;
+use crate::store::{Accepted, Store, StoreError};
+use pool::{Pool, PoolError};
+use writer::Writer;
+
+/// Who sends a ballot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Somebody without a certificate, on the public listener.
+    Voter,
+    /// A station, by its certificate.
+    Station(StationId),
+}
+
+/// Threads and queues of intake.
+#[derive(Debug)]
+pub struct Intake {
+    checks: Pool,
+    writer: Writer,
+    held: Semaphore,
+    held_most: usize,
+}
+
+impl Intake {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The operating system gives no threads.
+    pub(crate) fn start(
+        own: Role,
+        store: Arc<Store>,
+        signer: Arc<Signer>,
+        limits: IntakeLimits,
+    ) -> std::io::Result<Intake> {
+        Ok(Intake {
+            checks: Pool::start(limits.check_threads, limits.check_queue)?,
+            writer: Writer::start(store, signer, own, limits.batch)?,
+            held: Semaphore::new(limits.held_ballots),
+            held_most: limits.held_ballots,
+        })
+    }
+
+    /// Turns true when the store has failed.
+    pub(crate) fn failed(&self) -> watch::Receiver<bool> {
+        self.writer.failed()
+    }
+
+    /// Ballots that are held at this moment.
+    pub fn held(&self) -> usize {
+        self.held_most - self.held.available_permits()
+    }
+}
+
+impl From<PoolError> for Refusal {
+    fn from(error: PoolError) -> Self {
+        let reason = match error {
+            PoolError::Full(_) => Reason::PartyBusy,
+            PoolError::Stopped => Reason::PartyShuttingDown,
+        };
+        Refusal::new(reason, error)
+    }
+}
+
+/// The receipt that was given for a stored object.
+///
+/// # Errors
+/// [`StoreError::Corrupt`]: the row does not hold a receipt.
+pub fn stored_receipt(
+    own: Role,
+    election: &ElectionId,
+    of_box: BoxId,
+    digest: Digest,
+    stored: &Accepted,
+) -> Result<Receipt, StoreError> {
+    let receipt = wire::Receipt {
+        election: election.as_str().to_owned(),
+        r#box: of_box.get(),
+        party: own.number(),
+        digest: digest.0.to_vec(),
+        ciphertext_hash: stored.ciphertext_hash.to_vec(),
+        received_at_ms: stored.received_at_ms,
+        position: stored.position,
+        signature: stored.receipt_signature.to_vec(),
+    };
+    Receipt::from_wire(&receipt).map_err(|_| StoreError::Corrupt { table: "ballots" })
+}

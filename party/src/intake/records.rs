@@ -1,0 +1,161 @@
+//! Credential records from registrars.
+
+use std::sync::Arc;
+
+use tally_proto::ids::Digest;
+use tally_proto::reason::Reason;
+use tally_proto::receipt::Receipt;
+use tally_proto::record::{RecordError, RecordSubmission};
+use tally_proto::refusal::Refusal;
+use tally_proto::shares::ShareContext;
+use tally_proto::wire;
+
+use super::ballots::share_refused;
+use super::stored_receipt;
+use super::writer::Checked;
+use crate::elections::Election;
+use crate::party::Party;
+use crate::store::accepted::Counted;
+use crate::store::serials::Serial;
+use crate::store::{Kind, StoreError, elections as rows};
+
+fn record_refused(error: RecordError) -> Refusal {
+    Refusal::new(error.reason(), error)
+}
+
+impl Party {
+    /// Takes a record from the registrar of that name and answers with the receipt, after the record is on disk.
+    ///
+    /// # Errors
+    /// The digest (empty when there is none) and why it was refused.
+    pub async fn register(
+        self: &Arc<Self>,
+        record: wire::RecordSubmission,
+        registrar: &str,
+    ) -> Result<Receipt, (Vec<u8>, Refusal)> {
+        let submission =
+            RecordSubmission::from_wire(record).map_err(|error| (Vec::new(), record_refused(error)))?;
+        let digest = submission.digest();
+        self.register_checked(submission, registrar)
+            .await
+            .map_err(|refusal| (digest.0.to_vec(), refusal))
+    }
+
+    async fn register_checked(
+        self: &Arc<Self>,
+        submission: RecordSubmission,
+        registrar: &str,
+    ) -> Result<Receipt, Refusal> {
+        let (digest, header) = (submission.digest(), submission.header().clone());
+        let election = self.elections.get(header.election.as_str())?.in_force()?;
+        header.check_place(election.manifest()).map_err(record_refused)?;
+        let named = election
+            .manifest()
+            .registrars()
+            .iter()
+            .find(|of| of.signing_key() == header.registrar);
+        if named.is_none_or(|of| of.name() != registrar) {
+            return Err(Refusal::new(
+                Reason::RoleRefused,
+                format_args!("registrar {registrar} brings a record that another registrar signed"),
+            ));
+        }
+        let stored = self.stored(Kind::Record, &election, header.of_box.get(), digest)?;
+        if stored.is_none() {
+            self.check_roll(&election, &submission)?;
+            let (now, until) = (self.now(), election.effective().receive_until());
+            if now.seconds() > until {
+                return Err(Refusal::new(
+                    Reason::BoxPhase,
+                    format_args!(
+                        "records are taken until {until}, this party's clock shows {}",
+                        now.seconds()
+                    ),
+                ));
+            }
+        }
+        let party = Arc::clone(self);
+        let checked = self
+            .intake
+            .checks
+            .run(move || party.check_record_now(&election, submission))
+            .await?;
+        match (stored, checked) {
+            (Some(stored), Ok(_)) => Ok(stored_receipt(
+                self.role,
+                &header.election,
+                header.of_box,
+                digest,
+                &stored,
+            )?),
+            (Some(_), Err(refusal)) => Err(Refusal::new(Reason::BallotKnownOtherContent, refusal.detail)),
+            (None, checked) => self.intake.writer.accept(checked?).await,
+        }
+    }
+
+    /// The roll must know the voter as one who votes online.
+    fn check_roll(&self, election: &Election, submission: &RecordSubmission) -> Result<(), Refusal> {
+        let (of_box, voter) = (submission.header().of_box, submission.header().voter);
+        let entry = self
+            .store
+            .read(|tx| rows::roll_entry(tx, election.number(), of_box.get(), voter.get()))?
+            .ok_or(StoreError::Corrupt { table: "rolls" })?;
+        match entry {
+            (true, _) => Ok(()),
+            (false, _) => Err(Refusal::new(
+                Reason::VoterStationOnly,
+                format_args!("the roll says that voter {voter} of box {of_box} does not vote online"),
+            )),
+        }
+    }
+
+    fn check_record_now(
+        &self,
+        election: &Election,
+        submission: RecordSubmission,
+    ) -> Result<Checked, Refusal> {
+        let (header, digest) = (submission.header(), submission.digest());
+        header
+            .check_authorisation(&digest, submission.authorisation())
+            .map_err(record_refused)?;
+        let context = ShareContext::credential(&header.election, header.of_box);
+        let shares = context
+            .open(
+                self.role,
+                &self.opening,
+                &digest,
+                &header.commitments,
+                submission.ciphertext(),
+            )
+            .map_err(share_refused)?;
+        Ok(Checked {
+            number: election.number(),
+            election: header.election.clone(),
+            of_box: header.of_box,
+            digest,
+            counted: Counted::Record,
+            serial: Some(serial(&submission)),
+            header: header.encode(),
+            authority_signature: submission.authorisation().0.to_vec(),
+            ciphertext_hash: submission.ciphertext_hash(),
+            received_at: self.now(),
+            sealed_shares: self.seal_record(digest, &shares.to_bytes()),
+        })
+    }
+
+    fn seal_record(&self, digest: Digest, shares: &[u8]) -> Vec<u8> {
+        self.vault
+            .seal(Kind::Record, self.role.index(), digest.as_bytes(), shares)
+    }
+}
+
+fn serial(submission: &RecordSubmission) -> Serial {
+    let header = submission.header();
+    // A half is 0 or 1: checked when it was parsed.
+    let half = u8::try_from(header.half.number()).unwrap_or(u8::MAX);
+    Serial {
+        voter: header.voter.get(),
+        half,
+        serial: header.serial,
+    }
+}

@@ -1,0 +1,280 @@
+//! The one thread that writes: it takes what is waiting, writes it in one transaction, and answers when the transaction is on disk.
+//!
+//! Order is fixed as *durable, then acknowledged*: the receipt of a ballot is made and stored in the same transaction as the ballot and its log
+//! entry, and leaves the process after the commit. While one batch is being synced the next one gathers, so the number of syncs follows
+//! the disk's speed, not the number of ballots.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tally_proto::envelope::Signer;
+use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, UnixMillis};
+use tally_proto::reason::Reason;
+use tally_proto::receipt::{Acceptance, Receipt};
+use tally_proto::refusal::Refusal;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::store::accepted::{self, Accepted, Counted};
+use crate::store::{Store, StoreError, WriteTx, boxes, log, receipts, serials};
+
+/// A checked object on its way into the store.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// The election's number in the store.
+    pub(crate) number: u32,
+    pub(crate) election: ElectionId,
+    pub(crate) of_box: BoxId,
+    pub(crate) digest: Digest,
+    pub(crate) counted: Counted,
+    /// Of a record: (voter, half, serial), which it takes for itself.
+    pub(crate) serial: Option<serials::Serial>,
+    pub(crate) header: Vec<u8>,
+    pub(crate) authority_signature: Vec<u8>,
+    pub(crate) ciphertext_hash: Hash32,
+    /// When this party's clock found it in time.
+    pub(crate) received_at: UnixMillis,
+    pub(crate) sealed_shares: Vec<u8>,
+}
+
+/// Another party's verified receipt on its way into the store.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    pub(crate) number: u32,
+    pub(crate) of_box: BoxId,
+    pub(crate) digest: Digest,
+    pub(crate) party: Role,
+    pub(crate) encoded: Vec<u8>,
+}
+
+/// What is to be written.
+enum Work {
+    Accept(Box<Checked>),
+    Deliver(Delivered),
+}
+
+/// What writing it came to, told after the commit.
+enum Outcome {
+    Receipt(Box<Receipt>),
+    Delivered,
+    Refused(Refusal),
+}
+
+struct Job {
+    work: Work,
+    answer: oneshot::Sender<Outcome>,
+}
+
+/// The writing thread's handle. Dropping the last one lets the thread write what is waiting, then ends it.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: Option<mpsc::Sender<Job>>,
+    failed: watch::Receiver<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread. `batch`: most objects in one transaction, and as many may wait behind it.
+    ///
+    /// # Errors
+    /// The operating system gives no thread.
+    pub(crate) fn start(
+        store: Arc<Store>,
+        signer: Arc<Signer>,
+        own: Role,
+        batch: usize,
+    ) -> std::io::Result<Writer> {
+        let (queue, jobs) = mpsc::channel(batch);
+        let (fail, failed) = watch::channel(false);
+        let thread = std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || {
+                Thread {
+                    store,
+                    signer,
+                    own,
+                    batch,
+                    fail,
+                }
+                .run(jobs);
+            })?;
+        Ok(Writer {
+            queue: Some(queue),
+            failed,
+            thread: Some(thread),
+        })
+    }
+
+    /// Writes a ballot or record; the receipt comes back when it is on disk. A digest that is there already gets its stored receipt.
+    ///
+    /// # Errors
+    /// The box is frozen, the serial is taken, or the store failed.
+    pub(crate) async fn accept(&self, checked: Checked) -> Result<Receipt, Refusal> {
+        match self.write(Work::Accept(Box::new(checked))).await {
+            Outcome::Receipt(receipt) => Ok(*receipt),
+            Outcome::Refused(refusal) => Err(refusal),
+            Outcome::Delivered => Err(stopped()),
+        }
+    }
+
+    /// Writes another party's receipt; returns when it is on disk.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(crate) async fn deliver(&self, delivered: Delivered) -> Result<(), Refusal> {
+        match self.write(Work::Deliver(delivered)).await {
+            Outcome::Refused(refusal) => Err(refusal),
+            Outcome::Delivered | Outcome::Receipt(_) => Ok(()),
+        }
+    }
+
+    /// Turns true when the store has failed: nothing is acknowledged from then on, and the process should be started again.
+    pub(crate) fn failed(&self) -> watch::Receiver<bool> {
+        self.failed.clone()
+    }
+
+    /// Waits for room, then for the disk: callers that wait here hold back their own connections.
+    async fn write(&self, work: Work) -> Outcome {
+        let Some(queue) = &self.queue else {
+            return Outcome::Refused(stopped());
+        };
+        let (answer, outcome) = oneshot::channel();
+        if queue.send(Job { work, answer }).await.is_err() {
+            return Outcome::Refused(stopped());
+        }
+        outcome.await.unwrap_or_else(|_| Outcome::Refused(stopped()))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // It does not panic; if it did, every caller has been told by its dropped channel.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn stopped() -> Refusal {
+    Refusal::new(
+        Reason::PartyShuttingDown,
+        "the writer has stopped; submit again when the party is back",
+    )
+}
+
+struct Thread {
+    store: Arc<Store>,
+    signer: Arc<Signer>,
+    own: Role,
+    batch: usize,
+    fail: watch::Sender<bool>,
+}
+
+impl Thread {
+    fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        let mut waiting = Vec::with_capacity(self.batch);
+        while jobs.blocking_recv_many(&mut waiting, self.batch) > 0 {
+            let count = waiting.len();
+            let written = self
+                .store
+                .write(|tx| waiting.iter().map(|job| self.apply(tx, &job.work)).collect());
+            let outcomes: Vec<Outcome> = match written {
+                Ok(outcomes) => outcomes,
+                Err(error) => {
+                    tracing::error!(%error, count, "the store failed; nothing of this batch is acknowledged");
+                    // Nobody listening is fine: the server is going down already.
+                    let _ = self.fail.send(true);
+                    waiting.iter().map(|_| Outcome::Refused(failed(&error))).collect()
+                }
+            };
+            for (job, outcome) in waiting.drain(..).zip(outcomes) {
+                // A caller that has gone away submits again and gets the stored receipt.
+                let _ = job.answer.send(outcome);
+            }
+            tracing::debug!(count, "batch answered");
+        }
+    }
+
+    /// One job inside the transaction. Refusing it leaves the others of the batch alone.
+    fn apply(&self, tx: &WriteTx, work: &Work) -> Result<Outcome, StoreError> {
+        match work {
+            Work::Accept(checked) => self.accept(tx, checked),
+            Work::Deliver(delivered) => {
+                let Delivered {
+                    number,
+                    of_box,
+                    digest,
+                    party,
+                    encoded,
+                } = delivered;
+                receipts::put(
+                    tx,
+                    *number,
+                    of_box.get(),
+                    digest.as_bytes(),
+                    party.index(),
+                    encoded,
+                )?;
+                Ok(Outcome::Delivered)
+            }
+        }
+    }
+
+    fn accept(&self, tx: &WriteTx, new: &Checked) -> Result<Outcome, StoreError> {
+        let of_box = new.of_box.get();
+        let kind = new.counted.kind();
+        if let Some(stored) = accepted::get(tx, kind, new.number, of_box, new.digest.as_bytes())? {
+            let receipt = super::stored_receipt(self.own, &new.election, new.of_box, new.digest, &stored)?;
+            return Ok(Outcome::Receipt(Box::new(receipt)));
+        }
+        if boxes::is_frozen(tx, new.number, of_box)? {
+            return Ok(Outcome::Refused(Refusal::new(
+                Reason::ListAlready,
+                format_args!("box {of_box} is being sealed: this party's List of it is signed"),
+            )));
+        }
+        if let Some(serial) = &new.serial
+            && !serials::take(tx, new.number, of_box, *serial, new.digest.as_bytes())?
+        {
+            return Ok(Outcome::Refused(Refusal::new(
+                Reason::RecordSerial,
+                format_args!(
+                    "another record of voter {} with serial {} is here",
+                    serial.voter, serial.serial
+                ),
+            )));
+        }
+        let acceptance = Acceptance {
+            election: new.election.clone(),
+            of_box: new.of_box,
+            party: self.own,
+            digest: new.digest,
+            ciphertext_hash: new.ciphertext_hash,
+            received_at: new.received_at,
+            position: log::size(tx, new.number)?,
+        };
+        let entry = log::Entry {
+            kind,
+            of_box,
+            digest: new.digest.0,
+        };
+        log::append(tx, new.number, &entry, acceptance.log_leaf())?;
+        let position = acceptance.position;
+        let receipt = acceptance.sign(&self.signer);
+        let row = Accepted {
+            header: new.header.clone(),
+            authority_signature: new.authority_signature.clone(),
+            ciphertext_hash: new.ciphertext_hash.0,
+            received_at_ms: new.received_at.get(),
+            position,
+            receipt_signature: receipt.signature().0,
+            sealed_shares: new.sealed_shares.clone(),
+        };
+        accepted::insert(tx, new.number, of_box, new.digest.as_bytes(), new.counted, &row)?;
+        Ok(Outcome::Receipt(Box::new(receipt)))
+    }
+}
+
+fn failed(error: &StoreError) -> Refusal {
+    Refusal::new(Reason::StoreFailed, error)
+}

@@ -1,0 +1,199 @@
+//! One party: what its services share.
+
+use std::sync::{Arc, OnceLock};
+
+use tally_proto::connect::ConnectError;
+use tally_proto::envelope::Signer;
+use tally_proto::ids::{Role, UnixMillis};
+use tally_proto::pki::Leaf;
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tally_proto::suite::OpeningKey;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::elections::{Elections, ElectionsError};
+use crate::entropy::Entropy;
+use crate::intake::Intake;
+use crate::keys::{Identities, KeyError, Secrets, own_identity};
+use crate::peers::Peers;
+use crate::roles::Roles;
+use crate::rpc::seams::{Seals, Tallies};
+use crate::server::Deps;
+use crate::store::vault::StorageKey;
+use crate::store::{Store, StoreError};
+
+/// Why a party could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum PartyError {
+    /// Keys, certificates or identities.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the store holds cannot be used.
+    #[error(transparent)]
+    Elections(#[from] ElectionsError),
+    /// A channel to another party.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// One party, shared by its services.
+pub struct Party {
+    /// Which party.
+    pub role: Role,
+    /// Who takes part, as configured.
+    pub identities: Identities,
+    /// Certificate and key towards everyone.
+    pub leaf: Leaf,
+    /// Signs receipts, checkpoints and objects.
+    pub signer: Arc<Signer>,
+    /// Opens what is sealed to this party.
+    pub opening: Arc<OpeningKey>,
+    /// Seals and opens shares at rest.
+    pub vault: Arc<StorageKey>,
+    /// The durable store.
+    pub store: Arc<Store>,
+    /// The clock that phases run on.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh generators.
+    pub entropy: Arc<dyn Entropy>,
+    /// Elections known here.
+    pub elections: Elections,
+    /// Channels to the two others.
+    pub peers: Peers,
+    /// Roles of callers.
+    pub roles: Roles,
+    /// Taking ballots, records and receipts.
+    pub intake: Intake,
+    stopping: OnceLock<watch::Receiver<bool>>,
+    plugged: OnceLock<(Arc<dyn Seals>, Arc<dyn Tallies>)>,
+}
+
+impl std::fmt::Debug for Party {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Party({})", self.role)
+    }
+}
+
+impl Party {
+    /// Reads the files, opens the store, loads the elections and starts the threads of intake. Blocks.
+    ///
+    /// # Errors
+    /// [`PartyError`].
+    pub fn open(config: &Config, deps: Deps) -> Result<Party, PartyError> {
+        let own = own_identity(config)?;
+        let identities = Identities::load(config)?;
+        let Secrets {
+            signer,
+            opening,
+            storage,
+            leaf,
+        } = Secrets::load(config, &own)?;
+        let role = config.party;
+        let store = Arc::new(Store::open(deps.storage, role.index())?);
+        let elections = Elections::load(&store)?;
+        let signer = Arc::new(signer);
+        let peers = Peers::new(role, &identities, &leaf)?;
+        let roles = Roles::new(role, identities.trust());
+        let intake = Intake::start(role, Arc::clone(&store), Arc::clone(&signer), config.intake)?;
+        Ok(Party {
+            role,
+            leaf,
+            signer,
+            opening: Arc::new(opening),
+            vault: Arc::new(storage),
+            store,
+            clock: deps.clock,
+            entropy: deps.entropy,
+            elections,
+            peers,
+            roles,
+            intake,
+            identities,
+            stopping: OnceLock::new(),
+            plugged: OnceLock::new(),
+        })
+    }
+
+    /// Now, on this party's clock.
+    pub fn now(&self) -> UnixMillis {
+        UnixMillis(self.clock.now_ms())
+    }
+
+    /// The signal that ends held and long-running requests.
+    pub(crate) fn stop_with(&self, stopping: watch::Receiver<bool>) {
+        // A second server on one party does not exist: `Server::start` makes its own.
+        let _ = self.stopping.set(stopping);
+    }
+
+    /// Completes when the server is stopping; never when it has no server.
+    pub async fn stopping(&self) {
+        match self.stopping.get() {
+            Some(stopping) => {
+                // A server that is gone has stopped.
+                let _ = stopping.clone().wait_for(|stop| *stop).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Runs `work`, which reads or writes the store, on a blocking thread.
+    ///
+    /// # Errors
+    /// What `work` returns, or `internal` when it panicked.
+    pub async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Party) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let party = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || work(&party)).await {
+            Ok(result) => result,
+            Err(error) => {
+                tracing::error!(%error, "a blocking task ended by a fault of this program");
+                Err(Refusal::new(
+                    Reason::Internal,
+                    "the request ended by a fault of this program; its log tells more",
+                ))
+            }
+        }
+    }
+
+    /// Plugs in sealing and tally sessions, once.
+    pub fn plug(&self, seals: Arc<dyn Seals>, tallies: Arc<dyn Tallies>) {
+        // A second time would be this program's own mistake and changes nothing.
+        let _ = self.plugged.set((seals, tallies));
+    }
+
+    /// Sealing.
+    ///
+    /// # Errors
+    /// `party.shutting-down` before the server has started.
+    pub fn seals(&self) -> Result<&dyn Seals, Refusal> {
+        self.plugged
+            .get()
+            .map(|(seals, _)| &**seals)
+            .ok_or_else(not_started)
+    }
+
+    /// Tally sessions.
+    ///
+    /// # Errors
+    /// `party.shutting-down` before the server has started.
+    pub fn tallies(&self) -> Result<&dyn Tallies, Refusal> {
+        self.plugged
+            .get()
+            .map(|(_, tallies)| &**tallies)
+            .ok_or_else(not_started)
+    }
+}
+
+fn not_started() -> Refusal {
+    Refusal::new(Reason::PartyShuttingDown, "the party is starting or stopping")
+}

@@ -1,0 +1,198 @@
+//! The Control service: the coordinator and this party's own operator.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tally_proto::envelope::Envelope;
+use tally_proto::ids::{BoxId, ElectionId, Hash32};
+use tally_proto::manifest::{MAX_VOTERS, SignedManifest};
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tally_proto::roll::Roll;
+use tally_proto::wire;
+use tally_proto::wire::control_server::Control;
+use tally_proto::wire::publish_part::Part;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::seams::Answers;
+use crate::party::Party;
+use crate::roles::Needs;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub(crate) struct ControlService(Arc<Party>);
+
+impl ControlService {
+    pub(crate) fn new(party: Arc<Party>) -> Self {
+        ControlService(party)
+    }
+}
+
+fn malformed(detail: &'static str) -> Refusal {
+    Refusal::new(Reason::MessageMalformed, detail)
+}
+
+/// Takes the parts of a publication: the manifest, then the rolls of its boxes. What is kept in memory is bounded by the manifest.
+async fn receive(
+    mut parts: Streaming<wire::PublishPart>,
+) -> Result<(SignedManifest, BTreeMap<BoxId, Vec<wire::RollEntry>>), Status> {
+    let first = parts.message().await?.and_then(|part| part.part);
+    let Some(Part::Manifest(envelope)) = first else {
+        return Err(malformed("a publication begins with the manifest").into());
+    };
+    let envelope = Envelope::from_wire(envelope).map_err(Refusal::from)?;
+    let manifest = SignedManifest::open(envelope).map_err(|error| Refusal::new(error.reason(), error))?;
+    let mut rolls: BTreeMap<BoxId, Vec<wire::RollEntry>> = BTreeMap::new();
+    while let Some(part) = parts.message().await? {
+        let Some(Part::Roll(part)) = part.part else {
+            return Err(malformed("after the manifest, a publication has rolls only").into());
+        };
+        let id = BoxId(part.r#box);
+        let voters = manifest
+            .manifest()
+            .ballot_box(id)
+            .map_or(0, |of_box| of_box.voters())
+            .min(MAX_VOTERS);
+        let roll = rolls.entry(id).or_default();
+        if roll.len() + part.entries.len() > voters as usize {
+            let detail = format!("the roll of box {id} is longer than the manifest's {voters} voters");
+            return Err(Refusal::new(Reason::RollMismatch, detail).into());
+        }
+        roll.extend(part.entries);
+    }
+    Ok((manifest, rolls))
+}
+
+#[async_trait]
+impl Control for ControlService {
+    type SealStream = Answers<wire::SealEvent>;
+    type TallyStream = Answers<wire::TallyEvent>;
+
+    async fn publish(
+        &self,
+        request: Request<Streaming<wire::PublishPart>>,
+    ) -> Result<Response<wire::PublishReply>, Status> {
+        self.0.roles.require(&request, Needs::Coordinator)?;
+        let (manifest, parts) = receive(request.into_inner()).await?;
+        let hash = self
+            .0
+            .blocking(move |party| {
+                let mut rolls = BTreeMap::new();
+                for (id, entries) in parts {
+                    let roll = Roll::from_wire(entries)
+                        .map_err(|error| Refusal::new(error.reason(), format_args!("box {id}: {error}")))?;
+                    rolls.insert(id, roll);
+                }
+                party
+                    .elections
+                    .publish(&party.store, &party.identities, party.role, manifest, &rolls)
+            })
+            .await?;
+        Ok(Response::new(wire::PublishReply {
+            manifest_hash: hash.0.to_vec(),
+        }))
+    }
+
+    async fn propose_order(
+        &self,
+        request: Request<wire::Envelope>,
+    ) -> Result<Response<wire::OrderReply>, Status> {
+        self.0.roles.require(&request, Needs::Coordinator)?;
+        let envelope = Envelope::from_wire(request.into_inner()).map_err(Refusal::from)?;
+        let in_force = self
+            .0
+            .blocking(move |party| party.elections.propose(&party.store, envelope, party.now()))
+            .await?;
+        Ok(Response::new(wire::OrderReply { in_force }))
+    }
+
+    async fn pending(
+        &self,
+        request: Request<wire::PendingRequest>,
+    ) -> Result<Response<wire::PendingReply>, Status> {
+        self.0.roles.require(&request, Needs::Operator)?;
+        Ok(Response::new(self.0.elections.pending(self.0.role)))
+    }
+
+    async fn countersign(
+        &self,
+        request: Request<wire::CountersignRequest>,
+    ) -> Result<Response<wire::CountersignReply>, Status> {
+        self.0.roles.require(&request, Needs::Operator)?;
+        let wire::CountersignRequest {
+            object_hash,
+            confirmation,
+        } = request.into_inner();
+        let hash = Hash32::from_slice(&object_hash).map_err(Refusal::from)?;
+        let signature = self
+            .0
+            .blocking(move |party| {
+                party
+                    .elections
+                    .countersign(&party.store, &party.signer, hash, &confirmation, party.now())
+            })
+            .await?;
+        Ok(Response::new(wire::CountersignReply {
+            signature: Some(signature.to_wire()),
+        }))
+    }
+
+    async fn signatures(
+        &self,
+        request: Request<wire::ObjectRef>,
+    ) -> Result<Response<wire::SignaturesReply>, Status> {
+        self.0.roles.require(&request, Needs::CoordinatorOrOperator)?;
+        let hash = Hash32::from_slice(&request.into_inner().object_hash).map_err(Refusal::from)?;
+        let signatures = self.0.elections.signatures(hash)?;
+        Ok(Response::new(wire::SignaturesReply {
+            signatures: signatures.iter().map(|s| s.to_wire()).collect(),
+        }))
+    }
+
+    async fn complete(&self, request: Request<wire::Envelope>) -> Result<Response<wire::OrderReply>, Status> {
+        self.0.roles.require(&request, Needs::Coordinator)?;
+        let envelope = Envelope::from_wire(request.into_inner()).map_err(Refusal::from)?;
+        let in_force = self
+            .0
+            .blocking(move |party| party.elections.complete(&party.store, &envelope))
+            .await?;
+        Ok(Response::new(wire::OrderReply { in_force }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<wire::StatusRequest>,
+    ) -> Result<Response<wire::StatusReply>, Status> {
+        self.0.roles.require(&request, Needs::CoordinatorOrOperator)?;
+        Ok(Response::new(
+            self.0.status(&request.into_inner().election).await?,
+        ))
+    }
+
+    async fn seal(&self, request: Request<wire::BoxRef>) -> Result<Response<Self::SealStream>, Status> {
+        self.0.roles.require(&request, Needs::Coordinator)?;
+        let wire::BoxRef { election, r#box } = request.into_inner();
+        let election = ElectionId::new(&election).map_err(Refusal::from)?;
+        Ok(Response::new(self.0.seals()?.seal(election, BoxId(r#box)).await?))
+    }
+
+    async fn prepare(
+        &self,
+        request: Request<wire::PrepareRequest>,
+    ) -> Result<Response<wire::Envelope>, Status> {
+        self.0.roles.require(&request, Needs::Coordinator)?;
+        Ok(Response::new(
+            self.0.tallies()?.prepare(request.into_inner()).await?,
+        ))
+    }
+
+    async fn tally(
+        &self,
+        request: Request<wire::TallyRequest>,
+    ) -> Result<Response<Self::TallyStream>, Status> {
+        self.0.roles.require(&request, Needs::Coordinator)?;
+        Ok(Response::new(
+            self.0.tallies()?.tally(request.into_inner()).await?,
+        ))
+    }
+}

@@ -1,0 +1,88 @@
+//! The Intake service: voters on the public listener, stations on the peer listener.
+
+use std::sync::Arc;
+
+use tally_proto::pki::PeerRole;
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+use tally_proto::wire::intake_server::Intake;
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::intake::Sender;
+use crate::party::Party;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub(crate) struct IntakeService(Arc<Party>);
+
+impl IntakeService {
+    pub(crate) fn new(party: Arc<Party>) -> Self {
+        IntakeService(party)
+    }
+
+    /// Voters show no certificate. On the peer listener only stations submit; parties and the coordinator may hand over receipts.
+    fn sender<T>(&self, request: &Request<T>) -> Result<Sender, Refusal> {
+        match self.0.roles.of(request)? {
+            None => Ok(Sender::Voter),
+            Some(PeerRole::Station(station)) => Ok(Sender::Station(station)),
+            Some(other) => Err(Refusal::new(
+                Reason::RoleRefused,
+                format_args!(
+                    "ballots come from voters, on the public address, and from stations; the caller is {other}"
+                ),
+            )),
+        }
+    }
+}
+
+#[async_trait]
+impl Intake for IntakeService {
+    async fn clock(&self, _: Request<wire::ClockRequest>) -> Result<Response<wire::ClockReply>, Status> {
+        Ok(Response::new(wire::ClockReply {
+            now_ms: self.0.now().get(),
+        }))
+    }
+
+    async fn manifest(
+        &self,
+        request: Request<wire::ElectionRef>,
+    ) -> Result<Response<wire::ManifestReply>, Status> {
+        let election = self.0.elections.get(&request.into_inner().election)?;
+        Ok(Response::new(election.to_wire()))
+    }
+
+    async fn submit(&self, request: Request<wire::Submission>) -> Result<Response<wire::Receipt>, Status> {
+        let sender = self.sender(&request)?;
+        let receipt = self.0.submit(request.into_inner(), sender).await?;
+        Ok(Response::new(receipt.to_wire()))
+    }
+
+    async fn deliver(&self, request: Request<wire::Receipt>) -> Result<Response<wire::DeliverReply>, Status> {
+        self.0.deliver(request.into_inner()).await?;
+        Ok(Response::new(wire::DeliverReply {}))
+    }
+
+    async fn checkpoint(
+        &self,
+        request: Request<wire::ElectionRef>,
+    ) -> Result<Response<wire::CheckpointReply>, Status> {
+        let note = self.0.checkpoint(request.into_inner().election).await?;
+        Ok(Response::new(wire::CheckpointReply { note }))
+    }
+
+    async fn inclusion(
+        &self,
+        request: Request<wire::InclusionRequest>,
+    ) -> Result<Response<wire::InclusionReply>, Status> {
+        let wire::InclusionRequest {
+            election,
+            position,
+            size,
+        } = request.into_inner();
+        let path = self.0.inclusion(election, position, size).await?;
+        Ok(Response::new(wire::InclusionReply {
+            path: path.iter().map(|node| node.0.to_vec()).collect(),
+        }))
+    }
+}

@@ -1,0 +1,311 @@
+//! The running server: two listeners, health, reflection, and a stop that lets requests under way end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tally_proto::connect::{self, ConnectError, MAX_MESSAGE_BYTES};
+use tally_proto::wire::FILE_DESCRIPTOR_SET;
+use tally_proto::wire::control_server::ControlServer;
+use tally_proto::wire::intake_server::IntakeServer;
+use tally_proto::wire::peer_server::PeerServer;
+use tally_proto::wire::registration_server::RegistrationServer;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::transport::server::{Router, ServerTlsConfig, TcpIncoming};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::entropy::{Entropy, SystemEntropy};
+use crate::keys::KeyError;
+use crate::party::{Party, PartyError};
+use crate::rpc::Reasoned;
+use crate::rpc::control::ControlService;
+use crate::rpc::intake::IntakeService;
+use crate::rpc::peer::PeerService;
+use crate::rpc::registration::RegistrationService;
+use crate::store::{Storage, StoreError};
+
+/// What a party needs from outside: tests pass their own.
+pub struct Deps {
+    /// The clock that phases run on.
+    pub clock: Arc<dyn Clock>,
+    /// Where the store keeps its bytes.
+    pub storage: Storage,
+    /// Where randomness comes from.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Deps {
+    /// The system's clock and randomness, and the store in the configured directory.
+    pub fn system(config: &Config) -> Deps {
+        Deps {
+            clock: Arc::new(SystemClock),
+            storage: Storage::File(config.data_dir.join("party.redb")),
+            entropy: Arc::new(SystemEntropy),
+        }
+    }
+}
+
+/// Why a server did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Keys, certificates or identities.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the store holds cannot be used.
+    #[error(transparent)]
+    Party(#[from] PartyError),
+    /// A channel to another party.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A listener's address.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// TLS set-up or a listener's end.
+    #[error("the server failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// Reflection.
+    #[error("the service descriptions cannot be served: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The store failed while running.
+    #[error(
+        "the store failed while running: nothing acknowledged is lost; check the disk and start the party again"
+    )]
+    StoreFailed,
+    /// A listener's task ended by a panic.
+    #[error("a listener ended by a fault of this program; start the party again")]
+    Fault,
+    /// The directory of the store.
+    #[error("{}: {source}", path.display())]
+    Directory {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A party's server, to be started.
+#[derive(Clone, Copy, Debug)]
+pub struct Server;
+
+/// A running server. Dropping it stops the server without waiting; [`Running::stop`] waits.
+pub struct Running {
+    public: SocketAddr,
+    peer: SocketAddr,
+    stop: watch::Sender<bool>,
+    grace: Duration,
+    listeners: Vec<JoinHandle<Result<(), tonic::transport::Error>>>,
+    health: HealthReporter,
+    party: Arc<Party>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Running({}, public {}, peer {})",
+            self.party.role, self.public, self.peer
+        )
+    }
+}
+
+impl Server {
+    /// Starts a party: reads its files, opens its store, binds both listeners and serves.
+    ///
+    /// # Errors
+    /// [`ServerError`]; nothing is left running.
+    pub async fn start(config: Config, deps: Deps) -> Result<Running, ServerError> {
+        let grace = Duration::from_secs(config.server.shutdown_grace_s);
+        let limits = config.server;
+        let submission_bytes = config.intake.max_submission_bytes;
+        let listening = (config.listen_public, config.listen_peer);
+        let party = tokio::task::spawn_blocking(move || Party::open(&config, deps))
+            .await
+            .map_err(|_| ServerError::Fault)??;
+        let party = Arc::new(party);
+
+        let (public, public_address) = bind(listening.0).await?;
+        let (peer, peer_address) = bind(listening.1).await?;
+        let (stop, stopping) = watch::channel(false);
+        party.stop_with(stopping.clone());
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .build_v1()
+        };
+        let intake = || {
+            Reasoned(
+                IntakeServer::new(IntakeService::new(Arc::clone(&party)))
+                    .max_decoding_message_size(submission_bytes),
+            )
+        };
+        let registration = Reasoned(
+            RegistrationServer::new(RegistrationService::new(Arc::clone(&party)))
+                .max_decoding_message_size(submission_bytes),
+        );
+        let control = Reasoned(
+            ControlServer::new(ControlService::new(Arc::clone(&party)))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        );
+        let peers = Reasoned(
+            PeerServer::new(PeerService::new(Arc::clone(&party)))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
+        );
+
+        let public_router = transport(
+            connect::public_tls(&party.leaf),
+            limits.max_requests_per_connection,
+        )?
+        .add_service(health_service.clone())
+        .add_service(reflection()?)
+        .add_service(intake());
+        let peer_tls = connect::mutual_tls(&party.leaf, &party.identities.trust());
+        let peer_router = transport(peer_tls, limits.max_requests_per_connection)?
+            .add_service(health_service)
+            .add_service(reflection()?)
+            .add_service(intake())
+            .add_service(registration)
+            .add_service(control)
+            .add_service(peers);
+        let listeners = vec![
+            tokio::spawn(serve(public_router, public, stopping.clone())),
+            tokio::spawn(serve(peer_router, peer, stopping)),
+        ];
+        for service in SERVICES {
+            health.set_service_status(service, ServingStatus::Serving).await;
+        }
+        tracing::info!(party = %party.role, public = %public_address, peer = %peer_address, "serving");
+        Ok(Running {
+            public: public_address,
+            peer: peer_address,
+            stop,
+            grace,
+            listeners,
+            health,
+            party,
+        })
+    }
+}
+
+/// Names under which health is reported, besides the empty one of the server as a whole.
+const SERVICES: [&str; 4] = [
+    "tally.v1.Intake",
+    "tally.v1.Registration",
+    "tally.v1.Control",
+    "tally.v1.Peer",
+];
+
+async fn bind(address: SocketAddr) -> Result<(TcpIncoming, SocketAddr), ServerError> {
+    let refused = |source| ServerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let bound = listener.local_addr().map_err(refused)?;
+    Ok((TcpIncoming::from(listener).with_nodelay(Some(true)), bound))
+}
+
+fn transport(
+    tls: ServerTlsConfig,
+    requests_per_connection: usize,
+) -> Result<tonic::transport::Server, tonic::transport::Error> {
+    Ok(tonic::transport::Server::builder()
+        .tls_config(tls)?
+        .concurrency_limit_per_connection(requests_per_connection)
+        .max_concurrent_streams(u32::try_from(requests_per_connection).ok())
+        .initial_stream_window_size(connect::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(connect::CONNECTION_WINDOW_BYTES)
+        .http2_keepalive_interval(Some(connect::KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(connect::KEEPALIVE_TIMEOUT)))
+}
+
+async fn serve(
+    router: Router,
+    incoming: TcpIncoming,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(), tonic::transport::Error> {
+    router
+        .serve_with_incoming_shutdown(incoming, async move {
+            // A dropped sender stops the server too.
+            let _ = stopping.wait_for(|stop| *stop).await;
+        })
+        .await
+}
+
+impl Running {
+    /// Where voters connect.
+    pub fn public_address(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where everyone with a certificate connects.
+    pub fn peer_address(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The party that is served.
+    pub fn party(&self) -> &Arc<Party> {
+        &self.party
+    }
+
+    /// Waits until the store fails or a listener ends by itself.
+    ///
+    /// # Errors
+    /// Always ends with why: [`ServerError`].
+    pub async fn failed(&mut self) -> ServerError {
+        let mut store_failed = self.party.intake.failed();
+        let [public, peer] = self.listeners.as_mut_slice() else {
+            return ServerError::Fault;
+        };
+        let ended = tokio::select! {
+            _ = store_failed.wait_for(|failed| *failed) => return ServerError::StoreFailed,
+            ended = public => ended,
+            ended = peer => ended,
+        };
+        match ended {
+            Ok(Err(error)) => error.into(),
+            Ok(Ok(())) | Err(_) => ServerError::Fault,
+        }
+    }
+
+    /// Takes no new requests, waits for those under way up to the configured grace, writes what was accepted, and ends.
+    pub async fn stop(mut self) {
+        self.health
+            .set_service_status("", ServingStatus::NotServing)
+            .await;
+        for service in SERVICES {
+            self.health
+                .set_service_status(service, ServingStatus::NotServing)
+                .await;
+        }
+        self.stop.send_replace(true);
+        let all = futures::future::join_all(self.listeners.iter_mut());
+        if tokio::time::timeout(self.grace, all).await.is_err() {
+            tracing::warn!(
+                grace_s = self.grace.as_secs(),
+                "requests under way did not end in time; cutting them off"
+            );
+            for listener in &self.listeners {
+                listener.abort();
+            }
+        }
+        tracing::info!(party = %self.party.role, "stopped");
+    }
+}

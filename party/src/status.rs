@@ -1,0 +1,121 @@
+//! What a party tells the coordinator and its operator: phases by the clock and *ballots received*, which is no turnout.
+
+use std::sync::Arc;
+
+use tally_proto::calendar::Channel;
+use tally_proto::ids::{BoxId, RoleExt as _, UnixMillis};
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+use tally_proto::wire::BoxPhase;
+
+use crate::elections::Election;
+use crate::party::Party;
+use crate::rpc::seams::TallyState;
+use crate::store::boxes::{self, Received};
+use crate::store::{StoreError, log};
+
+impl Party {
+    /// State of one election, or of all when `election` is empty.
+    ///
+    /// # Errors
+    /// `election.unknown`, or the store.
+    pub async fn status(self: &Arc<Self>, election: &str) -> Result<wire::StatusReply, Refusal> {
+        let chosen = if election.is_empty() {
+            self.elections.all()
+        } else {
+            vec![self.elections.get(election)?]
+        };
+        let mut elections = Vec::with_capacity(chosen.len());
+        for election in chosen {
+            elections.push(self.election_status(election).await?);
+        }
+        Ok(wire::StatusReply {
+            party: self.role.number(),
+            now_ms: self.now().get(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            elections,
+        })
+    }
+
+    async fn election_status(
+        self: &Arc<Self>,
+        election: Arc<Election>,
+    ) -> Result<wire::ElectionStatus, Refusal> {
+        let id = election.manifest().election().clone();
+        let ids: Vec<BoxId> = election
+            .manifest()
+            .boxes()
+            .iter()
+            .map(|of_box| of_box.id())
+            .collect();
+        let number = election.number();
+        let asked = ids.clone();
+        let (log_size, counts) = self
+            .blocking(move |party| {
+                party
+                    .store
+                    .read(|tx| {
+                        let counts: Vec<Received> = asked
+                            .iter()
+                            .map(|id| boxes::received(tx, number, id.get()))
+                            .collect::<Result<_, _>>()?;
+                        Ok::<_, StoreError>((log::size(tx, number)?, counts))
+                    })
+                    .map_err(Refusal::from)
+            })
+            .await?;
+        let by_clock = phase(&election, self.now());
+        let mut boxes = Vec::with_capacity(ids.len());
+        for (of_box, received) in ids.into_iter().zip(counts) {
+            let sealing = match self.seals() {
+                Ok(seals) => seals.phase(id.clone(), of_box).await?,
+                Err(_) => None,
+            };
+            let tally = match self.tallies() {
+                Ok(tallies) => tallies.state(id.clone(), of_box).await?,
+                Err(_) => TallyState::default(),
+            };
+            let phase = match tally {
+                TallyState { done: true, .. } => BoxPhase::Tallied,
+                TallyState { running: true, .. } => BoxPhase::Tallying,
+                _ => sealing.unwrap_or(by_clock),
+            };
+            boxes.push(wire::BoxStatus {
+                r#box: of_box.get(),
+                received_online: received.online,
+                received_station: received.station,
+                received_paper: received.paper,
+                records: received.records,
+                phase: phase.into(),
+                last_session: tally.last_session,
+                trouble: tally.trouble,
+            });
+        }
+        Ok(wire::ElectionStatus {
+            election: id.as_str().to_owned(),
+            countersigned_by_all: election.signed_manifest().is_complete(),
+            manifest_hash: election.signed_manifest().hash().0.to_vec(),
+            boxes,
+            log_size,
+        })
+    }
+}
+
+/// The phase that the clock and the calendars in force put every box in.
+fn phase(election: &Election, now: UnixMillis) -> BoxPhase {
+    let now = now.seconds();
+    let channels = election.effective().channels();
+    if !election.signed_manifest().is_complete() || channels.iter().all(|channel| now < channel.first_opens())
+    {
+        return BoxPhase::Waiting;
+    }
+    if channels.iter().any(|channel| now <= channel.last_closes()) {
+        return BoxPhase::Open;
+    }
+    let draining = |channel: &Channel| now <= channel.receive_until();
+    if channels.iter().any(draining) {
+        BoxPhase::Draining
+    } else {
+        BoxPhase::Closed
+    }
+}

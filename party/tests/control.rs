@@ -1,0 +1,544 @@
+//! The coordinator, the operator and registrars over mutual TLS: who may do what, and what a party refuses to sign.
+
+mod world;
+
+use tally_proto::calendar::ChannelKind;
+use tally_proto::envelope::{Kind, Signature};
+use tally_proto::fixture::{CLOSES, DRAINED, OPENS, Shape};
+use tally_proto::ids::{BoxId, Hash32, Role, StationId, VoterIndex};
+use tally_proto::invitation::Credential;
+use tally_proto::order::{Change, Correction, Order};
+use tally_proto::pki::{Leaf, PeerRole};
+use tally_proto::reason::Reason;
+use tally_proto::receipt::Receipt;
+use tally_proto::record::Half;
+use tally_proto::wire;
+use tally_proto::wire::record_receipt::Outcome;
+use world::{Party, World, reason, refusal};
+
+fn leaf(world: &World, role: PeerRole) -> Leaf {
+    world.leaf_of(Role::P1, role)
+}
+
+async fn status(world: &World, party: &Party) -> wire::ElectionStatus {
+    let mut control = party.control(&leaf(world, PeerRole::Coordinator));
+    let status = control
+        .status(wire::StatusRequest {
+            election: String::new(),
+        })
+        .await
+        .expect("status")
+        .into_inner();
+    assert_eq!(status.party, 1);
+    status.elections.into_iter().next().expect("one election")
+}
+
+#[tokio::test]
+async fn every_method_refuses_every_wrong_role_by_name() {
+    let world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let foreign_operator = world.fixture.authorities[1]
+        .issue(&PeerRole::Operator(Role::P2), &[])
+        .expect("issued");
+    let other_party = world.fixture.authorities[1]
+        .issue(&PeerRole::Party(Role::P2), &[])
+        .expect("issued");
+    // A role that its issuer may not give: party 2's authority makes itself a coordinator.
+    let pretender = world.fixture.authorities[1]
+        .issue(&PeerRole::Coordinator, &[])
+        .expect("issued");
+    let callers = [
+        ("coordinator", leaf(&world, PeerRole::Coordinator)),
+        ("operator:1", leaf(&world, PeerRole::Operator(Role::P1))),
+        ("operator:2", foreign_operator),
+        ("party:2", other_party),
+        ("party:1", leaf(&world, PeerRole::Party(Role::P1))),
+        (
+            "registrar:letters",
+            leaf(&world, PeerRole::Registrar("letters".into())),
+        ),
+        ("station:1", leaf(&world, PeerRole::Station(StationId(1)))),
+        ("pretender", pretender),
+    ];
+    for (name, certificate) in &callers {
+        let mut control = party.control(certificate);
+        let mut registration = party.registration(certificate);
+        let mut peer = tally_proto::connect::peer(party.peer_channel(Some(certificate)));
+        let (envelope, object) = (wire::Envelope::default(), wire::ObjectRef::default());
+        let of_box = wire::BoxRef::default();
+        let seal = wire::SealRef::default();
+        let reasons = [
+            ("coordinator", control.publish(tokio_stream::empty()).await.err()),
+            ("coordinator", control.propose_order(envelope.clone()).await.err()),
+            ("operator:1", control.pending(wire::PendingRequest {}).await.err()),
+            (
+                "operator:1",
+                control
+                    .countersign(wire::CountersignRequest::default())
+                    .await
+                    .err(),
+            ),
+            ("coordinator operator:1", control.signatures(object).await.err()),
+            ("coordinator", control.complete(envelope.clone()).await.err()),
+            (
+                "coordinator operator:1",
+                control.status(wire::StatusRequest::default()).await.err(),
+            ),
+            ("coordinator", control.seal(of_box).await.err()),
+            (
+                "coordinator",
+                control.prepare(wire::PrepareRequest::default()).await.err(),
+            ),
+            (
+                "coordinator",
+                control.tally(wire::TallyRequest::default()).await.err(),
+            ),
+            (
+                "registrar:letters",
+                registration.register(tokio_stream::empty()).await.err(),
+            ),
+            ("party:2", peer.list(seal.clone()).await.err()),
+            ("party:2", peer.claims(seal.clone()).await.err()),
+            ("party:2", peer.fill(wire::FillRequest::default()).await.err()),
+            ("party:2", peer.mediate(envelope.clone()).await.err()),
+            ("party:2", peer.answer(envelope.clone()).await.err()),
+            ("party:2", peer.judge(wire::JudgeRequest::default()).await.err()),
+            ("party:2", peer.seal_signature(seal).await.err()),
+            ("party:2", peer.session(tokio_stream::empty()).await.err()),
+        ];
+        for (i, (admitted, error)) in reasons.into_iter().enumerate() {
+            let refused_role = error.is_some_and(|status| reason::<()>(Err(status)) == Reason::RoleRefused);
+            assert_eq!(
+                refused_role,
+                !admitted.split(' ').any(|role| role == *name),
+                "{name}, method {i}"
+            );
+        }
+    }
+    // Without a certificate there is no connection to the peer listener at all.
+    let mut nobody = tally_proto::connect::control(party.peer_channel(None));
+    assert!(nobody.status(wire::StatusRequest::default()).await.is_err());
+}
+
+#[tokio::test]
+async fn an_election_is_published_countersigned_and_comes_into_force() {
+    let world = World::new(Shape::default());
+    let party = world.start(Role::P1).await;
+    let reply = world.publish(&party).await.expect("published");
+    assert_eq!(reply.manifest_hash, world.fixture.manifest.hash().0);
+    assert_eq!(world.publish(&party).await.expect("again"), reply);
+    assert!(!status(&world, &party).await.countersigned_by_all);
+
+    let mut operator = party.control(&leaf(&world, PeerRole::Operator(Role::P1)));
+    let pending = operator
+        .pending(wire::PendingRequest {})
+        .await
+        .expect("pending")
+        .into_inner();
+    assert_eq!((pending.manifests.len(), pending.orders.len()), (1, 0));
+    let sign = |object_hash: Vec<u8>, confirmation: &str| wire::CountersignRequest {
+        object_hash,
+        confirmation: confirmation.into(),
+    };
+    let hash = reply.manifest_hash;
+    assert_eq!(
+        reason(operator.countersign(sign(hash.clone(), "ward-8")).await),
+        Reason::ConfirmationMismatch
+    );
+    assert_eq!(
+        reason(operator.countersign(sign(vec![1; 32], "ward-7")).await),
+        Reason::ObjectUnknown
+    );
+    let signed = operator
+        .countersign(sign(hash.clone(), "ward-7"))
+        .await
+        .expect("signed")
+        .into_inner();
+    let signature = Signature::from_wire(&signed.signature.expect("there")).expect("signature");
+    assert_eq!(
+        signature,
+        world.fixture.signers[0].sign(Kind::Manifest, world.fixture.manifest.envelope().payload())
+    );
+    let pending = operator
+        .pending(wire::PendingRequest {})
+        .await
+        .expect("pending")
+        .into_inner();
+    assert!(pending.manifests.is_empty());
+
+    let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
+    let object = wire::ObjectRef { object_hash: hash };
+    let known = coordinator
+        .signatures(object)
+        .await
+        .expect("signatures")
+        .into_inner();
+    assert_eq!(known.signatures.len(), 2);
+    let mut forged = world.fixture.manifest.envelope().to_wire();
+    forged.signatures[3].signature[0] ^= 1;
+    assert_eq!(reason(coordinator.complete(forged).await), Reason::SignatureBad);
+    assert!(!status(&world, &party).await.countersigned_by_all);
+    let complete = world.fixture.manifest.envelope().to_wire();
+    assert!(
+        coordinator
+            .complete(complete)
+            .await
+            .expect("complete")
+            .into_inner()
+            .in_force
+    );
+    let status = status(&world, &party).await;
+    assert!(status.countersigned_by_all);
+    assert_eq!(status.boxes.len(), 2);
+    assert_eq!(status.boxes[0].phase(), wire::BoxPhase::Open);
+    // The public listener hands the manifest to voters.
+    let reply = party
+        .intake()
+        .manifest(wire::ElectionRef {
+            election: "ward-7".into(),
+        })
+        .await
+        .expect("manifest");
+    assert_eq!(reply.into_inner().manifest.expect("there").signatures.len(), 4);
+}
+
+#[tokio::test]
+async fn what_was_published_and_signed_is_there_after_a_restart() {
+    let mut world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let ballot = world.ballot();
+    let receipt = party
+        .intake()
+        .submit(party.part(&ballot))
+        .await
+        .expect("accepted")
+        .into_inner();
+    let disk = party.disk.clone();
+    let part = party.part(&ballot);
+    party.running.stop().await;
+    let party = world.start_on(Role::P1, disk.after_crash(3)).await;
+    assert!(status(&world, &party).await.countersigned_by_all);
+    assert_eq!(
+        party.intake().submit(part).await.expect("known").into_inner(),
+        receipt
+    );
+}
+
+#[tokio::test]
+async fn a_manifest_of_other_parties_or_with_other_rolls_is_refused() {
+    let world = World::new(Shape::default());
+    let party = world.start(Role::P1).await;
+    let stranger = World::new(Shape {
+        seed: 2,
+        ..Shape::default()
+    });
+    let coordinator = leaf(&world, PeerRole::Coordinator);
+    let publish = async |parts: Vec<wire::PublishPart>| {
+        party
+            .control(&coordinator)
+            .publish(tokio_stream::iter(parts))
+            .await
+            .map(|_| ())
+    };
+    let refused = refusal(publish(stranger.publication()).await);
+    assert_eq!(refused.reason, Reason::ManifestIdentity);
+    assert!(refused.detail.contains("P1"), "{refused}");
+
+    let parts = world.publication();
+    assert_eq!(reason(publish(parts[..1].to_vec()).await), Reason::RollMismatch);
+    assert_eq!(
+        reason(publish(parts[..parts.len() - 1].to_vec()).await),
+        Reason::RollMismatch
+    );
+    assert_eq!(
+        reason(publish(parts[1..].to_vec()).await),
+        Reason::MessageMalformed
+    );
+    assert_eq!(
+        reason(publish([&parts[..], &parts[1..2]].concat()).await),
+        Reason::RollMismatch
+    );
+    let with_entry = |change: fn(&mut wire::RollEntry)| {
+        let mut parts = parts.clone();
+        if let Some(wire::publish_part::Part::Roll(part)) = &mut parts[2].part {
+            change(&mut part.entries[0]);
+        }
+        parts
+    };
+    assert_eq!(
+        reason(publish(with_entry(|entry| entry.reference = "somebody".into())).await),
+        Reason::RollMismatch
+    );
+    assert_eq!(
+        reason(publish(with_entry(|entry| entry.online ^= true)).await),
+        Reason::RollMismatch
+    );
+    assert_eq!(
+        reason(publish(with_entry(|entry| entry.v = 7)).await),
+        Reason::RollGap
+    );
+    assert_eq!(
+        reason(publish(with_entry(|entry| entry.reference = "voter-1-0".into())).await),
+        Reason::RollDuplicate
+    );
+    let mut forged = parts.clone();
+    if let Some(wire::publish_part::Part::Manifest(manifest)) = &mut forged[0].part {
+        manifest.signatures[0].signature[5] ^= 1;
+    }
+    assert_eq!(reason(publish(forged).await), Reason::SignatureBad);
+    publish(parts).await.expect("the right one is taken");
+}
+
+fn order(world: &World, number: u32, change: Change) -> (Order, wire::Envelope) {
+    let order = Order {
+        election: world.fixture.manifest.manifest().election().clone(),
+        manifest_hash: world.fixture.manifest.hash(),
+        number,
+        reason: "for a test".into(),
+        change,
+    };
+    let envelope = world
+        .fixture
+        .coordinator
+        .seal_envelope(Kind::Order, order.encode())
+        .to_wire();
+    (order, envelope)
+}
+
+fn closing(world: &World, closes_s: u64, receive_until_s: u64) -> Change {
+    let channel = world
+        .fixture
+        .manifest
+        .manifest()
+        .channel(ChannelKind::Online)
+        .expect("online");
+    let mut wire = channel.to_wire();
+    wire.openings[0].closes_s = closes_s;
+    wire.receive_until_s = receive_until_s;
+    Change::Calendar(tally_proto::calendar::Channel::from_wire(&wire).expect("channel"))
+}
+
+#[tokio::test]
+async fn an_order_needs_all_signatures_and_never_moves_a_close_into_the_past() {
+    let mut world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
+    let mut operator = party.control(&leaf(&world, PeerRole::Operator(Role::P1)));
+    let now = world.clock_s();
+
+    let (_, past) = order(&world, 1, closing(&world, now - 1, now - 1));
+    let refused = refusal(coordinator.propose_order(past).await);
+    assert_eq!(refused.reason, Reason::OrderInvalid);
+    assert!(refused.detail.contains("past"), "{refused}");
+    let (_, gap) = order(&world, 2, closing(&world, now + 100, now + 160));
+    assert_eq!(reason(coordinator.propose_order(gap).await), Reason::OrderInvalid);
+    let (_, mut unsigned) = order(&world, 1, closing(&world, now + 100, now + 160));
+    unsigned.signatures.clear();
+    assert_eq!(
+        reason(coordinator.propose_order(unsigned).await),
+        Reason::SignatureBad
+    );
+
+    let (payload, proposed) = order(&world, 1, closing(&world, now + 100, now + 160));
+    let reply = coordinator
+        .propose_order(proposed.clone())
+        .await
+        .expect("proposed")
+        .into_inner();
+    assert!(!reply.in_force);
+    coordinator.propose_order(proposed).await.expect("again");
+    // Not in force: the calendar is as it was.
+    world.clock.set((now + 150) * 1000);
+    let ballot = world.ballot();
+    party
+        .intake()
+        .submit(party.part(&ballot))
+        .await
+        .expect("the channel is still open");
+    // By now the order would close the channel in the past: the operator cannot sign it any more.
+    let hash = Hash32::of(&payload.encode()).0.to_vec();
+    let sign = wire::CountersignRequest {
+        object_hash: hash,
+        confirmation: "ward-7".into(),
+    };
+    assert_eq!(
+        reason(operator.countersign(sign.clone()).await),
+        Reason::OrderInvalid
+    );
+    world.clock.set(now * 1000);
+    let signature = operator.countersign(sign).await.expect("signed").into_inner();
+    assert!(signature.signature.is_some());
+    let pending = operator
+        .pending(wire::PendingRequest {})
+        .await
+        .expect("pending")
+        .into_inner();
+    assert!(pending.orders.is_empty());
+    // Another order of the same number cannot take its place once it is countersigned.
+    let (_, other) = order(&world, 1, closing(&world, now + 200, now + 260));
+    assert_eq!(
+        reason(coordinator.propose_order(other).await),
+        Reason::OrderInvalid
+    );
+
+    let complete = world
+        .fixture
+        .order(1, payload.change.clone())
+        .envelope()
+        .to_wire();
+    assert!(
+        coordinator
+            .complete(complete)
+            .await
+            .expect("complete")
+            .into_inner()
+            .in_force
+    );
+    world.clock.set((now + 150) * 1000);
+    let ballot = world.ballot();
+    assert_eq!(
+        reason(party.intake().submit(party.part(&ballot)).await),
+        Reason::BallotAfterClose
+    );
+    let reply = party
+        .intake()
+        .manifest(wire::ElectionRef {
+            election: "ward-7".into(),
+        })
+        .await
+        .expect("manifest");
+    assert_eq!(reply.into_inner().orders.len(), 1);
+
+    let correction = Correction {
+        of_box: BoxId(1),
+        voter: VoterIndex(2),
+        live: false,
+        enrolled: false,
+    };
+    let (_, second) = order(&world, 2, Change::Correction(correction));
+    coordinator.propose_order(second).await.expect("the next number");
+    let complete = world
+        .fixture
+        .order(2, Change::Correction(correction))
+        .envelope()
+        .to_wire();
+    assert!(
+        coordinator
+            .complete(complete)
+            .await
+            .expect("complete")
+            .into_inner()
+            .in_force
+    );
+    let election = party.running.party().elections.get("ward-7").expect("known");
+    assert_eq!(election.effective().corrections(BoxId(1)).count(), 1);
+}
+
+#[tokio::test]
+async fn phases_follow_the_clock() {
+    let world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    for (clock, phase) in [
+        (OPENS - 1, wire::BoxPhase::Waiting),
+        (OPENS, wire::BoxPhase::Open),
+        (CLOSES, wire::BoxPhase::Open),
+        (CLOSES + 1, wire::BoxPhase::Draining),
+        (DRAINED, wire::BoxPhase::Draining),
+        (DRAINED + 1, wire::BoxPhase::Closed),
+    ] {
+        world.clock.set(clock * 1000);
+        assert_eq!(status(&world, &party).await.boxes[0].phase(), phase, "{clock}");
+    }
+}
+
+#[tokio::test]
+async fn records_are_taken_from_their_registrar_and_refused_one_by_one() {
+    let mut world = World::new(Shape {
+        registrars: 2,
+        ..Shape::default()
+    });
+    let party = world.start_in_force(Role::P1).await;
+    let letters = leaf(&world, PeerRole::Registrar("letters".into()));
+    let texts = leaf(&world, PeerRole::Registrar("texts".into()));
+    let credential = Credential::new(7);
+    let (first, second) = (Half::new(0, 2).expect("half"), Half::new(1, 2).expect("half"));
+    let make = |world: &mut World, voter: u32, serial: u32, half: Half| {
+        world
+            .fixture
+            .record(BoxId(1), VoterIndex(voter), serial, half, &credential)[0]
+            .to_wire()
+    };
+    let good = make(&mut world, 0, 1, first);
+    let same_serial = make(&mut world, 0, 1, first);
+    let higher_serial = make(&mut world, 0, 2, first);
+    let others_half = make(&mut world, 1, 1, second);
+    let station_only = make(&mut world, 4, 1, first);
+    let beyond = make(&mut world, 5, 1, first);
+    let mut bad_signature = make(&mut world, 1, 1, first);
+    bad_signature.authorisation[0] ^= 1;
+    let mut not_mine = make(&mut world, 2, 1, first);
+    let mut bytes = not_mine.ciphertext.to_vec();
+    bytes[9] ^= 1;
+    not_mine.ciphertext = bytes.into();
+
+    let stream = vec![
+        good.clone(),
+        good.clone(),
+        same_serial,
+        higher_serial,
+        others_half.clone(),
+        station_only,
+        beyond,
+        bad_signature,
+        not_mine,
+    ];
+    let register = async |leaf: &Leaf, records: Vec<wire::RecordSubmission>| {
+        let mut answers = party
+            .registration(leaf)
+            .register(tokio_stream::iter(records))
+            .await
+            .expect("served")
+            .into_inner();
+        let mut outcomes = Vec::new();
+        while let Some(answer) = answers.message().await.expect("answer") {
+            outcomes.push(match answer.outcome.expect("outcome") {
+                Outcome::Receipt(receipt) => Ok(Receipt::from_wire(&receipt).expect("receipt")),
+                Outcome::Refusal(refusal) => Err(refusal.reason),
+            });
+        }
+        outcomes
+    };
+    let outcomes = register(&letters, stream).await;
+    let keys = world.fixture.manifest.manifest().party_keys();
+    let receipt = outcomes[0].as_ref().expect("accepted");
+    receipt.verify(&keys).expect("signed");
+    assert_eq!(outcomes[1].as_ref().expect("again"), receipt);
+    assert!(outcomes[3].is_ok(), "a higher serial is another record");
+    let refused: Vec<&str> = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.as_ref().err().map(String::as_str))
+        .collect();
+    assert_eq!(
+        refused,
+        [
+            "record.serial",
+            "role.refused",
+            "voter.station-only",
+            "voter.unknown",
+            "record.authorisation",
+            "share.unopenable"
+        ]
+    );
+    assert!(register(&texts, vec![others_half]).await[0].is_ok());
+    world.clock.set((DRAINED + 1) * 1000);
+    let late = make(&mut world, 3, 1, first);
+    assert_eq!(
+        register(&letters, vec![late, good])
+            .await
+            .iter()
+            .filter(|outcome| outcome.is_ok())
+            .count(),
+        1
+    );
+    assert_eq!(status(&world, &party).await.boxes[0].records, 3);
+}

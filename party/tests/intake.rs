@@ -1,0 +1,373 @@
+//! Ballots over real TLS: what is accepted, what is refused and why, and that a receipt is what it says.
+
+mod world;
+
+use tally_party::store::{Kind, StoreError, accepted};
+use tally_proto::fixture::{CLOSES, DRAINED, OPENS, Shape};
+use tally_proto::ids::{Hash32, Role, RoleExt as _, StationId};
+use tally_proto::merkle::verify_inclusion;
+use tally_proto::note::Checkpoint;
+use tally_proto::pki::PeerRole;
+use tally_proto::reason::Reason;
+use tally_proto::receipt::Receipt;
+use tally_proto::wire;
+use world::{Party, World, reason, refusal};
+
+async fn one() -> (World, Party) {
+    let world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    (world, party)
+}
+
+fn election(world: &World) -> String {
+    world.fixture.manifest.manifest().election().as_str().to_owned()
+}
+
+#[tokio::test]
+async fn a_receipt_is_signed_stored_and_in_the_log() {
+    let (mut world, party) = one().await;
+    let mut intake = party.intake();
+    let keys = world.fixture.manifest.manifest().party_keys();
+    let mut receipts = Vec::new();
+    for _ in 0..5 {
+        let ballot = world.ballot();
+        let receipt = intake
+            .submit(party.part(&ballot))
+            .await
+            .expect("accepted")
+            .into_inner();
+        let receipt = Receipt::from_wire(&receipt).expect("receipt");
+        let stated = receipt.verify(&keys).expect("signed").clone();
+        assert_eq!(stated.digest, ballot[0].digest());
+        assert_eq!(
+            stated.ciphertext_hash,
+            ballot[party.role.slot()].ciphertext_hash()
+        );
+        assert_eq!(stated.received_at.seconds().get(), world.clock_s());
+        assert!(stated.is_timely(ballot[0].header(), &world.fixture.election()));
+        receipts.push(stated);
+    }
+    let reply = intake
+        .checkpoint(wire::ElectionRef {
+            election: election(&world),
+        })
+        .await
+        .expect("note")
+        .into_inner();
+    let id = world.fixture.manifest.manifest().election();
+    let note = Checkpoint::open(reply.note.as_bytes(), id, Role::P1, &keys[0]).expect("a signed note");
+    assert_eq!(note.size, 5);
+    for (position, stated) in (0..).zip(&receipts) {
+        assert_eq!(stated.position, position);
+        let request = wire::InclusionRequest {
+            election: election(&world),
+            position,
+            size: 5,
+        };
+        let path = intake.inclusion(request).await.expect("path").into_inner().path;
+        let path: Vec<Hash32> = path
+            .iter()
+            .map(|node| Hash32::from_slice(node).expect("hash"))
+            .collect();
+        assert!(
+            verify_inclusion(&stated.log_leaf(), position, 5, &path, &note.root),
+            "position {position}"
+        );
+    }
+    let beyond = wire::InclusionRequest {
+        election: election(&world),
+        position: 5,
+        size: 6,
+    };
+    assert_eq!(reason(intake.inclusion(beyond).await), Reason::LogRange);
+    let store = &party.running.party().store;
+    let digests = store
+        .read(|tx| accepted::digests(tx, Kind::Ballot, 1, 1))
+        .expect("read");
+    assert_eq!(digests.len(), 5);
+}
+
+#[tokio::test]
+async fn the_same_ballot_again_gets_the_same_receipt_even_after_the_close() {
+    let (mut world, party) = one().await;
+    let mut intake = party.intake();
+    let ballot = world.ballot();
+    let first = intake
+        .submit(party.part(&ballot))
+        .await
+        .expect("accepted")
+        .into_inner();
+    assert_eq!(
+        intake
+            .submit(party.part(&ballot))
+            .await
+            .expect("again")
+            .into_inner(),
+        first
+    );
+    world.clock.set((DRAINED + 5_000) * 1000);
+    assert_eq!(
+        intake
+            .submit(party.part(&ballot))
+            .await
+            .expect("after the close")
+            .into_inner(),
+        first
+    );
+    let status = party.control(&world.leaf_of(Role::P1, PeerRole::Coordinator));
+    let mut status = status;
+    let status = status
+        .status(wire::StatusRequest {
+            election: String::new(),
+        })
+        .await
+        .expect("status")
+        .into_inner();
+    assert_eq!(status.elections[0].boxes[0].received_online, 1);
+    assert_eq!(status.elections[0].boxes[0].phase(), wire::BoxPhase::Closed);
+}
+
+#[tokio::test]
+async fn many_at_once_of_one_digest_are_one_ballot() {
+    let (mut world, party) = one().await;
+    let ballot = world.ballot();
+    let submits = (0..20).map(|_| {
+        let (mut intake, part) = (party.intake(), party.part(&ballot));
+        async move { intake.submit(part).await.expect("accepted").into_inner() }
+    });
+    let receipts = futures::future::join_all(submits).await;
+    assert!(receipts.iter().all(|receipt| *receipt == receipts[0]));
+}
+
+#[tokio::test]
+async fn a_known_digest_with_other_content_is_refused() {
+    let (mut world, party) = one().await;
+    let mut intake = party.intake();
+    let (ballot, other) = (world.ballot(), world.ballot());
+    intake.submit(party.part(&ballot)).await.expect("accepted");
+    let mut mixed = party.part(&ballot);
+    mixed.ciphertext = party.part(&other).ciphertext;
+    assert_eq!(
+        reason(intake.submit(mixed).await),
+        Reason::BallotKnownOtherContent
+    );
+}
+
+#[tokio::test]
+async fn ballots_before_opening_after_close_and_out_of_range_are_refused() {
+    let (mut world, party) = one().await;
+    let mut intake = party.intake();
+    let now = world.clock_s();
+    for (clock, cast_at, expected) in [
+        (OPENS - 1, OPENS - 1, Reason::BallotBeforeOpening),
+        (OPENS + 1, OPENS - 1, Reason::BallotBeforeOpening),
+        (CLOSES + 1, CLOSES + 1, Reason::BallotAfterClose),
+        (CLOSES + 61, CLOSES, Reason::BallotAfterClose),
+        (now, now - 61, Reason::BallotCastAtOutOfRange),
+        (now, now + 61, Reason::BallotCastAtOutOfRange),
+    ] {
+        world.clock.set(clock * 1000);
+        let ballot = world.ballot_at(cast_at);
+        assert_eq!(
+            reason(intake.submit(party.part(&ballot)).await),
+            expected,
+            "{clock} {cast_at}"
+        );
+    }
+    for (clock, cast_at) in [
+        (OPENS, OPENS),
+        (CLOSES + 60, CLOSES),
+        (now, now + 2),
+        (now, now - 60),
+    ] {
+        world.clock.set(clock * 1000);
+        let ballot = world.ballot_at(cast_at);
+        intake
+            .submit(party.part(&ballot))
+            .await
+            .unwrap_or_else(|error| panic!("{clock} {cast_at}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn an_early_ballot_is_held_until_it_is_in_range_and_the_held_are_bounded() {
+    let (mut world, party) = one().await;
+    let now = world.clock_s();
+    let mut held = Vec::new();
+    for ahead in [30, 31] {
+        let ballot = world.ballot_at(now + ahead);
+        let (mut intake, part) = (party.intake(), party.part(&ballot));
+        held.push(tokio::spawn(async move { intake.submit(part).await }));
+    }
+    while party.running.party().intake.held() < 2 {
+        tokio::task::yield_now().await;
+    }
+    // The test's configuration holds two.
+    let third = world.ballot_at(now + 30);
+    assert_eq!(
+        reason(party.intake().submit(party.part(&third)).await),
+        Reason::PartyBusy
+    );
+    world.clock.set((now + 28) * 1000 - 1);
+    assert!(held.iter().all(|task| !task.is_finished()));
+    world.clock.set((now + 28) * 1000);
+    let receipt = held
+        .remove(0)
+        .await
+        .expect("task")
+        .expect("accepted")
+        .into_inner();
+    assert_eq!(receipt.received_at_ms, (now + 28) * 1000);
+    assert!(!held[0].is_finished());
+    // Stopping the server lets the last one go.
+    party.running.stop().await;
+    assert_eq!(
+        reason(held.remove(0).await.expect("task")),
+        Reason::PartyShuttingDown
+    );
+}
+
+#[tokio::test]
+async fn unknown_places_are_refused_by_name() {
+    let (mut world, party) = one().await;
+    let mut intake = party.intake();
+    let ballot = world.ballot();
+    let mut elsewhere = party.part(&ballot);
+    elsewhere.header.as_mut().expect("header").election = "ward-8".into();
+    assert_eq!(reason(intake.submit(elsewhere).await), Reason::ElectionUnknown);
+    let mut no_box = party.part(&ballot);
+    no_box.header.as_mut().expect("header").r#box = 9;
+    assert_eq!(reason(intake.submit(no_box).await), Reason::BoxUnknown);
+    let manifest = intake
+        .manifest(wire::ElectionRef {
+            election: "ward-8".into(),
+        })
+        .await;
+    let refused = refusal(manifest);
+    assert_eq!(refused.reason, Reason::ElectionUnknown);
+    assert!(refused.detail.contains("ward-8"), "{refused}");
+}
+
+#[tokio::test]
+async fn shares_that_do_not_open_or_match_are_refused() {
+    let (mut world, party) = one().await;
+    let mut intake = party.intake();
+    let ballot = world.ballot();
+    // A flipped bit in the ciphertext; another party's ciphertext; a commitment that is another's (which moves the digest).
+    let mut flipped = party.part(&ballot);
+    let mut bytes = flipped.ciphertext.to_vec();
+    bytes[40] ^= 1;
+    flipped.ciphertext = bytes.into();
+    assert_eq!(reason(intake.submit(flipped).await), Reason::ShareUnopenable);
+    assert_eq!(
+        reason(intake.submit(ballot[1].to_wire()).await),
+        Reason::ShareUnopenable
+    );
+    let wrong = world.wrong_commitment(&party);
+    assert_eq!(
+        reason(intake.submit(wrong).await),
+        Reason::ShareCommitmentMismatch
+    );
+    let store = &party.running.party().store;
+    let stored = store
+        .read(|tx| Ok::<_, StoreError>(accepted::digests(tx, Kind::Ballot, 1, 1)?.len()))
+        .expect("read");
+    assert_eq!(stored, 0, "nothing of a refused ballot is kept");
+}
+
+#[tokio::test]
+async fn stations_bring_their_own_ballots_on_their_own_certificate() {
+    let (mut world, party) = one().await;
+    let now = world.clock_s();
+    let one = world.leaf_of(Role::P1, PeerRole::Station(StationId(1)));
+    let two = world.leaf_of(Role::P1, PeerRole::Station(StationId(2)));
+    let ballot = world.station_ballot(1, 1, now);
+    assert_eq!(
+        reason(party.intake().submit(party.part(&ballot)).await),
+        Reason::RoleRefused
+    );
+    assert_eq!(
+        reason(party.station(&two).submit(party.part(&ballot)).await),
+        Reason::RoleRefused
+    );
+    let online = world.ballot();
+    assert_eq!(
+        reason(party.station(&one).submit(party.part(&online)).await),
+        Reason::RoleRefused
+    );
+    party
+        .station(&one)
+        .submit(party.part(&ballot))
+        .await
+        .expect("accepted");
+    let mut unsigned = party.part(&world.station_ballot(1, 2, now));
+    unsigned.authority_signature[3] ^= 1;
+    assert_eq!(
+        reason(party.station(&one).submit(unsigned).await),
+        Reason::BallotStationSignature
+    );
+    // What a station queued while offline is taken until its deadline, never later.
+    let (late, too_late) = (
+        world.station_ballot(1, 3, CLOSES),
+        world.station_ballot(1, 4, CLOSES),
+    );
+    world.clock.set(DRAINED * 1000);
+    party
+        .station(&one)
+        .submit(party.part(&late))
+        .await
+        .expect("drained");
+    world.clock.set((DRAINED + 1) * 1000);
+    assert_eq!(
+        reason(party.station(&one).submit(party.part(&too_late)).await),
+        Reason::BallotAfterClose
+    );
+    let coordinator = world.leaf_of(Role::P1, PeerRole::Coordinator);
+    assert_eq!(
+        reason(party.station(&coordinator).submit(party.part(&online)).await),
+        Reason::RoleRefused
+    );
+}
+
+#[tokio::test]
+async fn receipts_of_others_are_verified_and_stored() {
+    let (mut world, party) = one().await;
+    let second = world.start_in_force(Role::P2).await;
+    let ballot = world.ballot();
+    let receipt = second
+        .intake()
+        .submit(second.part(&ballot))
+        .await
+        .expect("accepted")
+        .into_inner();
+    let mut intake = party.intake();
+    let mut forged = receipt.clone();
+    forged.position += 1;
+    assert_eq!(reason(intake.deliver(forged).await), Reason::ReceiptInvalid);
+    intake.deliver(receipt.clone()).await.expect("stored");
+    intake.deliver(receipt.clone()).await.expect("again");
+    let digest = ballot[0].digest();
+    let stored = party
+        .running
+        .party()
+        .store
+        .read(|tx| tally_party::store::receipts::get(tx, 1, 1, digest.as_bytes(), 2))
+        .expect("read");
+    assert_eq!(
+        Receipt::decode(&stored.expect("stored"))
+            .expect("receipt")
+            .to_wire(),
+        receipt
+    );
+}
+
+#[tokio::test]
+async fn an_election_that_is_not_in_force_takes_nothing() {
+    let mut world = World::new(Shape::default());
+    let party = world.start(Role::P1).await;
+    world.publish(&party).await.expect("published");
+    let ballot = world.ballot();
+    let refused = refusal(party.intake().submit(party.part(&ballot)).await);
+    assert_eq!(refused.reason, Reason::ManifestNotCountersigned);
+    assert!(refused.detail.contains("P1 and P2 and P3"), "{refused}");
+}

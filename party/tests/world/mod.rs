@@ -1,0 +1,313 @@
+//! Parties running in this process, over real TLS on loopback, with a hand-driven clock and disks in memory.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::fs;
+use std::sync::Arc;
+
+use tally_mpc::layout::Choice;
+use tally_party::clock::ManualClock;
+use tally_party::config::Config;
+use tally_party::entropy::SeededEntropy;
+use tally_party::server::{Deps, Running, Server};
+use tally_party::store::Storage;
+use tally_party::store::sim::SimDisk;
+use tally_proto::ballot::{StationMark, Submission};
+use tally_proto::connect::{self, Dial};
+use tally_proto::fixture::{Cast, OPENS, Shape, World as Fixture};
+use tally_proto::identity::Address;
+use tally_proto::ids::{BoxId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
+use tally_proto::pki::{Anchor, Leaf, PeerRole};
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+use tally_proto::wire::control_client::ControlClient;
+use tally_proto::wire::intake_client::IntakeClient;
+use tally_proto::wire::registration_client::RegistrationClient;
+use tempfile::TempDir;
+use tonic::Status;
+use tonic::transport::Channel;
+
+/// An election's keys, and directories for its parties.
+pub(crate) struct World {
+    pub(crate) fixture: Fixture,
+    pub(crate) root: TempDir,
+    pub(crate) clock: ManualClock,
+}
+
+/// A running party and how to reach it.
+pub(crate) struct Party {
+    pub(crate) role: Role,
+    pub(crate) running: Running,
+    pub(crate) disk: SimDisk,
+    anchor: Anchor,
+}
+
+impl World {
+    pub(crate) fn new(shape: Shape) -> World {
+        // Another test of this binary may have installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let world = World {
+            fixture: Fixture::new(shape),
+            root: tempfile::tempdir().expect("directory"),
+            clock: ManualClock::new((OPENS + 100) * 1000),
+        };
+        for role in Role::ALL {
+            world.write_files(role);
+        }
+        world
+    }
+
+    fn directory(&self, role: Role) -> std::path::PathBuf {
+        self.root.path().join(role.to_string())
+    }
+
+    fn write_files(&self, role: Role) {
+        let (directory, i) = (self.directory(role), role.slot());
+        for name in ["keys", "tls", "data"] {
+            fs::create_dir_all(directory.join(name)).expect("directory");
+        }
+        let secret = |name: &str, bytes: &[u8]| {
+            tally_proto::secret_file::create(&directory.join(name), bytes).expect("written");
+        };
+        let public = |name: &str, text: &str| fs::write(directory.join(name), text).expect("written");
+        secret("keys/signing.key", &*self.fixture.signers[i].seed());
+        secret("keys/hpke.key", &*self.fixture.opening_keys[i].to_bytes());
+        secret("keys/storage.key", &[i as u8 + 1; 32]);
+        let server = self.leaf_of(role, PeerRole::Party(role));
+        secret("tls/party.key", server.key_pem.as_bytes());
+        public("tls/party.pem", &server.cert_pem);
+        let operator = self.leaf_of(role, PeerRole::Operator(role));
+        secret("tls/operator.key", operator.key_pem.as_bytes());
+        public("tls/operator.pem", &operator.cert_pem);
+        let manifest = self.fixture.manifest.manifest();
+        for of in Role::ALL {
+            public(&format!("{of}.identity.toml"), &manifest.party(of).to_toml());
+        }
+        public("coordinator.identity.toml", &manifest.coordinator().to_toml());
+        let (next, prev) = (role.next(), role.prev());
+        public(
+            "party.toml",
+            &format!(
+                "party = {}\n[listen]\npublic = \"127.0.0.1:0\"\npeer = \"127.0.0.1:0\"\n[identities]\nown = \"{role}.identity.toml\"\n\
+                 others = [\"{next}.identity.toml\", \"{prev}.identity.toml\"]\ncoordinator = \"coordinator.identity.toml\"\n\
+                 [intake]\nheld_ballots = 2\n[server]\nshutdown_grace_s = 5\n",
+                role.number()
+            ),
+        );
+    }
+
+    /// A certificate of the authority that may issue `role`; for a party's own roles, of `party`'s authority.
+    pub(crate) fn leaf_of(&self, party: Role, role: PeerRole) -> Leaf {
+        let hosts: &[&str] = if matches!(role, PeerRole::Party(_)) {
+            &["localhost", "127.0.0.1"]
+        } else {
+            &[]
+        };
+        let authority = match role {
+            PeerRole::Party(_) | PeerRole::Operator(_) => &self.fixture.authorities[party.slot()],
+            PeerRole::Coordinator | PeerRole::Registrar(_) | PeerRole::Station(_) => {
+                &self.fixture.coordinator_authority
+            }
+        };
+        authority.issue(&role, hosts).expect("issued")
+    }
+
+    pub(crate) fn config(&self, role: Role) -> Config {
+        Config::load(&self.directory(role).join("party.toml")).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub(crate) async fn start(&self, role: Role) -> Party {
+        self.start_on(role, SimDisk::new()).await
+    }
+
+    pub(crate) async fn start_on(&self, role: Role, disk: SimDisk) -> Party {
+        let storage = Storage::Backend(Box::new(disk.clone()));
+        self.start_with(self.config(role), storage, disk).await
+    }
+
+    pub(crate) async fn start_with(&self, config: Config, storage: Storage, disk: SimDisk) -> Party {
+        let role = config.party;
+        let deps = Deps {
+            clock: Arc::new(self.clock.clone()),
+            storage,
+            entropy: Arc::new(SeededEntropy::new(7)),
+        };
+        let running = Server::start(config, deps)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        let anchor = Anchor::from_pem(self.fixture.authorities[role.slot()].cert_pem()).expect("anchor");
+        Party {
+            role,
+            running,
+            disk,
+            anchor,
+        }
+    }
+
+    /// A party whose election is published and in force.
+    pub(crate) async fn start_in_force(&self, role: Role) -> Party {
+        let party = self.start(role).await;
+        self.publish(&party).await.expect("published");
+        let mut control = party.control(&self.leaf_of(role, PeerRole::Coordinator));
+        let complete = self.fixture.manifest.envelope().to_wire();
+        assert!(
+            control
+                .complete(complete)
+                .await
+                .expect("completed")
+                .into_inner()
+                .in_force
+        );
+        party
+    }
+
+    /// The publication with the coordinator's signature only.
+    pub(crate) fn publication(&self) -> Vec<wire::PublishPart> {
+        let mut manifest = self.fixture.manifest.envelope().to_wire();
+        let coordinator = self.fixture.coordinator.public_key();
+        manifest
+            .signatures
+            .retain(|signature| signature.public_key == coordinator.as_bytes());
+        let mut parts = vec![wire::PublishPart {
+            part: Some(wire::publish_part::Part::Manifest(manifest)),
+        }];
+        for (id, roll) in (1..).zip(&self.fixture.rolls) {
+            for entry in roll.to_wire() {
+                let part = wire::RollPart {
+                    r#box: id,
+                    entries: vec![entry],
+                };
+                parts.push(wire::PublishPart {
+                    part: Some(wire::publish_part::Part::Roll(part)),
+                });
+            }
+        }
+        parts
+    }
+
+    pub(crate) async fn publish(&self, party: &Party) -> Result<wire::PublishReply, Status> {
+        let mut control = party.control(&self.leaf_of(party.role, PeerRole::Coordinator));
+        Ok(control
+            .publish(tokio_stream::iter(self.publication()))
+            .await?
+            .into_inner())
+    }
+
+    /// An online ballot of voter 0 of box 1, cast now.
+    pub(crate) fn ballot(&mut self) -> [Submission; 3] {
+        self.ballot_at(self.clock_s())
+    }
+
+    pub(crate) fn ballot_at(&mut self, cast_at_s: u64) -> [Submission; 3] {
+        self.cast(BoxId(1), cast_at_s, None)
+    }
+
+    pub(crate) fn station_ballot(&mut self, station: u32, sequence: u64, cast_at_s: u64) -> [Submission; 3] {
+        let mark = StationMark {
+            station: StationId(station),
+            sequence,
+        };
+        self.cast(BoxId(1), cast_at_s, Some(mark))
+    }
+
+    fn cast(&mut self, of_box: BoxId, cast_at_s: u64, mark: Option<StationMark>) -> [Submission; 3] {
+        self.fixture.ballot(Cast {
+            of_box,
+            voter: VoterIndex(0),
+            credential: 0x1234_5678_9abc_def0,
+            choices: &[Choice::Options(vec![1]), Choice::Options(vec![2, 3])],
+            cast_at: UnixSeconds(cast_at_s),
+            mark,
+            paper: false,
+        })
+    }
+
+    pub(crate) fn clock_s(&self) -> u64 {
+        use tally_party::clock::Clock as _;
+        self.clock.now_ms() / 1000
+    }
+}
+
+impl Party {
+    fn channel(&self, port: u16, leaf: Option<&Leaf>) -> Channel {
+        let address = Address::new("test", &format!("https://127.0.0.1:{port}")).expect("address");
+        Dial {
+            address: &address,
+            anchor: &self.anchor,
+            leaf,
+        }
+        .channel()
+        .expect("channel")
+    }
+
+    pub(crate) fn public_channel(&self) -> Channel {
+        self.channel(self.running.public_address().port(), None)
+    }
+
+    pub(crate) fn peer_channel(&self, leaf: Option<&Leaf>) -> Channel {
+        self.channel(self.running.peer_address().port(), leaf)
+    }
+
+    /// As a voter.
+    pub(crate) fn intake(&self) -> IntakeClient<Channel> {
+        connect::intake(self.public_channel())
+    }
+
+    pub(crate) fn station(&self, leaf: &Leaf) -> IntakeClient<Channel> {
+        connect::intake(self.peer_channel(Some(leaf)))
+    }
+
+    pub(crate) fn control(&self, leaf: &Leaf) -> ControlClient<Channel> {
+        connect::control(self.peer_channel(Some(leaf)))
+    }
+
+    pub(crate) fn registration(&self, leaf: &Leaf) -> RegistrationClient<Channel> {
+        connect::registration(self.peer_channel(Some(leaf)))
+    }
+
+    /// What this party is sent of a ballot.
+    pub(crate) fn part(&self, ballot: &[Submission; 3]) -> wire::Submission {
+        ballot[self.role.slot()].to_wire()
+    }
+}
+
+/// The reason of a refusal; fails the test when there is none.
+pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, Status>) -> Refusal {
+    let status = result.expect_err("refused");
+    Refusal::from_status(&status).unwrap_or_else(|| panic!("a refusal without reason: {status:?}"))
+}
+
+pub(crate) fn reason<T: std::fmt::Debug>(result: Result<T, Status>) -> Reason {
+    refusal(result).reason
+}
+
+impl World {
+    /// A ballot whose ciphertext opens, but whose first share is not the one its commitment was made from.
+    pub(crate) fn wrong_commitment(&mut self, party: &Party) -> wire::Submission {
+        use tally_proto::ballot::BallotHeader;
+        use tally_proto::shares::{ShareContext, split_ballot};
+        let manifest = self.fixture.manifest.manifest();
+        let of_box = manifest.ballot_box(BoxId(1)).expect("box");
+        let layout = of_box.layout();
+        let packed = layout
+            .pack(0, 1, &[Choice::Options(vec![1]), Choice::Blank])
+            .expect("packed");
+        let context = ShareContext::ballot(manifest.election(), of_box);
+        let committed = split_ballot(layout, &packed, &mut self.fixture.rng).expect("split");
+        let sent = split_ballot(layout, &packed, &mut self.fixture.rng).expect("split");
+        let cast_at = UnixSeconds(self.clock_s());
+        let header = BallotHeader::online(
+            manifest.election().clone(),
+            BoxId(1),
+            cast_at,
+            context.commit_all(&committed),
+        );
+        let key = manifest.party(party.role).sealing_key();
+        let sealed = context
+            .seal(party.role, key, &header.digest(), &sent, &mut self.fixture.rng)
+            .expect("sealed");
+        Submission::new(header, sealed, None)
+            .expect("submission")
+            .to_wire()
+    }
+}
