@@ -49,6 +49,9 @@ pub enum BallotError {
         "a station's signature is carried by station and paper ballots and by no other; this is of the {0} channel"
     )]
     AuthoritySignature(ChannelKind),
+    /// A station numbers its ballots from 1.
+    #[error("station {0} numbers its ballots of a box from 1, this has number 0")]
+    Sequence(StationId),
     /// Too large a ciphertext.
     #[error("a ciphertext has at most {MAX_CIPHERTEXT_BYTES} bytes, this has {0}")]
     Ciphertext(usize),
@@ -79,7 +82,9 @@ impl BallotError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Decode(error) => crate::refusal::Refusal::from(error.clone()).reason,
-            Self::Id(_) | Self::Envelope(_) | Self::NoHeader | Self::Channel(_) => Reason::MessageMalformed,
+            Self::Id(_) | Self::Envelope(_) | Self::NoHeader | Self::Channel(_) | Self::Sequence(_) => {
+                Reason::MessageMalformed
+            }
             Self::Ticket => Reason::ManifestUnsupported,
             Self::Authority(_) | Self::AuthoritySignature(_) => Reason::BallotAuthorityMissing,
             Self::Ciphertext(_) => Reason::MessageTooLarge,
@@ -97,7 +102,7 @@ impl BallotError {
 pub struct StationMark {
     /// The station.
     pub station: StationId,
-    /// Its own number, 1, 2, 3 ...
+    /// The station's own number within this box: 1, 2, 3 ...
     pub sequence: u64,
 }
 

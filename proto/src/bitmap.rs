@@ -50,7 +50,7 @@ impl Bitmap {
             return Err(error);
         }
         match bytes.last() {
-            Some(last) if bits % 8 != 0 && last >> (bits % 8) != 0 => Err(error),
+            Some(last) if !bits.is_multiple_of(8) && last >> (bits % 8) != 0 => Err(error),
             _ => Ok(Self {
                 bits,
                 bytes: bytes.to_vec(),

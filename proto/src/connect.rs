@@ -13,8 +13,10 @@ use crate::wire::intake_client::IntakeClient;
 use crate::wire::peer_client::PeerClient;
 use crate::wire::registration_client::RegistrationClient;
 
-/// Largest message in bytes, in both directions, of control and peer services. What is larger is streamed.
+/// Largest message in bytes that control and peer services take. What is larger is streamed.
 pub const MAX_MESSAGE_BYTES: usize = 8 << 20;
+/// Largest message in bytes that a party or the coordinator takes as a reply: three Claims.
+pub const MAX_REPLY_BYTES: usize = 3 * crate::envelope::MAX_ENVELOPE_BYTES + MAX_MESSAGE_BYTES;
 /// Largest message in bytes that a voter, station or registrar sends to a party.
 pub const MAX_INTAKE_BYTES: usize = 16 << 10;
 /// Size in bytes to which streamed bodies (lists, bundles, evidence) are cut.
@@ -74,7 +76,7 @@ impl Dial<'_> {
         if let Some(leaf) = self.leaf {
             tls = tls.identity(Identity::from_pem(&leaf.cert_pem, leaf.key_pem.as_bytes()));
         }
-        Ok(Endpoint::from_shared(address.to_owned())
+        Endpoint::from_shared(address.to_owned())
             .map_err(setup)?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
@@ -84,7 +86,7 @@ impl Dial<'_> {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .tls_config(tls)
-            .map_err(setup)?)
+            .map_err(setup)
     }
 
     /// A channel that connects when first used and again whenever the connection is lost.
@@ -117,14 +119,14 @@ pub fn registration(channel: Channel) -> RegistrationClient<Channel> {
 /// A client of a party's control service.
 pub fn control(channel: Channel) -> ControlClient<Channel> {
     ControlClient::new(channel)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_decoding_message_size(MAX_REPLY_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 
 /// A client of a party's peer service.
 pub fn peer(channel: Channel) -> PeerClient<Channel> {
     PeerClient::new(channel)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_decoding_message_size(MAX_REPLY_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 

@@ -15,8 +15,8 @@ use crate::ids::Hash32;
 use crate::layout::Writer;
 use crate::wire;
 
-/// Largest envelope other than a bundle, in bytes.
-pub const MAX_ENVELOPE_BYTES: usize = 16 << 20;
+/// Largest envelope other than a bundle, in bytes. Only Claims come near it: a million receipts of 240 bytes.
+pub const MAX_ENVELOPE_BYTES: usize = 256 << 20;
 /// Most signatures an envelope carries: coordinator and three parties.
 pub const MAX_SIGNATURES: usize = 4;
 
@@ -361,7 +361,15 @@ impl Envelope {
     /// # Errors
     /// As [`Envelope::from_wire`], and [`EnvelopeError::Decode`].
     pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        Self::from_wire(decode_canonical("envelope", bytes, MAX_ENVELOPE_BYTES)?)
+        Self::decode_within(bytes, MAX_ENVELOPE_BYTES)
+    }
+
+    /// Like [`Envelope::decode`] with another limit in bytes.
+    ///
+    /// # Errors
+    /// As [`Envelope::decode`].
+    pub fn decode_within(bytes: &[u8], limit: usize) -> Result<Self, EnvelopeError> {
+        Self::from_wire(decode_canonical("envelope", bytes, limit)?)
     }
 
     /// To the wire.

@@ -5,6 +5,7 @@
 
 pub mod ballot;
 pub mod bitmap;
+pub mod bundle;
 pub mod calendar;
 pub mod codec;
 pub mod connect;
@@ -27,7 +28,9 @@ pub mod reason;
 pub mod receipt;
 pub mod record;
 pub mod refusal;
+pub mod result;
 pub mod roll;
+pub mod sealing;
 pub mod secret_file;
 pub mod shares;
 pub mod suite;

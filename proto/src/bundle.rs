@@ -1,0 +1,369 @@
+//! The bundle: everything that stands behind a published result, and its verification with nothing but the manifest.
+//!
+//! Verification trusts no statement that can be recomputed: orders are checked and applied, Lists and Claims compared with the evidence, the
+//! Seal computed anew by [`sealing::compute`](crate::sealing::compute) and compared byte by byte, the result checked against Seal and roll.
+//! What it cannot recompute stands on signatures: that the roll's online column is the one of the roll (three signatures on the Seal), and
+//! that the totals are those of the sealed shares (two signatures on the result, and the replay audit).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::decode::{DecodeError, decode_canonical};
+use crate::envelope::{Envelope, EnvelopeError, Kind, Signer};
+use crate::ids::{BoxId, ElectionId, Hash32, Role, UnixSeconds};
+use crate::manifest::{BallotBox, Manifest, ManifestError, SignedManifest};
+use crate::order::{EffectiveElection, OrderError, SignedOrder};
+use crate::reason::Reason;
+use crate::result::{BoxResult, ResultError, SignedResult};
+use crate::sealing::{
+    self, BodyError, BoxBody, Claims, ClaimsError, Inputs, ListError, Seal, SealPayloadError, SealingError,
+    SignedList, SignedSeal,
+};
+use crate::text::Texts;
+use crate::wire;
+
+/// Largest bundle in bytes.
+pub const MAX_BUNDLE_BYTES: usize = 1 << 30;
+
+/// Why a bundle was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// Bytes refused at the door.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A signature or an envelope's form.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// The manifest that was given is not in force.
+    #[error("the manifest to verify with is not countersigned by all three parties")]
+    ManifestNotComplete,
+    /// The manifest in the bundle.
+    #[error("the manifest in the bundle: {0}")]
+    Manifest(#[from] ManifestError),
+    /// Another manifest than the given one.
+    #[error("the bundle is of manifest {bundle}, the one to verify with is {given}")]
+    OtherManifest {
+        /// In the bundle.
+        bundle: Hash32,
+        /// Given.
+        given: Hash32,
+    },
+    /// A part is absent.
+    #[error("the bundle lacks {0}")]
+    Missing(&'static str),
+    /// An order.
+    #[error("order {place} in the bundle: {source}")]
+    Order {
+        /// Its place, from 1.
+        place: usize,
+        /// What is wrong.
+        source: OrderError,
+    },
+    /// Boxes twice or out of order.
+    #[error("box {0} stands twice or out of order in the bundle")]
+    BoxOrder(BoxId),
+    /// Something of a box.
+    #[error("box {of_box}: {source}")]
+    Box {
+        /// Which.
+        of_box: BoxId,
+        /// What is wrong.
+        source: BoxError,
+    },
+}
+
+/// Why a box in a bundle was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BoxError {
+    /// A part is absent, or not three of it.
+    #[error("{0} is missing, or there are not three of it")]
+    Missing(&'static str),
+    /// An envelope's form.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// The Seal.
+    #[error("Seal: {0}")]
+    Seal(#[from] SealPayloadError),
+    /// The Seal is of another election, box or manifest.
+    #[error("the Seal is not of this election, box and manifest")]
+    OtherSeal,
+    /// A List.
+    #[error("List: {0}")]
+    List(#[from] ListError),
+    /// Claims.
+    #[error("Claims: {0}")]
+    Claims(#[from] ClaimsError),
+    /// The evidence.
+    #[error("evidence: {0}")]
+    Body(#[from] BodyError),
+    /// Orders that the Lists name and the bundle lacks.
+    #[error("the Lists name {0} orders, the bundle does not hold them all")]
+    Orders(usize),
+    /// The orders do not apply.
+    #[error("orders: {0}")]
+    Order(#[from] OrderError),
+    /// No Seal follows from the evidence.
+    #[error("the evidence: {0}")]
+    Sealing(#[from] SealingError),
+    /// The recomputed Seal differs.
+    #[error("the Seal recomputed from the evidence is another than the signed one")]
+    Recomputed,
+    /// The result.
+    #[error("result: {0}")]
+    Result(#[from] ResultError),
+    /// The result is of another Seal or box.
+    #[error("the result is not of this box's Seal")]
+    OtherResult,
+}
+
+impl BundleError {
+    /// The stable reason: another manifest, too large, or altered.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::OtherManifest { .. } => Reason::BundleOther,
+            Self::ManifestNotComplete => Reason::ManifestNotCountersigned,
+            Self::Decode(DecodeError::TooLarge { .. }) => Reason::MessageTooLarge,
+            Self::Box {
+                source: BoxError::Result(ResultError::Signatures(_)),
+                ..
+            } => Reason::ResultSignatures,
+            _ => Reason::BundleAltered,
+        }
+    }
+}
+
+/// One box's part of a bundle.
+#[derive(Clone, Debug)]
+pub struct BoxParts {
+    /// With three signatures.
+    pub seal: Envelope,
+    /// An encoded [`BoxBody`].
+    pub body: Bytes,
+    /// In party order.
+    pub lists: [Envelope; 3],
+    /// In party order.
+    pub claims: [Envelope; 3],
+    /// With two signatures or three.
+    pub result: Envelope,
+}
+
+/// Encodes and signs a bundle. Boxes are put in rising order; nothing is verified: do that with [`verify_bundle`] before publishing.
+pub fn sign_bundle(
+    coordinator: &Signer,
+    manifest: &SignedManifest,
+    orders: &[SignedOrder],
+    boxes: Vec<(BoxId, BoxParts)>,
+    published_at: UnixSeconds,
+) -> Vec<u8> {
+    let mut boxes = boxes;
+    boxes.sort_by_key(|(id, _)| *id);
+    let part = |(_, parts): (BoxId, BoxParts)| wire::BoxBundle {
+        seal: Some(parts.seal.to_wire()),
+        body: parts.body,
+        lists: parts.lists.iter().map(Envelope::to_wire).collect(),
+        claims: parts.claims.iter().map(Envelope::to_wire).collect(),
+        result: Some(parts.result.to_wire()),
+    };
+    let bundle = wire::Bundle {
+        manifest: Some(manifest.envelope().to_wire()),
+        orders: orders.iter().map(|order| order.envelope().to_wire()).collect(),
+        boxes: boxes.into_iter().map(part).collect(),
+        published_at_s: published_at.get(),
+    };
+    coordinator
+        .seal_envelope(Kind::Bundle, prost::Message::encode_to_vec(&bundle))
+        .encode()
+}
+
+/// What a verified bundle says.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The election.
+    pub election: ElectionId,
+    /// Its manifest.
+    pub manifest_hash: Hash32,
+    /// When the coordinator published, by its own word.
+    pub published_at: UnixSeconds,
+    /// Orders in the bundle.
+    pub orders: usize,
+    /// Boxes by rising number.
+    pub boxes: Vec<BoxReport>,
+    /// Boxes of the election that the bundle does not hold.
+    pub missing: Vec<BoxId>,
+}
+
+/// What a verified bundle says of one box.
+#[derive(Clone, Debug)]
+pub struct BoxReport {
+    /// Which.
+    pub of_box: BoxId,
+    /// Its name.
+    pub name: Texts,
+    /// SHA-256 of the Seal.
+    pub seal_hash: Hash32,
+    /// The Seal: rows, exclusions, stations.
+    pub seal: Seal,
+    /// Voters that are live, and that are enrolled.
+    pub live: usize,
+    /// Voters whose credential stands.
+    pub enrolled: usize,
+    /// The result.
+    pub result: BoxResult,
+    /// Who signed it.
+    pub signers: Vec<Role>,
+}
+
+/// Verifies a bundle offline, with nothing but the manifest. Any byte changed is refused.
+///
+/// # Errors
+/// [`BundleError`], the first thing that does not hold.
+pub fn verify_bundle(bytes: &[u8], manifest: &SignedManifest) -> Result<Report, BundleError> {
+    if !manifest.is_complete() {
+        return Err(BundleError::ManifestNotComplete);
+    }
+    let envelope = Envelope::decode_within(bytes, MAX_BUNDLE_BYTES)?;
+    envelope.verify_all(Kind::Bundle, &[manifest.manifest().coordinator().signing_key()])?;
+    let bundle: wire::Bundle = decode_canonical("bundle", envelope.payload(), MAX_BUNDLE_BYTES)?;
+
+    let inside = bundle.manifest.ok_or(BundleError::Missing("the manifest"))?;
+    let inside = SignedManifest::open(Envelope::from_wire(inside)?)?;
+    if inside.hash() != manifest.hash() {
+        return Err(BundleError::OtherManifest {
+            bundle: inside.hash(),
+            given: manifest.hash(),
+        });
+    }
+    if !inside.is_complete() {
+        return Err(BundleError::ManifestNotComplete);
+    }
+    let inside = Arc::new(inside);
+    let orders = verify_orders(bundle.orders, &inside)?;
+
+    let mut boxes: Vec<BoxReport> =
+        Vec::with_capacity(bundle.boxes.len().min(inside.manifest().boxes().len()));
+    for part in bundle.boxes {
+        let seal = part.seal.ok_or(BundleError::Missing("a Seal"))?;
+        let seal = Envelope::from_wire(seal)?;
+        let of_box = Seal::decode(seal.payload())
+            .map_err(|error| BundleError::Box {
+                of_box: BoxId(0),
+                source: error.into(),
+            })?
+            .of_box;
+        if boxes.last().is_some_and(|last| last.of_box >= of_box) {
+            return Err(BundleError::BoxOrder(of_box));
+        }
+        let parts = (part.body, part.lists, part.claims, part.result);
+        let report = verify_box(seal, parts, &inside, &orders)
+            .map_err(|source| BundleError::Box { of_box, source })?;
+        boxes.push(report);
+    }
+    let held = |id: BoxId| boxes.iter().any(|b| b.of_box == id);
+    Ok(Report {
+        election: inside.manifest().election().clone(),
+        manifest_hash: inside.hash(),
+        published_at: UnixSeconds(bundle.published_at_s),
+        orders: orders.len(),
+        missing: inside
+            .manifest()
+            .boxes()
+            .iter()
+            .map(BallotBox::id)
+            .filter(|id| !held(*id))
+            .collect(),
+        boxes,
+    })
+}
+
+fn verify_orders(
+    wire: Vec<wire::Envelope>,
+    manifest: &Arc<SignedManifest>,
+) -> Result<Vec<SignedOrder>, BundleError> {
+    let mut orders = Vec::new();
+    for (envelope, place) in wire.into_iter().zip(1..) {
+        let order = SignedOrder::open(Envelope::from_wire(envelope)?, manifest)
+            .map_err(|source| BundleError::Order { place, source })?;
+        orders.push(order);
+    }
+    // Numbers and countersignatures of all of them, also of those that no box has taken.
+    EffectiveElection::new(Arc::clone(manifest), &orders).map_err(|source| BundleError::Order {
+        place: orders.len(),
+        source,
+    })?;
+    Ok(orders)
+}
+
+type Parts = (
+    Bytes,
+    Vec<wire::Envelope>,
+    Vec<wire::Envelope>,
+    Option<wire::Envelope>,
+);
+
+fn three<T, E: Into<BoxError>>(
+    what: &'static str,
+    wire: Vec<wire::Envelope>,
+    open: impl Fn(Envelope) -> Result<T, E>,
+) -> Result<[T; 3], BoxError> {
+    let open = |envelope| open(Envelope::from_wire(envelope)?).map_err(Into::into);
+    let opened = wire.into_iter().map(open).collect::<Result<Vec<T>, BoxError>>()?;
+    opened.try_into().map_err(|_| BoxError::Missing(what))
+}
+
+fn verify_box(
+    seal: Envelope,
+    (body, lists, claims, result): Parts,
+    manifest: &Arc<SignedManifest>,
+    orders: &[SignedOrder],
+) -> Result<BoxReport, BoxError> {
+    let keys = manifest.manifest().party_keys();
+    let signed = SignedSeal::open(seal, &keys)?;
+    let seal = signed.seal();
+    let in_manifest = box_of(seal, manifest)?;
+    let lists = three("Lists", lists, |envelope| SignedList::open(envelope, &keys))?;
+    let claims = three("Claims", claims, |envelope| Claims::open(&envelope, &keys))?;
+    let body = BoxBody::decode(&body, in_manifest.voters())?;
+    let named = sealing::orders_in_force(lists.each_ref().map(SignedList::list))?.len();
+    let taken = orders.get(..named).ok_or(BoxError::Orders(named))?;
+    let election = EffectiveElection::new(Arc::clone(manifest), taken)?;
+    let of_box = seal.of_box;
+    let inputs = Inputs {
+        election: &election,
+        of_box,
+        lists: &lists,
+        claims: &claims,
+        body: &body,
+    };
+    let sealed = sealing::compute(inputs)?;
+    if sealed.seal.encode() != *signed.envelope().payload() {
+        return Err(BoxError::Recomputed);
+    }
+    let result = Envelope::from_wire(result.ok_or(BoxError::Missing("the result"))?)?;
+    let result = SignedResult::open(result, manifest.manifest())?;
+    if result.result().seal_hash() != signed.hash() || result.result().of_box() != of_box {
+        return Err(BoxError::OtherResult);
+    }
+    result.result().check_numbers(manifest.manifest(), &seal.counts)?;
+    Ok(BoxReport {
+        of_box,
+        name: in_manifest.name().clone(),
+        seal_hash: signed.hash(),
+        seal: seal.clone(),
+        live: sealed.live.count_ones(),
+        enrolled: sealed.enrolled.count_ones(),
+        result: result.result().clone(),
+        signers: result.signers().collect(),
+    })
+}
+
+fn box_of<'a>(seal: &Seal, manifest: &'a SignedManifest) -> Result<&'a BallotBox, BoxError> {
+    let definition: &Manifest = manifest.manifest();
+    if seal.election != *definition.election() || seal.manifest_hash != manifest.hash() {
+        return Err(BoxError::OtherSeal);
+    }
+    definition.ballot_box(seal.of_box).ok_or(BoxError::OtherSeal)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! The rules of sealing: from three Lists and three Claims to the one Seal that all three parties compute alike.
+//!
+//! Pure functions of signed objects and public headers: no clock, no network, no store. A party calls [`compute`] to make its Seal, and
+//! whoever verifies a bundle calls the same function to check it.
+//!
+//! 1. A **candidate** ballot has two acceptances, by List or by claimed receipt; a candidate record has three.
+//! 2. A candidate ballot is out only by a public check: its place (election, box, channel, station), its time (opening hours in force), the
+//!    station's signature, a (station, sequence) used twice, of which the lowest digest stays.
+//! 3. Rows: online by (cast_at, digest), then electronic, then paper station ballots, these by (cast_at, station, sequence, digest).
+//! 4. A voter's record stands if it has the highest serial of its half and no other record of that half has the same; of a split issue
+//!    both halves must stand.
+//! 5. `enrolled` = may vote online, and a record stands, and no order says otherwise; `live` = no order says otherwise.
+//!
+//! Whether a *List* holds only what its party accepted in time is for the audit: nothing in here trusts or doubts a clock.
+
+mod body;
+mod claims;
+mod list;
+mod records;
+mod rows;
+mod seal;
+mod statements;
+
+pub use body::{BallotEvidence, BodyError, BoxBody, MAX_BODY_BYTES, RecordEvidence};
+pub use claims::{Claimed, Claims, ClaimsError, MAX_CLAIMED_RECEIPTS, Settled, settle};
+pub use list::{DigestList, List, ListError, MAX_DIGESTS, SignedList};
+pub use records::Standing;
+pub use rows::Rows;
+pub use seal::{Counts, Exclusion, Seal, SealPayloadError, SignedSeal, StationCount};
+pub use statements::{StatementError, Statements, check_two_statements};
+
+use crate::bitmap::Bitmap;
+use crate::ids::{BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _, VoterIndex};
+use crate::order::EffectiveElection;
+use crate::reason::Reason;
+
+/// Why no Seal follows from what was given.
+#[derive(Debug, thiserror::Error)]
+pub enum SealingError {
+    /// No such box.
+    #[error("the election has no box {0}")]
+    UnknownBox(BoxId),
+    /// A List or Claims of another election, box, manifest or party.
+    #[error("the {what} of {party} is not for box {of_box} of election {election}")]
+    OtherSubject {
+        /// List or Claims.
+        what: &'static str,
+        /// Whose place it stands in.
+        party: Role,
+        /// The election.
+        election: ElectionId,
+        /// The box.
+        of_box: BoxId,
+    },
+    /// The evidence is not what a List states.
+    #[error("the {kind} listed by {party} are not those of its List")]
+    OtherList {
+        /// Ballots or records.
+        kind: &'static str,
+        /// Whose List.
+        party: Role,
+    },
+    /// Claims that were made over other Lists.
+    #[error("the Claims of {0} name other Lists")]
+    OtherLists(Role),
+    /// Lists that contradict each other on the orders in force.
+    #[error("the Lists of {0} and another party name different orders in force")]
+    OrdersDiffer(Role),
+    /// The orders given are not those that the Lists name.
+    #[error("the Lists name {named} orders in force, the election given here has {given}, or others")]
+    OtherOrders {
+        /// The longest sequence of a List.
+        named: usize,
+        /// Orders of the election given.
+        given: usize,
+    },
+    /// A candidate without its header, or a header without a candidate.
+    #[error("the evidence of {kind} {digest} {}", if *.candidate { "lacks the header: it is a candidate" } else { "has a header: it is no candidate" })]
+    Header {
+        /// Ballot or record.
+        kind: &'static str,
+        /// Its digest.
+        digest: Digest,
+        /// Whether it is a candidate.
+        candidate: bool,
+    },
+    /// The online column has another length than the roll.
+    #[error("the online column has {actual} voters, the roll of the box has {expected}")]
+    Online {
+        /// N.
+        expected: u32,
+        /// Its length.
+        actual: usize,
+    },
+    /// Too few ballots to be tallied.
+    #[error(
+        "box {of_box} ({name}) holds {submissions} submissions, the policy asks for at least {minimum}: it is not tallied alone"
+    )]
+    TooFew {
+        /// The box.
+        of_box: BoxId,
+        /// Its name.
+        name: String,
+        /// Rows.
+        submissions: u64,
+        /// The minimum.
+        minimum: u32,
+    },
+}
+
+impl SealingError {
+    /// The stable reason.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::UnknownBox(_) => Reason::BoxUnknown,
+            Self::TooFew { .. } => Reason::BallotTooFew,
+            Self::OtherSubject { .. } => Reason::ElectionOther,
+            Self::OrdersDiffer(_) | Self::OtherOrders { .. } => Reason::OrderInvalid,
+            Self::OtherList { .. } | Self::OtherLists(_) | Self::Header { .. } | Self::Online { .. } => {
+                Reason::SealDisagreement
+            }
+        }
+    }
+}
+
+/// What a Seal is computed from. All references: nothing is copied but what goes into the Seal.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The election under exactly the orders that the Lists name; see [`orders_in_force`].
+    pub election: &'a EffectiveElection,
+    /// The box.
+    pub of_box: BoxId,
+    /// The three Lists, in party order.
+    pub lists: &'a [SignedList; 3],
+    /// The three Claims, in party order, with the hashes of their payloads.
+    pub claims: &'a [(Claims, Hash32); 3],
+    /// The public evidence: listed digests and candidates' headers.
+    pub body: &'a BoxBody,
+}
+
+/// A computed Seal and what it is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sealed {
+    /// The payload that the parties sign.
+    pub seal: Seal,
+    /// Ballot digests in row order.
+    pub rows: Vec<Digest>,
+    /// Standing records: by voter, then half.
+    pub standing: Vec<(VoterIndex, Digest)>,
+    /// One bit a voter.
+    pub live: Bitmap,
+    /// One bit a voter.
+    pub enrolled: Bitmap,
+    /// Claims that do not hold, and receipts that name a party which hid an acceptance.
+    pub settled: Settled,
+}
+
+/// The orders that a Seal takes: the longest of the Lists' sequences, of which the others must be prefixes.
+///
+/// # Errors
+/// [`SealingError::OrdersDiffer`].
+pub fn orders_in_force(lists: [&List; 3]) -> Result<&[Hash32], SealingError> {
+    let mut longest: &[Hash32] = &[];
+    for list in lists {
+        let (short, long) = if list.orders.len() > longest.len() {
+            (longest, list.orders.as_slice())
+        } else {
+            (list.orders.as_slice(), longest)
+        };
+        if !long.starts_with(short) {
+            return Err(SealingError::OrdersDiffer(list.party));
+        }
+        longest = long;
+    }
+    Ok(longest)
+}
+
+/// Computes the Seal.
+///
+/// # Errors
+/// [`SealingError`]: inputs that do not belong together, or a box below the policy's minimum.
+pub fn compute(inputs: Inputs<'_>) -> Result<Sealed, SealingError> {
+    let Inputs {
+        election,
+        of_box,
+        lists,
+        claims,
+        body,
+    } = inputs;
+    let manifest = election.manifest();
+    let in_manifest = manifest
+        .ballot_box(of_box)
+        .ok_or(SealingError::UnknownBox(of_box))?;
+    check_subjects(&inputs)?;
+    let orders = orders_in_force(lists.each_ref().map(SignedList::list))?;
+    if orders != election.order_hashes() {
+        return Err(SealingError::OtherOrders {
+            named: orders.len(),
+            given: election.order_hashes().len(),
+        });
+    }
+    body.check_lists(lists)?;
+    let (expected, actual) = (in_manifest.voters(), body.online().len());
+    if expected as usize != actual {
+        return Err(SealingError::Online { expected, actual });
+    }
+
+    let settled = settle(manifest, of_box, [&claims[0].0, &claims[1].0, &claims[2].0], body);
+    let mut exclusions = Vec::new();
+    let Rows {
+        rows,
+        counts,
+        stations,
+    } = rows::order(election, of_box, body, &settled, &mut exclusions)?;
+    let submissions = rows.len() as u64;
+    if submissions < u64::from(manifest.policy().min_submissions) {
+        let (name, minimum) = (
+            in_manifest.name().default_text().into(),
+            manifest.policy().min_submissions,
+        );
+        return Err(SealingError::TooFew {
+            of_box,
+            name,
+            submissions,
+            minimum,
+        });
+    }
+    let Standing {
+        records,
+        mut enrolled,
+    } = records::standing(election, of_box, body, &settled, &mut exclusions)?;
+    let mut live = Bitmap::from_bits((0..in_manifest.voters() as usize).map(|_| true));
+    for correction in election.corrections(of_box) {
+        let v = correction.voter.get() as usize;
+        live.set(v, correction.live);
+        enrolled.set(v, correction.enrolled && enrolled.get(v));
+    }
+    exclusions.sort_unstable_by_key(|e: &Exclusion| e.digest);
+
+    let seal = Seal {
+        election: manifest.election().clone(),
+        of_box,
+        manifest_hash: election.manifest_hash(),
+        orders: orders.to_vec(),
+        roll_root: in_manifest.roll_root(),
+        voters: in_manifest.voters(),
+        counts,
+        rows_hash: list::hash_digests(&rows),
+        records_hash: records::hash(&records),
+        live_hash: live.hash(),
+        enrolled_hash: enrolled.hash(),
+        exclusions,
+        stations,
+        list_hashes: lists.each_ref().map(SignedList::hash),
+        claims_hashes: claims.each_ref().map(|(_, hash)| *hash),
+    };
+    Ok(Sealed {
+        seal,
+        rows,
+        standing: records,
+        live,
+        enrolled,
+        settled,
+    })
+}
+
+fn check_subjects(inputs: &Inputs<'_>) -> Result<(), SealingError> {
+    let Inputs {
+        election,
+        of_box,
+        lists,
+        claims,
+        ..
+    } = inputs;
+    let id = election.manifest().election();
+    for party in Role::ALL {
+        let other = |what| SealingError::OtherSubject {
+            what,
+            party,
+            election: id.clone(),
+            of_box: *of_box,
+        };
+        let list = lists[party.slot()].list();
+        let same = list.election == *id && list.of_box == *of_box && list.party == party;
+        if !same || list.manifest_hash != election.manifest_hash() {
+            return Err(other("List"));
+        }
+        let claims = &claims[party.slot()].0;
+        if claims.election != *id || claims.of_box != *of_box || claims.party != party {
+            return Err(other("Claims"));
+        }
+        if claims.list_hashes != lists.each_ref().map(SignedList::hash) {
+            return Err(SealingError::OtherLists(party));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,161 @@
+//! From candidates to rows: public checks, order, and what is published of each station.
+
+use std::collections::BTreeMap;
+
+use super::SealingError;
+use super::body::BoxBody;
+use super::claims::Settled;
+use super::seal::{Counts, Exclusion, StationCount};
+use crate::ballot::{BallotHeader, StationMark};
+use crate::calendar::ChannelKind;
+use crate::envelope::SignatureBytes;
+use crate::ids::{BoxId, Digest, Role, RoleExt as _, StationId, UnixSeconds};
+use crate::order::EffectiveElection;
+use crate::reason::Reason;
+
+/// Acceptances that make a ballot a candidate.
+const BALLOT_ACCEPTANCES: usize = 2;
+
+/// The ballots of a box in row order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rows {
+    /// Their digests.
+    pub rows: Vec<Digest>,
+    /// How many of each channel.
+    pub counts: Counts,
+    /// What is published of every station that serves the box, ascending.
+    pub stations: Vec<StationCount>,
+}
+
+/// Row order, as a sort key. Derived: compares fields in this order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    channel: ChannelKind,
+    cast_at: UnixSeconds,
+    mark: Option<StationMark>,
+    digest: Digest,
+}
+
+/// How many parties accepted `digest`, by List or claimed receipt.
+pub(super) fn acceptances(listed: [bool; 3], digest: &Digest, settled: &Settled) -> usize {
+    Role::ALL
+        .into_iter()
+        .filter(|p| listed[p.slot()] || settled.accepts(*p, digest))
+        .count()
+}
+
+/// Selects, checks and orders the candidates; pushes exclusions.
+pub(super) fn order(
+    election: &EffectiveElection,
+    of_box: BoxId,
+    body: &BoxBody,
+    settled: &Settled,
+    exclusions: &mut Vec<Exclusion>,
+) -> Result<Rows, SealingError> {
+    let mut keys: Vec<Key> = Vec::with_capacity(body.ballots().len());
+    for evidence in body.ballots() {
+        let digest = evidence.digest();
+        let candidate = acceptances(evidence.listed(), &digest, settled) >= BALLOT_ACCEPTANCES;
+        let (header, signature) = match (candidate, evidence.public()) {
+            (true, Some(public)) => public,
+            (false, None) => continue,
+            _ => {
+                return Err(SealingError::Header {
+                    kind: "ballot",
+                    digest,
+                    candidate,
+                });
+            }
+        };
+        match public_check(election, of_box, header, &digest, signature) {
+            Ok(()) => keys.push(Key {
+                channel: header.channel(),
+                cast_at: header.cast_at(),
+                mark: header.station_mark(),
+                digest,
+            }),
+            Err(reason) => exclusions.push(Exclusion { digest, reason }),
+        }
+    }
+    let stations = reconcile_stations(election, of_box, &mut keys, exclusions);
+    keys.sort_unstable();
+    let count = |channel| keys.iter().filter(|k| k.channel == channel).count() as u64;
+    let counts = Counts {
+        online: count(ChannelKind::Online),
+        station: count(ChannelKind::Station),
+        paper: count(ChannelKind::Paper),
+    };
+    Ok(Rows {
+        rows: keys.iter().map(|k| k.digest).collect(),
+        counts,
+        stations,
+    })
+}
+
+/// The checks that anyone can repeat on one ballot.
+fn public_check(
+    election: &EffectiveElection,
+    of_box: BoxId,
+    header: &BallotHeader,
+    digest: &Digest,
+    signature: Option<&SignatureBytes>,
+) -> Result<(), Reason> {
+    let manifest = election.manifest();
+    header.check_place(manifest).map_err(|error| error.reason())?;
+    if header.of_box() != of_box {
+        return Err(Reason::BoxUnknown);
+    }
+    let channel = election.channel(header.channel()).ok_or(Reason::ChannelUnknown)?;
+    channel
+        .check_opening(header.cast_at())
+        .map_err(|error| error.reason())?;
+    header
+        .check_authority(digest, signature, manifest)
+        .map_err(|error| error.reason())
+}
+
+/// Takes out ballots whose (station, sequence) another with a lower digest has, and counts what is published of each station.
+fn reconcile_stations(
+    election: &EffectiveElection,
+    of_box: BoxId,
+    keys: &mut Vec<Key>,
+    exclusions: &mut Vec<Exclusion>,
+) -> Vec<StationCount> {
+    let serving = election.manifest().stations().iter().filter(|s| s.serves(of_box));
+    let mut counts: BTreeMap<StationId, StationCount> =
+        serving.map(|s| (s.id(), StationCount::none(s.id()))).collect();
+    // By (station, sequence, digest): `keys` come in digest order, and the sort is stable.
+    let mut marked: Vec<(StationMark, Key)> = keys.iter().filter_map(|k| Some((k.mark?, *k))).collect();
+    marked.sort_by_key(|(mark, _)| *mark);
+    let mut repeated = Vec::new();
+    let mut last: Option<(StationMark, Key)> = None;
+    for (mark, key) in marked {
+        let Some(count) = counts.get_mut(&mark.station) else {
+            continue;
+        };
+        let before = last.filter(|(earlier, _)| earlier.station == mark.station);
+        if before.is_some_and(|(earlier, _)| earlier.sequence == mark.sequence) {
+            count.repeated_numbers += 1;
+            exclusions.push(Exclusion {
+                digest: key.digest,
+                reason: Reason::BallotStationSequence,
+            });
+            repeated.push(key.digest);
+            continue;
+        }
+        match key.channel {
+            ChannelKind::Paper => count.paper += 1,
+            ChannelKind::Station | ChannelKind::Online => count.electronic += 1,
+        }
+        // Numbers begin at 1, so the first ballot's gap is counted like any other.
+        let expected = before.map_or(0, |(earlier, _)| earlier.sequence);
+        count.gaps += mark.sequence.saturating_sub(expected).saturating_sub(1);
+        count.falling_times += u64::from(before.is_some_and(|(_, earlier)| key.cast_at < earlier.cast_at));
+        last = Some((mark, key));
+    }
+    if !repeated.is_empty() {
+        repeated.sort_unstable();
+        keys.retain(|key| repeated.binary_search(&key.digest).is_err());
+    }
+    counts.into_values().collect()
+}
