@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hyper_util::client::legacy::connect::HttpConnector;
 use rustls_pki_types::CertificateDer;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, ServerTlsConfig};
 
@@ -94,7 +95,7 @@ impl Dial<'_> {
     /// # Errors
     /// [`ConnectError::Setup`].
     pub fn channel(&self) -> Result<Channel, ConnectError> {
-        Ok(self.endpoint()?.connect_lazy())
+        Ok(lazily(&self.endpoint()?))
     }
 
     /// Like [`Dial::channel`], with [`REQUEST_TIMEOUT`] on every request: for voters, stations and registrars.
@@ -102,8 +103,17 @@ impl Dial<'_> {
     /// # Errors
     /// [`ConnectError::Setup`].
     pub fn channel_with_timeout(&self) -> Result<Channel, ConnectError> {
-        Ok(self.endpoint()?.timeout(REQUEST_TIMEOUT).connect_lazy())
+        Ok(lazily(&self.endpoint()?.timeout(REQUEST_TIMEOUT)))
     }
+}
+
+/// With a connector of our own, [`CONNECT_TIMEOUT`] holds for TCP and TLS together. The transport's own connector stops the clock when TCP
+/// stands: a server that accepts and then says nothing would hold a caller for ever.
+fn lazily(endpoint: &Endpoint) -> Channel {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    endpoint.connect_with_connector_lazy(tcp)
 }
 
 /// A client of a party's intake.
@@ -193,6 +203,21 @@ mod tests {
         ) -> Result<Response<Self::BundleStream>, Status> {
             Err(Status::unimplemented("not asked here"))
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_accepts_and_says_nothing_is_given_up() {
+        // Nobody takes the connection out of the queue: TCP stands, TLS never does.
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let port = listener.local_addr().expect("bound").port();
+        let authority = Authority::generate("P1").expect("made");
+        let anchor = Anchor::from_pem(authority.cert_pem()).expect("anchor");
+        let address = Address::new("a", &format!("https://localhost:{port}")).expect("address");
+        let dial = Dial { address: &address, anchor: &anchor, leaf: None };
+        let mut client = board(dial.channel().expect("channel"));
+        let asked = tokio::time::timeout(4 * CONNECT_TIMEOUT, client.clock(wire::ClockRequest {})).await;
+        let status = asked.expect("given up long before").expect_err("no TLS");
+        assert_eq!(Refusal::of_status(&status).reason, crate::reason::Reason::PartyUnreachable);
     }
 
     #[tokio::test]
