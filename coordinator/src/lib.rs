@@ -8,10 +8,22 @@
 //! Every command of [`cli`] is a plain async function of this library ([`setup`], [`define`], [`publish`], [`phases`],
 //! [`registrar`]), so that tests and demonstrations drive an election without a terminal.
 
+pub mod board;
+pub mod cli;
 pub mod confirm;
 pub mod definition;
+pub mod directory;
+pub mod error;
 pub mod files;
+pub mod orders;
+pub mod parties;
 pub mod progress;
 pub mod registrar;
 pub mod report;
 pub mod roll;
+pub mod sealing;
+pub mod setup;
+pub mod status;
+pub mod tallying;
+
+pub use error::Error;

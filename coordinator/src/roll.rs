@@ -7,7 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
+use tally_proto::ids::{BoxId, VoterIndex};
+use tally_proto::manifest::{BallotBox, Manifest};
+use tally_proto::roll::{Roll, RollEntry};
+
+use crate::error::Error;
 
 /// The columns a roll may have.
 pub const COLUMNS: [&str; 4] = ["box", "reference", "online", "index"];
@@ -44,10 +48,65 @@ impl RollFile {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The roll of a box as the manifest's objects know it, with its Merkle root.
+    ///
+    /// # Errors
+    /// [`tally_proto::roll::RollError`]: what passes here and is refused there.
+    pub fn of_box(&self, box_id: BoxId) -> Result<Roll, tally_proto::roll::RollError> {
+        let entry = |v: &Voter| RollEntry {
+            reference: v.reference.clone(),
+            online: v.online,
+        };
+        Roll::new(self.voters(box_id.get()).iter().map(entry).collect())
+    }
+
+    /// Checks that this is the roll that the manifest was made with, box by box, and answers it.
+    ///
+    /// # Errors
+    /// [`Error::RollOfBox`].
+    pub fn check(&self, manifest: &Manifest) -> Result<Vec<(BoxId, Roll)>, Error> {
+        let checked = |b: &BallotBox| {
+            let refused = |source| Error::RollOfBox {
+                of_box: b.id(),
+                source,
+            };
+            let roll = self.of_box(b.id()).map_err(refused)?;
+            roll.check_box(b).map_err(refused)?;
+            Ok((b.id(), roll))
+        };
+        manifest.boxes().iter().map(checked).collect()
+    }
+
+    /// Where a reference stands.
+    pub fn find(&self, reference: &str) -> Option<(BoxId, VoterIndex)> {
+        self.boxes.iter().find_map(|(id, voters)| {
+            let v = voters.iter().position(|v| v.reference == reference)?;
+            Some((BoxId(*id), VoterIndex(u32::try_from(v).ok()?)))
+        })
+    }
+
+    /// As a CSV with all four columns.
+    pub fn to_csv(&self) -> String {
+        let mut text = String::from("box,reference,online,index\n");
+        for (id, voters) in &self.boxes {
+            for (v, voter) in voters.iter().enumerate() {
+                let reference = &voter.reference;
+                let quoted = reference.contains([',', '"', '\n', '\r']);
+                let quoted = if quoted {
+                    &format!("\"{}\"", reference.replace('"', "\"\""))
+                } else {
+                    reference
+                };
+                text += &format!("{id},{quoted},{},{v}\n", if voter.online { "yes" } else { "no" });
+            }
+        }
+        text
+    }
 }
 
 /// What is wrong with a roll.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum RollError {
     /// The file cannot be opened or read.
     #[error("roll {}: cannot be read: {source}; check the path and its permissions", path.display())]
@@ -165,7 +224,7 @@ pub enum RollError {
 }
 
 /// What is wrong with a roll's header.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ColumnProblem {
     /// A needed column is not there.
     #[error("column {0:?} is missing")]
@@ -424,6 +483,15 @@ mod tests {
             roll("box,reference,online,index\n1,second,yes,1\n1,first,yes,0\n2,only,no,0\n").expect("good");
         assert_eq!(roll.voters(1)[0].reference, "first");
         assert_eq!(roll.voters(1)[1].reference, "second");
+    }
+
+    #[test]
+    fn a_roll_survives_its_own_csv() {
+        let text = "box,reference,online\n2,\"O'Hara, \"\"S\"\"\",yes\n1,B,no\n2,C,yes\n";
+        let first = roll(text).expect("good");
+        assert_eq!(roll(&first.to_csv()).expect("good"), first);
+        assert_eq!(first.find("C"), Some((BoxId(2), VoterIndex(1))));
+        assert_eq!(first.find("D"), None);
     }
 
     #[test]

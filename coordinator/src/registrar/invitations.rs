@@ -24,6 +24,9 @@ pub struct Invitations {
 }
 
 impl Invitations {
+    /// The length of a file without any line.
+    pub const EMPTY: u64 = HEADER.len() as u64;
+
     /// Begins a new file; refuses where it, or an unfinished one, is already there.
     ///
     /// # Errors

@@ -1,0 +1,146 @@
+//! The board: what the coordinator publishes over TLS to everybody: its clock, manifests with their orders, result bundles.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures::Stream;
+use futures::stream::BoxStream;
+use tally_proto::connect::{MAX_MESSAGE_BYTES, PART_BYTES, public_tls};
+use tally_proto::ids::ElectionId;
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+use tally_proto::wire::board_server::{Board, BoardServer};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+use crate::directory::{Directory, Election};
+use crate::error::Error;
+use crate::files;
+
+/// The service; everything is read from the directory at each request, so commands need not restart it.
+#[derive(Debug, Clone)]
+struct Published(Arc<Directory>);
+
+impl Published {
+    fn election(&self, id: &str) -> Result<Election, Status> {
+        let unknown = || {
+            Refusal::new(
+                Reason::ElectionUnknown,
+                format_args!("no election {id:?} is published here"),
+            )
+        };
+        let id = ElectionId::new(id).map_err(|_| unknown())?;
+        self.0.election(&id).map_err(|error| match error {
+            Error::NotDefined { .. } => unknown().into(),
+            other => {
+                tracing::error!(%other, "election cannot be read");
+                Refusal::new(Reason::Internal, "the election cannot be read here").into()
+            }
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Board for Published {
+    async fn clock(&self, _: Request<wire::ClockRequest>) -> Result<Response<wire::ClockReply>, Status> {
+        Ok(Response::new(wire::ClockReply { now_ms: now_ms() }))
+    }
+
+    async fn manifest(
+        &self,
+        of: Request<wire::ElectionRef>,
+    ) -> Result<Response<wire::ManifestReply>, Status> {
+        let election = self.election(&of.into_inner().election)?;
+        if !election.signed().is_complete() {
+            let detail = "the parties have not countersigned it yet";
+            return Err(Refusal::new(Reason::ManifestNotCountersigned, detail).into());
+        }
+        let in_force = election.orders().iter().take_while(|o| o.is_complete());
+        Ok(Response::new(wire::ManifestReply {
+            manifest: Some(election.signed().envelope().to_wire()),
+            orders: in_force.map(|o| o.envelope().to_wire()).collect(),
+        }))
+    }
+
+    type BundleStream = BoxStream<'static, Result<wire::BundlePart, Status>>;
+
+    async fn bundle(&self, of: Request<wire::ElectionRef>) -> Result<Response<Self::BundleStream>, Status> {
+        let path = self.election(&of.into_inner().election)?.bundle_file();
+        let file = tokio::fs::File::open(&path).await.map_err(|_| {
+            Refusal::new(
+                Reason::ObjectUnknown,
+                "no result is published yet; ask again after the tally",
+            )
+        })?;
+        Ok(Response::new(Box::pin(parts(file, path))))
+    }
+}
+
+/// A file in parts; nothing is read ahead of what the reader takes.
+fn parts(file: tokio::fs::File, path: PathBuf) -> impl Stream<Item = Result<wire::BundlePart, Status>> {
+    futures::stream::try_unfold((file, path), async |(mut file, path)| {
+        use tokio::io::AsyncReadExt as _;
+        let mut part = Vec::with_capacity(PART_BYTES);
+        (&mut file)
+            .take(PART_BYTES as u64)
+            .read_to_end(&mut part)
+            .await
+            .map_err(|error| {
+                tracing::error!(%error, path = %path.display(), "bundle cannot be read");
+                Status::from(Refusal::new(Reason::Internal, "the bundle cannot be read here"))
+            })?;
+        let part = wire::BundlePart {
+            bytes: Bytes::from(part),
+        };
+        Ok((!part.bytes.is_empty()).then_some((part, (file, path))))
+    })
+}
+
+/// Serves the board until `stop` completes.
+///
+/// # Errors
+/// [`Error::Transport`].
+pub async fn serve(
+    directory: Directory,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    let tls = public_tls(directory.leaf());
+    let board = BoardServer::new(Published(Arc::new(directory))).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    tonic::transport::Server::builder()
+        .tls_config(tls)?
+        .tcp_nodelay(true)
+        .add_service(board)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
+        .await?;
+    Ok(())
+}
+
+/// Milliseconds since 1970 by this machine's clock.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Opens the port to serve on.
+///
+/// # Errors
+/// [`Error::Serve`].
+pub async fn listen(address: &str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Serve {
+        address: address.to_owned(),
+        source,
+    })
+}
+
+/// The published bundle's bytes of an election.
+///
+/// # Errors
+/// A bundle that is not there.
+pub fn bundle_bytes(election: &Election) -> Result<Vec<u8>, Error> {
+    Ok(files::read(&election.bundle_file(), 4 << 30)?)
+}

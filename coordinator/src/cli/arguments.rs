@@ -1,0 +1,216 @@
+//! Command lines, as clap reads them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tally_proto::calendar::ChannelKind;
+use tally_proto::pki::PeerRole;
+
+/// The election commission: defines elections, drives their phases, publishes results.
+#[derive(Debug, Parser)]
+#[command(name = "coordinator", version)]
+pub(super) struct Coordinator {
+    /// Directory with this coordinator's keys and elections
+    #[arg(long, global = true, env = "TALLY_COORDINATOR", default_value = "coordinator")]
+    pub(super) dir: PathBuf,
+    /// How many seconds to go on trying a party that does not answer
+    #[arg(long, global = true, default_value_t = 60)]
+    pub(super) patience: u64,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make keys, authority, certificate and identity in a new directory, and print the fingerprint
+    Init {
+        /// The commission's name
+        #[arg(long)]
+        name: String,
+        /// Where the board will be reached: https://host:port
+        #[arg(long)]
+        address: String,
+        /// Further host names or IP addresses of the board's certificate
+        #[arg(long)]
+        host: Vec<String>,
+    },
+    /// Sign the certificate request of a registrar or a station
+    Certify {
+        /// The request, PEM
+        request: PathBuf,
+        /// Whose: registrar:<name> or station:<number>
+        #[arg(long, value_parser = role)]
+        role: PeerRole,
+        /// Where to write the certificate
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Read an election file and its roll, sign the manifest and keep both here; sends nothing
+    Define {
+        /// The election file, TOML
+        file: PathBuf,
+    },
+    /// Hand the signed manifest and the roll to the three parties (asks first)
+    Publish(OfElection),
+    /// Collect the parties' countersignatures and show who is missing
+    Signatures(OfElection),
+    /// Collect countersignatures and hand the complete sets to all parties
+    Complete(OfElection),
+    /// Change a defined election, with all three parties' countersignatures (asks first)
+    Order {
+        /// The election id
+        election: String,
+        /// Why, in a sentence that everybody will read
+        #[arg(long)]
+        reason: String,
+        #[command(subcommand)]
+        change: OrderChange,
+    },
+    /// Serve the board: clock, manifests, result bundles
+    Serve {
+        /// Address and port to listen on
+        #[arg(long, default_value = "[::]:7400")]
+        listen: String,
+    },
+    /// Show the three parties and the ballots received
+    Status {
+        /// The election id; all elections where it is left out
+        election: Option<String>,
+        /// Show it again every two seconds until interrupted
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Seal boxes: fix for good what will be tallied (asks first)
+    Seal(OfBoxes),
+    /// Tally sealed boxes: open the totals (asks first)
+    Tally(OfBoxes),
+    /// Issue credentials (the same commands as `registrar`)
+    Registrar {
+        /// Directory with this registrar's keys
+        #[arg(long, env = "TALLY_REGISTRAR", default_value = "registrar")]
+        registrar_dir: PathBuf,
+        #[command(subcommand)]
+        command: RegistrarCommand,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OfElection {
+    /// The election id
+    pub(super) election: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OfBoxes {
+    /// The election id
+    pub(super) election: String,
+    /// Box number; may be repeated; all boxes where it is left out
+    #[arg(long = "box")]
+    pub(super) boxes: Vec<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum OrderChange {
+    /// Close a channel for good at a local time: earlier or later than planned
+    Close {
+        /// Which channel
+        #[arg(long)]
+        channel: ChannelName,
+        /// Local time of the channel's zone: "YYYY-MM-DD HH:MM"
+        #[arg(long)]
+        at: String,
+        /// Until when parties take what stations queued: "YYYY-MM-DD HH:MM"
+        #[arg(long)]
+        receive_until: Option<String>,
+    },
+    /// Add an opening after the last
+    Open {
+        /// Which channel
+        #[arg(long)]
+        channel: ChannelName,
+        /// Local time of the channel's zone: "YYYY-MM-DD HH:MM"
+        #[arg(long)]
+        opens: String,
+        /// Local time of the channel's zone: "YYYY-MM-DD HH:MM"
+        #[arg(long)]
+        closes: String,
+        /// Until when parties take what stations queued: "YYYY-MM-DD HH:MM"
+        #[arg(long)]
+        receive_until: Option<String>,
+    },
+    /// Correct the flags of one voter
+    Correct {
+        /// The voter's reference on the roll
+        #[arg(long)]
+        voter: String,
+        /// Whether any vote of the voter counts
+        #[arg(long, action = clap::ArgAction::Set)]
+        live: bool,
+        /// Whether the voter's credential counts; otherwise the voter votes at a station only
+        #[arg(long, action = clap::ArgAction::Set)]
+        enrolled: bool,
+    },
+}
+
+/// A channel on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ChannelName {
+    /// The online channel
+    Online,
+    /// Electronic votes at stations
+    Station,
+    /// Paper votes at stations
+    Paper,
+}
+
+impl From<ChannelName> for ChannelKind {
+    fn from(name: ChannelName) -> Self {
+        match name {
+            ChannelName::Online => Self::Online,
+            ChannelName::Station => Self::Station,
+            ChannelName::Paper => Self::Paper,
+        }
+    }
+}
+
+/// A registrar: issues one fresh credential to each voter of a roll who may vote online.
+#[derive(Debug, Parser)]
+#[command(name = "registrar", version)]
+pub(super) struct Registrar {
+    /// Directory with this registrar's keys
+    #[arg(long, global = true, env = "TALLY_REGISTRAR", default_value = "registrar")]
+    pub(super) dir: PathBuf,
+    /// How many seconds to go on trying a party that does not answer
+    #[arg(long, global = true, default_value_t = 60)]
+    pub(super) patience: u64,
+    #[command(subcommand)]
+    pub(super) command: RegistrarCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RegistrarCommand {
+    /// Make keys, identity and a certificate request in a new directory, and print the fingerprint
+    Init {
+        /// Name: a-z, 0-9 and hyphens
+        #[arg(long)]
+        name: String,
+    },
+    /// Issue credentials and write the invitations, once; run again to go on after an interruption
+    Issue {
+        /// The election's manifest with all countersignatures
+        #[arg(long)]
+        manifest: PathBuf,
+        /// The roll that the election was defined with, CSV
+        #[arg(long)]
+        roll: PathBuf,
+        /// Where to write the invitations, CSV: reference, code, link
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+fn role(text: &str) -> Result<PeerRole, String> {
+    format!("tally:{text}")
+        .parse()
+        .map_err(|_| format!("{text:?} is not a role: write registrar:<name> or station:<number>"))
+}

@@ -1,0 +1,397 @@
+//! The commands of a coordinator.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tally_proto::ids::BoxId;
+use tally_proto::pki::PeerRole;
+
+use super::arguments::{Command, Coordinator as Arguments, OfBoxes, OrderChange};
+use super::{Console, registrar, styled, width};
+use crate::directory::{Directory, Election};
+use crate::error::Error;
+use crate::orders::{self, Wish};
+use crate::progress::grouped;
+use crate::{board, files, sealing, setup, status, tallying};
+
+/// How often `status --watch` asks.
+const WATCH: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(arguments: Arguments) -> Result<(), Error> {
+    let console = Console::new(arguments.patience);
+    let dir = arguments.dir;
+    match arguments.command {
+        Command::Init { name, address, host } => init(&dir, &name, &address, &host),
+        Command::Certify { request, role, out } => certify(&dir, &request, &role, &out),
+        Command::Define { file } => define(&dir, &file),
+        Command::Publish(of) => publish(&Office::open(&dir, &of.election)?, &console).await,
+        Command::Signatures(of) => signatures(Office::open(&dir, &of.election)?, &console).await,
+        Command::Complete(of) => complete(Office::open(&dir, &of.election)?, &console).await,
+        Command::Order {
+            election,
+            reason,
+            change,
+        } => order(Office::open(&dir, &election)?, &reason, change, &console).await,
+        Command::Serve { listen } => serve(Directory::open(&dir)?, &listen).await,
+        Command::Status { election, watch } => show_status(&dir, election.as_deref(), watch).await,
+        Command::Seal(of) => seal(&Office::open(&dir, &of.election)?, &of, &console).await,
+        Command::Tally(of) => tally(&Office::open(&dir, &of.election)?, &of, &console).await,
+        Command::Registrar {
+            registrar_dir,
+            command,
+        } => registrar::command(&registrar_dir, command, &console).await,
+    }
+}
+
+/// A directory and one of its elections.
+struct Office {
+    directory: Directory,
+    election: Election,
+}
+
+impl Office {
+    fn open(dir: &Path, election: &str) -> Result<Self, Error> {
+        let directory = Directory::open(dir)?;
+        let election = directory.election(&setup::election_id(election)?)?;
+        Ok(Self { directory, election })
+    }
+
+    fn id(&self) -> &str {
+        self.election.signed().manifest().election().as_str()
+    }
+
+    /// `riverside-2027 (Riverside council election 2027)`.
+    fn called(&self) -> String {
+        format!(
+            "{} ({})",
+            self.id(),
+            self.election.signed().manifest().title().default_text()
+        )
+    }
+
+    /// The boxes named, or all.
+    fn boxes(&self, of: &OfBoxes) -> Vec<BoxId> {
+        if of.boxes.is_empty() {
+            self.election
+                .signed()
+                .manifest()
+                .boxes()
+                .iter()
+                .map(|b| b.id())
+                .collect()
+        } else {
+            of.boxes.iter().copied().map(BoxId).collect()
+        }
+    }
+
+    fn box_names(&self, boxes: &[BoxId]) -> Result<String, Error> {
+        let manifest = self.election.signed().manifest();
+        let mut names = Vec::with_capacity(boxes.len());
+        for id in boxes {
+            sealing::check_box(manifest, *id)?;
+            let name = manifest.ballot_box(*id).map_or("", |b| b.name().default_text());
+            names.push(format!("{id} ({name})"));
+        }
+        Ok(names.join(", "))
+    }
+}
+
+fn init(dir: &Path, name: &str, address: &str, hosts: &[String]) -> Result<(), Error> {
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let directory = Directory::init(dir, name, address, &hosts, &mut setup::os_rng())?;
+    println!("Identity     {}", directory.identity_file().display());
+    println!("Fingerprint  {}", directory.identity().fingerprint());
+    println!("Hand the identity to the three parties and read the fingerprint over the phone.");
+    Ok(())
+}
+
+fn certify(dir: &Path, request: &Path, role: &PeerRole, out: &Path) -> Result<(), Error> {
+    let certificate = Directory::open(dir)?.certify(&files::read_text(request)?, role)?;
+    files::create(out, certificate.as_bytes())?;
+    println!("Certificate for {role} in {}", out.display());
+    Ok(())
+}
+
+fn define(dir: &Path, file: &Path) -> Result<(), Error> {
+    let directory = Directory::open(dir)?;
+    let election = setup::define(&directory, file, board::now_ms() / 1000)?;
+    let manifest = election.signed().manifest();
+    println!("{}", manifest.title().default_text());
+    println!("Election     {}", manifest.election());
+    for b in manifest.boxes() {
+        let (name, voters) = (b.name().default_text(), grouped(b.voters().into()));
+        println!(
+            "Box {:<8} {name}: {voters} voters, {} contest(s)",
+            b.id(),
+            b.contests().len()
+        );
+    }
+    for channel in manifest.channels() {
+        if let (Some(first), Some(last)) = (channel.openings().first(), channel.openings().last()) {
+            println!(
+                "{:<12} {} to {} {}, {} opening(s)",
+                orders::word(channel.kind()),
+                first.opens_local,
+                last.closes_local,
+                channel.time_zone(),
+                channel.openings().len()
+            );
+        }
+    }
+    for party in manifest.parties() {
+        println!(
+            "P{}           {}, fingerprint {}",
+            party.role().index(),
+            party.agency(),
+            party.fingerprint()
+        );
+    }
+    println!("Manifest     {}", election.manifest_file().display());
+    println!("Fingerprint  {}", setup::fingerprint(election.signed()));
+    println!("Nothing was sent. Next: publish {}", manifest.election());
+    Ok(())
+}
+
+async fn publish(office: &Office, console: &Console) -> Result<(), Error> {
+    let manifest = office.election.signed().manifest();
+    let voters: u64 = manifest.boxes().iter().map(|b| u64::from(b.voters())).sum();
+    let agencies: Vec<&str> = manifest.parties().iter().map(|p| p.agency()).collect();
+    let what = format!(
+        "This hands the manifest of election {} and its roll with {} voters to {}. What they have they keep.",
+        office.called(),
+        grouped(voters),
+        agencies.join(", ")
+    );
+    console.confirm(&what, office.id())?;
+    setup::publish(
+        &office.directory,
+        &office.election,
+        console.patience,
+        console.progress.as_ref(),
+    )
+    .await?;
+    println!(
+        "All three parties have it. Fingerprint  {}",
+        setup::fingerprint(office.election.signed())
+    );
+    println!(
+        "Each operator now runs `party countersign`. Next: complete {}",
+        office.id()
+    );
+    Ok(())
+}
+
+async fn signatures(mut office: Office, console: &Console) -> Result<(), Error> {
+    let progress = console.progress.as_ref();
+    let objects = setup::collect(
+        &office.directory,
+        &mut office.election,
+        console.patience,
+        progress,
+    )
+    .await?;
+    for object in objects {
+        if object.is_complete() {
+            println!("{}: countersigned by all three parties", object.object);
+        } else {
+            println!(
+                "{}: waits for {}",
+                object.object,
+                object.missing(office.election.signed().manifest())
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn complete(mut office: Office, console: &Console) -> Result<(), Error> {
+    let progress = console.progress.as_ref();
+    setup::complete(
+        &office.directory,
+        &mut office.election,
+        console.patience,
+        progress,
+    )
+    .await?;
+    let orders = office.election.orders().len();
+    println!(
+        "Election {} is in force at all three parties, with {orders} order(s).",
+        office.called()
+    );
+    Ok(())
+}
+
+async fn order(
+    mut office: Office,
+    reason: &str,
+    change: OrderChange,
+    console: &Console,
+) -> Result<(), Error> {
+    let wish = match change {
+        OrderChange::Close {
+            channel,
+            at,
+            receive_until,
+        } => Wish::CloseAt {
+            channel: channel.into(),
+            local: at,
+            receive_until,
+        },
+        OrderChange::Open {
+            channel,
+            opens,
+            closes,
+            receive_until,
+        } => Wish::OpenAgain {
+            channel: channel.into(),
+            opens,
+            closes,
+            receive_until,
+        },
+        OrderChange::Correct {
+            voter,
+            live,
+            enrolled,
+        } => Wish::Correct {
+            reference: voter,
+            live,
+            enrolled,
+        },
+    };
+    // What it says is made from the very order that would be signed.
+    let drawn = orders::draft(&office.election, &wish, reason)?;
+    let what = format!(
+        "This proposes a change of election {} to the three parties, {} (\"{reason}\"). It is in force when all three have \
+         countersigned.",
+        office.called(),
+        orders::in_words(&drawn)
+    );
+    console.confirm(&what, office.id())?;
+    let signed = orders::sign(&office.directory, &mut office.election, &drawn)?;
+    let progress = console.progress.as_ref();
+    orders::propose(
+        &office.directory,
+        &office.election,
+        &signed,
+        console.patience,
+        progress,
+    )
+    .await?;
+    println!(
+        "Order {} is proposed. Each operator now runs `party countersign`. Next: complete {}",
+        drawn.number,
+        office.id()
+    );
+    Ok(())
+}
+
+async fn serve(directory: Directory, listen: &str) -> Result<(), Error> {
+    let listener = board::listen(listen).await?;
+    let address = listener.local_addr().map_err(|source| Error::Serve {
+        address: listen.to_owned(),
+        source,
+    })?;
+    tracing::info!(
+        "the board of {} listens on {address}",
+        directory.identity().name()
+    );
+    board::serve(directory, listener, async {
+        // Without a signal handler the board still serves; it is then stopped by force.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+    .await
+}
+
+async fn show_status(dir: &Path, election: Option<&str>, watch: bool) -> Result<(), Error> {
+    let directory = Directory::open(dir)?;
+    loop {
+        let ids = match election {
+            Some(id) => vec![setup::election_id(id)?],
+            None => directory.elections()?,
+        };
+        let mut text = String::new();
+        for id in ids {
+            let election = directory.election(&id)?;
+            let snapshot = status::snapshot(&directory, &election).await?;
+            text += &status::render(&election, &snapshot, width(), styled());
+            text.push('\n');
+        }
+        if watch && styled() {
+            // Clear the screen and begin at its top.
+            print!("\u{1b}[2J\u{1b}[H");
+        }
+        print!("{text}");
+        if !watch {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(WATCH) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        }
+    }
+}
+
+async fn seal(office: &Office, of: &OfBoxes, console: &Console) -> Result<(), Error> {
+    let boxes = office.boxes(of);
+    let what = format!(
+        "This seals box {} of election {}: the parties fix for good which ballots will be tallied. Nothing can be added or struck \
+         afterwards, and a box is sealed once.",
+        office.box_names(&boxes)?,
+        office.called()
+    );
+    console.confirm(&what, office.id())?;
+    for id in boxes {
+        let progress = console.progress.as_ref();
+        let sealed = sealing::seal(
+            &office.directory,
+            &office.election,
+            id,
+            console.patience,
+            progress,
+        )
+        .await?;
+        println!(
+            "Box {id} is sealed: {} ballots received online, {} at stations, {} on paper; {} excluded",
+            grouped(sealed.online),
+            grouped(sealed.station),
+            grouped(sealed.paper),
+            grouped(sealed.excluded.len() as u64)
+        );
+        for s in &sealed.stations {
+            println!(
+                "  station {}: {} electronic, {} paper; {} numbers missing, {} used twice, {} falling times: compare with its sign-in list",
+                s.station, s.electronic, s.paper, s.gaps, s.repeated_numbers, s.falling_times
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn tally(office: &Office, of: &OfBoxes, console: &Console) -> Result<(), Error> {
+    let boxes = office.boxes(of);
+    let what = format!(
+        "This tallies box {} of election {}: the totals are opened to all three parties and to you, once and for good.",
+        office.box_names(&boxes)?,
+        office.called()
+    );
+    console.confirm(&what, office.id())?;
+    for id in boxes {
+        let progress = console.progress.as_ref();
+        let tallied = tallying::tally(
+            &office.directory,
+            &office.election,
+            id,
+            console.patience,
+            progress,
+        )
+        .await?;
+        let parties: Vec<String> = tallied.signed_by.iter().map(|p| format!("P{p}")).collect();
+        println!(
+            "Box {id} is tallied; the result is signed by {}",
+            parties.join(", ")
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The commands of a registrar.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use super::Console;
+use super::arguments::{Registrar as Arguments, RegistrarCommand};
+use crate::board::now_ms;
+use crate::error::Error;
+use crate::progress::grouped;
+use crate::registrar::Registrar;
+use crate::registrar::issue::issue;
+use crate::setup::read_manifest;
+use crate::{roll, setup};
+
+pub(super) async fn run(arguments: Arguments) -> Result<(), Error> {
+    let console = Console::new(arguments.patience);
+    command(&arguments.dir, arguments.command, &console).await
+}
+
+pub(super) async fn command(dir: &Path, command: RegistrarCommand, console: &Console) -> Result<(), Error> {
+    match command {
+        RegistrarCommand::Init { name } => {
+            let registrar = Registrar::init(dir, &name, &mut setup::os_rng())?;
+            println!("Identity     {}", registrar.identity_file().display());
+            println!("Request      {}", registrar.request_file().display());
+            println!("Fingerprint  {}", registrar.identity().fingerprint());
+            println!(
+                "Hand identity and request to the coordinator and read the fingerprint over the phone. The certificate"
+            );
+            println!(
+                "that comes back belongs in {}.",
+                registrar.certificate_file().display()
+            );
+            Ok(())
+        }
+        RegistrarCommand::Issue { manifest, roll, out } => {
+            let registrar = Arc::new(Registrar::open(dir)?);
+            let manifest = read_manifest(&manifest)?;
+            let election = manifest.manifest().election().clone();
+            let boxes: Vec<u32> = manifest.manifest().boxes().iter().map(|b| b.id().get()).collect();
+            let roll = roll::read(&roll, &boxes)?;
+            let what = format!(
+                "Issuing credentials for election {election} ({}): a fresh credential for each voter with online = yes goes to the \
+                 three parties, and its invitation is written to {}, once. Whoever reads that file can vote for all of them.",
+                manifest.manifest().title().default_text(),
+                out.display()
+            );
+            console.confirm(&what, election.as_str())?;
+            let rng = StdRng::from_rng(&mut setup::os_rng());
+            let progress = console.progress.as_ref();
+            let now_s = now_ms() / 1000;
+            let issued = issue(
+                registrar,
+                &manifest,
+                &roll,
+                &out,
+                now_s,
+                rng,
+                console.patience,
+                progress,
+            )
+            .await?;
+            println!(
+                "{} credentials issued ({} by an earlier run), invitations in {}",
+                grouped(issued.credentials),
+                grouped(issued.kept),
+                issued.invitations.display()
+            );
+            if !issued.half.is_whole() {
+                println!(
+                    "These are halves (number {} of {}): a voter needs both registrars' invitations.",
+                    issued.half.number() + 1,
+                    issued.half.of()
+                );
+            }
+            println!("Hand the file to the post and erase it: nobody needs it afterwards.");
+            Ok(())
+        }
+    }
+}

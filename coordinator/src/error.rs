@@ -1,0 +1,284 @@
+//! Why a command of the coordinator or a registrar failed.
+
+use std::path::PathBuf;
+
+use tally_proto::connect::ConnectError;
+use tally_proto::envelope::EnvelopeError;
+use tally_proto::identity::IdentityError;
+use tally_proto::ids::{BoxId, ElectionId, IdError, VoterIndex};
+use tally_proto::manifest::ManifestError;
+use tally_proto::order::OrderError;
+use tally_proto::pki::PkiError;
+use tally_proto::secret_file::SecretFileError;
+use thiserror::Error;
+
+use crate::confirm::ConfirmError;
+use crate::definition::DefinitionError;
+use crate::definition::calendar::CalendarError;
+use crate::files::FileError;
+use crate::parties::PartyError;
+use crate::roll::RollError;
+
+/// Any failure, with what to do about it.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A secret file.
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
+    /// A certificate, request or authority.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// An identity that cannot be used.
+    #[error("{place}: {source}")]
+    Identity {
+        /// The file or argument.
+        place: String,
+        /// What is wrong.
+        source: IdentityError,
+    },
+    /// A key or signature.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// The election file.
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    /// The roll file.
+    #[error(transparent)]
+    Roll(#[from] RollError),
+    /// The manifest that the election file makes, or one that was read.
+    #[error("the manifest is refused: {0}")]
+    Manifest(#[from] ManifestError),
+    /// A roll that is not the manifest's.
+    #[error("the roll of box {of_box} is refused: {source}; use the roll the election was defined with")]
+    RollOfBox {
+        /// The box.
+        of_box: BoxId,
+        /// What is wrong.
+        source: tally_proto::roll::RollError,
+    },
+    /// An order.
+    #[error("the order is refused: {0}")]
+    Order(#[from] OrderError),
+    /// A calendar given to an order.
+    #[error(transparent)]
+    Calendar(#[from] CalendarError),
+    /// An id or hash.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// A connection that cannot even be tried.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Parties that refused or did not answer: each with its name.
+    #[error("{}", listed(.0))]
+    Parties(Vec<PartyError>),
+    /// The question was not answered with the election id.
+    #[error(transparent)]
+    Confirm(#[from] ConfirmError),
+    /// The directory already holds keys.
+    #[error("{} already holds an identity: choose another directory, keys are never overwritten", .0.display())]
+    AlreadyThere(PathBuf),
+    /// The election is already defined here.
+    #[error(
+        "election {election} is already defined in {}: an election is defined once; for a changed one choose another id",
+        path.display()
+    )]
+    AlreadyDefined {
+        /// The election.
+        election: ElectionId,
+        /// Where.
+        path: PathBuf,
+    },
+    /// The election is not defined here.
+    #[error("election {election} is not defined in {}: check the id, or run `define` first", path.display())]
+    NotDefined {
+        /// The election.
+        election: ElectionId,
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// A file of the directory holds another object than its name says.
+    #[error("{}: {problem}; restore the file from a backup", path.display())]
+    Stored {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: StoredProblem,
+    },
+    /// A role that this authority does not issue.
+    #[error(
+        "a coordinator certifies registrars and stations, not {0}: write registrar:<name> or station:<number>"
+    )]
+    NotOurRole(String),
+    /// A box that the election does not have.
+    #[error("box.unknown: election {election} has no box {of_box}; its boxes are {known:?}")]
+    UnknownBox {
+        /// The election.
+        election: ElectionId,
+        /// The box.
+        of_box: BoxId,
+        /// Its boxes.
+        known: Vec<u32>,
+    },
+    /// Not all parties have countersigned.
+    #[error(
+        "manifest.not-countersigned: {missing} has not countersigned {object}: its operator runs `party countersign`, then \
+         run `complete` here"
+    )]
+    NotCountersigned {
+        /// The manifest or order.
+        object: String,
+        /// Who is missing.
+        missing: String,
+    },
+    /// A channel that the election does not have.
+    #[error("channel.unknown: the election has no {0} channel")]
+    UnknownChannel(&'static str),
+    /// A time by which the order would change nothing, or which has passed.
+    #[error("the {channel} channel {problem}")]
+    Closing {
+        /// The channel.
+        channel: &'static str,
+        /// What is wrong.
+        problem: ClosingProblem,
+    },
+    /// A voter reference that is not on the roll.
+    #[error("voter.unknown: no voter has the reference {0:?}; check the roll")]
+    UnknownVoter(String),
+    /// What three parties sealed, or their results, do not agree.
+    #[error("box {of_box}: {problem}")]
+    Outcome {
+        /// The box.
+        of_box: BoxId,
+        /// What is wrong.
+        problem: OutcomeProblem,
+    },
+    /// A box that has not been sealed yet.
+    #[error("box {0} is not sealed: run `seal` first")]
+    NotSealed(BoxId),
+    /// A box that has not been tallied yet.
+    #[error("box {0} has no result: run `tally` first")]
+    NotTallied(BoxId),
+    /// A registrar that the manifest does not name.
+    #[error("election {election} does not name this registrar's key: its registrars are {known:?}")]
+    NotRegistrar {
+        /// The election.
+        election: ElectionId,
+        /// Its registrars.
+        known: Vec<String>,
+    },
+    /// A registrar without its certificate.
+    #[error(
+        "{} is missing: send request.pem to the coordinator, who runs `certify`, and put the certificate there",
+        .0.display()
+    )]
+    NotCertified(PathBuf),
+    /// Credentials of this election are issued: invitations are written once.
+    #[error(
+        "credentials of election {election} are already issued by this registrar, and invitations are written once; a re-issue \
+         needs an order of all parties"
+    )]
+    AlreadyIssued {
+        /// The election.
+        election: ElectionId,
+    },
+    /// A half that is none.
+    #[error(transparent)]
+    Record(#[from] tally_proto::record::RecordError),
+    /// Sealing a credential failed.
+    #[error("voter {voter} of box {of_box}: {source}")]
+    Share {
+        /// The box.
+        of_box: BoxId,
+        /// The voter's index.
+        voter: VoterIndex,
+        /// What is wrong.
+        source: tally_proto::shares::ShareError,
+    },
+    /// A party refused a credential record.
+    #[error("{party} refused the record of voter {voter} of box {of_box}: {refusal}")]
+    RecordRefused {
+        /// Who.
+        party: String,
+        /// The box.
+        of_box: BoxId,
+        /// The voter's index.
+        voter: VoterIndex,
+        /// Why.
+        refusal: tally_proto::refusal::Refusal,
+    },
+    /// Listening failed.
+    #[error("cannot serve on {address}: {source}; is the port taken?")]
+    Serve {
+        /// Where.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// TLS or the server failed.
+    #[error("serving failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// What is wrong with a stored file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum StoredProblem {
+    /// It holds another election's object.
+    #[error("it holds an object of another election")]
+    OtherElection,
+    /// It was signed by another coordinator.
+    #[error("it is signed by another coordinator than this directory's")]
+    OtherCoordinator,
+    /// It is not canonical.
+    #[error("it is damaged")]
+    Damaged,
+    /// An order's number is not its place.
+    #[error("its order has another number than its name")]
+    OtherNumber,
+}
+
+/// Why a closing time is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ClosingProblem {
+    /// Nothing is open at or before that time.
+    #[error("has no opening that begins before {0}: choose a later time")]
+    BeforeOpening(String),
+    /// It closes then anyway.
+    #[error("already closes at {0}: nothing would change")]
+    Unchanged(String),
+}
+
+/// What is wrong with a box's outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OutcomeProblem {
+    /// The seals differ.
+    #[error("{0} sealed different bytes than P1; keep all files, this is proof for an audit")]
+    SealsDiffer(String),
+    /// The evidence differs.
+    #[error(
+        "{0} sent other evidence for the seal than P1; run `seal` again, and name it to the audit if it stays so"
+    )]
+    BodiesDiffer(String),
+    /// A party ended its stream without an answer.
+    #[error("{0} ended without an outcome; run the command again")]
+    NoOutcome(String),
+    /// A party stated an abort.
+    #[error("{0}")]
+    Aborted(String),
+    /// Results differ.
+    #[error("the parties signed different results; keep all files, this is proof for an audit")]
+    ResultsDiffer,
+    /// Fewer than two signatures.
+    #[error("only {0} signed the result, two are needed; run `tally` again")]
+    OneSignature(String),
+}
+
+fn listed(errors: &[PartyError]) -> String {
+    errors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}

@@ -1,0 +1,553 @@
+//! Issuing: draw a credential, write its invitation, seal its shares to the three parties, sign, hand over, collect three
+//! receipts.
+//!
+//! Order of durability, batch by batch: the invitations first, then the sealed records in the outbox, then the parties. So after a
+//! crash at any point every record that a party may hold has its invitation, exactly the same records are handed over again, and
+//! nobody's credential was kept anywhere but in the invitation file.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::stream;
+use prost::Message;
+use rand_core::CryptoRng;
+use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, UnixSeconds, VoterIndex};
+use tally_proto::invitation::{Credential, Invitation};
+use tally_proto::manifest::{Manifest, SignedManifest};
+use tally_proto::reason::Reason;
+use tally_proto::receipt::Receipt;
+use tally_proto::record::{Half, RecordHeader, RecordParts, authorise};
+use tally_proto::refusal::Refusal;
+use tally_proto::shares::{ShareContext, split_credential_openings};
+use tally_proto::wire;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::Registrar;
+use super::invitations::{Invitations, Lines, part_of};
+use super::outbox::Outbox;
+use crate::error::{Error, StoredProblem};
+use crate::files;
+use crate::parties::{Parties, Party, Patience};
+use crate::progress::{Progress, Step};
+use crate::roll::RollFile;
+
+/// Credentials made, written and handed over together.
+const BATCH: usize = 1024;
+/// The serial of a first record: a re-issue needs an order and a higher one.
+const FIRST_SERIAL: u32 = 1;
+
+/// One batch as it stands in the outbox: nothing in it is secret.
+#[derive(Clone, PartialEq, Message)]
+struct Batch {
+    /// Length of the invitation file with this batch's lines.
+    #[prost(uint64, tag = "1")]
+    invitations: u64,
+    #[prost(message, repeated, tag = "2")]
+    records: Vec<SealedRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SealedRecord {
+    #[prost(message, optional, tag = "1")]
+    header: Option<wire::RecordHeader>,
+    #[prost(bytes = "vec", tag = "2")]
+    authorisation: Vec<u8>,
+    /// P1's, P2's, P3's.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    ciphertexts: Vec<bytes::Bytes>,
+}
+
+/// A batch with its invitations, before anything is written.
+struct Made {
+    lines: Lines,
+    records: Vec<SealedRecord>,
+}
+
+/// What was issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// Where the invitations are.
+    pub invitations: PathBuf,
+    /// How many.
+    pub credentials: u64,
+    /// How many of them an earlier run had already handed over.
+    pub kept: u64,
+    /// Which half of each credential this registrar issued, of how many.
+    pub half: Half,
+}
+
+/// Who is to get a credential.
+#[derive(Debug, Clone)]
+struct Recipient {
+    of_box: BoxId,
+    voter: VoterIndex,
+    reference: String,
+}
+
+/// Issues a credential to every voter of the roll with `online`; goes on where an interrupted run stopped.
+///
+/// # Errors
+/// A manifest that is not in force, does not name this registrar or is not the roll's; [`Error::RecordRefused`];
+/// [`Error::Parties`] for parties that do not answer for as long as patience lasts (run it again to go on).
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call a command: each is named where it is made"
+)]
+pub async fn issue(
+    registrar: Arc<Registrar>,
+    manifest: &SignedManifest,
+    roll: &RollFile,
+    out: &Path,
+    now_s: u64,
+    rng: impl CryptoRng + Send + 'static,
+    patience: Patience,
+    progress: &dyn Progress,
+) -> Result<Issued, Error> {
+    let half = half_of(&registrar, manifest)?;
+    let recipients = Arc::new(recipients(manifest.manifest(), roll)?);
+    let leaf = registrar.leaf()?;
+    let parties = Parties::dial(manifest.manifest().parties(), &leaf)?;
+    let mut desk = Desk::open(
+        &registrar.issuing(manifest.manifest().election()),
+        manifest,
+        out,
+        &recipients,
+    )?;
+
+    let total = recipients.len() as u64;
+    let scope = format!("issue {}", manifest.manifest().election());
+    let report = |phase: &str, done: u64| {
+        progress.report(Step {
+            scope: &scope,
+            phase,
+            done,
+            total,
+            unit: "credentials",
+        });
+    };
+    let kept = desk.delivered_records;
+    for batch in std::mem::take(&mut desk.undelivered) {
+        report("handing over again", desk.delivered_records);
+        hand_over(&parties, manifest.manifest(), &batch, patience, progress).await?;
+        desk.delivered(batch.records.len())?;
+    }
+
+    // Sealing takes as long as handing over: the next batch is made meanwhile.
+    let (made, mut to_deliver) = mpsc::channel(1);
+    let maker = Maker {
+        registrar: Arc::clone(&registrar),
+        manifest: manifest.clone(),
+        recipients: Arc::clone(&recipients),
+        half,
+        signed_at: UnixSeconds(now_s),
+    };
+    let from = desk.recorded;
+    let making = tokio::task::spawn_blocking(move || maker.run(from, rng, &made));
+    while let Some(batch) = to_deliver.recv().await {
+        let batch = desk.record(batch?)?;
+        hand_over(&parties, manifest.manifest(), &batch, patience, progress).await?;
+        desk.delivered(batch.records.len())?;
+        report("issuing", desk.delivered_records);
+    }
+    // A maker that panicked leaves a gap in the roll: never finish then.
+    if making.await.is_err() || desk.delivered_records != total {
+        return Err(desk.damaged());
+    }
+    let invitations = desk.finish(out)?;
+    progress.finish(&scope);
+    Ok(Issued {
+        invitations,
+        credentials: total,
+        kept,
+        half,
+    })
+}
+
+/// Which half this registrar issues.
+fn half_of(registrar: &Registrar, manifest: &SignedManifest) -> Result<Half, Error> {
+    let checked = manifest.manifest();
+    if !manifest.is_complete() {
+        let missing: Vec<&str> = manifest
+            .missing()
+            .map(|role| checked.party(role).agency())
+            .collect();
+        return Err(Error::NotCountersigned {
+            object: "the manifest".to_owned(),
+            missing: missing.join(", "),
+        });
+    }
+    let key = registrar.identity().signing_key();
+    let place = (0..)
+        .zip(checked.registrars())
+        .find(|(_, r)| r.signing_key() == key);
+    match place {
+        Some((half, _)) => Ok(Half::new(half, checked.halves())?),
+        None => Err(Error::NotRegistrar {
+            election: checked.election().clone(),
+            known: checked.registrars().iter().map(|r| r.name().to_owned()).collect(),
+        }),
+    }
+}
+
+fn recipients(manifest: &Manifest, roll: &RollFile) -> Result<Vec<Recipient>, Error> {
+    let mut all = Vec::new();
+    for (of_box, roll) in roll.check(manifest)? {
+        for (v, entry) in (0..).zip(roll.entries()).filter(|(_, entry)| entry.online) {
+            all.push(Recipient {
+                of_box,
+                voter: VoterIndex(v),
+                reference: entry.reference.clone(),
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// Makes batches on a thread of its own.
+struct Maker {
+    registrar: Arc<Registrar>,
+    manifest: SignedManifest,
+    recipients: Arc<Vec<Recipient>>,
+    half: Half,
+    signed_at: UnixSeconds,
+}
+
+impl Maker {
+    fn run(&self, from: usize, mut rng: impl CryptoRng, made: &mpsc::Sender<Result<Made, Error>>) {
+        for recipients in self.recipients.get(from..).unwrap_or(&[]).chunks(BATCH) {
+            let batch = self.batch(recipients, &mut rng);
+            let failed = batch.is_err();
+            // Nobody listens any more: issuing has stopped, and what was made is erased.
+            if made.blocking_send(batch).is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    fn batch(&self, recipients: &[Recipient], rng: &mut impl CryptoRng) -> Result<Made, Error> {
+        let mut lines = Lines::default();
+        let mut records = Vec::with_capacity(recipients.len());
+        for recipient in recipients {
+            let credential = Credential::generate(rng);
+            records.push(self.seal(recipient, &credential, rng)?);
+            let (of_box, voter) = (recipient.of_box, recipient.voter);
+            let invitation = Invitation::new(&self.manifest.hash(), of_box, voter, self.half, credential);
+            lines.push(&recipient.reference, &invitation.to_code(), &invitation.to_link());
+        }
+        Ok(Made { lines, records })
+    }
+
+    fn seal(
+        &self,
+        recipient: &Recipient,
+        credential: &Credential,
+        rng: &mut impl CryptoRng,
+    ) -> Result<SealedRecord, Error> {
+        let manifest = self.manifest.manifest();
+        let openings = split_credential_openings(credential.expose(), rng);
+        let context = ShareContext::credential(manifest.election(), recipient.of_box);
+        let header = RecordHeader::new(RecordParts {
+            election: manifest.election().clone(),
+            of_box: recipient.of_box,
+            voter: recipient.voter,
+            serial: FIRST_SERIAL,
+            signed_at: self.signed_at,
+            commitments: context.commit_all(&openings),
+            half: self.half,
+            registrar: self.registrar.identity().signing_key(),
+        });
+        let digest = header.digest();
+        let mut ciphertexts = Vec::with_capacity(3);
+        for role in Role::ALL {
+            let key = manifest.party(role).sealing_key();
+            let sealed = context
+                .seal(role, key, &digest, &openings, rng)
+                .map_err(|source| Error::Share {
+                    of_box: recipient.of_box,
+                    voter: recipient.voter,
+                    source,
+                })?;
+            ciphertexts.push(sealed.into());
+        }
+        Ok(SealedRecord {
+            header: Some(header.to_wire()),
+            authorisation: authorise(self.registrar.signer(), &digest).0.to_vec(),
+            ciphertexts,
+        })
+    }
+}
+
+/// Everything of one election's issuing that is on disk.
+struct Desk {
+    directory: PathBuf,
+    outbox: Outbox,
+    invitations: Option<Invitations>,
+    /// Records in the outbox.
+    recorded: usize,
+    /// Batches that all three parties have accepted.
+    delivered_batches: u64,
+    delivered_records: u64,
+    undelivered: Vec<Batch>,
+}
+
+impl Desk {
+    fn open(
+        directory: &Path,
+        manifest: &SignedManifest,
+        out: &Path,
+        recipients: &[Recipient],
+    ) -> Result<Self, Error> {
+        files::directory(directory)?;
+        let damaged = || Error::Stored {
+            path: directory.to_path_buf(),
+            problem: StoredProblem::Damaged,
+        };
+        bind(directory, manifest)?;
+        if directory.join("done").exists() {
+            return Err(Error::AlreadyIssued {
+                election: manifest.manifest().election().clone(),
+            });
+        }
+        let counter = directory.join("delivered");
+        let delivered_batches = match counter.exists() {
+            true => files::read_text(&counter)?
+                .trim()
+                .parse::<u64>()
+                .map_err(|_| damaged())?,
+            false => 0,
+        };
+        let (mut recorded, mut delivered_records, mut batches) = (0, 0, 0);
+        let mut length = None;
+        let mut undelivered = Vec::new();
+        let outbox = Outbox::open(&directory.join("outbox"), |bytes| {
+            let batch = Batch::decode(&*bytes).map_err(|_| damaged())?;
+            let due = recipients
+                .get(recorded..recorded + batch.records.len())
+                .ok_or_else(damaged)?;
+            if !due
+                .iter()
+                .zip(&batch.records)
+                .all(|(r, record)| is_for(r, record))
+            {
+                return Err(damaged());
+            }
+            recorded += batch.records.len();
+            length = Some(batch.invitations);
+            batches += 1;
+            if batches <= delivered_batches {
+                delivered_records += batch.records.len() as u64;
+            } else {
+                undelivered.push(batch);
+            }
+            Ok::<(), Error>(())
+        })?;
+        if batches < delivered_batches {
+            return Err(damaged());
+        }
+        let part = part_of(out).exists();
+        let invitations = match (length, part) {
+            (Some(_), false) if out.exists() && undelivered.is_empty() && recorded == recipients.len() => {
+                None
+            }
+            (Some(length), _) => Some(Invitations::resume(out, length)?),
+            (None, true) => Some(Invitations::resume(out, Invitations::EMPTY)?),
+            (None, false) => Some(Invitations::create(out)?),
+        };
+        let directory = directory.to_path_buf();
+        Ok(Self {
+            directory,
+            outbox,
+            invitations,
+            recorded,
+            delivered_batches,
+            delivered_records,
+            undelivered,
+        })
+    }
+
+    fn damaged(&self) -> Error {
+        Error::Stored {
+            path: self.directory.clone(),
+            problem: StoredProblem::Damaged,
+        }
+    }
+
+    /// Writes the invitations, then the records.
+    fn record(&mut self, made: Made) -> Result<Batch, Error> {
+        let Some(invitations) = &mut self.invitations else {
+            return Err(self.damaged());
+        };
+        let length = invitations.append(&made.lines)?;
+        let batch = Batch {
+            invitations: length,
+            records: made.records,
+        };
+        self.outbox.append(&batch.encode_to_vec())?;
+        self.recorded += batch.records.len();
+        Ok(batch)
+    }
+
+    /// The next batch has three receipts for each record.
+    fn delivered(&mut self, records: usize) -> Result<(), Error> {
+        self.delivered_batches += 1;
+        self.delivered_records += records as u64;
+        let text = format!("{}\n", self.delivered_batches);
+        Ok(files::replace(
+            &self.directory.join("delivered"),
+            text.as_bytes(),
+        )?)
+    }
+
+    fn finish(self, out: &Path) -> Result<PathBuf, Error> {
+        let path = match self.invitations {
+            Some(invitations) => invitations.finish()?,
+            None => out.to_path_buf(),
+        };
+        files::replace(
+            &self.directory.join("done"),
+            format!("{}\n", self.delivered_records).as_bytes(),
+        )?;
+        // What is left is ciphertext that the parties hold too; it serves nobody any more.
+        let outbox = self.directory.join("outbox");
+        std::fs::remove_file(&outbox).map_err(files::FileError::of(&outbox, "remove"))?;
+        Ok(path)
+    }
+}
+
+/// Ties a directory to one manifest: another manifest of the same election id is another election.
+fn bind(directory: &Path, manifest: &SignedManifest) -> Result<(), Error> {
+    let path = directory.join("manifest-hash");
+    let hash = manifest.hash().to_string();
+    if !path.exists() {
+        return Ok(files::create(&path, hash.as_bytes())?);
+    }
+    if files::read_text(&path)?.trim() == hash {
+        return Ok(());
+    }
+    Err(Error::Stored {
+        path,
+        problem: StoredProblem::OtherElection,
+    })
+}
+
+fn is_for(recipient: &Recipient, record: &SealedRecord) -> bool {
+    record.ciphertexts.len() == 3
+        && record
+            .header
+            .as_ref()
+            .is_some_and(|h| (h.r#box, h.v) == (recipient.of_box.get(), recipient.voter.get()))
+}
+
+/// Hands a batch to all three parties at once; returns when each has given a valid receipt for every record.
+async fn hand_over(
+    parties: &Parties,
+    manifest: &Manifest,
+    batch: &Batch,
+    patience: Patience,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let outcomes = parties
+        .all(async |party| {
+            let hand = async || register(party, manifest, batch).await;
+            party.call(patience, progress, hand).await
+        })
+        .await
+        .map_err(Error::Parties)?;
+    match outcomes.into_iter().flatten().next() {
+        Some(refused) => Err(refused),
+        None => Ok(()),
+    }
+}
+
+/// Hands a batch to one party: `Ok(None)` when every record has its receipt, `Ok(Some(_))` for a record refused for good.
+async fn register(party: &Party, manifest: &Manifest, batch: &Batch) -> Result<Option<Error>, Status> {
+    let place = party.role().slot();
+    let mut awaited: HashMap<Digest, (&SealedRecord, Hash32)> = HashMap::with_capacity(batch.records.len());
+    let mut submissions = Vec::with_capacity(batch.records.len());
+    for record in &batch.records {
+        let (Some(header), Some(ciphertext)) = (&record.header, record.ciphertexts.get(place)) else {
+            continue;
+        };
+        let checked = RecordHeader::from_wire(header)
+            .map_err(|e| Status::from(Refusal::new(Reason::MessageMalformed, e)))?;
+        awaited.insert(checked.digest(), (record, Hash32::of(ciphertext)));
+        submissions.push(wire::RecordSubmission {
+            header: Some(header.clone()),
+            authorisation: record.authorisation.clone(),
+            ciphertext: ciphertext.clone(),
+        });
+    }
+    let mut answers = party
+        .registration()
+        .register(stream::iter(submissions))
+        .await?
+        .into_inner();
+    while let Some(answer) = answers.message().await? {
+        match answer.outcome {
+            Some(wire::record_receipt::Outcome::Receipt(receipt)) => {
+                let digest = valid(party, manifest, &receipt, &awaited)
+                    .map_err(|detail| Refusal::new(Reason::ReceiptInvalid, detail))?;
+                awaited.remove(&digest);
+            }
+            Some(wire::record_receipt::Outcome::Refusal(refusal)) => {
+                let digest = Digest::from_slice(&refusal.digest).ok();
+                let record = digest.and_then(|d| awaited.get(&d)).map(|(record, _)| *record);
+                let refusal = Refusal::from_wire(&refusal);
+                if refusal.reason.class() == tally_proto::reason::Class::Retry {
+                    return Err(refusal.into());
+                }
+                let (of_box, voter) = record
+                    .and_then(|r| r.header.as_ref())
+                    .map_or((0, 0), |h| (h.r#box, h.v));
+                let party = party.name().to_owned();
+                return Ok(Some(Error::RecordRefused {
+                    party,
+                    of_box: BoxId(of_box),
+                    voter: VoterIndex(voter),
+                    refusal,
+                }));
+            }
+            None => {}
+        }
+    }
+    if awaited.is_empty() {
+        return Ok(None);
+    }
+    // A stream that ended early: the same records again give the same receipts.
+    let detail = format!("{} records without a receipt", awaited.len());
+    Err(Refusal::new(Reason::PartyUnreachable, detail).into())
+}
+
+/// The digest of a receipt that is this party's, for a record that was handed to it, over the very ciphertext.
+fn valid(
+    party: &Party,
+    manifest: &Manifest,
+    receipt: &wire::Receipt,
+    awaited: &HashMap<Digest, (&SealedRecord, Hash32)>,
+) -> Result<Digest, String> {
+    let receipt = Receipt::from_wire(receipt).map_err(|e| e.to_string())?;
+    let stated = receipt
+        .verify(&manifest.party_keys())
+        .map_err(|e| e.to_string())?;
+    let Some((record, ciphertext)) = awaited.get(&stated.digest) else {
+        return Err(format!(
+            "a receipt for {}, which was not handed over or twice",
+            stated.digest
+        ));
+    };
+    let of_box = record.header.as_ref().map(|h| h.r#box);
+    let fits = stated.party == party.role()
+        && stated.election == *manifest.election()
+        && Some(stated.of_box.get()) == of_box
+        && stated.ciphertext_hash == *ciphertext;
+    if fits {
+        Ok(stated.digest)
+    } else {
+        Err(format!("the receipt for {} states something else", stated.digest))
+    }
+}
+
+#[cfg(test)]
+mod tests;

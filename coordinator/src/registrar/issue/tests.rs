@@ -1,0 +1,495 @@
+//! Issuing against three servers that do with a record what a party does: open, check the commitments, sign a receipt.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Mutex, Once};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tally_proto::connect::mutual_tls;
+use tally_proto::fixture::{Shape, World};
+use tally_proto::ids::UnixMillis;
+use tally_proto::pki::{Anchor, PeerRole, Trust};
+use tally_proto::receipt::Acceptance;
+use tally_proto::record::RecordSubmission;
+use tally_proto::secret_file;
+use tally_proto::wire::registration_server::{Registration, RegistrationServer};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Streaming};
+
+use super::*;
+use crate::progress::Quiet;
+use crate::registrar::outbox;
+
+/// What a party holds of each voter: both shares of the credential.
+type Held = BTreeMap<(u32, u32, u32), (u64, u64)>;
+
+struct PartyServer {
+    role: Role,
+    world: Arc<World>,
+    held: Arc<Mutex<Held>>,
+    /// Breaks the stream after so many records, once.
+    break_after: Arc<Mutex<Option<usize>>>,
+    /// Refuses this voter of box 1.
+    refuse: Option<u32>,
+}
+
+impl PartyServer {
+    fn take(&self, submission: wire::RecordSubmission) -> Result<wire::record_receipt::Outcome, Status> {
+        use wire::record_receipt::Outcome;
+        let submission =
+            RecordSubmission::from_wire(submission).map_err(|e| Status::internal(e.to_string()))?;
+        let header = submission.header();
+        let manifest = self.world.manifest.manifest();
+        header
+            .check_place(manifest)
+            .map_err(|e| Refusal::new(e.reason(), e))?;
+        header
+            .check_authorisation(&submission.digest(), submission.authorisation())
+            .map_err(|e| Refusal::new(e.reason(), e))?;
+        if self.refuse == Some(header.voter.get()) {
+            let refusal = Refusal::new(Reason::RecordSerial, "a higher serial stands");
+            return Ok(Outcome::Refusal(refusal.to_wire(submission.digest().as_bytes())));
+        }
+        let key = &self.world.opening_keys[self.role.slot()];
+        let shares = ShareContext::credential(manifest.election(), header.of_box)
+            .open(
+                self.role,
+                key,
+                &submission.digest(),
+                &header.commitments,
+                submission.ciphertext(),
+            )
+            .map_err(|e| Status::internal(e.to_string()))?;
+        let (this, next) = shares.credential_shares().expect("a credential");
+        let place = (header.of_box.get(), header.voter.get(), header.half.number());
+        let mut held = self.held.lock().expect("lock");
+        if let Some(before) = held.insert(place, (*this, *next)) {
+            assert_eq!(
+                before,
+                (*this, *next),
+                "the same voter is never given another credential"
+            );
+        }
+        let acceptance = Acceptance {
+            election: manifest.election().clone(),
+            of_box: header.of_box,
+            party: self.role,
+            digest: submission.digest(),
+            ciphertext_hash: submission.ciphertext_hash(),
+            received_at: UnixMillis(1_799_999_000_000),
+            position: held.len() as u64,
+        };
+        Ok(Outcome::Receipt(
+            acceptance.sign(&self.world.signers[self.role.slot()]).to_wire(),
+        ))
+    }
+}
+
+/// The service of a server; a type of its own because the trait asks for ownership.
+#[derive(Clone)]
+struct Service(Arc<PartyServer>);
+
+#[tonic::async_trait]
+impl Registration for Service {
+    type RegisterStream = futures::stream::BoxStream<'static, Result<wire::RecordReceipt, Status>>;
+
+    async fn register(
+        &self,
+        request: Request<Streaming<wire::RecordSubmission>>,
+    ) -> Result<Response<Self::RegisterStream>, Status> {
+        let server = Arc::clone(&self.0);
+        let answers = request.into_inner().enumerate().map(move |(i, record)| {
+            let mut limit = server.break_after.lock().expect("lock");
+            if limit.is_some_and(|l| i >= l) {
+                *limit = None;
+                return Err(Status::unavailable("the connection broke"));
+            }
+            drop(limit);
+            Ok(wire::RecordReceipt {
+                outcome: Some(server.take(record?)?),
+            })
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+}
+
+/// An election whose three parties serve registration on loopback.
+struct Scene {
+    world: Arc<World>,
+    manifest: SignedManifest,
+    held: [Arc<Mutex<Held>>; 3],
+    break_after: [Arc<Mutex<Option<usize>>>; 3],
+    servers: Vec<tokio::task::JoinHandle<()>>,
+    listeners: Vec<Option<TcpListener>>,
+    dir: tempfile::TempDir,
+}
+
+impl Scene {
+    async fn new(registrars: usize) -> Self {
+        static PROVIDER: Once = Once::new();
+        PROVIDER.call_once(|| {
+            rustls::crypto::ring::default_provider()
+                .install_default()
+                .expect("installed once");
+        });
+        let world = World::new(Shape {
+            voters: [40, 7],
+            registrars,
+            ..Shape::default()
+        });
+        let mut wire = world.manifest.manifest().to_wire();
+        let mut listeners = Vec::new();
+        for party in &mut wire.parties {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+            party.peer_address = format!(
+                "https://localhost:{}",
+                listener.local_addr().expect("address").port()
+            );
+            listeners.push(Some(listener));
+        }
+        let envelope = world.sign_all(tally_proto::envelope::Kind::Manifest, wire.encode_to_vec());
+        Self {
+            manifest: SignedManifest::open(envelope).expect("manifest"),
+            world: Arc::new(world),
+            held: Default::default(),
+            break_after: Default::default(),
+            servers: Vec::new(),
+            listeners,
+            dir: tempfile::tempdir().expect("dir"),
+        }
+    }
+
+    fn serve(&mut self, role: Role, refuse: Option<u32>) {
+        let slot = role.slot();
+        let authority = &self.world.authorities[slot];
+        let leaf = authority
+            .issue(&PeerRole::Party(role), &["localhost"])
+            .expect("certificate");
+        let anchor = Anchor::from_pem(self.world.coordinator_authority.cert_pem()).expect("anchor");
+        let server = PartyServer {
+            role,
+            world: Arc::clone(&self.world),
+            held: Arc::clone(&self.held[slot]),
+            break_after: Arc::clone(&self.break_after[slot]),
+            refuse,
+        };
+        let listener = self.listeners[slot].take().expect("not served yet");
+        let serving = tonic::transport::Server::builder()
+            .tls_config(mutual_tls(&leaf, &Trust::new().coordinator(anchor)))
+            .expect("tls")
+            .add_service(RegistrationServer::new(Service(Arc::new(server))))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        self.servers.push(tokio::spawn(async move {
+            serving.await.expect("served");
+        }));
+    }
+
+    /// A registrar's directory with the keys of the manifest's registrar `half`.
+    fn registrar(&self, half: usize) -> Arc<Registrar> {
+        let path = self.dir.path().join(format!("registrar-{half}"));
+        let identity = self.manifest.manifest().registrars()[half].clone();
+        if !path.exists() {
+            let role = PeerRole::Registrar(identity.name().to_owned());
+            let leaf = self
+                .world
+                .coordinator_authority
+                .issue(&role, &[])
+                .expect("certificate");
+            fs::create_dir(&path).expect("dir");
+            secret_file::create(
+                &path.join("signing.key"),
+                self.world.registrars[half].seed().as_slice(),
+            )
+            .expect("key");
+            secret_file::create(&path.join("tls.key"), leaf.key_pem.as_bytes()).expect("key");
+            fs::write(path.join("tls.pem"), &leaf.cert_pem).expect("written");
+            fs::write(path.join("registrar.identity.toml"), identity.to_toml()).expect("written");
+        }
+        Arc::new(Registrar::open(&path).expect("opens"))
+    }
+
+    fn roll(&self) -> RollFile {
+        let mut text = String::from("box,reference,online\n");
+        for (id, roll) in (1..).zip(&self.world.rolls) {
+            for entry in roll.entries() {
+                let online = if entry.online { "yes" } else { "no" };
+                text += &format!("{id},{},{online}\n", entry.reference);
+            }
+        }
+        crate::roll::parse(text.as_bytes(), Path::new("roll.csv"), &[1, 2]).expect("roll")
+    }
+
+    fn out(&self, half: usize) -> PathBuf {
+        self.dir.path().join(format!("invitations-{half}.csv"))
+    }
+
+    async fn issue(&self, half: usize, seed: u64, patience: Patience) -> Result<Issued, Error> {
+        let rng = StdRng::seed_from_u64(seed);
+        let (registrar, roll) = (self.registrar(half), self.roll());
+        issue(
+            registrar,
+            &self.manifest,
+            &roll,
+            &self.out(half),
+            1_799_000_000,
+            rng,
+            patience,
+            &Quiet,
+        )
+        .await
+    }
+
+    /// Each voter's invitation, by reference.
+    fn invitations(&self, half: usize) -> BTreeMap<String, Invitation> {
+        let mut csv = csv::Reader::from_path(self.out(half)).expect("written");
+        assert_eq!(
+            csv.headers().expect("header"),
+            ["reference", "code", "link"].as_slice()
+        );
+        let lines = csv.records().map(|line| {
+            let line = line.expect("a line");
+            let (code, link) = (
+                Invitation::parse(&line[1]).expect("a code"),
+                Invitation::parse(&line[2]).expect("a link"),
+            );
+            assert_eq!(
+                code.credential_of_whole_or_half(),
+                link.credential_of_whole_or_half()
+            );
+            (line[0].to_owned(), code)
+        });
+        lines.collect()
+    }
+
+    /// What the parties' shares of a credential add up to; both holders of each share must agree.
+    fn shared(&self, of_box: u32, v: u32, half: u32) -> Option<u64> {
+        let held = Role::ALL.map(|role| {
+            self.held[role.slot()]
+                .lock()
+                .expect("lock")
+                .get(&(of_box, v, half))
+                .copied()
+        });
+        let [Some(p1), Some(p2), Some(p3)] = held else {
+            return None;
+        };
+        assert_eq!((p1.1, p2.1, p3.1), (p2.0, p3.0, p1.0));
+        Some(p1.0 ^ p2.0 ^ p3.0)
+    }
+}
+
+trait Exposed {
+    fn credential_of_whole_or_half(&self) -> String;
+}
+
+impl Exposed for Invitation {
+    /// The code says everything, the credential included.
+    fn credential_of_whole_or_half(&self) -> String {
+        self.to_code().to_string()
+    }
+}
+
+fn secret(scene: &Scene, invitation: &Invitation) -> u64 {
+    invitation
+        .credential_for(&scene.manifest.hash())
+        .expect("whole, of this election")
+        .expose()
+}
+
+#[tokio::test]
+async fn every_online_voter_gets_the_credential_that_the_parties_share() {
+    let mut scene = Scene::new(1).await;
+    Role::ALL.into_iter().for_each(|role| scene.serve(role, None));
+    let issued = scene.issue(0, 1, Patience::NONE).await.expect("issued");
+    assert_eq!(
+        (issued.credentials, issued.kept, issued.half),
+        (39 + 6, 0, Half::WHOLE)
+    );
+    let invitations = scene.invitations(0);
+    assert_eq!(invitations.len(), 45);
+    let mut seen = std::collections::HashSet::new();
+    for (id, roll) in (1..).zip(&scene.world.rolls) {
+        for (v, entry) in (0..).zip(roll.entries()) {
+            let invitation = invitations.get(&entry.reference);
+            assert_eq!(invitation.is_some(), entry.online, "{}", entry.reference);
+            let Some(invitation) = invitation else {
+                assert_eq!(scene.shared(id, v, 0), None, "station only: no credential");
+                continue;
+            };
+            assert_eq!(
+                (invitation.of_box(), invitation.voter()),
+                (BoxId(id), VoterIndex(v))
+            );
+            assert_eq!(scene.shared(id, v, 0), Some(secret(&scene, invitation)));
+            assert!(seen.insert(secret(&scene, invitation)), "fresh for each voter");
+        }
+    }
+    // Nothing but the invitation file holds a credential or a code, and nothing is issued twice.
+    let directory = scene.registrar(0).issuing(scene.manifest.manifest().election());
+    assert!(!directory.join("outbox").exists());
+    let again = scene
+        .issue(0, 2, Patience::NONE)
+        .await
+        .expect_err("once")
+        .to_string();
+    assert!(
+        again.contains("already issued by this registrar, and invitations are written once"),
+        "{again}"
+    );
+}
+
+#[tokio::test]
+async fn two_registrars_each_issue_a_half_that_says_nothing_alone() {
+    let mut scene = Scene::new(2).await;
+    Role::ALL.into_iter().for_each(|role| scene.serve(role, None));
+    let first = scene.issue(0, 1, Patience::NONE).await.expect("issued");
+    let second = scene.issue(1, 2, Patience::NONE).await.expect("issued");
+    assert_eq!(
+        (first.half.number(), second.half.number(), second.half.of()),
+        (0, 1, 2)
+    );
+    let mut seconds = scene.invitations(1);
+    for (reference, half) in scene.invitations(0) {
+        let (of_box, v) = (half.of_box().get(), half.voter().get());
+        assert!(
+            half.credential_for(&scene.manifest.hash()).is_err(),
+            "a half is no credential"
+        );
+        let whole = half
+            .combine(seconds.remove(&reference).expect("both halves"))
+            .expect("they belong together");
+        let shared =
+            scene.shared(of_box, v, 0).expect("half 0") ^ scene.shared(of_box, v, 1).expect("half 1");
+        assert_eq!(secret(&scene, &whole), shared);
+    }
+    assert!(seconds.is_empty());
+}
+
+#[tokio::test]
+async fn an_interrupted_run_is_gone_on_with_and_nobody_gets_two_credentials() {
+    let mut scene = Scene::new(1).await;
+    scene.serve(Role::P1, None);
+    scene.serve(Role::P2, None);
+    *scene.break_after[1].lock().expect("lock") = Some(3);
+    // P3 listens, but nobody serves there: with patience of a moment issuing stops and names it.
+    let waiting = scene.listeners[2].take();
+    let stopped = scene.issue(0, 1, Patience(Duration::from_millis(300)));
+    let stopped = tokio::time::timeout(Duration::from_secs(30), stopped).await;
+    let error = match stopped {
+        Ok(outcome) => outcome.expect_err("P3 does not answer").to_string(),
+        Err(_) => panic!("the connection's own time limit holds"),
+    };
+    assert!(error.contains("P3 Agency 3 (https://localhost:"), "{error}");
+    assert!(!scene.out(0).exists(), "not before every record is accepted");
+    scene.listeners[2] = waiting;
+    scene.serve(Role::P3, None);
+    // Another seed: what was recorded is handed over as it was, not drawn anew.
+    let issued = scene.issue(0, 99, Patience::NONE).await.expect("gone on with");
+    assert_eq!(issued.credentials, 45);
+    let invitations = scene.invitations(0);
+    for invitation in invitations.values() {
+        let (of_box, v) = (invitation.of_box().get(), invitation.voter().get());
+        assert_eq!(scene.shared(of_box, v, 0), Some(secret(&scene, invitation)));
+    }
+    assert_eq!(invitations.len(), 45);
+}
+
+#[tokio::test]
+async fn a_crash_between_invitations_and_records_loses_neither() {
+    let mut scene = Scene::new(1).await;
+    Role::ALL.into_iter().for_each(|role| scene.serve(role, None));
+    let directory = scene.registrar(0).issuing(scene.manifest.manifest().election());
+    fs::create_dir_all(&directory).expect("dir");
+    // Invitations were written, the outbox was not: those credentials exist nowhere else and are drawn anew.
+    let mut lines = Lines::default();
+    lines.push("voter-1-0", "LOST", "LOST");
+    Invitations::create(&scene.out(0))
+        .expect("new")
+        .append(&lines)
+        .expect("written");
+    drop(outbox::Outbox::open::<Error>(&directory.join("outbox"), |_| Ok(())).expect("empty"));
+    scene.issue(0, 5, Patience::NONE).await.expect("issued");
+    assert!(!fs::read_to_string(scene.out(0)).expect("text").contains("LOST"));
+    assert_eq!(scene.invitations(0).len(), 45);
+}
+
+#[tokio::test]
+async fn a_refused_record_names_party_and_voter() {
+    let mut scene = Scene::new(1).await;
+    scene.serve(Role::P1, None);
+    scene.serve(Role::P2, Some(4));
+    scene.serve(Role::P3, None);
+    let error = scene
+        .issue(0, 1, Patience::NONE)
+        .await
+        .expect_err("refused")
+        .to_string();
+    assert!(error.contains("P2 Agency 2"), "{error}");
+    assert!(
+        error.contains("refused the record of voter 4 of box 1: "),
+        "{error}"
+    );
+    assert!(error.contains("a higher serial stands"), "{error}");
+}
+
+#[tokio::test]
+async fn a_stranger_a_wrong_roll_and_a_missing_certificate_are_refused_before_anything_is_written() {
+    let scene = Scene::new(1).await;
+    let stranger = scene.dir.path().join("stranger");
+    let mut rng = StdRng::seed_from_u64(3);
+    let registrar = Arc::new(Registrar::init(&stranger, "stranger", &mut rng).expect("made"));
+    assert!(matches!(
+        Registrar::init(&stranger, "stranger", &mut rng),
+        Err(Error::AlreadyThere(_))
+    ));
+    let run = async |registrar: Arc<Registrar>, manifest: &SignedManifest, roll: &RollFile| {
+        let rng = StdRng::seed_from_u64(4);
+        issue(
+            registrar,
+            manifest,
+            roll,
+            &scene.out(0),
+            0,
+            rng,
+            Patience::NONE,
+            &Quiet,
+        )
+        .await
+        .expect_err("refused")
+    };
+    let error = run(registrar, &scene.manifest, &scene.roll()).await.to_string();
+    assert_eq!(
+        error,
+        "election ward-7 does not name this registrar's key: its registrars are [\"letters\"]"
+    );
+    let short = crate::roll::parse(
+        &b"box,reference,online\n1,a,yes\n2,b,yes\n"[..],
+        Path::new("r"),
+        &[1, 2],
+    )
+    .expect("roll");
+    let error = run(scene.registrar(0), &scene.manifest, &short).await;
+    assert!(
+        matches!(error, Error::RollOfBox { of_box: BoxId(1), .. }),
+        "{error}"
+    );
+    let lone = scene.world.coordinator.seal_envelope(
+        tally_proto::envelope::Kind::Manifest,
+        scene.manifest.envelope().payload().clone(),
+    );
+    let lone = SignedManifest::open(lone).expect("signed by the coordinator");
+    let error = run(scene.registrar(0), &lone, &scene.roll()).await.to_string();
+    assert!(
+        error.starts_with("manifest.not-countersigned: Agency 1, Agency 2, Agency 3 "),
+        "{error}"
+    );
+    let registrar = scene.registrar(0);
+    fs::remove_file(registrar.certificate_file()).expect("removed");
+    let error = run(registrar, &scene.manifest, &scene.roll()).await;
+    assert!(matches!(error, Error::NotCertified(_)), "{error}");
+    assert!(!scene.out(0).exists() && !part_of(&scene.out(0)).exists());
+}

@@ -1,0 +1,263 @@
+//! Sealing boxes: the three parties work out together what exactly will be tallied and sign it; the coordinator only relays, and keeps
+//! the seal with all its evidence for the result bundle.
+
+use prost::Message as _;
+use tally_proto::decode::decode_canonical;
+use tally_proto::envelope::{Envelope, Kind, MAX_ENVELOPE_BYTES};
+use tally_proto::ids::BoxId;
+use tally_proto::manifest::Manifest;
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+use tonic::Status;
+
+use crate::directory::{Directory, Election};
+use crate::error::{Error, OutcomeProblem};
+use crate::parties::{Parties, Party, PartyError, Patience};
+use crate::progress::{Progress, Step};
+
+/// The largest evidence of one box.
+const MAX_BODY_BYTES: u64 = 1 << 30;
+
+/// A sealed box in numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The box.
+    pub of_box: BoxId,
+    /// Ballots received online.
+    pub online: u64,
+    /// Electronic ballots received from stations.
+    pub station: u64,
+    /// Paper marks.
+    pub paper: u64,
+    /// Exclusions, with their reasons.
+    pub excluded: Vec<String>,
+    /// Stations' counts, to reconcile with their sign-in lists.
+    pub stations: Vec<wire::StationCount>,
+}
+
+/// What one party answered.
+struct Answer {
+    done: wire::SealDone,
+    body: Vec<u8>,
+}
+
+enum Ended {
+    Sealed(Box<Answer>),
+    Aborted(wire::Envelope),
+    Nothing,
+}
+
+/// Seals one box; a box that is sealed is shown again. Boxes are sealed once, so the order in which to do things does not matter.
+///
+/// # Errors
+/// [`Error::Parties`] for parties that refuse or do not answer, [`Error::Outcome`] for an abort or seals that differ.
+pub async fn seal(
+    directory: &Directory,
+    election: &Election,
+    of_box: BoxId,
+    patience: Patience,
+    progress: &dyn Progress,
+) -> Result<Sealed, Error> {
+    let manifest = election.signed().manifest();
+    check_box(manifest, of_box)?;
+    let parties = election.parties(directory)?;
+    let scope = format!("seal box {of_box}");
+    let asked = wire::BoxRef {
+        election: manifest.election().as_str().to_owned(),
+        r#box: of_box.get(),
+    };
+    let ended = parties
+        .all(async |party| {
+            let shown = party.role() == parties.each()[0].role();
+            let seal = async || watch_seal(party, &asked, &scope, shown, progress).await;
+            party.call(patience, progress, seal).await
+        })
+        .await
+        .map_err(Error::Parties)?;
+    progress.finish(&scope);
+    let answers = all_sealed(&parties, of_box, ended)?;
+    let bundle = agree(manifest, &parties, of_box, answers)?;
+    let sealed = in_numbers(of_box, &bundle)?;
+    // A tallied box sealed again keeps its result.
+    let result = election.stored_box(of_box)?.and_then(|stored| stored.result);
+    election.store_box(of_box, &wire::BoxBundle { result, ..bundle })?;
+    Ok(sealed)
+}
+
+/// Refuses a box that the manifest does not have.
+pub(crate) fn check_box(manifest: &Manifest, of_box: BoxId) -> Result<(), Error> {
+    match manifest.ballot_box(of_box) {
+        Some(_) => Ok(()),
+        None => Err(Error::UnknownBox {
+            election: manifest.election().clone(),
+            of_box,
+            known: manifest.boxes().iter().map(|b| b.id().get()).collect(),
+        }),
+    }
+}
+
+async fn watch_seal(
+    party: &Party,
+    asked: &wire::BoxRef,
+    scope: &str,
+    shown: bool,
+    progress: &dyn Progress,
+) -> Result<Ended, Status> {
+    use wire::seal_event::Event;
+    let mut events = party.control().seal(asked.clone()).await?.into_inner();
+    let mut body = Vec::new();
+    while let Some(event) = events.message().await? {
+        match event.event {
+            Some(Event::Progress(p)) if shown => {
+                let (done, total) = (p.done, p.total);
+                progress.report(Step {
+                    scope,
+                    phase: &p.phase,
+                    done,
+                    total,
+                    unit: "ballots",
+                });
+            }
+            Some(Event::BodyPart(part)) => {
+                if body.len() as u64 + part.len() as u64 > MAX_BODY_BYTES {
+                    return Err(Refusal::new(Reason::MessageTooLarge, "evidence of more than 1 GiB").into());
+                }
+                body.extend_from_slice(&part);
+            }
+            Some(Event::Done(done)) => {
+                if done.body_bytes != body.len() as u64 {
+                    // The stream lost a part: asking again costs nothing.
+                    return Err(Refusal::new(Reason::SealPending, "evidence arrived incomplete").into());
+                }
+                return Ok(Ended::Sealed(Box::new(Answer { done, body })));
+            }
+            Some(Event::Abort(abort)) => return Ok(Ended::Aborted(abort)),
+            Some(Event::Progress(_)) | None => {}
+        }
+    }
+    Ok(Ended::Nothing)
+}
+
+fn all_sealed(parties: &Parties, of_box: BoxId, ended: [Ended; 3]) -> Result<Vec<Answer>, Error> {
+    let mut answers = Vec::with_capacity(3);
+    for (party, ended) in parties.each().iter().zip(ended) {
+        let problem = match ended {
+            Ended::Sealed(answer) => {
+                answers.push(*answer);
+                continue;
+            }
+            Ended::Aborted(abort) => OutcomeProblem::Aborted(abort_in_words(party, &abort)),
+            Ended::Nothing => OutcomeProblem::NoOutcome(party.name().to_owned()),
+        };
+        return Err(Error::Outcome { of_box, problem });
+    }
+    Ok(answers)
+}
+
+/// Joins the three answers: the same bytes, three valid signatures.
+fn agree(
+    manifest: &Manifest,
+    parties: &Parties,
+    of_box: BoxId,
+    answers: Vec<Answer>,
+) -> Result<wire::BoxBundle, Error> {
+    let mut joined: Option<(Envelope, Answer)> = None;
+    for (party, answer) in parties.each().iter().zip(answers) {
+        let envelope = answer.done.seal.clone().ok_or_else(|| Error::Outcome {
+            of_box,
+            problem: OutcomeProblem::NoOutcome(party.name().to_owned()),
+        })?;
+        let envelope = Envelope::from_wire(envelope)?;
+        envelope.verify(Kind::Seal, &manifest.party_keys())?;
+        match &mut joined {
+            None => joined = Some((envelope, answer)),
+            Some((first, evidence)) => {
+                let named = party.name().to_owned();
+                if first.payload() != envelope.payload() {
+                    return Err(Error::Outcome {
+                        of_box,
+                        problem: OutcomeProblem::SealsDiffer(named),
+                    });
+                }
+                if evidence.body != answer.body {
+                    return Err(Error::Outcome {
+                        of_box,
+                        problem: OutcomeProblem::BodiesDiffer(named),
+                    });
+                }
+                for signature in envelope.signatures() {
+                    first.add_signature(*signature);
+                }
+            }
+        }
+    }
+    let Some((seal, Answer { done, body })) = joined else {
+        return Err(Error::NotSealed(of_box));
+    };
+    seal.verify_all(Kind::Seal, &manifest.party_keys())?;
+    Ok(wire::BoxBundle {
+        seal: Some(seal.to_wire()),
+        body: body.into(),
+        lists: done.lists,
+        claims: done.claims,
+        result: None,
+    })
+}
+
+fn in_numbers(of_box: BoxId, bundle: &wire::BoxBundle) -> Result<Sealed, Error> {
+    let seal = seal_of(of_box, bundle)?;
+    Ok(Sealed {
+        of_box,
+        online: seal.online,
+        station: seal.station,
+        paper: seal.paper,
+        excluded: seal.exclusions.into_iter().map(|e| e.reason).collect(),
+        stations: seal.stations,
+    })
+}
+
+/// The seal's payload of a stored box.
+pub(crate) fn seal_of(of_box: BoxId, bundle: &wire::BoxBundle) -> Result<wire::Seal, Error> {
+    let envelope = bundle.seal.as_ref().ok_or(Error::NotSealed(of_box))?;
+    let seal: wire::Seal = decode_canonical("seal", &envelope.payload, MAX_ENVELOPE_BYTES)
+        .map_err(tally_proto::envelope::EnvelopeError::from)?;
+    Ok(seal)
+}
+
+/// An Abort for people: who says it, where, why, whom it names.
+pub(crate) fn abort_in_words(party: &Party, envelope: &wire::Envelope) -> String {
+    let Ok(abort) = wire::Abort::decode(&*envelope.payload) else {
+        return format!(
+            "{} stopped and sent an unreadable statement; see its log",
+            party.name()
+        );
+    };
+    let reason = abort.reason.parse::<Reason>();
+    let action = reason.map_or("see the parties' logs", Reason::action);
+    let suspects: Vec<String> = abort.suspects.iter().map(|p| format!("P{p}")).collect();
+    let named = match (suspects.is_empty(), abort.proved) {
+        (true, _) => "it names nobody".to_owned(),
+        (false, true) => format!("it proves by signatures: {}", suspects.join(", ")),
+        (false, false) => format!("it states: {}", suspects.join(", ")),
+    };
+    let at = [abort.step.as_str(), abort.channel.as_str()]
+        .into_iter()
+        .filter(|t| !t.is_empty())
+        .collect::<Vec<_>>();
+    let at = if at.is_empty() {
+        String::new()
+    } else {
+        format!(" at {}", at.join(", "))
+    };
+    format!(
+        "{} stopped{at}: {}; {named}. {action}",
+        party.name(),
+        abort.reason
+    )
+}
+
+/// The errors of several parties, for callers outside that match on them.
+pub fn unreachable(errors: &[PartyError]) -> Vec<&PartyError> {
+    errors.iter().filter(|e| e.is_unreachable()).collect()
+}

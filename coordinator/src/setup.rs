@@ -1,0 +1,328 @@
+//! From an election file to an election in force: define, publish to the parties, collect and hand out countersignatures.
+
+use std::path::Path;
+
+use futures::stream;
+use rand_core::CryptoRng;
+use tally_proto::envelope::{Envelope, Kind, MAX_ENVELOPE_BYTES, Signature};
+use tally_proto::identity::Fingerprint;
+use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
+use tally_proto::manifest::{Manifest, SignedManifest};
+use tally_proto::roll::Roll;
+use tally_proto::{refusal::Refusal, wire};
+
+use crate::directory::{Directory, Election};
+use crate::error::Error;
+use crate::parties::{Parties, Party, PartyError, Patience};
+use crate::progress::{Progress, Step};
+use crate::{definition, files};
+
+/// Most roll entries in one message: with the longest references still well within a message's limit.
+const ENTRIES_A_PART: usize = 5_000;
+
+/// Reads an election file and its roll, signs the manifest and stores both; sends nothing.
+///
+/// # Errors
+/// What is wrong with the file or the roll, and [`Error::AlreadyDefined`].
+pub fn define(directory: &Directory, file: &Path, now_s: u64) -> Result<Election, Error> {
+    let definition = definition::read(file, directory.identity().to_wire(), now_s)?;
+    let mut wire = definition.manifest;
+    for b in &mut wire.boxes {
+        let of_box = BoxId(b.id);
+        let roll = definition
+            .roll
+            .of_box(of_box)
+            .map_err(|source| Error::RollOfBox { of_box, source })?;
+        b.roll_root = roll.root().0.to_vec();
+        b.index_bits = index_bits(roll.voters());
+    }
+    let manifest = Manifest::from_wire(&wire)?;
+    let envelope = directory
+        .signer()
+        .seal_envelope(Kind::Manifest, manifest.encode());
+    directory.create_election(SignedManifest::open(envelope)?, &definition.roll)
+}
+
+/// k = ceil(log2(N + 1)), at least 1: voters 0 to N-1 and the sentinel N.
+fn index_bits(voters: u32) -> u32 {
+    (u32::BITS - voters.leading_zeros()).max(1)
+}
+
+/// The fingerprint of an election's manifest, to compare with what each party's operator sees.
+pub fn fingerprint(signed: &SignedManifest) -> Fingerprint {
+    Fingerprint::of_hash(&signed.hash())
+}
+
+/// Hands the signed manifest and the rolls to the three parties; the same again changes nothing.
+///
+/// # Errors
+/// [`Error::Parties`]: those that refused or did not answer, while the others have it.
+pub async fn publish(
+    directory: &Directory,
+    election: &Election,
+    patience: Patience,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let rolls = election.roll()?.check(election.signed().manifest())?;
+    let parties = election.parties(directory)?;
+    let hash = election.signed().hash();
+    let answers = parties
+        .all(async |party| {
+            publish_to(party, election, &rolls, patience, progress).await?;
+            progress.note(&format!("{} has the manifest {}", party.name(), hash.short()));
+            Ok(())
+        })
+        .await;
+    answers.map(|_| ()).map_err(Error::Parties)
+}
+
+async fn publish_to(
+    party: &Party,
+    election: &Election,
+    rolls: &[(BoxId, Roll)],
+    patience: Patience,
+    progress: &dyn Progress,
+) -> Result<(), PartyError> {
+    let reply = party.call(patience, progress, async || {
+        // Built anew for each try: a stream is gone once it was sent.
+        let parts = parts(election, rolls);
+        Ok(party.control().publish(stream::iter(parts)).await?.into_inner())
+    });
+    let reply = reply.await?;
+    if reply.manifest_hash == election.signed().hash().0 {
+        return Ok(());
+    }
+    let detail = "it answered with the hash of another manifest";
+    Err(party.error(Refusal::new(tally_proto::reason::Reason::ManifestOther, detail)))
+}
+
+fn parts(election: &Election, rolls: &[(BoxId, Roll)]) -> Vec<wire::PublishPart> {
+    use wire::publish_part::Part;
+    let part = |part| wire::PublishPart { part: Some(part) };
+    let mut parts = vec![part(Part::Manifest(election.signed().envelope().to_wire()))];
+    for (id, roll) in rolls {
+        let entries: Vec<wire::RollEntry> = roll.to_wire().collect();
+        for chunk in entries.chunks(ENTRIES_A_PART) {
+            parts.push(part(Part::Roll(wire::RollPart {
+                r#box: id.get(),
+                entries: chunk.to_vec(),
+            })));
+        }
+    }
+    parts
+}
+
+/// Which parties have countersigned an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Countersigned {
+    /// `the manifest` or `order 3 (reason)`.
+    pub object: String,
+    /// The object's hash.
+    pub hash: Hash32,
+    /// By party, in order.
+    pub parties: [bool; 3],
+}
+
+impl Countersigned {
+    /// Whether all three have.
+    pub fn is_complete(&self) -> bool {
+        self.parties == [true; 3]
+    }
+
+    /// The names of those that have not.
+    pub fn missing(&self, manifest: &Manifest) -> String {
+        let names: Vec<&str> = manifest
+            .parties()
+            .iter()
+            .zip(self.parties)
+            .filter(|(_, signed)| !signed)
+            .map(|(p, _)| p.agency())
+            .collect();
+        names.join(", ")
+    }
+}
+
+/// What is known of all objects' countersignatures without asking anybody.
+pub fn countersigned(election: &Election) -> Vec<Countersigned> {
+    let signed = election.signed();
+    let mut all = vec![Countersigned {
+        object: "the manifest".to_owned(),
+        hash: signed.hash(),
+        parties: Role::ALL.map(|role| signed.is_countersigned_by(role)),
+    }];
+    all.extend(election.orders().iter().map(|order| Countersigned {
+        object: format!("order {} ({})", order.order().number, order.order().reason),
+        hash: order.hash(),
+        parties: Role::ALL.map(|role| order.is_countersigned_by(role)),
+    }));
+    all
+}
+
+/// Asks the parties for countersignatures of the manifest and of every order, and stores them.
+///
+/// # Errors
+/// [`Error::Parties`] when none of the three answers; one that does not is only noted.
+pub async fn collect(
+    directory: &Directory,
+    election: &mut Election,
+    patience: Patience,
+    progress: &dyn Progress,
+) -> Result<Vec<Countersigned>, Error> {
+    let parties = election.parties(directory)?;
+    for object in countersigned(election).into_iter().filter(|o| !o.is_complete()) {
+        let signatures = ask_all(&parties, object.hash, patience, progress).await?;
+        let mut signed = election.signed().clone();
+        let mut orders = election.orders().to_vec();
+        let order = orders.iter_mut().find(|o| o.hash() == object.hash);
+        match order {
+            None => {
+                for signature in signatures {
+                    signed.add_signature(signature)?;
+                }
+                election.store_manifest(signed)?;
+            }
+            Some(order) => {
+                for signature in signatures {
+                    order.add_signature(signature, signed.manifest())?;
+                }
+                let order = order.clone();
+                election.store_order(order)?;
+            }
+        }
+    }
+    Ok(countersigned(election))
+}
+
+async fn ask_all(
+    parties: &Parties,
+    hash: Hash32,
+    patience: Patience,
+    progress: &dyn Progress,
+) -> Result<Vec<Signature>, Error> {
+    let answers = parties
+        .at_once(async |party| {
+            let ask = async || {
+                let object = wire::ObjectRef {
+                    object_hash: hash.0.to_vec(),
+                };
+                Ok(party.control().signatures(object).await?.into_inner())
+            };
+            party.call(patience, progress, ask).await
+        })
+        .await;
+    let (mut signatures, mut failed) = (Vec::new(), Vec::new());
+    for answer in answers {
+        match answer {
+            Ok(reply) => {
+                for signature in &reply.signatures {
+                    signatures.push(Signature::from_wire(signature)?);
+                }
+            }
+            Err(error) => {
+                progress.note(&error.to_string());
+                failed.push(error);
+            }
+        }
+    }
+    if failed.len() == 3 {
+        Err(Error::Parties(failed))
+    } else {
+        Ok(signatures)
+    }
+}
+
+/// Collects countersignatures and hands the complete sets to all parties: manifest first, then orders in number order.
+///
+/// # Errors
+/// [`Error::NotCountersigned`] naming who is missing, [`Error::Parties`].
+pub async fn complete(
+    directory: &Directory,
+    election: &mut Election,
+    patience: Patience,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let objects = collect(directory, election, patience, progress).await?;
+    let parties = election.parties(directory)?;
+    let total = objects.len() as u64;
+    for (done, object) in (0..).zip(objects) {
+        let scope = "complete";
+        progress.report(Step {
+            scope,
+            phase: "handing out",
+            done,
+            total,
+            unit: "objects",
+        });
+        if !object.is_complete() {
+            let missing = object.missing(election.signed().manifest());
+            return Err(Error::NotCountersigned {
+                object: object.object,
+                missing,
+            });
+        }
+        let envelope = election
+            .orders()
+            .iter()
+            .find(|o| o.hash() == object.hash)
+            .map_or(
+                election.signed().envelope(),
+                tally_proto::order::SignedOrder::envelope,
+            )
+            .to_wire();
+        let handed = parties
+            .all(async |party| {
+                let hand = async || Ok(party.control().complete(envelope.clone()).await?.into_inner());
+                party.call(patience, progress, hand).await
+            })
+            .await;
+        handed.map_err(Error::Parties)?;
+    }
+    progress.finish("complete");
+    Ok(())
+}
+
+/// Parses an election id given on a command line.
+///
+/// # Errors
+/// [`Error::Id`].
+pub fn election_id(text: &str) -> Result<ElectionId, Error> {
+    Ok(ElectionId::new(text)?)
+}
+
+/// Reads a manifest file with its signatures.
+///
+/// # Errors
+/// A file that cannot be read or does not hold.
+pub fn read_manifest(path: &Path) -> Result<SignedManifest, Error> {
+    Ok(SignedManifest::open(Envelope::decode(&files::read(
+        path,
+        MAX_ENVELOPE_BYTES as u64,
+    )?)?)?)
+}
+
+/// The operating system's randomness; without it nothing secret can be made, so it panics.
+pub fn os_rng() -> impl CryptoRng {
+    rand_core::UnwrapErr(rand::rngs::SysRng)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_and_the_sentinel_fit() {
+        for (voters, bits) in [
+            (1, 1),
+            (2, 2),
+            (3, 2),
+            (4, 3),
+            (7, 3),
+            (8, 4),
+            (20_000, 15),
+            ((1 << 20) - 1, 20),
+            (1 << 20, 21),
+        ] {
+            assert_eq!(index_bits(voters), bits, "{voters} voters");
+        }
+    }
+}
