@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::decode::{DecodeError, decode_canonical};
 use crate::envelope::{Envelope, EnvelopeError, Kind, Signer};
 use crate::ids::{BoxId, ElectionId, Hash32, Role, UnixSeconds};
-use crate::manifest::{BallotBox, Manifest, ManifestError, SignedManifest};
+use crate::manifest::{BallotBox, Manifest, SignedManifest, countersignatures};
 use crate::order::{EffectiveElection, OrderError, SignedOrder};
 use crate::reason::Reason;
 use crate::result::{BoxResult, ResultError, SignedResult};
@@ -38,9 +38,6 @@ pub enum BundleError {
     /// The manifest that was given is not in force.
     #[error("the manifest to verify with is not countersigned by all three parties")]
     ManifestNotComplete,
-    /// The manifest in the bundle.
-    #[error("the manifest in the bundle: {0}")]
-    Manifest(#[from] ManifestError),
     /// Another manifest than the given one.
     #[error("the bundle is of manifest {bundle}, the one to verify with is {given}")]
     OtherManifest {
@@ -218,7 +215,7 @@ pub struct BoxReport {
 ///
 /// # Errors
 /// [`BundleError`], the first thing that does not hold.
-pub fn verify_bundle(bytes: &[u8], manifest: &SignedManifest) -> Result<Report, BundleError> {
+pub fn verify_bundle(bytes: &[u8], manifest: &Arc<SignedManifest>) -> Result<Report, BundleError> {
     if !manifest.is_complete() {
         return Err(BundleError::ManifestNotComplete);
     }
@@ -227,21 +224,20 @@ pub fn verify_bundle(bytes: &[u8], manifest: &SignedManifest) -> Result<Report, 
     let bundle: wire::Bundle = decode_canonical("bundle", envelope.payload(), MAX_BUNDLE_BYTES)?;
 
     let inside = bundle.manifest.ok_or(BundleError::Missing("the manifest"))?;
-    let inside = SignedManifest::open(Envelope::from_wire(inside)?)?;
+    let inside = Envelope::from_wire(inside)?;
     if inside.hash() != manifest.hash() {
         return Err(BundleError::OtherManifest {
             bundle: inside.hash(),
             given: manifest.hash(),
         });
     }
-    if !inside.is_complete() {
+    if countersignatures(&inside, Kind::Manifest, manifest.manifest())? != [true; 3] {
         return Err(BundleError::ManifestNotComplete);
     }
-    let inside = Arc::new(inside);
-    let orders = verify_orders(bundle.orders, &inside)?;
+    let orders = verify_orders(bundle.orders, manifest)?;
 
     let mut boxes: Vec<BoxReport> =
-        Vec::with_capacity(bundle.boxes.len().min(inside.manifest().boxes().len()));
+        Vec::with_capacity(bundle.boxes.len().min(manifest.manifest().boxes().len()));
     for part in bundle.boxes {
         let seal = part.seal.ok_or(BundleError::Missing("a Seal"))?;
         let seal = Envelope::from_wire(seal)?;
@@ -255,17 +251,17 @@ pub fn verify_bundle(bytes: &[u8], manifest: &SignedManifest) -> Result<Report, 
             return Err(BundleError::BoxOrder(of_box));
         }
         let parts = (part.body, part.lists, part.claims, part.result);
-        let report = verify_box(seal, parts, &inside, &orders)
+        let report = verify_box(seal, parts, manifest, &orders)
             .map_err(|source| BundleError::Box { of_box, source })?;
         boxes.push(report);
     }
     let held = |id: BoxId| boxes.iter().any(|b| b.of_box == id);
     Ok(Report {
-        election: inside.manifest().election().clone(),
-        manifest_hash: inside.hash(),
+        election: manifest.manifest().election().clone(),
+        manifest_hash: manifest.hash(),
         published_at: UnixSeconds(bundle.published_at_s),
         orders: orders.len(),
-        missing: inside
+        missing: manifest
             .manifest()
             .boxes()
             .iter()

@@ -9,15 +9,19 @@ use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::ballot::{BallotHeader, StationMark, Submission, sign_authority};
 use crate::calendar::ChannelKind;
-use crate::envelope::{Envelope, Kind, Signer};
+use crate::envelope::{Envelope, Kind, SignatureBytes, Signer};
 use crate::identity::{CoordinatorIdentity, PartyIdentity, PartyParts, RegistrarIdentity, StationIdentity};
-use crate::ids::{BoxId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
+use crate::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
 use crate::invitation::Credential;
 use crate::manifest::SignedManifest;
+use crate::merkle::empty_root;
+use crate::note::Checkpoint;
 use crate::order::{Change, EffectiveElection, Order, SignedOrder};
 use crate::pki::Authority;
+use crate::receipt::{Acceptance, Receipt};
 use crate::record::{Half, RecordHeader, RecordParts, RecordSubmission, authorise};
 use crate::roll::{Roll, RollEntry};
+use crate::sealing::{BallotEvidence, BoxBody, Claims, DigestList, Inputs, List, RecordEvidence, SignedList};
 use crate::shares::{ShareContext, split_ballot, split_credential_openings};
 use crate::suite::OpeningKey;
 use crate::wire;
@@ -365,4 +369,163 @@ pub struct Cast<'a> {
     pub mark: Option<StationMark>,
     /// At a station: a paper vote.
     pub paper: bool,
+}
+
+/// A ballot's header and signature, with what each party did with it.
+#[derive(Clone, Debug)]
+pub struct Listed<T> {
+    /// Header, and the station's signature or the registrar's authorisation.
+    pub public: T,
+    /// Which parties list it.
+    pub listed: [bool; 3],
+}
+
+/// A box's evidence: Lists and Claims as the three parties sign them, and the body.
+#[derive(Debug)]
+pub struct Evidence {
+    /// In party order.
+    pub lists: [SignedList; 3],
+    /// In party order.
+    pub claims: [(Claims, Hash32); 3],
+    /// The envelopes of the Claims.
+    pub claims_envelopes: [Envelope; 3],
+    /// The body.
+    pub body: BoxBody,
+}
+
+impl World {
+    /// A receipt of `party` for `digest`.
+    pub fn receipt(&self, party: Role, of_box: BoxId, digest: Digest) -> Receipt {
+        let acceptance = Acceptance {
+            election: self.manifest.manifest().election().clone(),
+            of_box,
+            party,
+            digest,
+            ciphertext_hash: Hash32([party.index(); 32]),
+            received_at: UnixSeconds(OPENS).millis(),
+            position: 0,
+        };
+        acceptance.sign(&self.signers[party.slot()])
+    }
+
+    /// What the parties sign when they list and claim this. `claimed[i]` are the receipts in party i's Claims; a candidate is what has
+    /// two acceptances (records: three) by List or by any claimed receipt.
+    ///
+    /// # Panics
+    /// When an item stands twice.
+    pub fn evidence(
+        &self,
+        of_box: BoxId,
+        ballots: &[Listed<(BallotHeader, Option<SignatureBytes>)>],
+        records: &[Listed<(RecordHeader, SignatureBytes)>],
+        claimed: [Vec<Receipt>; 3],
+        orders: [&[Hash32]; 3],
+    ) -> Evidence {
+        let accepted = |digest: &Digest, listed: [bool; 3]| {
+            let by_receipt = |role: Role| {
+                claimed
+                    .iter()
+                    .flatten()
+                    .any(|r| r.unverified().digest == *digest && r.unverified().party == role)
+            };
+            Role::ALL
+                .into_iter()
+                .filter(|role| listed[role.slot()] || by_receipt(*role))
+                .count()
+        };
+        let ballot = |b: &Listed<(BallotHeader, Option<SignatureBytes>)>| {
+            let digest = b.public.0.digest();
+            match accepted(&digest, b.listed) {
+                0 | 1 => BallotEvidence::bare(digest, b.listed),
+                _ => BallotEvidence::candidate(b.public.0.clone(), b.public.1, b.listed),
+            }
+        };
+        let record = |r: &Listed<(RecordHeader, SignatureBytes)>| {
+            let digest = r.public.0.digest();
+            match accepted(&digest, r.listed) {
+                3 => RecordEvidence::candidate(r.public.0.clone(), r.public.1, r.listed),
+                _ => RecordEvidence::bare(digest, r.listed),
+            }
+        };
+        let mut ballots: Vec<_> = ballots.iter().map(ballot).collect();
+        ballots.sort_by_key(BallotEvidence::digest);
+        let mut records: Vec<_> = records.iter().map(record).collect();
+        records.sort_by_key(RecordEvidence::digest);
+        let online = self.rolls[of_box.get() as usize - 1].online();
+        let body = BoxBody::new(ballots, records, online).expect("every item once");
+        self.sign_evidence(of_box, body, claimed, orders)
+    }
+
+    /// Lists and Claims over this body.
+    ///
+    /// # Panics
+    /// Never for a body of [`World::evidence`].
+    pub fn sign_evidence(
+        &self,
+        of_box: BoxId,
+        body: BoxBody,
+        claimed: [Vec<Receipt>; 3],
+        orders: [&[Hash32]; 3],
+    ) -> Evidence {
+        let manifest = self.manifest.manifest();
+        let keys = manifest.party_keys();
+        let lists = Role::ALL.map(|party| {
+            let (ballots, records) = body.lists_of(party);
+            let signer = &self.signers[party.slot()];
+            let election = manifest.election().clone();
+            let checkpoint = Checkpoint {
+                election,
+                party,
+                size: 0,
+                root: empty_root(),
+            }
+            .sign(signer)
+            .into_bytes();
+            let list = List {
+                election: manifest.election().clone(),
+                of_box,
+                party,
+                manifest_hash: self.manifest.hash(),
+                ballots: DigestList::new(ballots).expect("ascending").statement(),
+                records: DigestList::new(records).expect("ascending").statement(),
+                checkpoint,
+                orders: orders[party.slot()].to_vec(),
+            };
+            SignedList::open(signer.seal_envelope(Kind::List, list.encode()), &keys)
+                .expect("a List by the rules")
+        });
+        let list_hashes = lists.each_ref().map(SignedList::hash);
+        let claims_envelopes = Role::ALL.map(|party| {
+            let claims = Claims {
+                election: manifest.election().clone(),
+                of_box,
+                party,
+                list_hashes,
+                receipts: claimed[party.slot()].clone(),
+            };
+            self.signers[party.slot()].seal_envelope(Kind::Claims, claims.encode())
+        });
+        let claims = claims_envelopes
+            .each_ref()
+            .map(|envelope| Claims::open(envelope, &keys).expect("Claims by the rules"));
+        Evidence {
+            lists,
+            claims,
+            claims_envelopes,
+            body,
+        }
+    }
+}
+
+impl Evidence {
+    /// The inputs of [`crate::sealing::compute`].
+    pub fn inputs<'a>(&'a self, election: &'a EffectiveElection, of_box: BoxId) -> Inputs<'a> {
+        Inputs {
+            election,
+            of_box,
+            lists: &self.lists,
+            claims: &self.claims,
+            body: &self.body,
+        }
+    }
 }

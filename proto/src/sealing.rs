@@ -253,6 +253,7 @@ pub fn compute(inputs: Inputs<'_>) -> Result<Sealed, SealingError> {
         stations,
         list_hashes: lists.each_ref().map(SignedList::hash),
         claims_hashes: claims.each_ref().map(|(_, hash)| *hash),
+        online_hash: body.online().hash(),
     };
     Ok(Sealed {
         seal,

@@ -130,6 +130,8 @@ pub struct Seal {
     pub list_hashes: [Hash32; 3],
     /// In party order.
     pub claims_hashes: [Hash32; 3],
+    /// SHA-256 of the roll's online column.
+    pub online_hash: Hash32,
 }
 
 fn three(what: &'static str, hashes: &[Vec<u8>]) -> Result<[Hash32; 3], SealPayloadError> {
@@ -202,6 +204,7 @@ impl Seal {
             stations,
             list_hashes: three("Lists", &wire.list_hashes)?,
             claims_hashes: three("Claims", &wire.claims_hashes)?,
+            online_hash: Hash32::from_slice(&wire.online_hash)?,
         })
     }
 
@@ -246,6 +249,7 @@ impl Seal {
             stations: self.stations.iter().map(station).collect(),
             list_hashes: hashes(&self.list_hashes),
             claims_hashes: hashes(&self.claims_hashes),
+            online_hash: self.online_hash.0.to_vec(),
         }
     }
 
