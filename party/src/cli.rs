@@ -97,23 +97,32 @@ fn parse_role(text: &str) -> Result<Role, String> {
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
-enum CliError {
+pub enum CliError {
+    /// The configuration file.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// `init` stopped.
     #[error(transparent)]
     Init(#[from] InitError),
+    /// The server did not start, or stopped by itself.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// Logging.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The server refused, or cannot be reached.
     #[error("this party's server: {0}")]
     Operator(#[from] OperatorError),
+    /// A signed object from the server.
     #[error("the server sent a signed object that does not decode: {0}")]
     Envelope(#[from] EnvelopeError),
+    /// A manifest from the server.
     #[error("the server sent a manifest that does not hold: {0}")]
     Manifest(#[from] ManifestError),
+    /// An order from the server.
     #[error("the server sent an order that does not hold: {0}")]
     Order(#[from] OrderError),
+    /// Reading or writing the terminal.
     #[error("terminal: {0}")]
     Terminal(#[from] io::Error),
 }
@@ -257,8 +266,12 @@ async fn told_to_stop() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// Shows each pending object and countersigns those whose election id is typed.
-async fn countersign(
+/// Shows each pending object on `output` and countersigns those whose election id is typed on `input`. `prompt`: the input is a terminal,
+/// which shows what is typed.
+///
+/// # Errors
+/// [`CliError`]: the server refused or cannot be reached, or input or output failed.
+pub async fn countersign(
     operator: &mut Operator,
     input: &mut impl BufRead,
     output: &mut impl Write,
@@ -321,6 +334,3 @@ fn confirmed(
     writeln!(output, "Left as it is: {typed:?} is not {election:?}.\n")?;
     Ok(false)
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,20 +4,22 @@
 //! the coordinator may replace it; afterwards the election id belongs to that manifest for good. Changes go to the store first and are
 //! shown after the commit.
 
+mod signing;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tally_proto::envelope::{Envelope, EnvelopeError, Kind, Signature, Signer};
-use tally_proto::ids::{BoxId, Hash32, Role, UnixMillis};
+use tally_proto::envelope::{Envelope, EnvelopeError};
+use tally_proto::ids::{BoxId, Hash32, Role};
 use tally_proto::manifest::{BallotBox, Manifest, ManifestError, SignedManifest};
-use tally_proto::order::{Change, EffectiveElection, OrderError, SignedOrder};
+use tally_proto::order::{EffectiveElection, OrderError, SignedOrder};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::roll::Roll;
 use tally_proto::wire;
 
 use crate::keys::Identities;
-use crate::store::{Store, StoreError, WriteTx, elections as rows};
+use crate::store::{Store, StoreError, elections as rows};
 
 /// Why stored elections could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -162,12 +164,6 @@ pub struct Elections {
     known: RwLock<BTreeMap<String, Arc<Election>>>,
     /// Held during a change, from reading to showing it.
     changing: Mutex<()>,
-}
-
-/// A signed object that waits, or not, found by its hash.
-enum Found {
-    Manifest(Arc<Election>),
-    Order(Arc<Election>, Box<SignedOrder>),
 }
 
 impl Elections {
@@ -315,220 +311,6 @@ impl Elections {
         tracing::info!(election = %id, manifest = %hash.short(), "manifest published");
         Ok(hash)
     }
-
-    /// Takes an order from the coordinator: the next number, with the coordinator's signature. Returns whether it is in force.
-    ///
-    /// # Errors
-    /// It does not fit the manifest, is not the next, moves a close into the past, or another order has its number.
-    pub fn propose(&self, store: &Store, envelope: Envelope, now: UnixMillis) -> Result<bool, Refusal> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let payload = tally_proto::order::Order::decode(envelope.payload()).map_err(order_refused)?;
-        let election = self.get(payload.election.as_str())?.in_force()?;
-        let order = SignedOrder::open(envelope, election.signed_manifest()).map_err(order_refused)?;
-        let number = order.order().number;
-        if let Some(known) = election
-            .orders
-            .iter()
-            .find(|known| known.order().number == number)
-        {
-            if known.hash() == order.hash() {
-                return Ok(known.is_complete());
-            }
-            if Role::ALL.iter().any(|role| known.is_countersigned_by(*role)) {
-                return Err(Refusal::new(
-                    Reason::OrderInvalid,
-                    format_args!(
-                        "order {number} is here with other content and a countersignature; take the next number"
-                    ),
-                ));
-            }
-        }
-        let due = election.orders_in_force().len() as u32 + 1;
-        if number != due {
-            return Err(order_refused(OrderError::Gap {
-                expected: due,
-                actual: number,
-            }));
-        }
-        check_calendar(&election, &order, now)?;
-        let orders = election
-            .orders_in_force()
-            .iter()
-            .cloned()
-            .chain([order])
-            .collect();
-        self.write_order(store, &election, orders, number)?;
-        Ok(false)
-    }
-
-    /// Manifests and orders that this party has not countersigned.
-    pub fn pending(&self, own: Role) -> wire::PendingReply {
-        let mut reply = wire::PendingReply::default();
-        for election in self.all() {
-            if !election.signed_manifest().is_countersigned_by(own) {
-                reply
-                    .manifests
-                    .push(election.signed_manifest().envelope().to_wire());
-            }
-            let waiting = election
-                .orders_waiting()
-                .iter()
-                .filter(|order| !order.is_countersigned_by(own));
-            reply
-                .orders
-                .extend(waiting.map(|order| order.envelope().to_wire()));
-        }
-        reply
-    }
-
-    /// Countersigns the object of that hash with this party's key. Again is fine and gives the same signature.
-    ///
-    /// # Errors
-    /// `object.unknown`, `confirmation.mismatch`, an order that has meanwhile become impossible, or the store.
-    pub fn countersign(
-        &self,
-        store: &Store,
-        signer: &Signer,
-        hash: Hash32,
-        confirmation: &str,
-        now: UnixMillis,
-    ) -> Result<Signature, Refusal> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = self.find(hash)?;
-        let (Found::Manifest(election) | Found::Order(election, _)) = &found;
-        let id = election.manifest().election().as_str();
-        if confirmation != id {
-            let shown: String = confirmation.chars().take(80).collect();
-            return Err(Refusal::new(
-                Reason::ConfirmationMismatch,
-                format_args!("typed {shown:?}, the election is {id:?}"),
-            ));
-        }
-        match found {
-            Found::Manifest(election) => {
-                let signature = signer.sign_hash(Kind::Manifest, hash);
-                self.sign_manifest(store, &election, [signature])?;
-                tracing::info!(election = %election.manifest().election(), manifest = %hash.short(), "manifest countersigned");
-                Ok(signature)
-            }
-            Found::Order(election, order) => {
-                check_calendar(&election, &order, now)?;
-                let signature = signer.sign_hash(Kind::Order, hash);
-                self.sign_order(store, &election, &order, [signature])?;
-                tracing::info!(election = %election.manifest().election(), order = order.order().number, "order countersigned");
-                Ok(signature)
-            }
-        }
-    }
-
-    /// All signatures known of the object of that hash.
-    ///
-    /// # Errors
-    /// `object.unknown`.
-    pub fn signatures(&self, hash: Hash32) -> Result<Vec<Signature>, Refusal> {
-        Ok(match self.find(hash)? {
-            Found::Manifest(election) => election.signed_manifest().envelope().signatures().to_vec(),
-            Found::Order(_, order) => order.envelope().signatures().to_vec(),
-        })
-    }
-
-    /// Takes the signatures of a manifest or order known here. Returns whether it is in force with them.
-    ///
-    /// # Errors
-    /// `object.unknown`, a signature that does not verify, or the store.
-    pub fn complete(&self, store: &Store, envelope: &Envelope) -> Result<bool, Refusal> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let signatures = envelope.signatures().iter().cloned();
-        match self.find(envelope.hash())? {
-            Found::Manifest(election) => self.sign_manifest(store, &election, signatures),
-            Found::Order(election, order) => self.sign_order(store, &election, &order, signatures),
-        }
-    }
-
-    fn find(&self, hash: Hash32) -> Result<Found, Refusal> {
-        for election in self.all() {
-            if election.signed_manifest().hash() == hash {
-                return Ok(Found::Manifest(election));
-            }
-            if let Some(order) = election.orders.iter().find(|order| order.hash() == hash) {
-                let order = Box::new(order.clone());
-                return Ok(Found::Order(election, order));
-            }
-        }
-        Err(Refusal::new(
-            Reason::ObjectUnknown,
-            format_args!("no manifest or order {hash} is here"),
-        ))
-    }
-
-    fn sign_manifest(
-        &self,
-        store: &Store,
-        election: &Election,
-        signatures: impl IntoIterator<Item = Signature>,
-    ) -> Result<bool, Refusal> {
-        let mut manifest = election.signed_manifest().clone();
-        for signature in signatures {
-            if !manifest.envelope().signatures().contains(&signature) {
-                manifest.add_signature(signature).map_err(manifest_refused)?;
-            }
-        }
-        let complete = manifest.is_complete();
-        store.write(|tx| rows::put_manifest(tx, election.number, &manifest.envelope().encode()))?;
-        let orders = election.orders.clone();
-        self.show(Election::new(election.number, manifest, orders).map_err(order_refused)?);
-        Ok(complete)
-    }
-
-    fn sign_order(
-        &self,
-        store: &Store,
-        election: &Election,
-        order: &SignedOrder,
-        signatures: impl IntoIterator<Item = Signature>,
-    ) -> Result<bool, Refusal> {
-        let mut signed = order.clone();
-        for signature in signatures {
-            if !signed.envelope().signatures().contains(&signature) {
-                signed
-                    .add_signature(signature, election.manifest())
-                    .map_err(order_refused)?;
-            }
-        }
-        let (number, complete) = (signed.order().number, signed.is_complete());
-        let mut orders = election.orders.clone();
-        match orders.iter_mut().find(|known| known.order().number == number) {
-            Some(known) => *known = signed,
-            None => orders.push(signed),
-        }
-        self.write_order(store, election, orders, number)?;
-        Ok(complete)
-    }
-
-    /// Stores the order of that number and shows the election with `orders`.
-    fn write_order(
-        &self,
-        store: &Store,
-        election: &Election,
-        orders: Vec<SignedOrder>,
-        number: u32,
-    ) -> Result<(), Refusal> {
-        let changed = Election::new(election.number, election.signed_manifest().clone(), orders)
-            .map_err(order_refused)?;
-        let write = |tx: &WriteTx| {
-            for order in changed
-                .orders
-                .iter()
-                .filter(|order| order.order().number == number)
-            {
-                rows::put_order(tx, election.number, number, &order.envelope().encode())?;
-            }
-            Ok::<_, StoreError>(())
-        };
-        store.write(write)?;
-        self.show(changed);
-        Ok(())
-    }
 }
 
 /// The manifest must name exactly the parties and the coordinator that this party's operator has configured and compared.
@@ -548,34 +330,6 @@ fn check_identities(manifest: &Manifest, identities: &Identities) -> Result<(), 
     }
     if *manifest.coordinator() != identities.coordinator {
         return Err(other("coordinator".to_owned()));
-    }
-    Ok(())
-}
-
-/// An order may not end a channel before now on this party's clock, nor reopen the past: what was accepted in time stays so.
-fn check_calendar(election: &Election, order: &SignedOrder, now: UnixMillis) -> Result<(), Refusal> {
-    let Change::Calendar(channel) = &order.order().change else {
-        return Ok(());
-    };
-    let past = |what: &str| {
-        Refusal::new(
-            Reason::OrderInvalid,
-            format_args!(
-                "order {} moves {what} of the {} channel into the past",
-                order.order().number,
-                channel.kind()
-            ),
-        )
-    };
-    let current = election.effective().channel(channel.kind());
-    let changed = |of: fn(&tally_proto::calendar::Channel) -> tally_proto::ids::UnixSeconds| {
-        current.is_none_or(|current| of(current) != of(channel)) && of(channel) < now.seconds()
-    };
-    if changed(tally_proto::calendar::Channel::last_closes) {
-        return Err(past("the close"));
-    }
-    if changed(tally_proto::calendar::Channel::receive_until) {
-        return Err(past("the end of submissions"));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 pub mod check;
 pub mod cli;
 pub mod clock;
+mod clock_watch;
 pub mod config;
 pub mod elections;
 pub mod entropy;

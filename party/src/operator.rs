@@ -50,6 +50,11 @@ impl Operator {
         Ok(Operator(connect::control(dial.channel_with_timeout()?)))
     }
 
+    /// Over a channel that the caller has set up with the operator's certificate.
+    pub fn over(channel: Channel) -> Self {
+        Operator(connect::control(channel))
+    }
+
     /// Manifests and orders that wait for this party's countersignature.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! One party: what its services share.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tally_proto::connect::ConnectError;
 use tally_proto::envelope::Signer;
@@ -73,7 +73,9 @@ pub struct Party {
     /// Taking ballots, records and receipts.
     pub intake: Intake,
     stopping: OnceLock<watch::Receiver<bool>>,
-    plugged: OnceLock<(Arc<dyn Seals>, Arc<dyn Tallies>)>,
+    clock_trouble: Mutex<Option<String>>,
+    seals: OnceLock<Arc<dyn Seals>>,
+    tallies: OnceLock<Arc<dyn Tallies>>,
 }
 
 impl std::fmt::Debug for Party {
@@ -118,13 +120,28 @@ impl Party {
             intake,
             identities,
             stopping: OnceLock::new(),
-            plugged: OnceLock::new(),
+            clock_trouble: Mutex::default(),
+            seals: OnceLock::new(),
+            tallies: OnceLock::new(),
         })
     }
 
     /// Now, on this party's clock.
     pub fn now(&self) -> UnixMillis {
         UnixMillis(self.clock.now_ms())
+    }
+
+    /// What is wrong with this party's clock, as the last comparison with the others' found; empty when nothing is.
+    pub fn clock_trouble(&self) -> String {
+        self.clock_trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn set_clock_trouble(&self, trouble: Option<String>) {
+        *self.clock_trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// The signal that ends held and long-running requests.
@@ -165,31 +182,34 @@ impl Party {
         }
     }
 
-    /// Plugs in sealing and tally sessions, once.
-    pub fn plug(&self, seals: Arc<dyn Seals>, tallies: Arc<dyn Tallies>) {
+    /// Plugs sealing in, once.
+    pub fn plug_seals(&self, seals: Arc<dyn Seals>) {
         // A second time would be this program's own mistake and changes nothing.
-        let _ = self.plugged.set((seals, tallies));
+        let _ = self.seals.set(seals);
+    }
+
+    /// Plugs tally sessions in, once.
+    pub fn plug_tallies(&self, tallies: Arc<dyn Tallies>) {
+        // A second time would be this program's own mistake and changes nothing.
+        let _ = self.tallies.set(tallies);
     }
 
     /// Sealing.
     ///
     /// # Errors
-    /// `party.shutting-down` before the server has started.
+    /// `party.shutting-down` before it is plugged in.
     pub fn seals(&self) -> Result<&dyn Seals, Refusal> {
-        self.plugged
-            .get()
-            .map(|(seals, _)| &**seals)
-            .ok_or_else(not_started)
+        self.seals.get().map(|seals| &**seals).ok_or_else(not_started)
     }
 
     /// Tally sessions.
     ///
     /// # Errors
-    /// `party.shutting-down` before the server has started.
+    /// `party.shutting-down` before they are plugged in.
     pub fn tallies(&self) -> Result<&dyn Tallies, Refusal> {
-        self.plugged
+        self.tallies
             .get()
-            .map(|(_, tallies)| &**tallies)
+            .map(|tallies| &**tallies)
             .ok_or_else(not_started)
     }
 }

@@ -20,6 +20,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::clock::{Clock, SystemClock};
+use crate::clock_watch;
 use crate::config::Config;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::keys::KeyError;
@@ -194,6 +195,7 @@ impl Server {
         for service in SERVICES {
             health.set_service_status(service, ServingStatus::Serving).await;
         }
+        tokio::spawn(clock_watch::watch(Arc::clone(&party)));
         tracing::info!(party = %party.role, public = %public_address, peer = %peer_address, "serving");
         Ok(Running {
             public: public_address,
@@ -228,6 +230,8 @@ fn transport(
 ) -> Result<tonic::transport::Server, tonic::transport::Error> {
     Ok(tonic::transport::Server::builder()
         .tls_config(tls)?
+        // A span names the method and nothing of the caller.
+        .trace_fn(|request| tracing::info_span!("rpc", method = request.uri().path()))
         .concurrency_limit_per_connection(requests_per_connection)
         .max_concurrent_streams(u32::try_from(requests_per_connection).ok())
         .initial_stream_window_size(connect::STREAM_WINDOW_BYTES)

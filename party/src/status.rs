@@ -88,7 +88,11 @@ impl Party {
                 records: received.records,
                 phase: phase.into(),
                 last_session: tally.last_session,
-                trouble: tally.trouble,
+                trouble: if tally.trouble.is_empty() {
+                    self.clock_trouble()
+                } else {
+                    tally.trouble
+                },
             });
         }
         Ok(wire::ElectionStatus {

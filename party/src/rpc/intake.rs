@@ -54,8 +54,16 @@ impl Intake for IntakeService {
 
     async fn submit(&self, request: Request<wire::Submission>) -> Result<Response<wire::Receipt>, Status> {
         let sender = self.sender(&request)?;
-        let receipt = self.0.submit(request.into_inner(), sender).await?;
-        Ok(Response::new(receipt.to_wire()))
+        match self.0.submit(request.into_inner(), sender).await {
+            Ok(receipt) => {
+                tracing::trace!("ballot accepted");
+                Ok(Response::new(receipt.to_wire()))
+            }
+            Err(refusal) => {
+                tracing::debug!(reason = %refusal.reason, "ballot refused");
+                Err(refusal.into())
+            }
+        }
     }
 
     async fn deliver(&self, request: Request<wire::Receipt>) -> Result<Response<wire::DeliverReply>, Status> {

@@ -1,0 +1,159 @@
+//! Whatever write of the disk fails, and whatever part of the unsynced writes a loss of power leaves: every receipt that was handed out is
+//! found after the restart, and the log's root is the root of what is there.
+
+mod world;
+
+use std::sync::Arc;
+
+use tally_party::clock::ManualClock;
+use tally_party::entropy::SeededEntropy;
+use tally_party::intake::Sender;
+use tally_party::party::{Party, PartyError};
+use tally_party::server::{Deps, ServerError};
+use tally_party::store::sim::SimDisk;
+use tally_party::store::{Kind, Storage, StoreError, accepted, log};
+use tally_proto::ballot::Submission;
+use tally_proto::fixture::Shape;
+use tally_proto::ids::{Hash32, Role};
+use tally_proto::merkle::Frontier;
+use tally_proto::reason::Reason;
+use tally_proto::receipt::Receipt;
+use world::{World, reason};
+
+fn open(world: &World, disk: &SimDisk) -> Result<Arc<Party>, PartyError> {
+    let deps = Deps {
+        clock: Arc::new(ManualClock::new(world.clock_s() * 1000)),
+        storage: Storage::Backend(Box::new(disk.clone())),
+        entropy: Arc::new(SeededEntropy::new(1)),
+    };
+    Party::open(&world.config(Role::P1), deps).map(Arc::new)
+}
+
+/// Submits all ballots at once, as a busy server does, and returns the receipts that came back.
+async fn submit_all(party: &Arc<Party>, ballots: &[[Submission; 3]]) -> Vec<Receipt> {
+    let submits = ballots
+        .iter()
+        .map(|ballot| party.submit(ballot[0].to_wire(), Sender::Voter));
+    futures::future::join_all(submits)
+        .await
+        .into_iter()
+        .filter_map(Result::ok)
+        .collect()
+}
+
+fn check(party: &Party, receipts: &[Receipt], failed: u64, seed: u64) {
+    party
+        .store
+        .read(|tx| {
+            let size = log::size(tx, 1)?;
+            let mut tree = Frontier::new();
+            for position in 0..size {
+                let entry = log::entry(tx, 1, position)?.expect("an entry at every position");
+                let row =
+                    accepted::get(tx, Kind::Ballot, 1, 1, &entry.digest)?.expect("the ballot of every entry");
+                assert_eq!(row.position, position);
+                let digest = tally_proto::ids::Digest(entry.digest);
+                let at = tally_proto::ids::UnixMillis(row.received_at_ms);
+                let hash = Hash32(row.ciphertext_hash);
+                tree.push(tally_proto::receipt::log_leaf(
+                    tally_proto::ids::BoxId(1),
+                    &digest,
+                    &hash,
+                    at,
+                ));
+                party
+                    .vault
+                    .open(Kind::Ballot, 1, &entry.digest, &row.sealed_shares)
+                    .expect("shares open");
+            }
+            assert_eq!(
+                log::root(tx, 1, size)?,
+                Some(tree.root()),
+                "operation {failed}, seed {seed}"
+            );
+            assert_eq!(accepted::digests(tx, Kind::Ballot, 1, 1)?.len() as u64, size);
+            for receipt in receipts {
+                let stated = receipt.unverified();
+                let entry = log::entry(tx, 1, stated.position)?;
+                let entry = entry.unwrap_or_else(|| panic!("receipt lost: operation {failed}, seed {seed}"));
+                assert_eq!(entry.digest, stated.digest.0);
+            }
+            Ok::<_, StoreError>(())
+        })
+        .expect("readable");
+}
+
+#[tokio::test]
+async fn no_receipt_is_ever_lost() {
+    let mut world = World::new(Shape::default());
+    let server = world.start_in_force(Role::P1).await;
+    let disk = server.disk.clone();
+    server.running.stop().await;
+    let base = disk.after_crash(0);
+    let rounds: Vec<Vec<[Submission; 3]>> =
+        (0..4).map(|_| (0..3).map(|_| world.ballot()).collect()).collect();
+
+    // How many operations does it take when nothing fails?
+    let whole = base.after_crash(0);
+    let party = open(&world, &whole).expect("opens");
+    let mut receipts = Vec::new();
+    for ballots in &rounds {
+        receipts.extend(submit_all(&party, ballots).await);
+    }
+    assert_eq!(receipts.len(), 12);
+    check(&party, &receipts, u64::MAX, 0);
+    drop(party);
+
+    let (mut handed_out, mut cut_short) = (0, 0);
+    for fail_from in 0..whole.operations() {
+        let disk = base.after_crash(0);
+        disk.fail_from(fail_from);
+        let mut receipts = Vec::new();
+        if let Ok(party) = open(&world, &disk) {
+            for ballots in &rounds {
+                receipts.extend(submit_all(&party, ballots).await);
+            }
+        }
+        handed_out += receipts.len();
+        cut_short += usize::from(receipts.len() < 12);
+        for seed in [1, 2, 3] {
+            let party =
+                open(&world, &disk.after_crash(seed)).unwrap_or_else(|e| panic!("after {fail_from}: {e}"));
+            check(&party, &receipts, fail_from, seed);
+            // What was in flight is submitted again and accepted, once.
+            for ballots in &rounds {
+                receipts.extend(submit_all(&party, ballots).await);
+            }
+            check(&party, &receipts, fail_from, seed);
+            receipts.truncate(receipts.len() - 12);
+        }
+    }
+    assert!(
+        handed_out > 50 && cut_short > 50,
+        "{handed_out} receipts over {cut_short} failures"
+    );
+}
+
+#[tokio::test]
+async fn a_server_whose_store_fails_says_so_and_ends() {
+    let mut world = World::new(Shape::default());
+    let mut party = world.start_in_force(Role::P1).await;
+    let (kept, lost) = (world.ballot(), world.ballot());
+    party.intake().submit(party.part(&kept)).await.expect("accepted");
+    party.disk.fail_from(0);
+    assert_eq!(
+        reason(party.intake().submit(party.part(&lost)).await),
+        Reason::StoreFailed
+    );
+    assert!(matches!(party.running.failed().await, ServerError::StoreFailed));
+    let disk = party.disk.after_crash(9);
+    party.running.stop().await;
+    let party = world.start_on(Role::P1, disk).await;
+    for ballot in [kept, lost] {
+        party
+            .intake()
+            .submit(party.part(&ballot))
+            .await
+            .expect("accepted");
+    }
+}
