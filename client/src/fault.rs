@@ -1,0 +1,87 @@
+//! What went wrong with one party, so that a voter can be told which and why.
+
+use tally_proto::ids::Role;
+use tally_proto::reason::{Class, Reason};
+use tally_proto::refusal::Refusal;
+use thiserror::Error;
+
+/// One party did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// It could not be reached, or is too busy: trying again may help.
+    #[error("{agency} ({party}) could not be reached: {refusal}")]
+    Away {
+        /// Which party.
+        party: Role,
+        /// Who runs it.
+        agency: String,
+        /// What stands for the failure.
+        refusal: Refusal,
+    },
+    /// It refused, and will again.
+    #[error("{agency} ({party}) refused the ballot: {refusal}. {}", .refusal.reason.action())]
+    Refused {
+        /// Which party.
+        party: Role,
+        /// Who runs it.
+        agency: String,
+        /// Its reason.
+        refusal: Refusal,
+    },
+    /// It answered with a receipt that proves nothing.
+    #[error("{agency} ({party}) gave a false receipt: {what}. Tell the election commission")]
+    FalseReceipt {
+        /// Which party.
+        party: Role,
+        /// Who runs it.
+        agency: String,
+        /// What is false about it.
+        what: String,
+    },
+}
+
+impl Fault {
+    /// What a refusal by `party` means for the one who asked.
+    pub(crate) fn of(party: Role, agency: &str, refusal: Refusal) -> Self {
+        let agency = agency.to_owned();
+        match refusal.reason.class() {
+            Class::Retry | Class::Fatal => Self::Away {
+                party,
+                agency,
+                refusal,
+            },
+            Class::Reject | Class::Abort => Self::Refused {
+                party,
+                agency,
+                refusal,
+            },
+        }
+    }
+
+    /// The party it is about.
+    pub fn party(&self) -> Role {
+        match self {
+            Self::Away { party, .. } | Self::Refused { party, .. } | Self::FalseReceipt { party, .. } => {
+                *party
+            }
+        }
+    }
+
+    /// The stable reason code.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Away { refusal, .. } | Self::Refused { refusal, .. } => refusal.reason,
+            Self::FalseReceipt { .. } => Reason::ReceiptInvalid,
+        }
+    }
+
+    /// Whether trying the same again may help.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Away { .. })
+    }
+
+    /// Whether a ballot cast at another moment may be taken: the clocks moved on while this one was on its way.
+    pub(crate) fn is_of_time(&self) -> bool {
+        matches!(self, Self::Refused { refusal, .. } if refusal.reason == Reason::BallotCastAtOutOfRange)
+    }
+}

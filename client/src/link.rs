@@ -1,0 +1,176 @@
+//! One party as a client sees it: the three things asked of it, each with a time limit and a checked answer.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tally_proto::ballot::BallotHeader;
+use tally_proto::calendar::{MAX_AHEAD_MS, MAX_BEHIND_MS};
+use tally_proto::connect;
+use tally_proto::envelope::PublicKey;
+use tally_proto::ids::{Hash32, Role, UnixMillis, UnixSeconds};
+use tally_proto::reason::Reason;
+use tally_proto::receipt::{Receipt, ReceiptError};
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+use tally_proto::wire::intake_client::IntakeClient;
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tonic::transport::Channel;
+
+use crate::election::Election;
+use crate::fault::Fault;
+use crate::parcel::Parcel;
+
+/// A clock that takes longer is of no use.
+const CLOCK_LIMIT: Duration = Duration::from_secs(3);
+/// A submission waits for the party's next durable batch.
+const SUBMIT_LIMIT: Duration = Duration::from_secs(20);
+const DELIVER_LIMIT: Duration = Duration::from_secs(10);
+/// Requests under way to one party at a time, over all casts of the process: what waits here has no time limit running, so that
+/// thousands of casts at once do not time each other out.
+const UNDER_WAY: usize = 512;
+
+/// What is false about a receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum FalseReceipt {
+    /// It is malformed, or its signature is wrong.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+    /// It speaks for another party.
+    #[error("it is one of {0}")]
+    OtherParty(Role),
+    /// It is for another ballot.
+    #[error("it is for another ballot")]
+    OtherDigest,
+    /// It is for another ciphertext than the one that was sent.
+    #[error("it is for another ciphertext than the one that was sent")]
+    OtherCiphertext,
+    /// It says that the ballot was received at a moment at which it was not in time: such a receipt is no timely acceptance.
+    #[error(
+        "it says that the ballot of {cast_at} was received {received_at} ms after 1970, which is not in time"
+    )]
+    NotInTime {
+        /// The ballot's time.
+        cast_at: UnixSeconds,
+        /// The moment in the receipt.
+        received_at: UnixMillis,
+    },
+}
+
+/// Judges a receipt of `party` for a ballot: signature, digest, ciphertext, and that it was received in time by the rule of all
+/// parties: at most 2 s before the ballot's own time and, online, at most 60 s after it. (Opening hours, which orders can change, are
+/// the parties' business.)
+///
+/// # Errors
+/// [`FalseReceipt`].
+pub fn judge(
+    receipt: &wire::Receipt,
+    party: Role,
+    keys: &[PublicKey; 3],
+    header: &BallotHeader,
+    ciphertext_hash: Hash32,
+) -> Result<(), FalseReceipt> {
+    let receipt = Receipt::from_wire(receipt)?;
+    let acceptance = receipt.verify(keys)?;
+    if acceptance.party != party {
+        return Err(FalseReceipt::OtherParty(acceptance.party));
+    }
+    if acceptance.digest != header.digest() {
+        return Err(FalseReceipt::OtherDigest);
+    }
+    if acceptance.ciphertext_hash != ciphertext_hash {
+        return Err(FalseReceipt::OtherCiphertext);
+    }
+    let (cast_at, received_at) = (header.cast_at(), acceptance.received_at);
+    let early = cast_at.millis().0.saturating_sub(received_at.0) > MAX_AHEAD_MS;
+    let late = received_at.0.saturating_sub(cast_at.millis().0) > MAX_BEHIND_MS;
+    if early || (late && !header.channel().at_station()) {
+        return Err(FalseReceipt::NotInTime { cast_at, received_at });
+    }
+    Ok(())
+}
+
+/// One party.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub(crate) party: Role,
+    pub(crate) agency: String,
+    /// The three parties' keys.
+    pub(crate) keys: [PublicKey; 3],
+    pub(crate) intake: IntakeClient<Channel>,
+    /// Bounds the requests under way; its clones share the bound.
+    under_way: Arc<Semaphore>,
+}
+
+impl Link {
+    pub(crate) fn new(election: &Election, party: Role, channel: Channel) -> Self {
+        Self {
+            party,
+            agency: election.party(party).agency().to_owned(),
+            keys: election.manifest().party_keys(),
+            intake: connect::intake(channel),
+            under_way: Arc::new(Semaphore::new(UNDER_WAY)),
+        }
+    }
+
+    /// The party's clock, milliseconds since 1970.
+    pub(crate) async fn clock(&self) -> Result<u64, Fault> {
+        let mut intake = self.intake.clone();
+        let reply = self
+            .limited(CLOCK_LIMIT, intake.clock(wire::ClockRequest {}))
+            .await?;
+        Ok(reply.now_ms)
+    }
+
+    /// Submits a ballot; the receipt has been checked against what was sent.
+    pub(crate) async fn submit(&self, parcel: &Parcel) -> Result<wire::Receipt, Fault> {
+        let mut intake = self.intake.clone();
+        let reply = self
+            .limited(SUBMIT_LIMIT, intake.submit(parcel.submission(self.party)))
+            .await?;
+        self.check(parcel, &reply)?;
+        Ok(reply)
+    }
+
+    /// Hands over another party's receipt; stored on return.
+    pub(crate) async fn deliver(&self, receipt: wire::Receipt) -> Result<(), Fault> {
+        let _turn = self.under_way.acquire().await;
+        let mut intake = self.intake.clone();
+        self.limited(DELIVER_LIMIT, intake.deliver(receipt))
+            .await
+            .map(|_| ())
+    }
+
+    fn check(&self, parcel: &Parcel, reply: &wire::Receipt) -> Result<(), Fault> {
+        judge(
+            reply,
+            self.party,
+            &self.keys,
+            parcel.header(),
+            parcel.ciphertext_hash(self.party),
+        )
+        .map_err(|what| Fault::FalseReceipt {
+            party: self.party,
+            agency: self.agency.clone(),
+            what: what.to_string(),
+        })?;
+        Ok(())
+    }
+
+    async fn limited<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, Fault> {
+        let refusal = match tokio::time::timeout(limit, call).await {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Err(status)) => Refusal::of_status(&status),
+            Err(_) => Refusal::new(
+                Reason::PartyUnreachable,
+                format_args!("no answer within {} s", limit.as_secs()),
+            ),
+        };
+        Err(Fault::of(self.party, &self.agency, refusal))
+    }
+}

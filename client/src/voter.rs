@@ -1,0 +1,342 @@
+//! A voter casting a ballot, and casting it again.
+//!
+//! Whether the credential is the true one is known to the voter alone: everything here does the same for any 64 bits.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::CryptoRng;
+use tally_proto::ids::{Digest, Role, UnixSeconds};
+use tally_proto::invitation::Invitation;
+use tally_proto::wire;
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+
+use crate::choice::Choices;
+use crate::connections::{Connections, NoTime};
+use crate::delivery::{Delivery, Progress};
+use crate::device::{Device, DeviceError};
+use crate::election::{Election, ElectionError};
+use crate::fault::Fault;
+use crate::form::Form;
+use crate::sealing::{SealError, seal_online};
+
+/// A ballot that is not safe after this long is cast anew.
+pub const ATTEMPT: Duration = Duration::from_secs(60);
+/// A ballot dated further ahead than this would be held by the parties: the client waits instead.
+const AHEAD_MS: u64 = 2_000;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a voter keeps trying.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// No new attempt is begun after this long.
+    pub give_up_after: Duration,
+}
+
+impl Default for Patience {
+    /// Ten minutes.
+    fn default() -> Self {
+        Self {
+            give_up_after: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Something a waiting voter is told.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A party is in trouble; it goes on being tried if that may help.
+    Trouble(Fault),
+    /// A party has accepted the ballot.
+    Accepted {
+        /// Which party.
+        party: Role,
+        /// Who runs it.
+        agency: String,
+    },
+    /// The ballot was not safe in time and is cast anew; the new one counts, if both come in.
+    Anew {
+        /// The number of the attempt that begins, from 2.
+        attempt: u32,
+    },
+    /// This device cast a ballot a moment ago: the next second is waited for.
+    Waiting {
+        /// How long.
+        for_ms: u64,
+    },
+    /// The parties' time could not be agreed on; it is asked for again.
+    NoTime(String),
+}
+
+/// Why a ballot was not cast.
+#[derive(Debug, Error)]
+pub enum CastError {
+    /// This device's memory.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The ballot could not be made.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The parties' time could not be agreed on in the time the voter was ready to wait.
+    #[error(transparent)]
+    Time(NoTime),
+    /// At least two parties refused for good.
+    #[error("the ballot was not accepted{}", reasons(.faults))]
+    Refused {
+        /// Who and why.
+        faults: Vec<Fault>,
+    },
+    /// Two parties could not be brought to accept in the time the voter was ready to wait.
+    #[error(
+        "the ballot is not safe: {} of the two acceptances it needs came in before time ran out; cast again later{}",
+        .accepted.len(), reasons(.faults)
+    )]
+    TimeOut {
+        /// Who accepted the last attempt.
+        accepted: Vec<Role>,
+        /// Who did not, and why.
+        faults: Vec<Fault>,
+    },
+}
+
+pub(crate) fn reasons(faults: &[Fault]) -> String {
+    faults.iter().map(|fault| format!("\n  - {fault}")).collect()
+}
+
+/// A voter of one election: an invitation on a device.
+///
+/// # Security
+/// Holds the credential: not shown by Debug, zeroised when dropped.
+pub struct Voter {
+    election: Election,
+    connections: Connections,
+    device: Device,
+    invitation: Invitation,
+    form: Form,
+    patience: Patience,
+}
+
+impl fmt::Debug for Voter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Voter").finish_non_exhaustive()
+    }
+}
+
+impl Voter {
+    /// A voter with this invitation, which must be of this election (by the manifest's hash).
+    ///
+    /// # Errors
+    /// [`ElectionError`] when the invitation is of another election, half of one, or of a box that the election does not have.
+    pub fn new(
+        election: &Election,
+        connections: &Connections,
+        invitation: Invitation,
+        device: &Device,
+    ) -> Result<Self, ElectionError> {
+        let form = election.form_for(&invitation)?;
+        Ok(Self {
+            election: election.clone(),
+            connections: connections.clone(),
+            device: device.clone(),
+            invitation,
+            form,
+            patience: Patience::default(),
+        })
+    }
+
+    /// The same voter, trying for as long as `patience` says.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The ballot paper.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+
+    /// Casts a ballot; casting again revotes. Returns when two parties have accepted it and each has stored the other's receipt;
+    /// the third goes on being tried in the background, see [`Cast::third`]. What is not safe after 60 s is cast anew.
+    ///
+    /// Dropping the future stops casting; the ballot may or may not have come in.
+    ///
+    /// # Errors
+    /// [`CastError`], naming the parties and their reasons.
+    pub async fn cast(&self, choices: &Choices, rng: &mut impl CryptoRng) -> Result<Cast, CastError> {
+        self.cast_telling(choices, rng, |_| {}).await
+    }
+
+    /// [`Voter::cast`], telling `notice` what happens meanwhile.
+    ///
+    /// # Errors
+    /// As [`Voter::cast`].
+    pub async fn cast_telling(
+        &self,
+        choices: &Choices,
+        rng: &mut impl CryptoRng,
+        mut notice: impl FnMut(Notice),
+    ) -> Result<Cast, CastError> {
+        let begun = Instant::now();
+        let mut attempt = 1;
+        loop {
+            let cast_at_s = self.take_moment(begun, &mut notice).await?;
+            let parcel = seal_online(
+                &self.election,
+                &self.invitation,
+                choices,
+                UnixSeconds(cast_at_s),
+                rng,
+            )?;
+            let mut delivery = Delivery::start(&self.connections, &parcel, Instant::now() + ATTEMPT);
+            let mut told = Told::default();
+            let done = |progress: &Progress| progress.standing.is_success() || progress.is_hopeless();
+            let progress = delivery
+                .until(done, |progress| {
+                    told.tell(&self.connections, progress, &mut notice)
+                })
+                .await;
+            if progress.standing.is_success() {
+                return Ok(Cast {
+                    digest: parcel.digest(),
+                    cast_at_s,
+                    progress,
+                    delivery,
+                });
+            }
+            let faults: Vec<Fault> = progress.faults.into_values().collect();
+            // When two refuse because the clocks moved on, another moment may do; any other refusal stands.
+            let refused = faults.iter().filter(|fault| !fault.may_pass()).count() >= 2;
+            if refused && !faults.iter().any(Fault::is_of_time) {
+                return Err(CastError::Refused { faults });
+            }
+            if begun.elapsed() >= self.patience.give_up_after {
+                let accepted = progress.standing.acceptors();
+                return Err(if refused {
+                    CastError::Refused { faults }
+                } else {
+                    CastError::TimeOut { accepted, faults }
+                });
+            }
+            attempt += 1;
+            notice(Notice::Anew { attempt });
+            if refused {
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Agrees on the time with the parties and takes a second that this device has never cast at.
+    async fn take_moment(&self, begun: Instant, notice: &mut impl FnMut(Notice)) -> Result<u64, CastError> {
+        let agreed_ms = loop {
+            match self.connections.time().await {
+                Ok(agreed_ms) => break agreed_ms,
+                Err(error) if begun.elapsed() >= self.patience.give_up_after => {
+                    return Err(CastError::Time(error));
+                }
+                Err(error) => {
+                    notice(Notice::NoTime(error.to_string()));
+                    for fault in error.faults {
+                        notice(Notice::Trouble(fault));
+                    }
+                    sleep(PAUSE).await;
+                }
+            }
+        };
+        let cast_at_s = self.device.take_second(agreed_ms)?;
+        let ahead_ms = cast_at_s.saturating_mul(1000).saturating_sub(agreed_ms);
+        if let Some(for_ms) = ahead_ms.checked_sub(AHEAD_MS).filter(|for_ms| *for_ms > 0) {
+            notice(Notice::Waiting { for_ms });
+            sleep(Duration::from_millis(for_ms)).await;
+        }
+        Ok(cast_at_s)
+    }
+}
+
+/// What has been told already, so that nothing is told twice.
+#[derive(Default)]
+struct Told {
+    accepted: Vec<Role>,
+    faults: Vec<Fault>,
+}
+
+impl Told {
+    fn tell(&mut self, connections: &Connections, progress: &Progress, notice: &mut impl FnMut(Notice)) {
+        for party in progress.standing.acceptors() {
+            if !self.accepted.contains(&party) {
+                self.accepted.push(party);
+                notice(Notice::Accepted {
+                    party,
+                    agency: connections.link(party).agency.clone(),
+                });
+            }
+        }
+        for fault in progress.faults.values() {
+            if !self.faults.contains(fault) {
+                self.faults.push(fault.clone());
+                notice(Notice::Trouble(fault.clone()));
+            }
+        }
+    }
+}
+
+/// A ballot that is safe: two parties have accepted it and hold each other's receipts.
+///
+/// Dropping it leaves the third party to the background, where it is tried until the ballot is a minute old, as long as the
+/// program runs.
+pub struct Cast {
+    digest: Digest,
+    cast_at_s: u64,
+    progress: Progress,
+    delivery: Delivery,
+}
+
+impl fmt::Debug for Cast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cast").finish_non_exhaustive()
+    }
+}
+
+impl Cast {
+    /// The public name of the ballot.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The second it was cast at.
+    pub fn cast_at(&self) -> UnixSeconds {
+        UnixSeconds(self.cast_at_s)
+    }
+
+    /// The parties that have accepted it so far.
+    pub fn accepted(&self) -> Vec<Role> {
+        self.progress.standing.acceptors()
+    }
+
+    /// The parties that are in trouble, and why.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.progress.faults.values().cloned().collect()
+    }
+
+    /// The verified receipts so far, in party order.
+    pub fn receipts(&self) -> Vec<wire::Receipt> {
+        Role::ALL
+            .into_iter()
+            .filter_map(|party| self.progress.standing.receipt(party).cloned())
+            .collect()
+    }
+
+    /// Waits for the third party too: until all three hold the ballot and each other's receipts, or a minute after casting, or
+    /// until the third refuses. [`Cast::accepted`] and [`Cast::faults`] then say how it ended.
+    pub async fn third(&mut self) {
+        let done = |progress: &Progress| progress.standing.is_complete();
+        self.progress = self.delivery.until(done, |_| {}).await;
+    }
+}
+
+impl Drop for Cast {
+    fn drop(&mut self) {
+        self.delivery.detach();
+    }
+}

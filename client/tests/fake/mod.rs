@@ -1,0 +1,424 @@
+// Three parties and a board for tests: real TLS, real opening of ciphertexts, real receipts; no store and no log. Each can be told to
+// misbehave. (Plain comments only: the example in the crate's documentation includes this file.)
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use tally_client::Election;
+use tally_proto::ballot::Submission;
+use tally_proto::connect::{mutual_tls, public_tls};
+use tally_proto::envelope::Signer;
+use tally_proto::identity::StationIdentity;
+use tally_proto::ids::{BoxId, Digest, Role, RoleExt, UnixMillis, VoterIndex};
+use tally_proto::invitation::{Credential, Invitation};
+use tally_proto::manifest::SignedManifest;
+use tally_proto::pki::{Anchor, PeerRole, Trust};
+use tally_proto::reason::Reason;
+use tally_proto::receipt::{Acceptance, Receipt};
+use tally_proto::record::Half;
+use tally_proto::refusal::Refusal;
+use tally_proto::shares::ShareContext;
+use tally_proto::suite::{OpeningKey, Suite};
+use tally_proto::wire;
+use tally_proto::wire::board_server::{Board, BoardServer};
+use tally_proto::wire::intake_server::{Intake, IntakeServer};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+use super::world::{Agencies, NOON_S};
+
+/// How a fake party treats submissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    Honest,
+    /// Answers after a while.
+    Slow(Duration),
+    /// Takes submissions and never answers.
+    Silent,
+    /// Refuses submissions.
+    Refusing(Reason),
+    /// Takes submissions, and refuses other parties' receipts.
+    Deaf(Reason),
+    /// Its receipts are for another ballot.
+    OtherDigest,
+    /// Its receipts are for another ciphertext.
+    OtherCiphertext,
+    /// Its receipts are signed with a wrong key.
+    WrongKey,
+    /// Its receipts say that it had the ballot long before it was cast.
+    OtherTime,
+    /// It shows another party's receipt as its own.
+    OtherParty,
+}
+
+pub type NonceAndShare = (Vec<u8>, Vec<u8>);
+
+/// What a party has seen.
+#[derive(Default)]
+pub struct Seen {
+    /// Name and length of every request.
+    pub calls: Vec<(&'static str, usize)>,
+    pub receipts: HashMap<Digest, wire::Receipt>,
+    /// What it opened: (nonce, share) of its own number and of the next.
+    pub shares: HashMap<Digest, [NonceAndShare; 2]>,
+    pub submissions: HashMap<Digest, Submission>,
+    /// Receipts of others that it stores.
+    pub delivered: HashSet<(Digest, Role)>,
+}
+
+pub struct Fake {
+    pub role: Role,
+    signer: Signer,
+    wrong: Signer,
+    others: [Signer; 3],
+    opening: OpeningKey,
+    signed: OnceLock<Arc<SignedManifest>>,
+    manner: Mutex<Manner>,
+    /// How far this party's clock is off.
+    pub skew_ms: AtomicI64,
+    begun: Instant,
+    seen: watch::Sender<Seen>,
+}
+
+impl Fake {
+    pub fn behave(&self, manner: Manner) {
+        *self.manner.lock().unwrap() = manner;
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        let now = NOON_S * 1000 + self.begun.elapsed().as_millis() as u64;
+        now.saturating_add_signed(self.skew_ms.load(Ordering::Relaxed))
+    }
+
+    pub fn seen<T>(&self, read: impl FnOnce(&Seen) -> T) -> T {
+        read(&self.seen.borrow())
+    }
+
+    /// Waits until what it has seen is enough.
+    pub async fn wait_for(&self, enough: impl Fn(&Seen) -> bool) {
+        self.seen.subscribe().wait_for(|seen| enough(seen)).await.unwrap();
+    }
+
+    fn note(&self, name: &'static str, message: &impl prost::Message) {
+        self.seen
+            .send_modify(|seen| seen.calls.push((name, message.encoded_len())));
+    }
+
+    fn accept(&self, submission: wire::Submission) -> Result<wire::Receipt, Refusal> {
+        let manifest = self.signed.get().unwrap().manifest();
+        let malformed = |error: &dyn std::fmt::Display| Refusal::new(Reason::MessageMalformed, error);
+        let submission = Submission::from_wire(submission).map_err(|error| malformed(&error))?;
+        let (header, digest) = (submission.header(), submission.digest());
+        if let Some(known) = self.seen(|seen| seen.receipts.get(&digest).cloned()) {
+            return Ok(known);
+        }
+        let of_box = header
+            .check_place(manifest)
+            .map_err(|error| Refusal::new(error.reason(), error))?;
+        header
+            .check_authority(&digest, submission.authority_signature(), manifest)
+            .map_err(|error| Refusal::new(error.reason(), error))?;
+        let received_at = UnixMillis(self.now_ms());
+        let channel = manifest.channel(header.channel()).unwrap();
+        channel
+            .check(header.cast_at(), received_at)
+            .map_err(|error| Refusal::new(error.reason(), error))?;
+        let context = ShareContext::ballot(manifest.election(), of_box);
+        let ciphertext = submission.ciphertext();
+        let shares = context
+            .open(
+                self.role,
+                &self.opening,
+                &digest,
+                header.commitments(),
+                ciphertext,
+            )
+            .map_err(|error| Refusal::new(Reason::ShareCommitmentMismatch, error))?;
+        let manner = *self.manner.lock().unwrap();
+        let mut acceptance = Acceptance {
+            election: manifest.election().clone(),
+            of_box: of_box.id(),
+            party: self.role,
+            digest,
+            ciphertext_hash: submission.ciphertext_hash(),
+            received_at,
+            position: self.seen(|seen| seen.receipts.len() as u64),
+        };
+        let mut signer = &self.signer;
+        match manner {
+            Manner::OtherDigest => acceptance.digest = Digest([1; 32]),
+            Manner::OtherCiphertext => acceptance.ciphertext_hash.0[0] ^= 1,
+            Manner::OtherTime => acceptance.received_at.0 -= 10_000,
+            Manner::WrongKey => signer = &self.wrong,
+            Manner::OtherParty => {
+                acceptance.party = self.role.next();
+                signer = &self.others[self.role.next().slot()];
+            }
+            _ => {}
+        }
+        let receipt = acceptance.sign(signer).to_wire();
+        self.seen.send_modify(|seen| {
+            let pair = [&shares.this, &shares.next]
+                .map(|opening| (opening.nonce().to_vec(), opening.share().to_vec()));
+            seen.shares.insert(digest, pair);
+            seen.receipts.insert(digest, receipt.clone());
+            seen.submissions.insert(digest, submission.clone());
+        });
+        Ok(receipt)
+    }
+}
+
+/// The service handle (the trait is foreign, and so is `Arc`).
+#[derive(Clone)]
+struct Service(Arc<Fake>);
+
+#[tonic::async_trait]
+impl Intake for Service {
+    async fn clock(
+        &self,
+        request: Request<wire::ClockRequest>,
+    ) -> Result<Response<wire::ClockReply>, Status> {
+        self.0.note("clock", request.get_ref());
+        Ok(Response::new(wire::ClockReply {
+            now_ms: self.0.now_ms(),
+        }))
+    }
+
+    async fn manifest(&self, _: Request<wire::ElectionRef>) -> Result<Response<wire::ManifestReply>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn submit(&self, request: Request<wire::Submission>) -> Result<Response<wire::Receipt>, Status> {
+        self.0.note("submit", request.get_ref());
+        let manner = *self.0.manner.lock().unwrap();
+        match manner {
+            Manner::Slow(pause) => tokio::time::sleep(pause).await,
+            Manner::Silent => std::future::pending().await,
+            Manner::Refusing(reason) => return Err(Refusal::new(reason, "as the test wants it").into()),
+            _ => {}
+        }
+        Ok(Response::new(self.0.accept(request.into_inner())?))
+    }
+
+    async fn deliver(&self, request: Request<wire::Receipt>) -> Result<Response<wire::DeliverReply>, Status> {
+        self.0.note("deliver", request.get_ref());
+        let manner = *self.0.manner.lock().unwrap();
+        if let Manner::Deaf(reason) = manner {
+            return Err(Refusal::new(reason, "as the test wants it").into());
+        }
+        let receipt = Receipt::from_wire(request.get_ref()).unwrap();
+        let keys = self.0.signed.get().unwrap().manifest().party_keys();
+        let Ok(acceptance) = receipt.verify(&keys) else {
+            return Err(Refusal::new(Reason::ReceiptInvalid, "a false receipt was handed over").into());
+        };
+        let key = (acceptance.digest, acceptance.party);
+        self.0.seen.send_modify(|seen| _ = seen.delivered.insert(key));
+        Ok(Response::new(wire::DeliverReply {}))
+    }
+
+    async fn checkpoint(
+        &self,
+        _: Request<wire::ElectionRef>,
+    ) -> Result<Response<wire::CheckpointReply>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn inclusion(
+        &self,
+        _: Request<wire::InclusionRequest>,
+    ) -> Result<Response<wire::InclusionReply>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+}
+
+/// The board: only its clock is asked.
+struct FakeBoard(Arc<Fake>);
+
+#[tonic::async_trait]
+impl Board for FakeBoard {
+    async fn clock(&self, _: Request<wire::ClockRequest>) -> Result<Response<wire::ClockReply>, Status> {
+        Ok(Response::new(wire::ClockReply {
+            now_ms: self.0.now_ms(),
+        }))
+    }
+
+    async fn manifest(&self, _: Request<wire::ElectionRef>) -> Result<Response<wire::ManifestReply>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    type BundleStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<wire::BundlePart, Status>> + Send>>;
+
+    async fn bundle(&self, _: Request<wire::ElectionRef>) -> Result<Response<Self::BundleStream>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+}
+
+/// The parties, the board and the election.
+pub struct Town {
+    pub parties: [Arc<Fake>; 3],
+    pub election: Election,
+    pub signed: SignedManifest,
+    pub agencies: Agencies,
+}
+
+/// One ballot put together again from two parties' shares.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Plain {
+    pub index: u32,
+    pub credential: u64,
+    /// The payload's first 8 bits.
+    pub payload: u8,
+}
+
+impl Town {
+    /// All three parties at work.
+    pub async fn open() -> Self {
+        Self::open_with(&Agencies::new(1), &[], &[]).await
+    }
+
+    /// Without those that are `away`: nobody listens at their addresses.
+    pub async fn open_with(agencies: &Agencies, stations: &[StationIdentity], away: &[Role]) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let agencies = Agencies::again(agencies);
+        let bind = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
+        let mut public = Vec::new();
+        let mut peer = Vec::new();
+        for _ in 0..3 {
+            public.push(bind().await);
+            peer.push(bind().await);
+        }
+        let board = bind().await;
+        let addresses = |listeners: &[TcpListener]| -> [SocketAddr; 3] {
+            std::array::from_fn(|at| listeners[at].local_addr().unwrap())
+        };
+        let at = board.local_addr().unwrap();
+        let manifest = agencies.define(addresses(&public), addresses(&peer), at, stations);
+        let signed = agencies.sign(&manifest, 3);
+        let begun = Instant::now();
+        let parties = Role::ALL.map(|role| {
+            let secrets = &agencies.parties[role.slot()];
+            Arc::new(Fake {
+                role,
+                signer: again(&secrets.signer),
+                wrong: again(&agencies.registrar),
+                others: Role::ALL.map(|other| again(&agencies.parties[other.slot()].signer)),
+                opening: OpeningKey::from_bytes(Suite::X25519ChaCha20Poly1305, &*secrets.opening.to_bytes())
+                    .unwrap(),
+                signed: OnceLock::from(Arc::new(signed.clone())),
+                manner: Mutex::new(Manner::Honest),
+                skew_ms: AtomicI64::new(0),
+                begun,
+                seen: watch::Sender::new(Seen::default()),
+            })
+        });
+        let hosts = ["127.0.0.1"];
+        for (fake, (public, peer)) in parties.iter().zip(public.into_iter().zip(peer)) {
+            if away.contains(&fake.role) {
+                continue;
+            }
+            let authority = &agencies.parties[fake.role.slot()].authority;
+            let leaf = authority.issue(&PeerRole::Party(fake.role), &hosts).unwrap();
+            let trust = Trust::new().coordinator(Anchor::from_pem(agencies.commission.cert_pem()).unwrap());
+            for (listener, tls) in [(public, public_tls(&leaf)), (peer, mutual_tls(&leaf, &trust))] {
+                let service = IntakeServer::new(Service(fake.clone()));
+                let server = tonic::transport::Server::builder()
+                    .tls_config(tls)
+                    .unwrap()
+                    .add_service(service);
+                tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+            }
+        }
+        let leaf = agencies.commission.issue(&PeerRole::Coordinator, &hosts).unwrap();
+        let service = BoardServer::new(FakeBoard(parties[0].clone()));
+        let server = tonic::transport::Server::builder()
+            .tls_config(public_tls(&leaf))
+            .unwrap()
+            .add_service(service);
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(board)));
+        let election = Election::new(signed.clone()).unwrap();
+        Self {
+            parties,
+            election,
+            signed,
+            agencies,
+        }
+    }
+
+    pub fn party(&self, role: Role) -> &Fake {
+        &self.parties[role.slot()]
+    }
+
+    /// An invitation of voter `index` of box 1 with this credential.
+    pub fn invitation(&self, index: u32, credential: u64) -> Invitation {
+        let (voter, credential) = (VoterIndex(index), Credential::new(credential));
+        Invitation::new(&self.signed.hash(), BoxId(1), voter, Half::WHOLE, credential)
+    }
+
+    /// A ballot's content, put together from P1's and P2's shares; the copies of share 2 are equal.
+    pub fn plain(&self, digest: Digest) -> Plain {
+        let of = |role| self.party(role).seen(|seen| seen.shares[&digest].clone());
+        let ([first, second], [copy, third]) = (of(Role::P1), of(Role::P2));
+        assert_eq!(second, copy);
+        let plain: Vec<u8> = (0..first.1.len())
+            .map(|at| first.1[at] ^ second.1[at] ^ third.1[at])
+            .collect();
+        let header = self
+            .party(Role::P1)
+            .seen(|seen| seen.submissions[&digest].header().clone());
+        let bits = self
+            .signed
+            .manifest()
+            .ballot_box(header.of_box())
+            .unwrap()
+            .layout()
+            .index_bits();
+        let read = |from: usize, count: usize| -> u64 {
+            (0..count)
+                .map(|bit| {
+                    u64::from(
+                        plain
+                            .get((from + bit) / 8)
+                            .map_or(0, |byte| byte >> ((from + bit) % 8) & 1),
+                    ) << bit
+                })
+                .sum()
+        };
+        Plain {
+            index: read(0, bits) as u32,
+            credential: read(bits, 64),
+            payload: read(bits + 64, 8) as u8,
+        }
+    }
+}
+
+fn again(signer: &Signer) -> Signer {
+    Signer::from_seed(&*signer.seed()).unwrap()
+}
+
+impl Agencies {
+    /// The same agencies once more.
+    pub fn again(of: &Agencies) -> Self {
+        let authority = |of: &tally_proto::pki::Authority| {
+            tally_proto::pki::Authority::from_pem(of.cert_pem(), &of.key_pem()).unwrap()
+        };
+        Self {
+            parties: of.parties.each_ref().map(|party| super::world::PartySecrets {
+                role: party.role,
+                signer: again(&party.signer),
+                opening: OpeningKey::from_bytes(Suite::X25519ChaCha20Poly1305, &*party.opening.to_bytes())
+                    .unwrap(),
+                authority: authority(&party.authority),
+            }),
+            coordinator: again(&of.coordinator),
+            commission: authority(&of.commission),
+            registrar: again(&of.registrar),
+        }
+    }
+}

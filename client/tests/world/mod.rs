@@ -1,0 +1,193 @@
+// A small election for tests: its agencies with keys and certificates, and its signed manifest. (Plain comments only: the example
+// in the crate's documentation includes this file.)
+
+use std::net::SocketAddr;
+
+use rand::{SeedableRng, rngs::StdRng};
+use tally_mpc::layout::BallotLayout;
+use tally_proto::envelope::{Envelope, Kind, Signer};
+use tally_proto::identity::{
+    CoordinatorIdentity, PartyIdentity, PartyParts, RegistrarIdentity, StationIdentity,
+};
+use tally_proto::ids::{Role, RoleExt};
+use tally_proto::manifest::{Manifest, SignedManifest};
+use tally_proto::pki::Authority;
+use tally_proto::suite::OpeningKey;
+use tally_proto::wire;
+
+/// When the test elections are open, and the middle of it.
+pub const OPENS_S: u64 = 1_700_000_000;
+pub const NOON_S: u64 = OPENS_S + 40_000;
+pub const CLOSES_S: u64 = OPENS_S + 80_000;
+/// Voters of each box.
+pub const VOTERS: u32 = 100;
+
+/// One party's secrets.
+pub struct PartySecrets {
+    pub role: Role,
+    pub signer: Signer,
+    pub opening: OpeningKey,
+    pub authority: Authority,
+}
+
+/// Everybody's secrets.
+pub struct Agencies {
+    pub parties: [PartySecrets; 3],
+    pub coordinator: Signer,
+    pub commission: Authority,
+    pub registrar: Signer,
+}
+
+impl Agencies {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let parties = Role::ALL.map(|role| PartySecrets {
+            role,
+            signer: Signer::generate(&mut rng),
+            opening: OpeningKey::generate(&mut rng),
+            authority: Authority::generate(&format!("agency {role}")).unwrap(),
+        });
+        Self {
+            parties,
+            coordinator: Signer::generate(&mut rng),
+            commission: Authority::generate("commission").unwrap(),
+            registrar: Signer::generate(&mut rng),
+        }
+    }
+
+    /// An election with two boxes: box 1 with "Mayor" (one of three) and "Council" (up to two of three), box 2 with "Mayor" only.
+    pub fn define(
+        &self,
+        public: [SocketAddr; 3],
+        peer: [SocketAddr; 3],
+        board: SocketAddr,
+        stations: &[StationIdentity],
+    ) -> Manifest {
+        let url = |at: SocketAddr| format!("https://{at}");
+        let parties = self.parties.each_ref().map(|secrets| {
+            PartyIdentity::new(PartyParts {
+                role: secrets.role,
+                agency: ["Court", "University", "Statistics"][secrets.role.slot()].into(),
+                public_address: url(public[secrets.role.slot()]),
+                peer_address: url(peer[secrets.role.slot()]),
+                tls_ca_pem: secrets.authority.cert_pem().into(),
+                signing_key: secrets.signer.public_key(),
+                sealing_key: secrets.opening.sealing_key(),
+            })
+            .unwrap()
+        });
+        let key = self.coordinator.public_key();
+        let coordinator =
+            CoordinatorIdentity::new("Commission", &url(board), self.commission.cert_pem(), key).unwrap();
+        let registrar = RegistrarIdentity::new("registrar", self.registrar.public_key()).unwrap();
+        let contests = vec![
+            contest(1, &[("en", "Mayor"), ("de", "Bürgermeister")], &NAMES, None),
+            contest(2, &[("en", "Council"), ("de", "Rat")], &NAMES, Some(2)),
+        ];
+        let kinds = if stations.is_empty() {
+            &ALL_KINDS[..1]
+        } else {
+            &ALL_KINDS[..]
+        };
+        let wire = wire::Manifest {
+            version: 1,
+            election: "council-2023".into(),
+            title: texts(&[("en", "Council election"), ("de", "Ratswahl")]),
+            contests,
+            boxes: vec![
+                ballot_box(1, "North", vec![1, 2]),
+                ballot_box(2, "South", vec![1]),
+            ],
+            channels: kinds.iter().map(|kind| channel(*kind)).collect(),
+            parties: parties.iter().map(PartyIdentity::to_wire).collect(),
+            coordinator: Some(coordinator.to_wire()),
+            registrars: vec![registrar.to_wire()],
+            stations: stations.iter().map(StationIdentity::to_wire).collect(),
+            ticket_keys: Vec::new(),
+            policy: Some(wire::ResultPolicy {
+                open_counted_per_channel: true,
+                min_voters: 10,
+                min_submissions: 1,
+            }),
+            created_at_s: OPENS_S - 1_000,
+            offsets: Vec::new(),
+        };
+        Manifest::from_wire(&wire).unwrap()
+    }
+
+    /// Signed by the coordinator and by the first `countersigned` parties.
+    pub fn sign(&self, manifest: &Manifest, countersigned: usize) -> SignedManifest {
+        let payload = manifest.encode();
+        let mut envelope: Envelope = self.coordinator.seal_envelope(Kind::Manifest, payload.clone());
+        for party in &self.parties[..countersigned] {
+            envelope.add_signature(party.signer.sign(Kind::Manifest, &payload));
+        }
+        SignedManifest::open(envelope).unwrap()
+    }
+}
+
+const ALL_KINDS: [wire::ChannelKind; 3] = [
+    wire::ChannelKind::Online,
+    wire::ChannelKind::Station,
+    wire::ChannelKind::Paper,
+];
+
+pub type Names = &'static [(&'static str, &'static str)];
+
+/// The options of both contests.
+pub const NAMES: [Names; 3] = [
+    &[("en", "Maria Schmidt")],
+    &[("en", "Jan Novak"), ("cs", "Jan Novák")],
+    &[("en", "2 = Two Party")],
+];
+
+fn texts(pairs: &[(&str, &str)]) -> Vec<wire::Text> {
+    pairs
+        .iter()
+        .map(|(language, text)| wire::Text {
+            language: (*language).into(),
+            text: (*text).into(),
+        })
+        .collect()
+}
+
+pub fn contest(id: u32, title: &[(&str, &str)], options: &[Names], max: Option<u32>) -> wire::Contest {
+    wire::Contest {
+        id,
+        title: texts(title),
+        options: options
+            .iter()
+            .map(|name| wire::Choice { name: texts(name) })
+            .collect(),
+        rule: Some(match max {
+            None => wire::contest::Rule::Single(wire::SingleRule {}),
+            Some(max) => wire::contest::Rule::Approval(wire::ApprovalRule { max }),
+        }),
+    }
+}
+
+fn ballot_box(id: u32, name: &str, contests: Vec<u32>) -> wire::Box {
+    wire::Box {
+        id,
+        name: texts(&[("en", name)]),
+        contests,
+        voters: VOTERS,
+        roll_root: vec![7; 32],
+        index_bits: BallotLayout::index_bits_for(VOTERS) as u32,
+    }
+}
+
+fn channel(kind: wire::ChannelKind) -> wire::Channel {
+    wire::Channel {
+        kind: kind.into(),
+        name: texts(&[("en", "open hours")]),
+        time_zone: "UTC".into(),
+        openings: vec![wire::Opening {
+            opens_local: "morning".into(),
+            closes_local: "evening".into(),
+            opens_s: OPENS_S,
+            closes_s: CLOSES_S,
+        }],
+        receive_until_s: CLOSES_S + 7_200,
+    }
+}
