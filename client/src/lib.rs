@@ -48,6 +48,7 @@
 //! | who accepted, who did not and why | [`Cast`], [`Fault`], [`Notice`] |
 //! | receipts, kept only when asked for | [`Keepsakes`] |
 //! | polling stations: electronic and paper votes, the queue on disk | [`station`] |
+//! | the command line | [`cli`] |
 //!
 //! # Security
 //!
@@ -57,6 +58,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 
 mod choice;
+pub mod cli;
 pub mod clock;
 mod connections;
 mod delivery;

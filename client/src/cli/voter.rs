@@ -1,0 +1,415 @@
+//! The voter's commands.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tally_proto::ids::{Role, RoleExt};
+use tally_proto::invitation::Invitation;
+use tally_proto::manifest::Rule;
+use zeroize::Zeroizing;
+
+use super::{Console, Failure, LanguageArg, ManifestArg, Outcome, StateArg, seconds};
+use crate::choice::Choices;
+use crate::connections::Connections;
+use crate::device::Device;
+use crate::election::Election;
+use crate::fault::Fault;
+use crate::form::{Form, choose_at_most, in_language};
+use crate::invitation::{decoy_of, read_invitation};
+use crate::keepsake::{Keepsakes, Kept};
+use crate::voter::{Cast, Notice, Patience, Voter};
+
+/// The voter's invitation.
+#[derive(Args)]
+pub(super) struct InvitationArg {
+    /// File with the invitation's code or link, `-` for standard input; twice if it came in two halves. Default: asked for. (The
+    /// code itself is no argument: other users of a machine can read arguments.)
+    #[arg(long = "invitation", value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl InvitationArg {
+    fn texts(&self, console: &mut Console<'_>) -> Result<Vec<Zeroizing<String>>, Failure> {
+        if self.files.is_empty() {
+            let first = console.ask("Your invitation's code or link:", "give --invitation FILE")?;
+            let is_whole = Invitation::parse(&first)?.half().is_whole();
+            let mut texts = vec![first];
+            if !is_whole {
+                texts.push(console.ask("The other half's code or link:", "give --invitation FILE twice")?);
+            }
+            return Ok(texts);
+        }
+        let mut texts = Vec::new();
+        for path in &self.files {
+            texts.push(if path.as_os_str() == "-" {
+                console.line()?
+            } else {
+                let read = std::fs::read_to_string(path);
+                Zeroizing::new(read.map_err(|source| Failure::File {
+                    path: path.clone(),
+                    source,
+                })?)
+            });
+        }
+        Ok(texts)
+    }
+
+    fn load(&self, console: &mut Console<'_>) -> Result<Invitation, Failure> {
+        let texts = self.texts(console)?;
+        let texts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
+        Ok(read_invitation(&texts)?)
+    }
+}
+
+pub(super) fn load_election(manifest: &ManifestArg) -> Result<Election, Failure> {
+    let path = &manifest.manifest;
+    let bytes = std::fs::read(path).map_err(|source| Failure::File {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(Election::from_bytes(&bytes)?)
+}
+
+#[derive(Args)]
+pub(super) struct Show {
+    #[command(flatten)]
+    manifest: ManifestArg,
+    #[command(flatten)]
+    invitation: InvitationArg,
+    #[command(flatten)]
+    language: LanguageArg,
+    /// Prints one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Show {
+    pub(super) fn run(self, console: &mut Console<'_>) -> Result<Outcome, Failure> {
+        let election = load_election(&self.manifest)?;
+        let invitation = self.invitation.load(console)?;
+        let form = election.form_for(&invitation)?;
+        let languages = self.language.list();
+        if self.json {
+            console.say(&form_json(&election, &form, &languages).to_string());
+        } else {
+            console.say(form.render(&languages).trim_end());
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn form_json(election: &Election, form: &Form, languages: &[String]) -> serde_json::Value {
+    let contests: Vec<_> = form
+        .contests()
+        .iter()
+        .map(|contest| {
+            let options: Vec<_> = contest.options().iter().map(|option| in_language(option, languages)).collect();
+            json!({
+                "contest": contest.id().0,
+                "title": in_language(contest.title(), languages),
+                "rule": match contest.rule() { Rule::Single => "single", Rule::Approval { .. } => "approval" },
+                "choose_at_most": choose_at_most(contest),
+                "options": options,
+            })
+        })
+        .collect();
+    json!({
+        "election": election.id().as_str(),
+        "title": in_language(form.title(), languages),
+        "box": in_language(form.box_name(), languages),
+        "contests": contests,
+    })
+}
+
+#[derive(Args)]
+pub(super) struct Vote {
+    #[command(flatten)]
+    manifest: ManifestArg,
+    #[command(flatten)]
+    invitation: InvitationArg,
+    #[command(flatten)]
+    choices: ChoiceArgs,
+    #[command(flatten)]
+    language: LanguageArg,
+    #[command(flatten)]
+    state: StateArg,
+    /// Casts without asking for confirmation.
+    #[arg(long)]
+    yes: bool,
+    /// Keeps the receipts on this device. They show that and when a ballot was cast; `client erase` erases them.
+    #[arg(long)]
+    keep_receipt: bool,
+    /// Goes on trying for this long until two parties have accepted, casting anew every minute.
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    give_up_after: Duration,
+    /// Waits at most this long for the third party once the ballot is safe.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    wait_for_third: Duration,
+    /// Prints one JSON object, with the ballot's digest.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is chosen.
+#[derive(Args)]
+pub(super) struct ChoiceArgs {
+    /// A choice by number or name, as `2`, `Mayor=2` or `Mayor=Maria Schmidt`; repeat for more. Default: asked for. (Other users
+    /// of a machine can read arguments: on a shared one, let yourself be asked.)
+    #[arg(long = "choice", value_name = "CHOICE")]
+    choices: Vec<String>,
+    /// Chooses nothing.
+    #[arg(long, conflicts_with = "choices")]
+    blank: bool,
+    /// Spoils the contest of this place on the ballot, on purpose.
+    #[arg(long, value_name = "CONTEST")]
+    spoil: Vec<usize>,
+}
+
+impl ChoiceArgs {
+    pub(super) fn load(
+        &self,
+        form: &Form,
+        languages: &[String],
+        console: &mut Console<'_>,
+    ) -> Result<Choices, Failure> {
+        let given: Vec<Zeroizing<String>> = if self.choices.is_empty() && !self.blank && self.spoil.is_empty()
+        {
+            ask_choices(form, languages, console)?
+        } else {
+            self.choices.iter().cloned().map(Zeroizing::new).collect()
+        };
+        let mut choices = Choices::parse(form, given.iter().map(|text| text.as_str()))?;
+        for contest in &self.spoil {
+            choices = choices.spoil(form, *contest)?;
+        }
+        Ok(choices)
+    }
+}
+
+/// One line for each contest; several numbers are set apart by commas. A name with a comma is chosen by its number.
+fn ask_choices(
+    form: &Form,
+    languages: &[String],
+    console: &mut Console<'_>,
+) -> Result<Vec<Zeroizing<String>>, Failure> {
+    console.tell(&form.render(languages));
+    let mut given = Vec::new();
+    for (at, contest) in form.contests().iter().enumerate() {
+        let question = format!(
+            "{} (numbers or names, commas between; empty: nothing):",
+            in_language(contest.title(), languages)
+        );
+        let line = console.ask(&question, "give --choice, or --blank")?;
+        for part in line.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            given.push(Zeroizing::new(format!("{}={part}", at + 1)));
+        }
+    }
+    Ok(given)
+}
+
+impl Vote {
+    pub(super) async fn run(self, console: &mut Console<'_>) -> Result<Outcome, Failure> {
+        let election = load_election(&self.manifest)?;
+        let invitation = self.invitation.load(console)?;
+        let connections = Connections::open(&election)?;
+        let directory = self.state.directory();
+        let device = Device::open(&directory)?;
+        let patience = Patience {
+            give_up_after: self.give_up_after,
+        };
+        let voter = Voter::new(&election, &connections, invitation, &device)?.with_patience(patience);
+        let languages = self.language.list();
+        let choices = self.choices.load(voter.form(), &languages, console)?;
+        if !self.yes {
+            console.tell("You are about to cast:");
+            console.tell(choices.confirmation(voter.form(), &languages).trim_end());
+            let answer = console.ask("Cast this ballot? (yes/no)", "give --yes")?;
+            if !matches!(answer.to_lowercase().as_str(), "y" | "yes") {
+                return Err(Failure::NotConfirmed);
+            }
+        }
+        let mut rng = rand::rng();
+        let mut cast = voter
+            .cast_telling(&choices, &mut rng, |notice| console.tell(&sentence(&notice)))
+            .await?;
+        if cast.accepted().len() < Role::ALL.len() && !self.wait_for_third.is_zero() {
+            console.tell("Your ballot is safe: two parties have it. Waiting for the third as well ...");
+        }
+        let _ = tokio::time::timeout(self.wait_for_third, cast.third()).await;
+        if self.keep_receipt {
+            Keepsakes::of_device(&directory).keep(&Kept::of(&cast))?;
+        }
+        if self.json {
+            console.say(&cast_json(&cast).to_string());
+        } else {
+            console.say(&summary(&election, &cast));
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn sentence(notice: &Notice) -> String {
+    match notice {
+        Notice::Trouble(fault) => format!("{fault}{}", if fault.may_pass() { " - trying again" } else { "" }),
+        Notice::Accepted { party, agency } => format!("{agency} ({party}) has accepted your ballot."),
+        Notice::Anew { attempt } => {
+            format!(
+                "Not enough acceptances within a minute: casting anew (attempt {attempt}). Only the latest counts."
+            )
+        }
+        Notice::Waiting { for_ms } => {
+            format!(
+                "This device has just cast a ballot: waiting {:.1} s.",
+                *for_ms as f64 / 1000.0
+            )
+        }
+        Notice::NoTime(what) => format!("{what} - trying again"),
+    }
+}
+
+fn summary(election: &Election, cast: &Cast) -> String {
+    let accepted = cast.accepted();
+    let agencies: Vec<&str> = accepted
+        .iter()
+        .map(|party| election.party(*party).agency())
+        .collect();
+    let mut text = format!("Your ballot was accepted by {}.", join(&agencies));
+    for fault in cast.faults() {
+        text.push_str(&format!("\nThe ballot is safe without it, but: {fault}."));
+    }
+    text
+}
+
+fn join(names: &[&str]) -> String {
+    match names.split_last() {
+        None => String::new(),
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+fn cast_json(cast: &Cast) -> serde_json::Value {
+    json!({
+        "digest": cast.digest().to_string(),
+        "cast_at_s": cast.cast_at().0,
+        "accepted": cast.accepted().iter().map(|party| party.number()).collect::<Vec<_>>(),
+        "faults": cast.faults().iter().map(fault_json).collect::<Vec<_>>(),
+    })
+}
+
+pub(super) fn fault_json(fault: &Fault) -> serde_json::Value {
+    json!({ "party": fault.party().number(), "reason": fault.reason().code(), "detail": fault.to_string() })
+}
+
+#[derive(Args)]
+pub(super) struct Receipts {
+    #[command(flatten)]
+    state: StateArg,
+    /// Checks the signatures with this election's manifest.
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Prints one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Receipts {
+    pub(super) fn run(self, console: &mut Console<'_>) -> Result<Outcome, Failure> {
+        let election = self
+            .manifest
+            .map(|manifest| load_election(&ManifestArg { manifest }))
+            .transpose()?;
+        let all = Keepsakes::of_device(&self.state.directory()).all()?;
+        if all.is_empty() && !self.json {
+            console.say("No receipts are kept on this device.");
+        }
+        for kept in all {
+            let verdicts = election.as_ref().map(|election| kept.verify(election));
+            if self.json {
+                let mut value = json!(kept);
+                if let Some(verdicts) = verdicts {
+                    value["verified"] = verdicts.iter().map(Result::is_ok).collect();
+                }
+                console.say(&value.to_string());
+                continue;
+            }
+            console.say(&format!(
+                "{}  cast {}  digest {}",
+                kept.election,
+                moment(kept.cast_at_s),
+                kept.digest
+            ));
+            for (at, receipt) in kept.receipts.iter().enumerate() {
+                let verdict = match verdicts.as_ref().and_then(|verdicts| verdicts.get(at)) {
+                    None => String::new(),
+                    Some(Ok(())) => "  signature verified".to_owned(),
+                    Some(Err(what)) => format!("  FALSE: {what}"),
+                };
+                console.say(&format!(
+                    "   P{} at {}, position {} of its log{verdict}",
+                    receipt.party,
+                    moment(receipt.received_at_ms / 1000),
+                    receipt.position
+                ));
+            }
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+/// A moment in this machine's time zone.
+pub(super) fn moment(seconds: u64) -> String {
+    let timestamp = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    timestamp.map_or_else(
+        || format!("second {seconds}"),
+        |at| {
+            at.to_zoned(jiff::tz::TimeZone::system())
+                .strftime("%Y-%m-%d %H:%M:%S %Z")
+                .to_string()
+        },
+    )
+}
+
+#[derive(Args)]
+pub(super) struct Erase {
+    #[command(flatten)]
+    state: StateArg,
+}
+
+impl Erase {
+    pub(super) fn run(self, console: &mut Console<'_>) -> Result<Outcome, Failure> {
+        let erased = Keepsakes::of_device(&self.state.directory()).erase()?;
+        console.say(match erased {
+            0 => "No receipts were kept on this device.",
+            1 => "One receipt was erased.",
+            _ => "All kept receipts were erased.",
+        });
+        Ok(Outcome::Done)
+    }
+}
+
+#[derive(Args)]
+pub(super) struct Decoy {
+    #[command(flatten)]
+    invitation: InvitationArg,
+    /// How many to make.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    count: u16,
+}
+
+impl Decoy {
+    pub(super) fn run(self, console: &mut Console<'_>) -> Result<Outcome, Failure> {
+        let texts = self.invitation.texts(console)?;
+        let mut rng = rand::rng();
+        for _ in 0..self.count {
+            for text in &texts {
+                console.say(&decoy_of(text, &mut rng)?);
+            }
+        }
+        Ok(Outcome::Done)
+    }
+}
