@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use rand::SeedableRng as _;
 use rand::rngs::{StdRng, SysRng};
 use serde::Serialize;
@@ -13,7 +14,7 @@ use tally_mpc::{Counts, Label, Neighbour, Outcome, Phase, Role, Scope, SortParam
 use tally_party::roles::Roles;
 use tally_party::session::transport;
 use tally_party::session::{
-    Endpoints, Engine, EngineError, Interrupt, Lobby, Pace, Prepared, Scene, SessionPeer, Starts,
+    Endpoints, Engine, EngineError, Frames, Interrupt, Lobby, Pace, Prepared, Scene, SessionPeer, Starts,
     Surroundings, run,
 };
 use tally_proto::connect::{Dial, mutual_tls};
@@ -63,7 +64,12 @@ async fn session(setup: Setup) -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let port = listener.local_addr()?.port();
     let lobby = Arc::new(Lobby::new());
-    let peer = SessionPeer::new(Arc::new(Roles::new(own, trust.clone())), Arc::clone(&lobby));
+    let at = Arc::clone(&lobby);
+    let answer = move |caller, frames: Frames| -> BoxFuture<'static, _> {
+        let lobby = Arc::clone(&at);
+        Box::pin(async move { lobby.arrive(caller, frames, Pace::default().message).await })
+    };
+    let peer = SessionPeer::new(Roles::new(own, trust.clone()), Arc::new(answer));
     let server = transport::server(tonic::transport::Server::builder())
         .tls_config(mutual_tls(&leaf, &trust))?
         .add_service(PeerServer::new(peer))

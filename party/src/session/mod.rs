@@ -12,34 +12,40 @@
 //! | `transport` | TCP, TLS and HTTP/2 set up for speed |
 //! | `frame`, `queue`, `pool`, `link` | numbered frames; the engine's channel over two streams, with deadlines and back-pressure |
 //! | `lobby`, `meet` | incoming streams find their session; dialling, revealing, checking |
+//! | `source`, `ledger`, `outcome` | what sealing hands over; numbers, results and aborts on disk; signed Results and Aborts |
+//! | `service` | Prepare, Tally and Session as the services call them; `peer` is a listener for sessions alone |
 //! | `run`, `progress` | the session's run; what it tells meanwhile |
 
 mod frame;
+mod ledger;
 mod link;
 mod lobby;
 mod meet;
 mod opening;
+mod outcome;
 mod peer;
 mod pool;
 mod progress;
 mod queue;
 mod run;
+mod service;
+mod source;
 mod start;
 pub mod transport;
+
+pub(crate) use ledger::create_tables;
 
 pub use frame::{FrameError, MAX_FRAME_BYTES};
 pub use link::Pace;
 pub use lobby::Lobby;
 pub use meet::Endpoints;
 pub use opening::Scene;
-pub use peer::{Frames, SessionPeer, session};
+pub use peer::{Answer, Frames, SessionPeer};
 pub use progress::{PhaseReport, Progress};
 pub use run::{Engine, EngineError, Interrupt, Report, Stop, Surroundings, run};
+pub use service::{Events, SessionState, Sessions, SessionsParts};
+pub use source::{MakeInput, Ready, TallySource};
 pub use start::{Prepared, StartError, Starts};
 
-use crate::store::{StoreError, WriteTx};
-
-/// Makes the tables of this module, in the store's opening transaction.
-pub(crate) fn create_tables(_tx: &WriteTx) -> Result<(), StoreError> {
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -1,48 +1,43 @@
-//! The Peer service's Session half.
+//! The Peer service's Session half, on a listener of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::stream::{self, BoxStream};
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use tally_proto::ids::Role;
+use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tally_proto::wire::peer_server::Peer;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::lobby::Lobby;
 use crate::roles::Roles;
 
-/// How long a stream that arrives waits for its session to be asked for here.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Frames that leave.
+/// Frames of a session in one direction.
 pub type Frames = BoxStream<'static, Result<wire::Frame, Status>>;
 
-/// Answers `Peer.Session`: the calling party's stream goes to the session that waits for it.
-///
-/// # Errors
-/// The caller is no other party, or no session waits for the stream.
-pub async fn session(
-    roles: &Roles,
-    lobby: &Lobby,
-    request: Request<Streaming<wire::Frame>>,
-) -> Result<Response<Frames>, Status> {
-    let party = roles.party(&request)?;
-    Ok(Response::new(
-        lobby.arrive(party, request.into_inner(), PATIENCE).await?,
-    ))
-}
+/// Takes the frames that a party sends and returns those to send it.
+pub type Answer = dyn Fn(Role, Frames) -> BoxFuture<'static, Result<Frames, Refusal>> + Send + Sync;
 
-/// A Peer service that serves sessions and nothing else: for measurements, where there is no box to seal.
-#[derive(Clone, Debug)]
+/// A Peer service that serves sessions and nothing else: for measurements and tests, where there is no box to seal.
+#[derive(Clone)]
 pub struct SessionPeer {
     roles: Arc<Roles>,
-    lobby: Arc<Lobby>,
+    answer: Arc<Answer>,
+}
+
+impl std::fmt::Debug for SessionPeer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionPeer")
+    }
 }
 
 impl SessionPeer {
-    /// For the sessions that wait in `lobby`.
-    pub fn new(roles: Arc<Roles>, lobby: Arc<Lobby>) -> Self {
-        Self { roles, lobby }
+    /// Sessions of the parties that `roles` knows go to `answer`.
+    pub fn new(roles: Roles, answer: Arc<Answer>) -> Self {
+        Self {
+            roles: Arc::new(roles),
+            answer,
+        }
     }
 }
 
@@ -81,6 +76,9 @@ impl Peer for SessionPeer {
         &self,
         request: Request<Streaming<wire::Frame>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        session(&self.roles, &self.lobby, request).await
+        let party = self.roles.party(&request)?;
+        Ok(Response::new(
+            (self.answer)(party, request.into_inner().boxed()).await?,
+        ))
     }
 }
