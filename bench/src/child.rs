@@ -27,6 +27,7 @@ use tally_proto::refusal::Refusal;
 use tally_proto::wire::peer_server::PeerServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tonic::transport::server::TcpIncoming;
 
 use crate::protocol::{Done, Go, PhaseDone, Ready, Setup, Work};
 use crate::synthetic::{PlainCount, Plan};
@@ -70,10 +71,10 @@ async fn session(setup: Setup) -> Result<()> {
         Box::pin(async move { lobby.arrive(caller, frames, Pace::default().message).await })
     };
     let peer = SessionPeer::new(Roles::new(own, trust.clone()), Arc::new(answer));
-    let server = transport::server(tonic::transport::Server::builder())
+    let server = transport::for_sessions(tonic::transport::Server::builder())
         .tls_config(mutual_tls(&leaf, &trust))?
         .add_service(PeerServer::new(peer))
-        .serve_with_incoming(transport::incoming(listener));
+        .serve_with_incoming(transport::buffered(TcpIncoming::from(listener)));
     tokio::spawn(server);
 
     let scene = Scene {

@@ -12,7 +12,7 @@
 //! | `transport` | TCP, TLS and HTTP/2 set up for speed |
 //! | `frame`, `queue`, `pool`, `link` | numbered frames; the engine's channel over two streams, with deadlines and back-pressure |
 //! | `lobby`, `meet` | incoming streams find their session; dialling, revealing, checking |
-//! | `source`, `ledger`, `outcome` | what sealing hands over; numbers, results and aborts on disk; signed Results and Aborts |
+//! | `source`, `ledger`, `outcome` | what sealing hands over; numbers, results and aborts on disk; signed Aborts |
 //! | `service` | Prepare, Tally and Session as the services call them; `peer` is a listener for sessions alone |
 //! | `run`, `progress` | the session's run; what it tells meanwhile |
 
@@ -28,6 +28,7 @@ mod pool;
 mod progress;
 mod queue;
 mod run;
+mod seam;
 mod service;
 mod source;
 mod start;
@@ -43,8 +44,8 @@ pub use opening::Scene;
 pub use peer::{Answer, Frames, SessionPeer};
 pub use progress::{PhaseReport, Progress};
 pub use run::{Engine, EngineError, Interrupt, Report, Stop, Surroundings, run};
-pub use service::{Events, SessionState, Sessions, SessionsParts};
-pub use source::{MakeInput, Ready, TallySource};
+pub use service::{Sessions, SessionsParts};
+pub use source::{Conclude, MakeInput, Ready, TallySource};
 pub use start::{Prepared, StartError, Starts};
 
 #[cfg(test)]

@@ -1,38 +1,12 @@
-//! What a session leaves behind: a signed Result or a signed Abort.
+//! What an aborted session leaves behind: a signed statement.
 
 use prost::Message as _;
-use tally_mpc::{Counts, Outcome};
 use tally_proto::envelope::{Envelope, Kind, Signer};
-use tally_proto::ids::{ContestId, Role, RoleExt as _, SessionNumber};
+use tally_proto::ids::{Role, RoleExt as _, SessionNumber};
 use tally_proto::wire;
 
 use super::opening::Scene;
 use super::run::Stop;
-
-/// The Result's payload: the same bytes at every honest party. It names no session and no time.
-pub(crate) fn result_payload(scene: &Scene, contests: &[ContestId], outcome: &Outcome) -> Vec<u8> {
-    let (counted_online, counted_station) = match outcome.counts {
-        Counts::PerChannel { online, electronic } => (Some(online), Some(electronic)),
-        Counts::Counted(_) | Counts::Nothing => (None, None),
-    };
-    let contests = contests
-        .iter()
-        .zip(&outcome.contests)
-        .map(|(id, totals)| wire::ContestResult {
-            contest: id.get(),
-            totals: totals.options.clone(),
-            spoilt: totals.spoilt,
-        });
-    wire::Result {
-        seal_hash: scene.seal_hash.as_bytes().to_vec(),
-        election: scene.election.as_str().to_owned(),
-        r#box: scene.box_id.get(),
-        contests: contests.collect(),
-        counted_online,
-        counted_station,
-    }
-    .encode_to_vec()
-}
 
 /// This party's signed Abort. A session's Abort is a statement: nothing in it is proved by signatures.
 pub(crate) fn abort(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tally_mpc::{Binding, Channel, Observer, Outcome, Seeds, TallyError, TallyInput, TallyParams, tally};
+use tally_proto::envelope::Envelope;
 use tally_proto::ids::{Role, RoleExt as _};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -12,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use super::link::{Fate, Loss, Pace};
 use super::lobby::Lobby;
 use super::meet::{Endpoints, Met, meet};
+use super::outcome;
 use super::progress::{Meter, PhaseReport, Progress};
 use super::start::{Prepared, Starts};
 
@@ -268,9 +270,13 @@ fn stop_of_loss(own: Role, with: Option<Role>, loss: Loss, step: String) -> Stop
         } else {
             other.into_iter().collect()
         },
-        detail: match other {
-            Some(other) => format!("{other}: {loss}"),
-            None => loss.to_string(),
+        detail: match (other, &loss) {
+            (Some(other), Loss::Abort(statement)) => match Envelope::decode(statement) {
+                Ok(statement) => format!("{other} says: {}", outcome::describe(&statement)),
+                Err(error) => format!("{other} aborted with a statement that does not decode: {error}"),
+            },
+            (Some(other), loss) => format!("{other}: {loss}"),
+            (None, loss) => loss.to_string(),
         },
     }
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use futures::stream::BoxStream;
-use tally_proto::envelope::{Envelope, Kind, PublicKey, Signer};
-use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, SessionNumber};
+use tally_proto::connect::{ConnectError, Dial};
+use tally_proto::envelope::{Envelope, PublicKey, Signer};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _, SessionNumber};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
@@ -27,13 +27,12 @@ use super::run::{Engine, EngineError, Interrupt, Stop, Surroundings, run};
 use super::source::{Ready, TallySource};
 use super::start::{Prepared, Starts};
 use crate::entropy::Entropy;
+use crate::party::Party;
+use crate::rpc::seams::{Answers, TallyState};
 use crate::store::{Store, StoreError, elections};
 
 /// Progress is told at most this often.
 const TELL_EVERY: Duration = Duration::from_millis(100);
-
-/// A stream of what a tally tells its coordinator.
-pub type Events = BoxStream<'static, Result<wire::TallyEvent, Status>>;
 
 /// What a party's sessions need.
 pub struct SessionsParts {
@@ -51,19 +50,6 @@ pub struct SessionsParts {
     pub endpoints: Endpoints,
     /// How patient sessions are.
     pub pace: Pace,
-}
-
-/// How far the tally of a box is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SessionState {
-    /// A session is running.
-    pub running: bool,
-    /// A signed Result is stored.
-    pub done: bool,
-    /// The highest session number signed; 0: none.
-    pub last_session: u64,
-    /// What stopped the last session; empty: nothing did.
-    pub trouble: String,
 }
 
 /// The tally sessions of one party server. Cheap to clone.
@@ -113,6 +99,32 @@ impl Sessions {
             parts,
             lobby: Arc::default(),
             boxes: Mutex::default(),
+        }))
+    }
+
+    /// Sessions of `party`, over the boxes of `source`.
+    ///
+    /// # Errors
+    /// An address or a certificate that the transport cannot use.
+    pub fn of_party(party: &Party, source: Arc<dyn TallySource>) -> Result<Self, ConnectError> {
+        let mut endpoints: Endpoints = [None, None, None];
+        for role in [party.role.next(), party.role.prev()] {
+            let identity = party.identities.party(role);
+            let dial = Dial {
+                address: identity.peer_address(),
+                anchor: identity.anchor(),
+                leaf: Some(&party.leaf),
+            };
+            endpoints[role.slot()] = Some(dial.endpoint()?);
+        }
+        Ok(Self::new(SessionsParts {
+            own: party.role,
+            signer: Arc::clone(&party.signer),
+            store: Arc::clone(&party.store),
+            entropy: Arc::clone(&party.entropy),
+            source,
+            endpoints,
+            pace: Pace::default(),
         }))
     }
 
@@ -169,7 +181,7 @@ impl Sessions {
     ///
     /// # Errors
     /// What is wrong with the Starts; `session.unknown`: this party's Start among them is not the newest it prepared since it started.
-    pub async fn tally(&self, request: wire::TallyRequest) -> Result<Events, Refusal> {
+    pub async fn tally(&self, request: wire::TallyRequest) -> Result<Answers<wire::TallyEvent>, Refusal> {
         let election = ElectionId::new(&request.election)?;
         let of_box = BoxId(request.r#box);
         let place = (election, of_box);
@@ -199,7 +211,7 @@ impl Sessions {
         &self,
         caller: Role,
         frames: impl futures::Stream<Item = Result<wire::Frame, Status>> + Send + 'static,
-    ) -> Result<BoxStream<'static, Result<wire::Frame, Status>>, Refusal> {
+    ) -> Result<Answers<wire::Frame>, Refusal> {
         self.0
             .lobby
             .arrive(caller, frames, self.0.parts.pace.message)
@@ -210,7 +222,7 @@ impl Sessions {
     ///
     /// # Errors
     /// `store.failed`.
-    pub async fn state(&self, election: &ElectionId, of_box: BoxId) -> Result<SessionState, Refusal> {
+    pub async fn state(&self, election: &ElectionId, of_box: BoxId) -> Result<TallyState, Refusal> {
         let place = (election.clone(), of_box);
         let begun = self
             .0
@@ -244,7 +256,7 @@ impl Sessions {
             (_, Some(abort)) => outcome::describe(&Envelope::decode(&abort)?),
             _ => String::new(),
         };
-        Ok(SessionState {
+        Ok(TallyState {
             running,
             done,
             last_session,
@@ -387,9 +399,9 @@ impl Inner {
     ) -> End {
         let (scene, number, own) = (prepared.scene.clone(), starts.number, self.parts.own);
         let Ready {
-            contests,
             params,
             input,
+            conclude,
             ..
         } = ready;
         let work = move |engine: Engine<'_>| {
@@ -418,14 +430,17 @@ impl Inner {
         .await;
         let signer = &self.parts.signer;
         let end = match ended {
-            Ok((totals, report)) => {
-                let payload = outcome::result_payload(&scene, &contests, &totals);
-                tracing::info!(
-                    election = %scene.election, box_id = %scene.box_id, session = %number,
-                    seconds = report.time.as_secs_f64(), "session ends with a result"
-                );
-                End::Result(signer.seal_envelope(Kind::Result, payload))
-            }
+            Ok((outcome, report)) => match conclude(&outcome) {
+                Ok(result) => {
+                    let seconds = report.time.as_secs_f64();
+                    tracing::info!(
+                        election = %scene.election, box_id = %scene.box_id, session = %number, seconds,
+                        "session ends with a result"
+                    );
+                    End::Result(result.sign(signer))
+                }
+                Err(error) => return End::Failed(Refusal::new(error.reason(), error)),
+            },
             Err(stop) => {
                 tracing::warn!(
                     election = %scene.election, box_id = %scene.box_id, session = %number, reason = %stop.reason.code(),

@@ -1,12 +1,16 @@
 //! What a session tallies, as sealing hands it over.
 
-use tally_mpc::{TallyInput, TallyParams};
+use tally_mpc::{Outcome, TallyInput, TallyParams};
 use tally_proto::envelope::PublicKey;
-use tally_proto::ids::{BoxId, ContestId, ElectionId, Hash32};
+use tally_proto::ids::{BoxId, ElectionId, Hash32};
 use tally_proto::refusal::Refusal;
+use tally_proto::result::{BoxResult, ResultError};
 
 /// Makes this party's input, decrypting its shares; runs on the engine's thread and may block.
 pub type MakeInput = Box<dyn FnOnce() -> Result<TallyInput, Refusal> + Send>;
+
+/// Makes the box's Result of what was opened.
+pub type Conclude = Box<dyn FnOnce(&Outcome) -> Result<BoxResult, ResultError> + Send>;
 
 /// A box that is ready to be tallied.
 pub struct Ready {
@@ -14,22 +18,17 @@ pub struct Ready {
     pub seal_hash: Hash32,
     /// Signing keys of the three parties, in order.
     pub keys: [PublicKey; 3],
-    /// The box's contests, in the order of the ballot's payload.
-    pub contests: Vec<ContestId>,
     /// What is opened, and how the sort is cut. The same at all three parties.
     pub params: TallyParams,
     /// The input.
     pub input: MakeInput,
+    /// The result. The same bytes at all three parties.
+    pub conclude: Conclude,
 }
 
 impl std::fmt::Debug for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Ready(seal {}, {} contests)",
-            self.seal_hash.short(),
-            self.contests.len()
-        )
+        write!(f, "Ready(seal {})", self.seal_hash.short())
     }
 }
 

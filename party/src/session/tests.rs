@@ -9,23 +9,28 @@ use prost::Message as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tally_mpc::layout::split_credential;
-use tally_mpc::{BallotKind, BallotLayout, Choice, Contest, OpenedCounts, Shape, TallyInput, TallyParams};
+use tally_mpc::{
+    BallotKind, BallotLayout, Choice, Contest, Counts, OpenedCounts, Outcome, Shape, TallyInput, TallyParams,
+};
 use tally_proto::connect::{Dial, mutual_tls};
 use tally_proto::envelope::{Envelope, Kind, PublicKey, Signer};
 use tally_proto::identity::Address;
-use tally_proto::ids::{BoxId, ContestId, ElectionId, Hash32, Role, RoleExt as _};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _};
 use tally_proto::pki::{Anchor, Authority, Leaf, PeerRole, Trust};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
+use tally_proto::result::BoxResult;
 use tally_proto::wire;
 use tally_proto::wire::peer_server::PeerServer;
 use tally_proto::wire::tally_event::Event;
 use tokio::net::TcpListener;
 use tonic::Status;
+use tonic::transport::server::TcpIncoming;
 
 use super::*;
 use crate::entropy::SeededEntropy;
 use crate::roles::Roles;
+use crate::rpc::seams::TallyState;
 use crate::store::sim::SimDisk;
 use crate::store::{Storage, Store};
 
@@ -153,6 +158,25 @@ impl Election {
     }
 }
 
+fn result_of(outcome: &Outcome) -> wire::Result {
+    let contest = &outcome.contests[0];
+    let Counts::PerChannel { online, electronic } = outcome.counts else {
+        panic!("asked for")
+    };
+    wire::Result {
+        seal_hash: vec![7; 32],
+        election: ELECTION.into(),
+        r#box: BOX,
+        contests: vec![wire::ContestResult {
+            contest: 9,
+            totals: contest.options.clone(),
+            spoilt: contest.spoilt,
+        }],
+        counted_online: Some(online),
+        counted_station: Some(electronic),
+    }
+}
+
 struct Synthetic {
     election: Arc<Election>,
     role: Role,
@@ -168,12 +192,12 @@ impl TallySource for Synthetic {
         Ok(Ready {
             seal_hash: Hash32([7; 32]),
             keys: self.keys,
-            contests: vec![ContestId(9)],
             params: TallyParams {
                 counts: OpenedCounts::PerChannel,
                 ..TallyParams::default()
             },
             input: Box::new(move || Ok(rows.input(role))),
+            conclude: Box::new(|outcome| BoxResult::from_wire(&result_of(outcome))),
         })
     }
 }
@@ -375,11 +399,11 @@ impl World {
                     Box::pin(async move { sessions.session(caller, frames).await })
                 };
             let peer = SessionPeer::new(Roles::new(role, trust.clone()), Arc::new(answer));
-            let server = transport::server(tonic::transport::Server::builder())
+            let server = transport::for_sessions(tonic::transport::Server::builder())
                 .tls_config(mutual_tls(&leaves[role.slot()], &trust))
                 .expect("tls")
                 .add_service(PeerServer::new(peer))
-                .serve_with_incoming(transport::incoming(listener));
+                .serve_with_incoming(transport::buffered(TcpIncoming::from(listener)));
             servers.push(tokio::spawn(async move { server.await.expect("serves") }));
         }
         Self {
@@ -515,7 +539,7 @@ async fn three_parties_tally_like_a_plain_count() {
             .expect("readable");
         assert_eq!(
             state,
-            SessionState {
+            TallyState {
                 running: false,
                 done: true,
                 last_session: 1,
@@ -712,9 +736,9 @@ async fn a_restarted_party_refuses_the_session_it_had_prepared() {
         .expect("readable");
     assert_eq!(
         state,
-        SessionState {
+        TallyState {
             last_session: 1,
-            ..SessionState::default()
+            ..TallyState::default()
         }
     );
     let refusal = refused(&world.sessions[1], &starts).await;

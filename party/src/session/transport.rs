@@ -11,14 +11,13 @@ use std::task::{Context, Poll, ready};
 use futures::{Stream, StreamExt as _};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, BufReader, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::net::TcpStream;
 use tonic::codegen::Service;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tonic::transport::{Channel, Endpoint, Server, Uri};
 
-/// Longest HTTP/2 data frame.
-const FRAME_BYTES: u32 = 1 << 20;
+/// Longest HTTP/2 data frame of a peer listener and of a session's connection: most messages are sent in one.
+pub const FRAME_BYTES: u32 = 1 << 20;
 /// HTTP/2 window of a stream.
 const STREAM_WINDOW_BYTES: u32 = 16 << 20;
 /// HTTP/2 window of a connection.
@@ -87,13 +86,15 @@ impl Connected for Buffered {
     }
 }
 
-/// The connections that arrive at `listener`, for `serve_with_incoming` of the peer listener.
-pub fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Buffered>> + Send {
-    TcpListenerStream::new(listener).map(|stream| stream.and_then(Buffered::new))
+/// The connections of a listener, for `serve_with_incoming`.
+pub fn buffered(
+    incoming: impl Stream<Item = io::Result<TcpStream>> + Send,
+) -> impl Stream<Item = io::Result<Buffered>> + Send {
+    incoming.map(|stream| stream.and_then(Buffered::new))
 }
 
 /// A server of the peer listener with the windows and frames that sessions need.
-pub fn server<L>(server: Server<L>) -> Server<L> {
+pub fn for_sessions<L>(server: Server<L>) -> Server<L> {
     server
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

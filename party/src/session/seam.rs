@@ -1,0 +1,32 @@
+//! Sessions as the Control and Peer services call them.
+
+use tally_proto::ids::{BoxId, ElectionId, Role};
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+use tonic::{Streaming, async_trait};
+
+use super::service::Sessions;
+use crate::rpc::seams::{Answers, Tallies, TallyState};
+
+#[async_trait]
+impl Tallies for Sessions {
+    async fn prepare(&self, request: wire::PrepareRequest) -> Result<wire::Envelope, Refusal> {
+        Ok(Sessions::prepare(self, request).await?.to_wire())
+    }
+
+    async fn tally(&self, request: wire::TallyRequest) -> Result<Answers<wire::TallyEvent>, Refusal> {
+        Sessions::tally(self, request).await
+    }
+
+    async fn session(
+        &self,
+        caller: Role,
+        frames: Streaming<wire::Frame>,
+    ) -> Result<Answers<wire::Frame>, Refusal> {
+        Sessions::session(self, caller, frames).await
+    }
+
+    async fn state(&self, election: ElectionId, of_box: BoxId) -> Result<TallyState, Refusal> {
+        Sessions::state(self, &election, of_box).await
+    }
+}
