@@ -6,16 +6,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use tally_proto::connect::{self, ConnectError, MAX_MESSAGE_BYTES};
 use tally_proto::wire::FILE_DESCRIPTOR_SET;
 use tally_proto::wire::control_server::ControlServer;
 use tally_proto::wire::intake_server::IntakeServer;
 use tally_proto::wire::peer_server::PeerServer;
 use tally_proto::wire::registration_server::RegistrationServer;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tonic::transport::server::{Router, ServerTlsConfig, TcpIncoming};
+use tonic::transport::server::{Connected, Router, ServerTlsConfig, TcpIncoming};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -30,6 +32,7 @@ use crate::rpc::control::ControlService;
 use crate::rpc::intake::IntakeService;
 use crate::rpc::peer::PeerService;
 use crate::rpc::registration::RegistrationService;
+use crate::session::transport::{FRAME_BYTES, buffered};
 use crate::store::{Storage, StoreError};
 
 /// What a party needs from outside: tests pass their own.
@@ -182,6 +185,7 @@ impl Server {
         .add_service(intake());
         let peer_tls = connect::mutual_tls(&party.leaf, &party.identities.trust());
         let peer_router = transport(peer_tls, limits.max_requests_per_connection)?
+            .max_frame_size(FRAME_BYTES)
             .add_service(health_service)
             .add_service(reflection()?)
             .add_service(intake())
@@ -190,7 +194,7 @@ impl Server {
             .add_service(peers);
         let listeners = vec![
             tokio::spawn(serve(public_router, public, stopping.clone())),
-            tokio::spawn(serve(peer_router, peer, stopping)),
+            tokio::spawn(serve(peer_router, buffered(peer), stopping)),
         ];
         for service in SERVICES {
             health.set_service_status(service, ServingStatus::Serving).await;
@@ -240,11 +244,14 @@ fn transport(
         .http2_keepalive_timeout(Some(connect::KEEPALIVE_TIMEOUT)))
 }
 
-async fn serve(
+async fn serve<S>(
     router: Router,
-    incoming: TcpIncoming,
+    incoming: impl Stream<Item = io::Result<S>>,
     mut stopping: watch::Receiver<bool>,
-) -> Result<(), tonic::transport::Error> {
+) -> Result<(), tonic::transport::Error>
+where
+    S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     router
         .serve_with_incoming_shutdown(incoming, async move {
             // A dropped sender stops the server too.
