@@ -213,11 +213,18 @@ mod tests {
         let authority = Authority::generate("P1").expect("made");
         let anchor = Anchor::from_pem(authority.cert_pem()).expect("anchor");
         let address = Address::new("a", &format!("https://localhost:{port}")).expect("address");
-        let dial = Dial { address: &address, anchor: &anchor, leaf: None };
+        let dial = Dial {
+            address: &address,
+            anchor: &anchor,
+            leaf: None,
+        };
         let mut client = board(dial.channel().expect("channel"));
         let asked = tokio::time::timeout(4 * CONNECT_TIMEOUT, client.clock(wire::ClockRequest {})).await;
         let status = asked.expect("given up long before").expect_err("no TLS");
-        assert_eq!(Refusal::of_status(&status).reason, crate::reason::Reason::PartyUnreachable);
+        assert_eq!(
+            Refusal::of_status(&status).reason,
+            crate::reason::Reason::PartyUnreachable
+        );
     }
 
     #[tokio::test]

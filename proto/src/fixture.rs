@@ -45,6 +45,8 @@ pub struct Shape {
     pub registrars: usize,
     /// Policy.
     pub min_submissions: u32,
+    /// Ports of the parties' peer addresses on localhost.
+    pub peer_ports: [u16; 3],
 }
 
 impl Default for Shape {
@@ -54,6 +56,7 @@ impl Default for Shape {
             voters: [5, 3],
             registrars: 1,
             min_submissions: 0,
+            peer_ports: [7201, 7202, 7203],
         }
     }
 }
@@ -117,6 +120,7 @@ fn parties(
     signers: &[Signer; 3],
     opening_keys: &[OpeningKey; 3],
     authorities: &[Authority; 3],
+    peer_ports: [u16; 3],
 ) -> Vec<wire::PartyIdentity> {
     let party = |role: Role| {
         let i = role.slot();
@@ -124,7 +128,7 @@ fn parties(
             role,
             agency: format!("Agency {}", i + 1),
             public_address: format!("https://localhost:{}", 7101 + i),
-            peer_address: format!("https://localhost:{}", 7201 + i),
+            peer_address: format!("https://localhost:{}", peer_ports[i]),
             tls_ca_pem: authorities[i].cert_pem().into(),
             signing_key: signers[i].public_key(),
             sealing_key: opening_keys[i].sealing_key(),
@@ -216,7 +220,7 @@ impl World {
                 channel(ChannelKind::Station, DRAINED),
                 channel(ChannelKind::Paper, DRAINED),
             ],
-            parties: parties(&signers, &opening_keys, &authorities),
+            parties: parties(&signers, &opening_keys, &authorities, shape.peer_ports),
             coordinator: Some(identity.expect("an identity by the rules").to_wire()),
             registrars: registrars.iter().enumerate().map(registrar).collect(),
             stations: (1..).zip(&stations).map(station).collect(),

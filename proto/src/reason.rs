@@ -282,6 +282,9 @@ reasons! {
     SealAcceptanceHidden "seal.acceptance-hidden" Abort
         "A party gave a receipt for a ballot or record that its List leaves out; the receipt counts as its acceptance."
         "Sealing goes on. Keep List and Claims, which prove it; ask the named party's operators whether it was restored from a backup.";
+    SealWrongKind "seal.listed-as-other-kind" Abort
+        "A party listed a ballot as a credential record, or a record as a ballot; the header of that digest proves it."
+        "Keep the List and the header; the named party broke the rules.";
     SealClaimFalse "seal.claim-false" Abort
         "A party claimed a receipt that is not what it says; everyone disregards it."
         "Sealing goes on. Keep the Claims, which prove it to anyone.";

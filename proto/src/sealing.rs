@@ -22,7 +22,7 @@ mod seal;
 mod statements;
 
 pub use body::{BallotEvidence, BodyError, BoxBody, MAX_BODY_BYTES, RecordEvidence};
-pub use claims::{Claimed, Claims, ClaimsError, MAX_CLAIMED_RECEIPTS, Settled, settle};
+pub use claims::{Claimed, Claims, ClaimsError, MAX_CLAIMED_RECEIPTS, Settled, settle, settle_by};
 pub use list::{DigestList, List, ListError, MAX_DIGESTS, SignedList};
 pub use records::Standing;
 pub use rows::Rows;

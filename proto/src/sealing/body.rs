@@ -83,6 +83,22 @@ impl BallotEvidence {
         }
     }
 
+    /// To the wire.
+    pub fn to_wire(&self) -> wire::BallotEvidence {
+        let digest = self.public.is_none().then(|| self.digest.0.to_vec());
+        wire::BallotEvidence {
+            digest: digest.unwrap_or_default(),
+            header: self.public.as_ref().map(|(header, _)| header.to_wire()),
+            authority_signature: self
+                .public
+                .as_ref()
+                .and_then(|(_, s)| *s)
+                .map(|s| s.0.to_vec())
+                .unwrap_or_default(),
+            listed: listed_number(self.listed),
+        }
+    }
+
     /// Its digest.
     pub fn digest(&self) -> Digest {
         self.digest
@@ -123,6 +139,21 @@ impl RecordEvidence {
             digest,
             listed,
             public: None,
+        }
+    }
+
+    /// To the wire.
+    pub fn to_wire(&self) -> wire::RecordEvidence {
+        let digest = self.public.is_none().then(|| self.digest.0.to_vec());
+        wire::RecordEvidence {
+            digest: digest.unwrap_or_default(),
+            header: self.public.as_ref().map(|(header, _)| header.to_wire()),
+            authorisation: self
+                .public
+                .as_ref()
+                .map(|(_, s)| s.0.to_vec())
+                .unwrap_or_default(),
+            listed: listed_number(self.listed),
         }
     }
 
@@ -270,34 +301,9 @@ impl BoxBody {
 
     /// To the wire.
     pub fn to_wire(&self) -> wire::BoxBody {
-        let ballot = |e: &BallotEvidence| wire::BallotEvidence {
-            digest: if e.public.is_none() {
-                e.digest.0.to_vec()
-            } else {
-                Vec::new()
-            },
-            header: e.public.as_ref().map(|(header, _)| header.to_wire()),
-            authority_signature: e
-                .public
-                .as_ref()
-                .and_then(|(_, s)| *s)
-                .map(|s| s.0.to_vec())
-                .unwrap_or_default(),
-            listed: listed_number(e.listed),
-        };
-        let record = |e: &RecordEvidence| wire::RecordEvidence {
-            digest: if e.public.is_none() {
-                e.digest.0.to_vec()
-            } else {
-                Vec::new()
-            },
-            header: e.public.as_ref().map(|(header, _)| header.to_wire()),
-            authorisation: e.public.as_ref().map(|(_, s)| s.0.to_vec()).unwrap_or_default(),
-            listed: listed_number(e.listed),
-        };
         wire::BoxBody {
-            ballots: self.ballots.iter().map(ballot).collect(),
-            records: self.records.iter().map(record).collect(),
+            ballots: self.ballots.iter().map(BallotEvidence::to_wire).collect(),
+            records: self.records.iter().map(RecordEvidence::to_wire).collect(),
             online: self.online.as_bytes().to_vec(),
         }
     }
@@ -332,8 +338,7 @@ impl BoxBody {
             .binary_search_by_key(digest, |e| e.digest)
             .ok()
             .and_then(|i| self.records.get(i));
-        let listed = ballot.map(|e| e.listed).or(record.map(|e| e.listed));
-        listed.is_some_and(|listed| listed[party.slot()])
+        ballot.is_some_and(|e| e.listed[party.slot()]) || record.is_some_and(|e| e.listed[party.slot()])
     }
 
     /// The body of `party`'s List: ballots, then records.

@@ -158,13 +158,26 @@ impl Settled {
 ///
 /// A receipt's time is not looked at: a receipt *means* accepted in time, and of claimant and signer at least one is honest.
 pub fn settle(manifest: &Manifest, of_box: BoxId, claims: [&Claims; 3], body: &BoxBody) -> Settled {
+    settle_by(manifest, of_box, claims, |digest, party| {
+        body.is_listed(digest, party)
+    })
+}
+
+/// Like [`settle`], where `is_listed` says whether a party's List holds a digest, as a ballot or as a record: for a party that has the
+/// Lists but not yet the headers of all candidates.
+pub fn settle_by(
+    manifest: &Manifest,
+    of_box: BoxId,
+    claims: [&Claims; 3],
+    is_listed: impl Fn(&Digest, Role) -> bool,
+) -> Settled {
     let keys = manifest.party_keys();
     let mut settled = Settled::default();
     for claims in claims {
         for receipt in &claims.receipts {
             let digest = receipt.unverified().digest;
             let holds = receipt.verify(&keys).is_ok_and(|a| {
-                let lists = |party: Role| body.is_listed(&digest, party);
+                let lists = |party: Role| is_listed(&digest, party);
                 a.election == *manifest.election()
                     && a.of_box == of_box
                     && a.party != claims.party
