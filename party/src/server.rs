@@ -31,7 +31,9 @@ use crate::rpc::Reasoned;
 use crate::rpc::control::ControlService;
 use crate::rpc::intake::IntakeService;
 use crate::rpc::peer::PeerService;
+use crate::rpc::peer_sealing::SealingService;
 use crate::rpc::registration::RegistrationService;
+use crate::sealing::Sealing;
 use crate::session::transport::{FRAME_BYTES, buffered};
 use crate::store::{Storage, StoreError};
 
@@ -150,6 +152,8 @@ impl Server {
         let (peer, peer_address) = bind(listening.1).await?;
         let (stop, stopping) = watch::channel(false);
         party.stop_with(stopping.clone());
+        let sealing = Sealing::of(&party);
+        party.plug_seals(Arc::new(SealingService::new(&party, sealing, stopping.clone())));
         let (health, health_service) = tonic_health::server::health_reporter();
         let reflection = || {
             tonic_reflection::server::Builder::configure()

@@ -3,6 +3,7 @@
 pub(crate) mod control;
 pub(crate) mod intake;
 pub(crate) mod peer;
+pub(crate) mod peer_sealing;
 mod reasoned;
 pub(crate) mod registration;
 pub mod seams;

@@ -147,7 +147,14 @@ impl World {
     /// A party whose election is published and in force.
     pub(crate) async fn start_in_force(&self, role: Role) -> Party {
         let party = self.start(role).await;
-        self.publish(&party).await.expect("published");
+        self.put_in_force(&party).await;
+        party
+    }
+
+    /// Publishes the election to a party, with all signatures.
+    pub(crate) async fn put_in_force(&self, party: &Party) {
+        let role = party.role;
+        self.publish(party).await.expect("published");
         let mut control = party.control(&self.leaf_of(role, PeerRole::Coordinator));
         let complete = self.fixture.manifest.envelope().to_wire();
         assert!(
@@ -158,7 +165,6 @@ impl World {
                 .into_inner()
                 .in_force
         );
-        party
     }
 
     /// The publication with the coordinator's signature only.

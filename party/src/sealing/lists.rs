@@ -1,0 +1,311 @@
+//! Lists: what each party accepted in time.
+
+use futures::StreamExt as _;
+use sha2::{Digest as _, Sha256};
+use tally_proto::envelope::{Envelope, Kind as Signed};
+use tally_proto::ids::{Digest, Hash32, Role, RoleExt as _, UnixMillis};
+use tally_proto::sealing::{List, ListError, SignedList};
+use tally_proto::wire;
+use tally_proto::wire::list_part::Part;
+
+use super::error::{Basis, Finding, Lie, SealError};
+use super::fill::Held;
+use super::peers::{Flaw, Item, ListParts, PeerError, Peers};
+use super::run::evidence;
+use super::subject::Subject;
+use super::tables::{self, Once};
+use super::waiting::ask;
+use super::{Inner, Sealing};
+use crate::store::{Kind, StoreError, Tables, WriteTx, accepted, boxes};
+
+/// Checks signature, form and subject of the List of `of`.
+pub(super) fn open_list(envelope: Envelope, subject: &Subject, of: Role) -> Result<SignedList, Flaw> {
+    let signed = SignedList::open(envelope, &subject.keys).map_err(|error| match error {
+        ListError::Envelope(_) => Flaw::Signature,
+        _ => Flaw::Encoding,
+    })?;
+    let list = signed.list();
+    let same = list.election == subject.election
+        && list.of_box == subject.of_box
+        && list.party == of
+        && list.manifest_hash == subject.manifest_hash;
+    if same { Ok(signed) } else { Err(Flaw::Subject) }
+}
+
+/// A List with its body, checked.
+struct Complete {
+    signed: SignedList,
+    ballots: Vec<[u8; 32]>,
+    records: Vec<[u8; 32]>,
+}
+
+/// Collects the body of one kind: strictly ascending, of the announced number and hash.
+struct Body {
+    announced: (u64, Hash32),
+    digests: Vec<[u8; 32]>,
+    hash: Sha256,
+}
+
+impl Body {
+    fn new(announced: (u64, Hash32)) -> Self {
+        Self {
+            announced,
+            digests: Vec::new(),
+            hash: Sha256::new(),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Flaw> {
+        let (digests, rest) = bytes.as_chunks::<32>();
+        if !rest.is_empty() || (self.digests.len() + digests.len()) as u64 > self.announced.0 {
+            return Err(Flaw::Body);
+        }
+        let mut last = self.digests.last();
+        for digest in digests {
+            if last.is_some_and(|last| last >= digest) {
+                return Err(Flaw::Body);
+            }
+            last = Some(digest);
+        }
+        self.hash.update(bytes);
+        self.digests.extend_from_slice(digests);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Vec<[u8; 32]>, Flaw> {
+        let hash: [u8; 32] = self.hash.finalize().into();
+        let whole = self.digests.len() as u64 == self.announced.0 && hash == self.announced.1.0;
+        if whole { Ok(self.digests) } else { Err(Flaw::Body) }
+    }
+}
+
+impl Sealing {
+    /// Makes and signs this party's List, closes the box to intake in the same transaction; or finds the one there is.
+    pub(super) async fn make_list(&self, subject: &Subject) -> Result<(), SealError> {
+        let subject = subject.clone();
+        self.blocking(move |inner| inner.make_list(&subject)).await?;
+        self.0.steps.advance();
+        Ok(())
+    }
+
+    /// Takes the List of `of` from it, and compares it with what the third party was shown.
+    pub(super) async fn take_list<P: Peers>(
+        &self,
+        subject: &Subject,
+        of: Role,
+        peers: &P,
+    ) -> Result<(), SealError> {
+        let key = subject.key;
+        let stored = self
+            .blocking(move |inner| {
+                Ok(inner
+                    .store
+                    .read(|tx| tables::signed(tx, key, Once::List, of.index()))?)
+            })
+            .await?;
+        let envelope = match stored {
+            Some(bytes) => Envelope::decode(&bytes)?,
+            None => {
+                let list = ask(self.0.patience, of, Item::List, || async {
+                    let parts = peers.list(of, subject.reference(of)).await?;
+                    collect(parts, subject, of).await
+                })
+                .await?;
+                let envelope = list.signed.envelope().clone();
+                self.blocking(move |inner| inner.keep_list(key, of, &list))
+                    .await?;
+                self.0.steps.advance();
+                envelope
+            }
+        };
+        self.compare_crosswise(
+            subject,
+            Once::List,
+            of,
+            &envelope,
+            |third, reference| async move { first_of(third, peers.list(third, reference).await?).await },
+        )
+        .await
+    }
+}
+
+impl Sealing {
+    /// What this party accepted as a ballot must stand in nobody's List as a record, nor the other way round: a receipt does not say
+    /// which of the two it is for, so a digest under the wrong kind could hide an acceptance, or make an honest one look hidden. The
+    /// header says what it is, to anyone.
+    pub(super) async fn check_kinds(&self, subject: &Subject) -> Result<(), SealError> {
+        let of_box = subject.clone();
+        let found = self
+            .blocking(move |inner| inner.store.read(|tx| inner.wrong_kind(tx, &of_box)))
+            .await?;
+        let Some((named, list, held)) = found else {
+            return Ok(());
+        };
+        let finding = Finding {
+            named,
+            lie: Lie::WrongKind,
+            basis: Basis::Proved,
+            digest: Some(held.public.digest()),
+        };
+        let evidence = vec![evidence(Once::List, &list)];
+        let abort = wire::Abort {
+            evidence,
+            subject: Some(held.public.subject()),
+            ..Default::default()
+        };
+        Err(self.convict_of(subject, finding, abort).await?)
+    }
+}
+
+/// The envelope of a List, without its body.
+pub(super) async fn first_of(peer: Role, mut parts: ListParts) -> Result<Envelope, PeerError> {
+    let malformed = |flaw| PeerError::Malformed {
+        peer,
+        what: Item::List,
+        flaw,
+    };
+    match parts.next().await.transpose()? {
+        Some(wire::ListPart {
+            part: Some(Part::List(envelope)),
+        }) => Envelope::from_wire(envelope).map_err(|_| malformed(Flaw::Encoding)),
+        _ => Err(malformed(Flaw::Stream)),
+    }
+}
+
+/// Reads a List with its body off a stream.
+async fn collect(mut parts: ListParts, subject: &Subject, of: Role) -> Result<Complete, PeerError> {
+    let malformed = |flaw| PeerError::Malformed {
+        peer: of,
+        what: Item::List,
+        flaw,
+    };
+    let Some(wire::ListPart {
+        part: Some(Part::List(envelope)),
+    }) = parts.next().await.transpose()?
+    else {
+        return Err(malformed(Flaw::Stream));
+    };
+    let envelope = Envelope::from_wire(envelope).map_err(|_| malformed(Flaw::Encoding))?;
+    let signed = open_list(envelope, subject, of).map_err(malformed)?;
+    let (mut ballots, mut records) = (Body::new(signed.list().ballots), Body::new(signed.list().records));
+    while let Some(part) = parts.next().await.transpose()? {
+        match part.part {
+            Some(Part::Ballots(bytes)) => ballots.push(&bytes),
+            Some(Part::Records(bytes)) => records.push(&bytes),
+            Some(Part::List(_)) | None => Err(Flaw::Stream),
+        }
+        .map_err(malformed)?;
+    }
+    Ok(Complete {
+        signed,
+        ballots: ballots.finish().map_err(malformed)?,
+        records: records.finish().map_err(malformed)?,
+    })
+}
+
+impl Inner {
+    fn make_list(&self, subject: &Subject) -> Result<(), SealError> {
+        let me = self.me.index();
+        if self
+            .store
+            .read(|tx| tables::signed(tx, subject.key, Once::List, me))?
+            .is_some()
+        {
+            return Ok(());
+        }
+        self.check_time(subject)?;
+        self.store.write(|tx| {
+            let key = subject.key;
+            let ballots = accepted::digests(tx, Kind::Ballot, key.election, key.of_box)?;
+            let records = accepted::digests(tx, Kind::Record, key.election, key.of_box)?;
+            self.sign_list(tx, subject, &ballots, &records)
+        })
+    }
+
+    /// Refuses while the box may still take something, by this party's own clock; never once its List is signed.
+    pub(super) fn check_time(&self, subject: &Subject) -> Result<(), SealError> {
+        let me = self.me.index();
+        if self
+            .store
+            .read(|tx| tables::signed(tx, subject.key, Once::List, me))?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let now = UnixMillis(self.clock.now_ms()).seconds();
+        let until = subject.under(subject.orders.len())?.receive_until();
+        if now <= until {
+            return Err(SealError::TooEarly {
+                of_box: subject.of_box,
+                until,
+                now,
+            });
+        }
+        Ok(())
+    }
+
+    /// Signs the List of these digests and closes the box to intake.
+    pub(super) fn sign_list(
+        &self,
+        tx: &WriteTx,
+        subject: &Subject,
+        ballots: &[[u8; 32]],
+        records: &[[u8; 32]],
+    ) -> Result<(), SealError> {
+        let (key, me) = (subject.key, self.me.index());
+        boxes::freeze(tx, key.election, key.of_box)?;
+        let stated = |digests: &[[u8; 32]]| (digests.len() as u64, Hash32::of(digests.as_flattened()));
+        let list = List {
+            election: subject.election.clone(),
+            of_box: subject.of_box,
+            party: self.me,
+            manifest_hash: subject.manifest_hash,
+            ballots: stated(ballots),
+            records: stated(records),
+            checkpoint: subject.checkpoint(tx, self.me, &self.signer)?.into_bytes(),
+            orders: subject.order_hashes(),
+        };
+        let envelope = self.signer.seal_envelope(Signed::List, list.encode());
+        tables::put_body(tx, key, me, Kind::Ballot, ballots)?;
+        tables::put_body(tx, key, me, Kind::Record, records)?;
+        tables::sign(tx, key, Once::List, me, &envelope.encode())?;
+        Ok(())
+    }
+
+    /// A party that lists something this party accepted as the other kind, its List, and what it is.
+    fn wrong_kind(
+        &self,
+        tx: &impl Tables,
+        subject: &Subject,
+    ) -> Result<Option<(Role, Envelope, Held)>, SealError> {
+        let key = subject.key;
+        for (kind, other_kind) in [(Kind::Ballot, Kind::Record), (Kind::Record, Kind::Ballot)] {
+            let own = tables::body(tx, key, self.me.index(), kind)?;
+            for party in [self.me.next(), self.me.prev()] {
+                let theirs = tables::body(tx, key, party.index(), other_kind)?;
+                let wrong = own.iter().find(|digest| theirs.binary_search(digest).is_ok());
+                let held = wrong
+                    .map(|digest| Held::accepted(tx, subject, kind, &Digest(*digest)))
+                    .transpose()?;
+                if let Some(held) = held.flatten() {
+                    let list = self.lists(tx, subject)?[party.slot()].envelope().clone();
+                    return Ok(Some((party, list, held)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn keep_list(&self, key: tables::BoxKey, of: Role, list: &Complete) -> Result<(), SealError> {
+        self.store.write(|tx| {
+            let of = of.index();
+            if tables::signed(tx, key, Once::List, of)?.is_none() {
+                tables::put_body(tx, key, of, Kind::Ballot, &list.ballots)?;
+                tables::put_body(tx, key, of, Kind::Record, &list.records)?;
+                tables::sign(tx, key, Once::List, of, &list.signed.envelope().encode())?;
+            }
+            Ok::<_, StoreError>(())
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! One run of sealing, from whatever is already written down to the end.
+
+use std::future::Future;
+
+use futures::future::try_join;
+use tally_proto::envelope::{Envelope, Kind as Signed};
+use tally_proto::ids::{BoxId, ElectionId, Role, RoleExt as _};
+use tally_proto::wire;
+
+use super::Sealing;
+use super::error::{Basis, Finding, Lie, SealAbort, SealError};
+use super::peers::{Flaw, Item, PeerError, Peers};
+use super::sealed_box::SealedBox;
+use super::subject::Subject;
+use super::tables::{self, Once};
+use super::waiting::ask;
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// What is being done, a word.
+    pub phase: &'static str,
+    /// How much of it.
+    pub done: u64,
+    /// Of how much.
+    pub total: u64,
+}
+
+impl Sealing {
+    /// Seals a box together with the two others, or goes on where an earlier run stopped, or returns what was sealed before.
+    /// `progress` is told every step.
+    ///
+    /// # Errors
+    /// [`SealError::Waiting`], [`SealError::TooEarly`], [`SealError::OrdersMissing`]: run it again later. [`SealError::Aborted`]: a party
+    /// is named. The others need a person.
+    pub async fn run<P: Peers>(
+        &self,
+        election: &ElectionId,
+        of_box: BoxId,
+        peers: &P,
+        mut progress: impl FnMut(Step) + Send,
+    ) -> Result<SealedBox, SealError> {
+        let subject = self.subject(election.as_str(), of_box.get()).await?;
+        let lock = self.0.lock_of(subject.key);
+        let _running = lock.lock().await;
+        if let Some(sealed) = self.sealed(&subject).await? {
+            return Ok(sealed);
+        }
+        let mut step = |phase, done, total| progress(Step { phase, done, total });
+
+        step("list", 0, 1);
+        self.make_list(&subject).await?;
+        step("list", 1, 1);
+
+        let [one, other] = self.others();
+        step("lists", 0, 2);
+        try_join(
+            self.take_list(&subject, one, peers),
+            self.take_list(&subject, other, peers),
+        )
+        .await?;
+        self.check_kinds(&subject).await?;
+        step("lists", 2, 2);
+
+        step("claims", 0, 3);
+        self.make_claims(&subject).await?;
+        step("claims", 1, 3);
+        try_join(
+            self.take_claims(&subject, one, peers),
+            self.take_claims(&subject, other, peers),
+        )
+        .await?;
+        self.settle_claims(&subject).await?;
+        step("claims", 3, 3);
+
+        self.fill_candidates(&subject, peers, &mut step).await?;
+
+        step("seal", 0, 1);
+        let seal = self.make_seal(&subject).await?;
+        step("seal", 1, 1);
+
+        step("signatures", 1, 3);
+        self.take_seals(&subject, &seal, peers).await?;
+        step("signatures", 3, 3);
+        self.sealed(&subject).await?.ok_or(SealError::Interrupted)
+    }
+
+    /// The two other parties.
+    pub(super) fn others(&self) -> [Role; 2] {
+        [self.0.me.next(), self.0.me.prev()]
+    }
+
+    /// Compares what `of` signed, as it showed it here, with what the third party was shown.
+    ///
+    /// Waits for the third party: a step that needs all three is not left on the word of one.
+    pub(super) async fn compare_crosswise<F: Future<Output = Result<Envelope, PeerError>>>(
+        &self,
+        subject: &Subject,
+        what: Once,
+        of: Role,
+        shown_here: &Envelope,
+        shown_there: impl Fn(Role, wire::SealRef) -> F,
+    ) -> Result<(), SealError> {
+        let (item, kind, lie) = match what {
+            Once::List => (Item::List, Signed::List, Lie::TwoLists),
+            Once::Claims => (Item::Claims, Signed::Claims, Lie::TwoClaims),
+            Once::Seal => (Item::Seal, Signed::Seal, Lie::TwoSeals),
+        };
+        let Some(third) = self.0.me.third(of) else {
+            return Ok(());
+        };
+        let there = ask(self.0.patience, third, item, || {
+            shown_there(third, subject.reference(of))
+        })
+        .await?;
+        if there.payload() == shown_here.payload() {
+            return Ok(());
+        }
+        if super::complaint::verify_one(&there, kind, &subject.keys[of.slot()]).is_err() {
+            // The carrier invented it; its word alone names nobody.
+            let source = PeerError::Malformed {
+                peer: third,
+                what: item,
+                flaw: Flaw::Signature,
+            };
+            return Err(SealError::Waiting {
+                of: third,
+                item,
+                source,
+            });
+        }
+        Err(self
+            .convict(
+                subject,
+                of,
+                lie,
+                vec![evidence(what, shown_here), evidence(what, &there)],
+            )
+            .await?)
+    }
+
+    /// Writes down that signatures convict `named`, and ends the sealing with it.
+    pub(super) async fn convict(
+        &self,
+        subject: &Subject,
+        named: Role,
+        lie: Lie,
+        evidence: Vec<wire::Evidence>,
+    ) -> Result<SealError, SealError> {
+        let finding = Finding {
+            named,
+            lie,
+            basis: Basis::Proved,
+            digest: None,
+        };
+        self.convict_of(
+            subject,
+            finding,
+            wire::Abort {
+                evidence,
+                ..Default::default()
+            },
+        )
+        .await
+    }
+
+    /// The same, with all that goes into the Abort.
+    pub(super) async fn convict_of(
+        &self,
+        subject: &Subject,
+        finding: Finding,
+        with: wire::Abort,
+    ) -> Result<SealError, SealError> {
+        let statement = self.0.state(subject, &finding, with);
+        let (key, named, bytes) = (subject.key, finding.named, statement.encode());
+        self.blocking(move |inner| {
+            Ok(inner
+                .store
+                .write(|tx| tables::put_proof(tx, key, named.index(), &bytes))?)
+        })
+        .await?;
+        Ok(SealError::Aborted(Box::new(SealAbort { finding, statement })))
+    }
+}
+
+/// A signed object as evidence.
+pub(super) fn evidence(what: Once, envelope: &Envelope) -> wire::Evidence {
+    use wire::evidence::Object;
+    let envelope = envelope.to_wire();
+    wire::Evidence {
+        object: Some(match what {
+            Once::List => Object::List(envelope),
+            Once::Claims => Object::Claims(envelope),
+            Once::Seal => Object::Seal(envelope),
+        }),
+    }
+}

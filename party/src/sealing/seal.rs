@@ -1,0 +1,174 @@
+//! This party's Seal: computed from the three Lists and Claims, written down signed, and only then shown.
+
+use tally_proto::bitmap::Bitmap;
+use tally_proto::envelope::{Envelope, SignatureBytes};
+use tally_proto::ids::{Hash32, Role, RoleExt as _};
+use tally_proto::order::EffectiveElection;
+use tally_proto::sealing::{
+    BallotEvidence, BoxBody, Inputs, RecordEvidence, Sealed, SealingError, SignedList, compute,
+    orders_in_force,
+};
+
+use super::candidates::Listed;
+use super::error::SealError;
+use super::fill::{Held, Public};
+use super::subject::Subject;
+use super::tables::{self, Flag, Once};
+use super::{Inner, Sealing};
+use crate::store::{Kind, StoreError, Tables, elections};
+
+impl Sealing {
+    /// Computes and signs this party's Seal, or finds the one there is.
+    pub(super) async fn make_seal(&self, subject: &Subject) -> Result<Envelope, SealError> {
+        let subject = subject.clone();
+        let seal = self.blocking(move |inner| inner.make_seal(&subject)).await?;
+        self.0.steps.advance();
+        Ok(seal)
+    }
+}
+
+impl Inner {
+    fn make_seal(&self, subject: &Subject) -> Result<Envelope, SealError> {
+        let (key, me) = (subject.key, self.me.index());
+        if let Some(bytes) = self.store.read(|tx| tables::signed(tx, key, Once::Seal, me))? {
+            return Ok(Envelope::decode(&bytes)?);
+        }
+        let (sealed, halves) = self.store.read(|tx| self.compute(tx, subject))?;
+        let envelope = sealed.seal.sign(&self.signer);
+        self.store.write(|tx| {
+            tables::put_rows(tx, key, &sealed.rows)?;
+            tables::put_flags(tx, key, Flag::Live, sealed.live.as_bytes())?;
+            tables::put_flags(tx, key, Flag::Enrolled, sealed.enrolled.as_bytes())?;
+            for (at, (voter, digest)) in sealed.standing.iter().enumerate() {
+                // Standing records come by voter, then half, all halves of each.
+                tables::put_standing(tx, key, voter.get(), (at % halves) as u8, &digest.0)?;
+            }
+            tables::sign(tx, key, Once::Seal, me, &envelope.encode())?;
+            Ok::<_, StoreError>(())
+        })?;
+        Ok(envelope)
+    }
+
+    /// The Seal that follows from what is here, and in how many halves credentials are issued.
+    fn compute(&self, tx: &impl Tables, subject: &Subject) -> Result<(Sealed, usize), SealError> {
+        let lists = self.lists(tx, subject)?;
+        let election = agreed(subject, &lists)?;
+        let claims = self
+            .claims_of_all(tx, subject)?
+            .map(|(envelope, claims)| (claims, envelope.hash()));
+        let body = self.evidence(tx, subject)?;
+        let inputs = Inputs {
+            election: &election,
+            of_box: subject.of_box,
+            lists: &lists,
+            claims: &claims,
+            body: &body,
+        };
+        Ok((compute(inputs)?, subject.manifest().halves() as usize))
+    }
+
+    /// The public evidence: every listed digest, and the headers of the candidates.
+    fn evidence(&self, tx: &impl Tables, subject: &Subject) -> Result<BoxBody, SealError> {
+        let (mut ballots, mut records) = (Vec::new(), Vec::new());
+        self.for_each_ballot(tx, subject, |evidence| {
+            ballots.push(evidence);
+            Ok(())
+        })?;
+        self.for_each_record(tx, subject, |evidence| {
+            records.push(evidence);
+            Ok(())
+        })?;
+        BoxBody::new(ballots, records, self.online(tx, subject)?)
+            .map_err(|_| StoreError::Corrupt { table: "seal_bodies" }.into())
+    }
+
+    /// Calls `each` with the evidence of every listed ballot, in ascending order.
+    pub(super) fn for_each_ballot(
+        &self,
+        tx: &impl Tables,
+        subject: &Subject,
+        mut each: impl FnMut(BallotEvidence) -> Result<(), SealError>,
+    ) -> Result<(), SealError> {
+        self.for_each_listed(tx, subject, Kind::Ballot, |listed| {
+            let Some((public, signature)) = self.candidate(tx, subject, Kind::Ballot, &listed)? else {
+                return each(BallotEvidence::bare(listed.digest, listed.listed()));
+            };
+            let Public::Ballot(header) = public else {
+                return Err(StoreError::Corrupt { table: "ballots" }.into());
+            };
+            each(BallotEvidence::candidate(header, signature, listed.listed()))
+        })
+    }
+
+    /// The same of every listed record.
+    pub(super) fn for_each_record(
+        &self,
+        tx: &impl Tables,
+        subject: &Subject,
+        mut each: impl FnMut(RecordEvidence) -> Result<(), SealError>,
+    ) -> Result<(), SealError> {
+        self.for_each_listed(tx, subject, Kind::Record, |listed| {
+            let Some((public, signature)) = self.candidate(tx, subject, Kind::Record, &listed)? else {
+                return each(RecordEvidence::bare(listed.digest, listed.listed()));
+            };
+            let (Public::Record(header), Some(authorisation)) = (public, signature) else {
+                return Err(StoreError::Corrupt { table: "records" }.into());
+            };
+            each(RecordEvidence::candidate(header, authorisation, listed.listed()))
+        })
+    }
+
+    /// Header and authority signature of a candidate; `None` for what is none.
+    fn candidate(
+        &self,
+        tx: &impl Tables,
+        subject: &Subject,
+        kind: Kind,
+        listed: &Listed,
+    ) -> Result<Option<(Public, Option<SignatureBytes>)>, SealError> {
+        if !listed.is_candidate(kind) {
+            return Ok(None);
+        }
+        let digest = listed.digest;
+        let held = Held::any(tx, subject, kind, &digest)?.ok_or(SealError::Lost { kind, digest })?;
+        let signature = match held.authority_signature.as_slice() {
+            [] => None,
+            bytes => Some(SignatureBytes::from_slice(bytes)?),
+        };
+        Ok(Some((held.public, signature)))
+    }
+
+    /// The roll's online column.
+    pub(super) fn online(&self, tx: &impl Tables, subject: &Subject) -> Result<Bitmap, SealError> {
+        let mut online = Bitmap::zeros(subject.ballot_box()?.voters() as usize);
+        elections::for_each_roll_entry(tx, subject.key.election, subject.key.of_box, |v, may, _| {
+            online.set(v as usize, may);
+            Ok::<_, SealError>(())
+        })?;
+        Ok(online)
+    }
+}
+
+/// The election under the orders that the Lists name, all of which must be known here.
+fn agreed(subject: &Subject, lists: &[SignedList; 3]) -> Result<EffectiveElection, SealError> {
+    let named = orders_in_force(lists.each_ref().map(SignedList::list)).map_err(|error| match error {
+        SealingError::OrdersDiffer(of) => SealError::OrdersDiffer { of },
+        other => other.into(),
+    })?;
+    let most = Role::ALL
+        .into_iter()
+        .find(|party| lists[party.slot()].list().orders.len() == named.len());
+    let of = most.unwrap_or(Role::P1);
+    let known: Vec<Hash32> = subject.order_hashes();
+    if !known.iter().zip(named).all(|(known, named)| known == named) {
+        return Err(SealError::OrdersDiffer { of });
+    }
+    if known.len() < named.len() {
+        return Err(SealError::OrdersMissing {
+            of,
+            theirs: named.len(),
+            ours: known.len(),
+        });
+    }
+    subject.under(named.len())
+}

@@ -1,0 +1,149 @@
+//! The end of a run: this party's Seal, the two others', and the sealed box.
+
+use tally_proto::envelope::{Envelope, Kind as Signed};
+use tally_proto::ids::{Role, RoleExt as _};
+
+use super::Sealing;
+use super::complaint::verify_one;
+use super::error::{Lie, SealError};
+use super::peers::{Flaw, Item, PeerError, Peers};
+use super::run::evidence;
+use super::subject::Subject;
+use super::tables::{self, Once};
+use super::waiting::ask;
+
+impl Sealing {
+    /// Takes the Seals of the two others until there are three signatures on the bytes of `own`; then the box is sealed.
+    pub(super) async fn take_seals<P: Peers>(
+        &self,
+        subject: &Subject,
+        own: &Envelope,
+        peers: &P,
+    ) -> Result<(), SealError> {
+        let [one, other] = self.others();
+        let (one, other) = futures::future::try_join(
+            self.take_seal(subject, one, peers),
+            self.take_seal(subject, other, peers),
+        )
+        .await?;
+        let mut whole = own.clone();
+        let mut differing = Vec::new();
+        for (party, seal) in [one, other] {
+            if seal.payload() == own.payload() {
+                seal.signatures()
+                    .iter()
+                    .for_each(|signature| whole.add_signature(*signature));
+            } else {
+                differing.push((party, seal));
+            }
+        }
+        if let [(_, theirs), (_, same)] = differing.as_slice()
+            && theirs.payload() == same.payload()
+        {
+            return Err(SealError::OddOneOut {
+                theirs: theirs.hash(),
+                ours: own.hash(),
+            });
+        }
+        for (party, seal) in &differing {
+            // Perhaps it showed the third party what it should have shown here: then it signed two, and what counts is there.
+            let there = self.seal_of_elsewhere(subject, *party, own, peers).await?;
+            let Some(there) = there else {
+                return Err(self.other_seal(subject, *party, own, seal).await?);
+            };
+            there
+                .signatures()
+                .iter()
+                .for_each(|signature| whole.add_signature(*signature));
+            let proof = vec![evidence(Once::Seal, seal), evidence(Once::Seal, &there)];
+            self.convict(subject, *party, Lie::TwoSeals, proof).await?;
+        }
+        whole.verify_all(Signed::Seal, &subject.keys)?;
+        let (key, bytes) = (subject.key, whole.encode());
+        self.blocking(move |inner| Ok(inner.store.write(|tx| tables::put_whole(tx, key, &bytes))?))
+            .await?;
+        self.0.steps.advance();
+        Ok(())
+    }
+
+    /// The Seal that `of` shows here, kept as the one it signed.
+    async fn take_seal<P: Peers>(
+        &self,
+        subject: &Subject,
+        of: Role,
+        peers: &P,
+    ) -> Result<(Role, Envelope), SealError> {
+        let key = subject.key;
+        let stored = self
+            .blocking(move |inner| {
+                Ok(inner
+                    .store
+                    .read(|tx| tables::signed(tx, key, Once::Seal, of.index()))?)
+            })
+            .await?;
+        if let Some(bytes) = stored {
+            return Ok((of, Envelope::decode(&bytes)?));
+        }
+        let seal = ask(self.0.patience, of, Item::Seal, || async {
+            let malformed = |flaw| PeerError::Malformed {
+                peer: of,
+                what: Item::Seal,
+                flaw,
+            };
+            let seal = Envelope::from_wire(peers.seal_signature(of, subject.reference(of)).await?)
+                .map_err(|_| malformed(Flaw::Encoding))?;
+            verify_one(&seal, Signed::Seal, &subject.keys[of.slot()])
+                .map_err(|_| malformed(Flaw::Signature))?;
+            Ok(seal)
+        })
+        .await?;
+        let bytes = seal.encode();
+        self.blocking(move |inner| {
+            inner
+                .store
+                .write(|tx| tables::sign(tx, key, Once::Seal, of.index(), &bytes))?;
+            Ok(())
+        })
+        .await?;
+        self.0.steps.advance();
+        Ok((of, seal))
+    }
+
+    /// The Seal of `of` as the third party was shown it, if that is on the bytes of `own`.
+    async fn seal_of_elsewhere<P: Peers>(
+        &self,
+        subject: &Subject,
+        of: Role,
+        own: &Envelope,
+        peers: &P,
+    ) -> Result<Option<Envelope>, SealError> {
+        let Some(third) = self.0.me.third(of) else {
+            return Ok(None);
+        };
+        let there = ask(self.0.patience, third, Item::Seal, || async {
+            Envelope::from_wire(peers.seal_signature(third, subject.reference(of)).await?).map_err(|_| {
+                PeerError::Malformed {
+                    peer: third,
+                    what: Item::Seal,
+                    flaw: Flaw::Encoding,
+                }
+            })
+        })
+        .await?;
+        let same = there.payload() == own.payload()
+            && verify_one(&there, Signed::Seal, &subject.keys[of.slot()]).is_ok();
+        Ok(same.then_some(there))
+    }
+
+    /// `party` signed a Seal that does not follow from the Lists and Claims. Anyone who has these can compute that.
+    async fn other_seal(
+        &self,
+        subject: &Subject,
+        party: Role,
+        own: &Envelope,
+        theirs: &Envelope,
+    ) -> Result<SealError, SealError> {
+        let proof = vec![evidence(Once::Seal, theirs), evidence(Once::Seal, own)];
+        self.convict(subject, party, Lie::OtherSeal, proof).await
+    }
+}

@@ -1,0 +1,11 @@
+//! Three parties seal in one process, over a network that a saboteur may sit in, on disks that fail on command.
+
+mod complaints;
+mod crash;
+mod honest;
+mod lies;
+mod network;
+mod objects;
+mod records;
+mod refusals;
+mod world;
