@@ -10,6 +10,7 @@ use rand::SeedableRng as _;
 use rand::rngs::{StdRng, SysRng};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tally_mpc::curious::tally_without_checks;
 use tally_mpc::{Counts, Label, Neighbour, Outcome, Phase, Role, Scope, SortParams, Traffic};
 use tally_party::roles::Roles;
 use tally_party::session::transport;
@@ -91,7 +92,7 @@ async fn session(setup: Setup) -> Result<()> {
     };
     // Shares are generated before the session, as sealing would have left them.
     let input = match setup.work {
-        Work::Tally => Some(plan.input(own)?),
+        Work::Tally | Work::Curious => Some(plan.input(own)?),
         Work::Transport { .. } => None,
     };
     write_line(&Ready {
@@ -152,7 +153,15 @@ async fn session(setup: Setup) -> Result<()> {
             },
             _,
         ) => exchange(engine, bytes, message, lockstep),
-        (Work::Tally, None) => Err(EngineError::Input(Refusal::new(
+        (Work::Curious, Some(input)) => Ok(totals(&tally_without_checks(
+            engine.seeds,
+            engine.binding,
+            input,
+            engine.channel,
+            engine.observer,
+            &params,
+        )?)),
+        (Work::Tally | Work::Curious, None) => Err(EngineError::Input(Refusal::new(
             Reason::Internal,
             "no input was generated",
         ))),

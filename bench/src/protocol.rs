@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum Work {
     /// Tally the synthetic election.
     Tally,
+    /// The same without the checks of the other parties. A party's server has no such mode; only this benchmark does.
+    Curious,
     /// Only exchange messages, to measure the transport.
     Transport {
         /// Bytes each party sends to each neighbour.

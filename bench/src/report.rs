@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::protocol::Done;
+use crate::protocol::{Done, Work};
 use crate::synthetic::Plan;
 
 /// One tally, at its slowest and largest party.
@@ -16,6 +16,8 @@ pub struct TallyReport {
     pub security: &'static str,
     /// From the session's start to the outputs, at the slowest party.
     pub seconds: f64,
+    /// User and system time of the three processes within the session.
+    pub cpu_seconds: f64,
     /// Bytes in the engine's messages, at the party that sends most.
     pub bytes_sent_per_party: u64,
     /// Rounds.
@@ -41,7 +43,7 @@ pub struct PhaseReport {
 
 impl TallyReport {
     /// From what the three parties tell.
-    pub fn new(plan: &Plan, done: &[Done; 3]) -> Self {
+    pub fn new(plan: &Plan, work: Work, done: &[Done; 3]) -> Self {
         let mut phases: Vec<PhaseReport> = Vec::new();
         for party in done {
             for (i, phase) in party.phases.iter().enumerate() {
@@ -62,8 +64,12 @@ impl TallyReport {
         Self {
             voters: plan.voters,
             ballots: plan.ballots,
-            security: "curious",
+            security: match work {
+                Work::Tally => "malicious",
+                Work::Curious | Work::Transport { .. } => "curious",
+            },
             seconds: done.iter().map(|party| party.seconds).fold(0.0, f64::max),
+            cpu_seconds: done.iter().map(|party| party.cpu_seconds).sum(),
             bytes_sent_per_party: done.iter().map(sent).max().unwrap_or(0),
             rounds: phases.iter().map(|phase| phase.rounds).sum(),
             peak_rss_bytes_per_party: done.iter().map(|party| party.peak_rss_bytes).max().unwrap_or(0),
@@ -88,7 +94,8 @@ impl TallyReport {
         }
         line("all", self.seconds, self.bytes_sent_per_party, self.rounds);
         text.push_str(&format!(
-            "peak memory of a party: {:.0} MiB; security: {}\n",
+            "{:.2} CPU seconds in all; peak memory of a party: {:.0} MiB; security: {}\n",
+            self.cpu_seconds,
             self.peak_rss_bytes_per_party as f64 / f64::from(1 << 20),
             self.security
         ));

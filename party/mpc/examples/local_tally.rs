@@ -1,16 +1,19 @@
-//! Tallies a synthetic box in memory, one thread a party, and prints seconds, bytes sent and rounds of each phase.
+//! Tallies a synthetic box in memory, one thread a party, and prints seconds, bytes sent and rounds of each phase: first without the
+//! checks that hold a malicious party, then with them, and the ratio of the two.
 //!
-//! `cargo run --release -p tally-mpc --example local_tally -- [voters] [ballots] [lan|wan]`
+//! `cargo run --release -p tally-mpc --features curious --example local_tally -- [voters] [ballots] [lan|wan]`
 
 use std::time::{Duration, Instant};
 
+use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use tally_mpc::curious::tally_without_checks;
 use tally_mpc::layout::split_credential;
 use tally_mpc::local::run_trio;
 use tally_mpc::{
-    BallotKind, BallotLayout, Binding, Choice, Contest, Counts, Observer, OpenedCounts, Phase, Role, Seed,
-    Seeds, Shape, SortParams, TallyInput, TallyParams, Traffic, tally,
+    BallotKind, BallotLayout, Binding, Choice, Contest, Counts, Notary, Observer, OpenedCounts, Phase, Role,
+    Seed, Seeds, Shape, SortParams, TallyInput, TallyParams, Traffic, tally,
 };
 
 const OPTIONS: u32 = 6;
@@ -109,10 +112,60 @@ fn main() {
         counts: OpenedCounts::PerChannel,
         sort,
     };
+    println!("{voters} voters, {ballots} ballots, three threads in memory");
+    let curious = run(voters, ballots, &params, false);
+    let checked = run(voters, ballots, &params, true);
+    let more = |checked: f64, curious: f64| 100.0 * (checked / curious - 1.0);
+    println!(
+        "\nthe checks take {:.0} % more time, {:.0} % more CPU time and {:.1} % more bytes",
+        more(checked.seconds, curious.seconds),
+        more(checked.cpu, curious.cpu),
+        more(checked.sent as f64, curious.sent as f64)
+    );
+}
+
+/// Ed25519 under keys that follow from the role.
+struct Keys {
+    own: SigningKey,
+    all: [VerifyingKey; 3],
+}
+
+impl Keys {
+    fn new(role: Role) -> Self {
+        let key = |role: Role| SigningKey::from_bytes(&[role.index(); 32]);
+        Self {
+            own: key(role),
+            all: Role::ALL.map(|role| key(role).verifying_key()),
+        }
+    }
+}
+
+impl Notary for Keys {
+    fn sign(&mut self, statement: &[u8]) -> [u8; 64] {
+        self.own.sign(statement).to_bytes()
+    }
+
+    fn verify(&mut self, signer: Role, statement: &[u8], signature: &[u8; 64]) -> bool {
+        let key = &self.all[signer.index() as usize - 1];
+        key.verify(statement, &Signature::from_bytes(signature)).is_ok()
+    }
+}
+
+/// What one tally took.
+struct Cost {
+    seconds: f64,
+    /// CPU seconds of the three parties.
+    cpu: f64,
+    /// Bytes that the three parties sent.
+    sent: u64,
+}
+
+/// One tally.
+fn run(voters: u32, ballots: u32, params: &TallyParams, checked: bool) -> Cost {
     let (inputs, expected) = inputs(voters, ballots);
     let inputs = std::sync::Mutex::new(inputs.map(Some));
-    let start = Instant::now();
-    let [result, ..] = run_trio(|role, mut channel| {
+    let (start, cpu) = (Instant::now(), cpu_seconds());
+    let results = run_trio(|role, mut channel| {
         let i = role.index();
         let seeds = Seeds {
             prev: Seed::new([i; 32]),
@@ -123,18 +176,44 @@ fn main() {
             .take()
             .expect("one input a party");
         let mut report = Report::default();
-        let outcome = tally(&seeds, &binding, input, &mut channel, &mut report, &params);
+        let outcome = if checked {
+            let mut keys = Keys::new(role);
+            tally(
+                &seeds,
+                &binding,
+                input,
+                &mut channel,
+                &mut keys,
+                &mut report,
+                params,
+            )
+        } else {
+            tally_without_checks(&seeds, &binding, input, &mut channel, &mut report, params)
+        };
         (outcome, report)
     });
     let seconds = start.elapsed().as_secs_f64();
-    let (outcome, report) = result;
+    let cpu = cpu_seconds() - cpu;
+    let sent = results
+        .iter()
+        .flat_map(|(_, report)| &report.phases)
+        .map(|(_, _, traffic)| traffic.bytes_sent)
+        .sum();
+    let [(outcome, report), ..] = results;
     let outcome = outcome.expect("an honest tally");
     assert_eq!(
         outcome.contests[0].options, expected,
         "the tally is the plain count"
     );
     assert!(matches!(outcome.counts, Counts::PerChannel { .. }));
-    println!("{voters} voters, {ballots} ballots, three threads in memory, curious-only");
+    println!(
+        "\n{}, P1:",
+        if checked {
+            "against one malicious party"
+        } else {
+            "without checks"
+        }
+    );
     println!(
         "{:<8} {:>9} {:>14} {:>8} {:>9}",
         "phase", "seconds", "bytes sent", "rounds", "messages"
@@ -155,4 +234,19 @@ fn main() {
         "{:<8} {seconds:>9.3} {:>14} {:>8} {:>9}",
         "total", all.bytes_sent, all.rounds, all.messages_sent
     );
+    println!("{cpu:.2} CPU seconds of the three parties");
+    Cost { seconds, cpu, sent }
+}
+
+/// User and system time of this process: fields 14 and 15 of proc(5), in ticks of 1/100 s; zero where there is no such file.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum::<f64>()
+        / 100.0
 }

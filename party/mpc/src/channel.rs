@@ -19,12 +19,16 @@ pub enum Phase {
     Scan = 4,
     /// Choices are expanded and summed.
     Count = 5,
-    /// The sums are opened.
+    /// The sums are committed to and opened.
     Open = 6,
+    /// Labels only: the gates of the phase under way are proven.
+    Proof = 7,
+    /// Labels only: signed statements before an opening.
+    Barrier = 8,
 }
 
 impl Phase {
-    /// All phases in the order in which they run.
+    /// The phases in the order in which they run and are reported. Proofs and barriers belong to the phase they are about.
     pub const ALL: [Self; 6] = [
         Self::Shuffle,
         Self::Sort,
@@ -43,7 +47,24 @@ impl Phase {
             Self::Scan => "scan",
             Self::Count => "count",
             Self::Open => "open",
+            Self::Proof => "proof",
+            Self::Barrier => "barrier",
         }
+    }
+
+    /// The phase that a label names by that number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Shuffle,
+            2 => Self::Sort,
+            3 => Self::Join,
+            4 => Self::Scan,
+            5 => Self::Count,
+            6 => Self::Open,
+            7 => Self::Proof,
+            8 => Self::Barrier,
+            _ => return None,
+        })
     }
 }
 

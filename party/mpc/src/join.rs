@@ -15,7 +15,7 @@ use crate::error::TallyError;
 use crate::gates::Gates;
 use crate::rows::RowLayout;
 use crate::share::Column;
-use crate::shuffle::Table;
+use crate::shuffle::Shuffled;
 use crate::transpose::transpose64;
 
 /// Bits of a credential.
@@ -40,7 +40,7 @@ pub(crate) struct Joined {
 
 impl Joined {
     /// Brings the rows of `table` into `order` and turns them into columns.
-    pub(crate) fn load(table: &Table, order: &[u32], format: &RowLayout, payload_bits: usize) -> Self {
+    pub(crate) fn load(table: &Shuffled, order: &[u32], format: &RowLayout, payload_bits: usize) -> Self {
         let length = order.len().div_ceil(64);
         let small = format.payload_bit() + payload_bits - format.key_bits();
         // Flags and payload from the bit after the key on, then the credential's difference.
@@ -118,7 +118,8 @@ fn load_share(
         format.live_bit() - format.key_bits(),
         format.enrolled_bit() - format.key_bits(),
     );
-    let mut blocks: Vec<[u64; 64]> = vec![[0; 64]; width];
+    // A tag behind the row's words is of no more use.
+    let mut blocks: Vec<[u64; 64]> = vec![[0; 64]; format.words()];
     let mut tile: Vec<[u64; TILE]> = vec![[0; TILE]; small + CREDENTIAL];
     for first in (0..length).step_by(TILE) {
         let count = TILE.min(length - first);

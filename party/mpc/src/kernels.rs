@@ -54,7 +54,7 @@ pub fn transpose(block: &mut [u64; 64]) {
 pub fn run(kernel: Kernel, rows: usize, mark: impl Fn(bool) + Sync) -> Result<(), TallyError> {
     let results = run_trio(|role, mut channel| {
         let mut observer = ();
-        let mut gates = Gates::new(role, &seeds(role), &binding(), &mut channel, &mut observer);
+        let mut gates = Gates::curious(role, &seeds(role), &binding(), &mut channel, &mut observer);
         let tell = |start| {
             if role == Role::P1 {
                 mark(start);

@@ -1,14 +1,16 @@
 //! The tally protocol: shares, PRSS, AND layers, shuffle, sort, scan and outputs.
 //!
 //! Three parties hold the roll's credentials and the ballots in replicated secret sharing over bits and compute the
-//! totals; [`tally`] is one party's part. The engine has no sockets, no clock, no runtime and no source of randomness: the
-//! caller brings the seeds, a [`Channel`] and an [`Observer`]. `PROTOCOL.md` tells the protocol.
+//! totals; [`tally`] is one party's part. The engine has no sockets, no clock, no runtime, no keys and no source of randomness: the
+//! caller brings the seeds, a [`Channel`], a [`Notary`] and an [`Observer`]. `PROTOCOL.md` tells the protocol.
 //!
 //! # Security
-//! Against one curious party. The proofs that make it hold against a malicious one attach to [`Gates`] and to the
-//! shuffle; they are not attached, so nothing here stops a party that deviates.
+//! Against one malicious party, with abort: see [`Gates`], [`proof`] and `PROTOCOL.md`. The module `curious`, without the
+//! checks, exists only under a feature of its own, for measurements.
 
 mod channel;
+#[cfg(feature = "curious")]
+pub mod curious;
 mod error;
 mod expand;
 pub mod field;
@@ -18,8 +20,10 @@ mod join;
 #[cfg(feature = "kernels")]
 pub mod kernels;
 pub mod layout;
+mod ledger;
 mod link;
 pub mod local;
+mod notary;
 mod observer;
 pub mod proof;
 mod prss;
@@ -35,10 +39,12 @@ mod tally;
 mod transpose;
 
 pub use channel::{Channel, ChannelError, Label, MAX_IN_FLIGHT_BYTES, MAX_MESSAGE_BYTES, Phase, Scope};
-pub use error::{ParamsError, TallyError};
-pub use gates::{Gates, Validated};
+pub use error::{CheckError, ParamsError, Standing, TallyError};
+pub use gates::{Committed, Gates, Validated};
 pub use input::{BallotKind, InputBuilder, InputError, Shape, TallyInput};
 pub use layout::{BallotLayout, Choice, Contest, LayoutError};
+pub use ledger::Ledger;
+pub use notary::{ChannelHashes, Notary, Signed, Statement};
 pub use observer::{Observer, Opening, Traffic};
 pub use prss::{Binding, Seed, Seeds};
 pub use role::{Neighbour, Role};

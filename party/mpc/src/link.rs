@@ -2,6 +2,8 @@
 
 use crate::channel::{Channel, ChannelError, Label, MAX_MESSAGE_BYTES, Phase};
 use crate::error::TallyError;
+use crate::ledger::Ledger;
+use crate::notary::ChannelHashes;
 use crate::observer::{Observer, Traffic};
 use crate::role::{Neighbour, Role};
 
@@ -15,17 +17,36 @@ pub(crate) struct Link<'a> {
     pub(crate) observer: &'a mut dyn Observer,
     pool: Vec<Vec<u8>>,
     traffic: Traffic,
+    /// What went over the channels; `None` where nobody asks.
+    ledger: Option<Ledger>,
 }
 
 impl<'a> Link<'a> {
-    pub(crate) fn new(role: Role, channel: &'a mut dyn Channel, observer: &'a mut dyn Observer) -> Self {
+    pub(crate) fn new(
+        role: Role,
+        channel: &'a mut dyn Channel,
+        observer: &'a mut dyn Observer,
+        ledger: Option<Ledger>,
+    ) -> Self {
         Self {
             role,
             channel,
             observer,
             pool: Vec::new(),
             traffic: Traffic::default(),
+            ledger,
         }
+    }
+
+    /// The hashes of everything sent and received so far.
+    ///
+    /// # Panics
+    /// Without a ledger.
+    pub(crate) fn hashes(&self) -> ChannelHashes {
+        self.ledger
+            .as_ref()
+            .expect("barriers exist where a ledger is kept")
+            .hashes()
     }
 
     pub(crate) fn start(&mut self, phase: Phase) {
@@ -57,6 +78,19 @@ impl<'a> Link<'a> {
     }
 
     pub(crate) fn send(&mut self, to: Neighbour, label: Label, message: Vec<u8>) -> Result<(), TallyError> {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.sent(to, label, &message);
+        }
+        self.send_unrecorded(to, label, message)
+    }
+
+    /// A frame of a barrier, which the hashes leave out.
+    pub(crate) fn send_unrecorded(
+        &mut self,
+        to: Neighbour,
+        label: Label,
+        message: Vec<u8>,
+    ) -> Result<(), TallyError> {
         self.traffic.bytes_sent += message.len() as u64;
         self.traffic.messages_sent += 1;
         let role = self.role;
@@ -71,6 +105,20 @@ impl<'a> Link<'a> {
     }
 
     pub(crate) fn recv(
+        &mut self,
+        from: Neighbour,
+        label: Label,
+        expected: usize,
+    ) -> Result<Vec<u8>, TallyError> {
+        let message = self.recv_unrecorded(from, label, expected)?;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.received(from, label, &message);
+        }
+        Ok(message)
+    }
+
+    /// A frame of a barrier, which the hashes leave out.
+    pub(crate) fn recv_unrecorded(
         &mut self,
         from: Neighbour,
         label: Label,
@@ -104,7 +152,7 @@ pub(crate) fn put_words(bytes: &mut [u8], words: &[u64]) {
 
 /// The words in little-endian bytes.
 #[inline]
-pub(crate) fn words(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
+pub(crate) fn words(bytes: &[u8]) -> impl ExactSizeIterator<Item = u64> + '_ {
     bytes
         .chunks_exact(8)
         .map(|b| u64::from_le_bytes(b.try_into().expect("chunks of exactly 8 bytes")))

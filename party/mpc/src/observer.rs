@@ -33,6 +33,8 @@ pub enum Opening {
         /// The level.
         step: u32,
     },
+    /// The keys of a shuffle's tags, once everything they judge is fixed: fresh uniform words, used for nothing else.
+    TagKeys,
     /// The sums that make the result.
     Totals,
 }

@@ -82,6 +82,12 @@ pub(crate) enum Purpose {
     Mask = 3,
     /// A fresh share of the shuffle's result.
     Share = 4,
+    /// A share of the shuffle's tag keys.
+    TagKey = 5,
+    /// Masks of the shuffle's tags.
+    Tag = 6,
+    /// The nonce of a commitment to a share of the outputs.
+    Nonce = 7,
 }
 
 /// The streams of one party in one session.

@@ -8,8 +8,10 @@
 //! - H3: Y2 = pi31(Y1 ^ Z31), C2 = pi23(Y2 ^ Z23) ^ A~, to H2. C~ = C1 ^ C2.
 //!
 //! The result is a sharing of pi23(pi31(pi12(x))); no party knows all three permutations. Four row-messages in all, two
-//! rounds. Source: Araki et al., CCS 2021, section 5.2. The tags that make it hold against a malicious party are one
-//! more word of every row and attach here.
+//! rounds. Source: Araki et al., CCS 2021, section 5.2. Against a malicious party every row carries a tag ([`tags`]), and nothing
+//! comes out before the tags are checked.
+
+mod tags;
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -37,8 +39,56 @@ impl Drop for Table {
     }
 }
 
-/// Shuffles the rows by a permutation that nobody knows.
-pub(crate) fn shuffle(gates: &mut Gates<'_>, scope: Scope, mut table: Table) -> Result<Table, TallyError> {
+/// Rows in an order that nobody knows, checked. Only [`shuffle`] makes one; the steps after it take nothing else.
+pub(crate) struct Shuffled(Table);
+
+impl std::ops::Deref for Shuffled {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+impl Shuffled {
+    /// Rows that a test puts in place of shuffled ones.
+    pub(crate) fn of(table: Table) -> Self {
+        Self(table)
+    }
+}
+
+/// Shuffles the rows by a permutation that nobody knows. Rows come out one word wider where they carry a tag.
+///
+/// # Errors
+/// A message is missing or malformed, or the tags show that a row was altered, lost or repeated.
+pub(crate) fn shuffle(gates: &mut Gates<'_>, scope: Scope, table: Table) -> Result<Shuffled, TallyError> {
+    if !gates.is_checked() {
+        return Ok(Shuffled(permute(gates, scope, table, &mut None)?));
+    }
+    let (table, keys) = tags::append(gates, scope, table)?;
+    let mut kept = Some(Kept::default());
+    let table = permute(gates, scope, table, &mut kept)?;
+    tags::check(gates, scope, keys, &table, kept.unwrap_or_default())?;
+    Ok(Shuffled(table))
+}
+
+/// What a party keeps of the rows on their way, to check their tags: P_1 X1, P_2 X2, P_3 Y1 and Y2.
+#[derive(Default)]
+struct Kept {
+    /// X1 at P_1, Y1 at P_3.
+    first: Zeroizing<Vec<u64>>,
+    /// X2 at P_2, Y2 at P_3.
+    second: Zeroizing<Vec<u64>>,
+}
+
+/// The shuffle without checks; what the checks need goes to `kept` if it is there.
+fn permute(
+    gates: &mut Gates<'_>,
+    scope: Scope,
+    mut table: Table,
+    kept: &mut Option<Kept>,
+) -> Result<Table, TallyError> {
     let width = table.width;
     let length = table.own.len();
     let mut own = std::mem::take(&mut table.own);
@@ -50,6 +100,9 @@ pub(crate) fn shuffle(gates: &mut Gates<'_>, scope: Scope, mut table: Table) -> 
         Role::P1 => {
             crate::share::xor(&mut own, &next);
             let (x1, spare) = pass(gates, scope, Neighbour::Next, own, next, width);
+            if let Some(kept) = kept {
+                kept.first = Zeroizing::new(x1.clone());
+            }
             let (mut x2, mut share) = pass(gates, scope, Neighbour::Prev, x1, spare, width);
             send(gates, Neighbour::Next, scope, 0, &x2)?;
             fill(gates, scope, Neighbour::Prev, &mut x2);
@@ -61,6 +114,9 @@ pub(crate) fn shuffle(gates: &mut Gates<'_>, scope: Scope, mut table: Table) -> 
             send(gates, Neighbour::Next, scope, 0, &y1)?;
             let mut x2 = y1;
             receive(gates, Neighbour::Prev, scope, 0, &mut x2)?;
+            if let Some(kept) = kept {
+                kept.second = Zeroizing::new(x2.clone());
+            }
             let (mut c1, mut share) = pass(gates, scope, Neighbour::Next, x2, spare, width);
             fill(gates, scope, Neighbour::Prev, &mut share);
             crate::share::xor(&mut c1, &share);
@@ -70,7 +126,13 @@ pub(crate) fn shuffle(gates: &mut Gates<'_>, scope: Scope, mut table: Table) -> 
         Role::P3 => {
             let mut y1 = own;
             receive(gates, Neighbour::Prev, scope, 0, &mut y1)?;
+            if let Some(kept) = kept {
+                kept.first = Zeroizing::new(y1.clone());
+            }
             let (y2, spare) = pass(gates, scope, Neighbour::Next, y1, next, width);
+            if let Some(kept) = kept {
+                kept.second = Zeroizing::new(y2.clone());
+            }
             let (mut c2, mut share) = pass(gates, scope, Neighbour::Prev, y2, spare, width);
             fill(gates, scope, Neighbour::Next, &mut share);
             crate::share::xor(&mut c2, &share);

@@ -7,6 +7,7 @@ use crate::gates::Gates;
 use crate::input::TallyInput;
 use crate::join::Joined;
 use crate::layout::BallotLayout;
+use crate::notary::Notary;
 use crate::observer::{Observer, Opening};
 use crate::prss::{Binding, Seeds};
 use crate::scan;
@@ -73,22 +74,33 @@ pub enum Counts {
 
 /// Tallies one box: this party's part, with the other two at the far ends of `channel`.
 ///
-/// The party's role is that of its input. All three parties run with the same binding, layout, shape and parameters.
+/// The party's role is that of its input. All three parties run with the same binding, layout, shape and parameters. `notary` signs
+/// this party's statements and checks those of the two others.
 ///
 /// # Errors
-/// A message did not arrive or is not what its step prescribes, opened values contradict one another, or a parameter is
-/// out of range. Nothing is opened after an error.
+/// A message did not arrive or is not what its step prescribes, a check failed, or a parameter is out of range. Nothing is
+/// opened after an error.
 ///
 /// # Security
-/// Against one curious party. A party that deviates can bend the result: the validation of gates and shuffles is not
-/// attached. What is opened is reported to the observer: comparison bits, which a uniformly random permutation
-/// explains, and the totals.
+/// Against one malicious party, with abort: what is opened is right, and depends on nothing but the sizes, a uniformly random
+/// permutation and the result. What is opened is reported to the observer: fresh tag keys, comparison bits, the totals.
 pub fn tally(
     seeds: &Seeds,
     binding: &Binding,
-    mut input: TallyInput,
+    input: TallyInput,
     channel: &mut dyn Channel,
+    notary: &mut dyn Notary,
     observer: &mut dyn Observer,
+    params: &TallyParams,
+) -> Result<Outcome, TallyError> {
+    let gates = Gates::new(input.role, seeds, binding, channel, notary, observer);
+    tally_with(gates, input, params)
+}
+
+/// The tally on an engine that is set up.
+pub(crate) fn tally_with(
+    mut gates: Gates<'_>,
+    mut input: TallyInput,
     params: &TallyParams,
 ) -> Result<Outcome, TallyError> {
     params.sort.check()?;
@@ -98,7 +110,6 @@ pub fn tally(
     if ballots == 0 {
         return Ok(no_ballots(&layout, params.counts));
     }
-    let mut gates = Gates::new(input.role, seeds, binding, channel, observer);
 
     gates.link.start(Phase::Shuffle);
     let table = Table {
@@ -119,16 +130,12 @@ pub fn tally(
     gates.link.finish(Phase::Shuffle);
 
     gates.link.start(Phase::Sort);
-    let mask = u64::MAX >> (64 - format.key_bits());
-    let key = |rows: &[u64]| {
-        rows.iter()
-            .step_by(table.width)
-            .map(|word| word & mask)
-            .collect::<Vec<u64>>()
-    };
-    let (a, b) = (key(&table.own), key(&table.next));
-    let ids = (0..a.len() as u32).collect();
-    let order = sort::sort(&mut gates, Keys { a, b, ids }, format.key_bits(), &params.sort)?;
+    let order = sort::sort(
+        &mut gates,
+        Keys::of(&table, format.key_bits()),
+        format.key_bits(),
+        &params.sort,
+    )?;
     gates.link.finish(Phase::Sort);
 
     gates.link.start(Phase::Join);
@@ -203,20 +210,20 @@ fn count(
     Ok(sums)
 }
 
-/// Opens the counts.
+/// Commits to the counts and opens them.
 fn open(gates: &mut Gates<'_>, sums: &[Column], bits: usize, ballots: u64) -> Result<Vec<u64>, TallyError> {
     let all = Column {
         a: sums.iter().flat_map(|column| &column.a).copied().collect(),
         b: sums.iter().flat_map(|column| &column.b).copied().collect(),
     };
-    let lanes = 64 * all.words();
-    let all = gates.validate(all)?;
     let scope = Scope {
         phase: Phase::Open,
         step: 0,
         chunk: 0,
     };
-    let words = gates.open(scope, Opening::Totals, all, lanes)?;
+    let all = gates.validate(scope, all)?;
+    let all = gates.commit(scope, all)?;
+    let words = gates.open_committed(scope, Opening::Totals, all)?;
     let mut totals = Vec::with_capacity(64 * sums.len());
     for word in words.chunks(bits) {
         let mut block = [0; 64];

@@ -1,4 +1,4 @@
-//! What a tally opens: comparison bits of the sort and the totals, and nothing else.
+//! What a tally opens: fresh tag keys, comparison bits of the sort and the totals, and nothing else.
 
 mod election;
 
@@ -60,7 +60,14 @@ fn check(election: &Election, params: &TallyParams, seed: u64) -> Vec<usize> {
     };
     let lanes = named.sum::<usize>() + counts;
     assert!(totals[0].2.iter().all(|word| word >> lanes == 0));
-    let comparisons = &heard.0[..heard.0.len() - 1];
+    let (opening, lanes, _) = &heard.0[0];
+    assert_eq!(
+        *opening,
+        Opening::TagKeys,
+        "the keys of the shuffle's tags are opened first"
+    );
+    assert!(lanes.is_multiple_of(64));
+    let comparisons = &heard.0[1..heard.0.len() - 1];
     for (i, (opening, ..)) in comparisons.iter().enumerate() {
         assert_eq!(
             *opening,
@@ -72,7 +79,7 @@ fn check(election: &Election, params: &TallyParams, seed: u64) -> Vec<usize> {
 }
 
 #[test]
-fn only_comparisons_and_totals_are_opened() {
+fn only_keys_comparisons_and_totals_are_opened() {
     for (voters, ballots) in [(1, 1), (3, 40), (50, 50), (200, 700)] {
         let election = sample(voters, ballots, 7);
         for counts in [
@@ -105,8 +112,8 @@ fn opened_bits_tell_the_shuffle_not_the_ballots() {
     let mut orders = std::collections::HashMap::new();
     for seed in 0..1200 {
         let (_, heard) = transcript(&election, &TallyParams::default(), seed);
-        assert_eq!(heard.0.len(), 2);
-        *orders.entry(heard.0[0].2.clone()).or_insert(0) += 1;
+        assert_eq!(heard.0.len(), 3);
+        *orders.entry(heard.0[1].2.clone()).or_insert(0) += 1;
     }
     // Six orders, 200 expected of each, standard deviation 13.
     assert_eq!(orders.len(), 6);

@@ -21,6 +21,7 @@ mod ledger;
 mod link;
 mod lobby;
 mod meet;
+mod notary;
 mod opening;
 mod outcome;
 mod peer;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tally_mpc::{Binding, Channel, Observer, Outcome, Seeds, TallyError, TallyInput, TallyParams, tally};
+use tally_mpc::{
+    Binding, Channel, Notary, Observer, Outcome, Seeds, TallyError, TallyInput, TallyParams, tally,
+};
 use tally_proto::envelope::Envelope;
 use tally_proto::ids::{Role, RoleExt as _};
 use tally_proto::reason::Reason;
@@ -13,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use super::link::{Fate, Loss, Pace};
 use super::lobby::Lobby;
 use super::meet::{Endpoints, Met, meet};
+use super::notary::SessionNotary;
 use super::outcome;
 use super::progress::{Meter, PhaseReport, Progress};
 use super::start::{Prepared, Starts};
@@ -79,6 +82,8 @@ pub struct Surroundings<'a> {
 pub struct Engine<'a> {
     /// The two neighbours.
     pub channel: &'a mut dyn Channel,
+    /// Signs this party's statements and checks the neighbours'.
+    pub notary: &'a mut dyn Notary,
     /// Hears about progress.
     pub observer: &'a mut dyn Observer,
     /// The seeds of the two pairs.
@@ -109,6 +114,7 @@ impl Engine<'_> {
             self.binding,
             input,
             self.channel,
+            self.notary,
             self.observer,
             params,
         )?)
@@ -140,7 +146,7 @@ pub async fn run<T: Send + 'static>(
     let met = meet(&prepared, starts, endpoints, lobby, &fate, pace)
         .await
         .map_err(|(with, loss)| stop_of_loss(own, Some(with), loss, "opening".to_owned()))?;
-    drop(prepared);
+    let mut notary = SessionNotary::new(starts.id, prepared.signer, starts.keys);
     let (sender, ended) = oneshot::channel();
     let engine = move || {
         let Met {
@@ -151,6 +157,7 @@ pub async fn run<T: Send + 'static>(
         } = met;
         let engine = Engine {
             channel: &mut channel,
+            notary: &mut notary,
             observer: &mut meter,
             seeds: &seeds,
             binding: &binding,
@@ -206,12 +213,9 @@ fn channel_name(one: Role, other: Role) -> String {
 
 /// What the engine's error means, given what the connections saw.
 fn stop_of_error(own: Role, fate: &Fate, error: &TallyError) -> Stop {
-    let step = match error {
-        TallyError::Channel { label, .. } => label.to_string(),
-        TallyError::Contradiction { step, .. } => format!("sort step {step}"),
-        TallyError::ImpossibleTotal { .. } => "open".to_owned(),
-        _ => "input".to_owned(),
-    };
+    let step = error
+        .step()
+        .map_or_else(|| "input".to_owned(), |step| step.to_string());
     match (error, fate.first()) {
         // A wait that ended because something else went wrong: that is what counts.
         (
@@ -241,12 +245,20 @@ fn stop_of_error(own: Role, fate: &Fate, error: &TallyError) -> Stop {
                 detail: error.to_string(),
             }
         }
-        (TallyError::Contradiction { .. } | TallyError::ImpossibleTotal { .. }, _) => Stop {
+        (
+            TallyError::Check { .. }
+            | TallyError::Contradiction { .. }
+            | TallyError::ImpossibleTotal { .. }
+            | TallyError::Stopped,
+            _,
+        ) => Stop {
             reason: Reason::TallyCheckFailed,
             step,
-            channel: String::new(),
+            channel: error
+                .channel()
+                .map_or_else(String::new, |[one, other]| channel_name(one, other)),
             suspects: error.suspects(),
-            detail: error.to_string(),
+            detail: format!("{} ({})", error, error.check()),
         },
         _ => input_stop(error.to_string()),
     }

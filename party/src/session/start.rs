@@ -95,6 +95,8 @@ pub struct Prepared {
     pub(crate) number: SessionNumber,
     pub(crate) next: Contribution,
     pub(crate) prev: Contribution,
+    /// Signs what this party states in the session.
+    pub(crate) signer: Signer,
     start: Envelope,
 }
 
@@ -140,6 +142,7 @@ impl Prepared {
             number,
             next,
             prev,
+            signer: Signer::from_seed(signer.seed().as_slice()).expect("a signer's own seed has its length"),
             start,
         }
     }
@@ -163,6 +166,8 @@ pub struct Starts {
     /// The session's id.
     pub id: Hash32,
     payloads: [Bytes; 3],
+    /// The parties' keys.
+    pub(crate) keys: [PublicKey; 3],
     /// (to the next party, to the previous one), in party order.
     commitments: [(Hash32, Hash32); 3],
 }
@@ -195,6 +200,7 @@ impl Starts {
             number: a.0,
             id,
             payloads,
+            keys: *keys,
             commitments: [a.1, b.1, c.1],
         })
     }

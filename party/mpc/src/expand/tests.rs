@@ -33,12 +33,12 @@ fn check(contest: &Contest, length: usize, seed: u64) {
         columns
             .enumerate()
             .map(|(i, column)| {
-                let column = gates.validate(column).expect("honest");
                 let scope = Scope {
                     phase: Phase::Open,
                     step: i as u32,
                     chunk: 0,
                 };
+                let column = gates.validate(scope, column).expect("honest");
                 gates
                     .open(scope, Opening::Totals, column, 64 * length)
                     .expect("honest")

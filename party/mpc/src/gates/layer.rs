@@ -128,7 +128,7 @@ impl Gates<'_> {
         for (pending, parts) in under_way {
             self.take_in(layer, pending, parts)?;
         }
-        Ok(())
+        self.settle(tape.scope)
     }
 
     /// Stores the next party's shares of the products of one message.

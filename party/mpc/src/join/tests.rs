@@ -2,6 +2,7 @@ use super::*;
 use crate::gates::tests::{reveal, run, share};
 use crate::input::Shape;
 use crate::layout::{BallotLayout, Contest};
+use crate::shuffle::Table;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -51,11 +52,11 @@ fn validity_is_the_formula_for_every_kind_of_row() {
         let mixed: Vec<u64> = plain.chunks(width).rev().flatten().copied().collect();
         let opened = run(|gates| {
             let mut column = share(gates.role(), 1, &mixed);
-            let table = Table {
+            let table = Shuffled::of(Table {
                 width,
                 own: std::mem::take(&mut column.a),
                 next: std::mem::take(&mut column.b),
-            };
+            });
             let mut joined = Joined::load(&table, &order, &format, layout.payload_bits());
             assert_eq!(joined.payload.len(), 3);
             let valid = joined.valid(gates).expect("honest");

@@ -121,9 +121,12 @@ impl Log {
     }
 
     /// The gates of a range of words that starts at a group.
-    fn chunk(&self, range: Range<usize>) -> Chunk<'_> {
+    ///
+    /// # Panics
+    /// If gates of the range are incomplete, or it does not start at a group.
+    pub(crate) fn chunk(&self, range: Range<usize>) -> Chunk<'_> {
         assert!(
-            range.end <= self.answered,
+            range.end <= self.answered && range.start.is_multiple_of(GROUP),
             "{} of {} words still wait for their products and cannot be proven",
             self.words - self.answered,
             self.words

@@ -1,6 +1,23 @@
 use super::*;
-use crate::channel::Phase;
-use crate::gates::tests::{reveal, run, share};
+use crate::channel::{Channel, ChannelError, Phase};
+use crate::error::CheckError;
+use crate::gates::tests::{Altered, Booked, reveal, run, run_over, share};
+use crate::share::Column;
+
+const SCOPE: Scope = Scope {
+    phase: Phase::Shuffle,
+    step: 0,
+    chunk: 0,
+};
+
+fn shared_table(gates: &Gates<'_>, flat: &[u64], width: usize) -> Table {
+    let mut column = share(gates.role(), 1, flat);
+    Table {
+        width,
+        own: std::mem::take(&mut column.a),
+        next: std::mem::take(&mut column.b),
+    }
+}
 
 fn shuffled(rows: usize, width: usize) -> (Vec<Vec<u64>>, Vec<Vec<u64>>) {
     let plain: Vec<Vec<u64>> = (0..rows)
@@ -8,25 +25,14 @@ fn shuffled(rows: usize, width: usize) -> (Vec<Vec<u64>>, Vec<Vec<u64>>) {
         .collect();
     let flat: Vec<u64> = plain.iter().flatten().copied().collect();
     let [opened, ..] = run(|gates| {
-        let mut column = share(gates.role(), 1, &flat);
-        let table = Table {
-            width,
-            own: std::mem::take(&mut column.a),
-            next: std::mem::take(&mut column.b),
-        };
-        let scope = Scope {
-            phase: Phase::Shuffle,
-            step: 0,
-            chunk: 0,
-        };
-        let mut table = shuffle(gates, scope, table).expect("honest");
-        let column = crate::Column {
-            a: std::mem::take(&mut table.own),
-            b: std::mem::take(&mut table.next),
-        };
-        reveal(gates, column, 64 * rows * width)
+        let table = shared_table(gates, &flat, width);
+        let table = shuffle(gates, SCOPE, table).expect("honest");
+        assert_eq!(table.width, width + 1, "a row carries its tag");
+        let column = Column::from_shares(table.own.clone(), table.next.clone());
+        reveal(gates, column, 64 * rows * (width + 1))
     });
-    (plain, opened.chunks(width).map(<[u64]>::to_vec).collect())
+    let rows = opened.chunks(width + 1).map(|row| row[..width].to_vec());
+    (plain, rows.collect())
 }
 
 #[test]
@@ -55,34 +61,148 @@ fn rows_stay_whole_and_none_is_lost() {
 fn the_result_is_freshly_shared() {
     let plain = vec![7u64; 640];
     let shares = run(|gates| {
-        let mut column = share(gates.role(), 1, &plain);
-        let table = Table {
-            width: 1,
-            own: std::mem::take(&mut column.a),
-            next: std::mem::take(&mut column.b),
-        };
-        let mut table = shuffle(
-            gates,
-            Scope {
-                phase: Phase::Shuffle,
-                step: 0,
-                chunk: 0,
-            },
-            table,
-        )
-        .expect("honest");
+        let table = shared_table(gates, &plain, 1);
+        let table = shuffle(gates, SCOPE, table).expect("honest");
         let before = share(gates.role(), 1, &plain);
         let mut old: Vec<u64> = before.a.iter().chain(&before.b).copied().collect();
         old.sort_unstable();
-        (
-            std::mem::take(&mut table.own),
-            std::mem::take(&mut table.next),
-            old,
-        )
+        (table.own.clone(), table.next.clone(), old)
     });
     for i in 0..3 {
         let (own, next, old) = &shares[i];
         assert_eq!(next, &shares[(i + 1) % 3].0, "neighbours hold the same share");
         assert!(own.iter().all(|word| old.binary_search(word).is_err()));
+    }
+}
+
+/// What a cheat does to a message of rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lie {
+    FlipOneBit,
+    FlipTwoBitsOfAWord,
+    SwapRows,
+    RepeatARow,
+    FlipTheSameBitInTwoRows,
+}
+
+fn lie(how: Lie, message: &mut [u8], row: usize) {
+    match how {
+        Lie::FlipOneBit => message[3] ^= 4,
+        Lie::FlipTwoBitsOfAWord => message[3] ^= 6,
+        Lie::SwapRows => {
+            let (one, other) = message.split_at_mut(row);
+            one.swap_with_slice(&mut other[..row]);
+        }
+        Lie::RepeatARow => message.copy_within(..row, row),
+        Lie::FlipTheSameBitInTwoRows => {
+            message[0] ^= 1;
+            message[row] ^= 1;
+        }
+    }
+}
+
+/// Every wrong message of rows or tags, from whomever, is found by two honest parties before a row is used, and the cheat is a
+/// suspect of both.
+#[test]
+fn a_wrong_row_or_tag_never_passes() {
+    let flat: Vec<u64> = (0..300).map(|i| i * 0x0101_0101).collect();
+    let lies = [
+        Lie::FlipOneBit,
+        Lie::FlipTwoBitsOfAWord,
+        Lie::SwapRows,
+        Lie::RepeatARow,
+        Lie::FlipTheSameBitInTwoRows,
+    ];
+    let mut seen = 0;
+    for cheat in Role::ALL {
+        // Legs 0 and 1 carry rows, tags have a leg of their own.
+        for leg in 0..3 {
+            for to in [Neighbour::Next, Neighbour::Prev] {
+                for how in lies {
+                    let told = &std::sync::atomic::AtomicBool::new(false);
+                    let results = run_over(
+                        Some(cheat),
+                        |role, inner| Altered {
+                            inner,
+                            alter: move |towards, label: Label, message: &mut Vec<u8>| {
+                                let hit = label.scope.phase == Phase::Shuffle && label.scope.chunk == leg;
+                                if role == cheat && hit && towards == to {
+                                    lie(how, message, if leg == 2 { 8 } else { 32 });
+                                    told.store(true, std::sync::atomic::Ordering::Relaxed);
+                                }
+                            },
+                        },
+                        |gates| {
+                            let table = shared_table(gates, &flat, 3);
+                            shuffle(gates, SCOPE, table).map(|_| ())
+                        },
+                    );
+                    if !told.load(std::sync::atomic::Ordering::Relaxed) {
+                        // This party sends no such message.
+                        continue;
+                    }
+                    seen += 1;
+                    if cheat == Role::P1 && leg == 2 {
+                        // P_3 never uses the share that these tags are of: X1 and X2 are made by P_1 alone.
+                        assert!(results.iter().all(Result::is_ok));
+                        continue;
+                    }
+                    let (mut checks, mut errors) = (0, Vec::new());
+                    for (role, result) in Role::ALL.into_iter().zip(results) {
+                        if role == cheat {
+                            continue;
+                        }
+                        let error = result.expect_err("the shuffle does not come out");
+                        errors.push(error.to_string());
+                        if let TallyError::Check { source, .. } = &error {
+                            assert!(matches!(source, CheckError::Shuffle { .. }), "{error}");
+                            assert!(error.suspects().contains(&cheat), "{error}");
+                            checks += 1;
+                        }
+                    }
+                    assert!(checks > 0, "{how:?} by {cheat} in leg {leg}: {errors:?}");
+                }
+            }
+        }
+    }
+    // Four messages of rows and three of tags.
+    assert_eq!(seen, 7 * lies.len());
+}
+
+/// A party that waits for the keys before it sends its last rows waits for ever: nobody opens them.
+#[test]
+fn the_keys_are_not_opened_before_every_row_has_arrived() {
+    /// Holds back the last rows until a key arrives.
+    struct Rushing {
+        inner: Booked,
+        cheat: bool,
+    }
+    impl Channel for Rushing {
+        fn send(&mut self, to: Neighbour, label: Label, message: Vec<u8>) -> Result<(), ChannelError> {
+            if self.cheat && label.scope.phase == Phase::Shuffle && label.scope.chunk == 1 {
+                // In its place nothing is sent; the session ends when this party gives up.
+                return Err(ChannelError::Overdue);
+            }
+            self.inner.send(to, label, message)
+        }
+        fn recv(&mut self, from: Neighbour, label: Label, expected: usize) -> Result<Vec<u8>, ChannelError> {
+            let opens = label.scope.phase == Phase::Shuffle && label.scope.chunk == u32::MAX;
+            assert!(!opens, "a key was about to be opened");
+            self.inner.recv(from, label, expected)
+        }
+    }
+    for cheat in [Role::P2, Role::P3] {
+        let results = run_over(
+            Some(cheat),
+            |role, inner| Rushing {
+                inner,
+                cheat: role == cheat,
+            },
+            |gates| {
+                let table = shared_table(gates, &[5; 30], 3);
+                shuffle(gates, SCOPE, table).map(|_| ())
+            },
+        );
+        assert!(results.iter().all(Result::is_err));
     }
 }

@@ -122,16 +122,18 @@ impl Comparer {
             .map(|(i, from)| Group {
                 from,
                 to: length.min(from + group_words),
-                tape: Box::new(gates.tape(Scope {
-                    phase: Phase::Sort,
-                    step,
-                    chunk: i as u32,
-                })),
+                tape: Box::new(gates.tape(scope(step, i as u32))),
                 pending: None,
             })
             .collect();
         let mut factor = [[0; CHUNK]; 2];
         for bit in 0..self.bits {
+            if gates.is_full() {
+                for group in &mut groups {
+                    receive(gates, group, &mut less)?;
+                }
+                gates.settle(scope(step, 0))?;
+            }
             gates.link.count_round();
             for group in &mut groups {
                 receive(gates, group, &mut less)?;
@@ -166,11 +168,7 @@ impl Comparer {
     }
 
     fn tree(&mut self, gates: &mut Gates<'_>, step: u32, length: usize) -> Result<Column, TallyError> {
-        let mut tape = Box::new(gates.tape(Scope {
-            phase: Phase::Sort,
-            step,
-            chunk: 0,
-        }));
+        let mut tape = Box::new(gates.tape(scope(step, 0)));
         let mut columns = self.bits;
         while columns > 1 {
             let pairs = columns / 2;
@@ -206,6 +204,7 @@ impl Comparer {
             for (pending, from, to) in under_way {
                 self.combine_next(gates, pending, from, to, columns)?;
             }
+            gates.settle(scope(step, 0))?;
             columns = columns.div_ceil(2);
         }
         let mut less = Column::zero(length);
@@ -406,6 +405,14 @@ fn load_tile(
     for ((j, column), (d, p)) in columns.zip(d.chunks_mut(stride).zip(p.chunks_mut(stride))) {
         d[..TILE].copy_from_slice(column);
         p[..TILE].fill((pivot >> j & 1).wrapping_neg());
+    }
+}
+
+fn scope(step: u32, chunk: u32) -> Scope {
+    Scope {
+        phase: Phase::Sort,
+        step,
+        chunk,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::channel::{Phase, Scope};
 use crate::error::{ParamsError, TallyError};
 use crate::gates::Gates;
 use crate::observer::Opening;
+use crate::shuffle::Shuffled;
 use compare::Comparer;
 pub(crate) use segments::Run;
 use segments::{Level, Segment};
@@ -84,6 +85,22 @@ pub(crate) struct Keys {
     pub(crate) a: Vec<u64>,
     pub(crate) b: Vec<u64>,
     pub(crate) ids: Vec<u32>,
+}
+
+impl Keys {
+    /// The keys of shuffled rows: the low `bits` bits of the first word.
+    pub(crate) fn of(table: &Shuffled, bits: usize) -> Self {
+        let mask = u64::MAX >> (64 - bits);
+        let key = |rows: &[u64]| {
+            rows.iter()
+                .step_by(table.width)
+                .map(|word| word & mask)
+                .collect::<Vec<u64>>()
+        };
+        let (a, b) = (key(&table.own), key(&table.next));
+        let ids = (0..a.len() as u32).collect();
+        Self { a, b, ids }
+    }
 }
 
 impl Drop for Keys {
@@ -179,12 +196,12 @@ impl Sorter {
             let step = self.step;
             self.step += 1;
             let less = self.comparer.less(gates, step, keys, &level.runs, params)?;
-            let less = gates.validate(less)?;
             let scope = Scope {
                 phase: Phase::Sort,
                 step,
                 chunk: 0,
             };
+            let less = gates.validate(scope, less)?;
             let bits = gates.open(scope, Opening::Comparisons { step }, less, level.lanes)?;
             segments = level.partition(step, keys, &bits, &mut self.scratch)?;
         }

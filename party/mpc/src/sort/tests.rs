@@ -193,7 +193,8 @@ fn sorting_moves_a_key_little_more_than_log2_of_the_rows() {
         let mut count = Count::default();
         let binding = crate::Binding::new(&[0; 32], b"e", b"b", 1);
         let seeds = crate::gates::tests::seeds(role);
-        let mut gates = Gates::new(role, &seeds, &binding, &mut channel, &mut count);
+        let mut notary = crate::notary::tests::TestKeys::new(role);
+        let mut gates = Gates::new(role, &seeds, &binding, &mut channel, &mut notary, &mut count);
         let keys = shared_keys(&gates, &plain, 30);
         let params = SortParams {
             free_lanes: 1 << 10,

@@ -2,13 +2,14 @@
 
 #![allow(dead_code, reason = "every test binary uses a part of this module")]
 
+use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use tally_mpc::layout::split_credential;
 use tally_mpc::local::{LocalChannel, run_trio};
 use tally_mpc::{
-    BallotKind, BallotLayout, Binding, Channel, Contest, ContestTotals, Counts, Observer, OpenedCounts,
-    Outcome, Role, Seed, Seeds, Shape, TallyError, TallyInput, TallyParams, tally,
+    BallotKind, BallotLayout, Binding, Channel, Contest, ContestTotals, Counts, Notary, Observer,
+    OpenedCounts, Outcome, Role, Seed, Seeds, Shape, TallyError, TallyInput, TallyParams, tally,
 };
 
 /// A voter of the roll.
@@ -162,6 +163,33 @@ pub(crate) fn binding(session: u64) -> Binding {
     Binding::new(&[3; 32], b"council", b"ward 7", session)
 }
 
+/// Signatures under keys that every test knows.
+pub(crate) struct TestKeys {
+    own: SigningKey,
+    all: [VerifyingKey; 3],
+}
+
+impl TestKeys {
+    pub(crate) fn new(role: Role) -> Self {
+        let key = |role: Role| SigningKey::from_bytes(&[100 + role.index(); 32]);
+        Self {
+            own: key(role),
+            all: Role::ALL.map(|role| key(role).verifying_key()),
+        }
+    }
+}
+
+impl Notary for TestKeys {
+    fn sign(&mut self, statement: &[u8]) -> [u8; 64] {
+        self.own.sign(statement).to_bytes()
+    }
+
+    fn verify(&mut self, signer: Role, statement: &[u8], signature: &[u8; 64]) -> bool {
+        let key = &self.all[signer.index() as usize - 1];
+        key.verify(statement, &Signature::from_bytes(signature)).is_ok()
+    }
+}
+
 /// Tallies in memory, with one observer a party; what each party gets.
 pub(crate) fn tally_with<O: Observer + Send>(
     election: &Election,
@@ -196,7 +224,16 @@ pub(crate) fn tally_over<O: Observer + Send, C: Channel>(
             .get_mut(role.index() as usize - 1)
             .and_then(Option::take);
         let ((seeds, input), mut observer) = part.expect("one part for each role");
-        let result = tally(&seeds, &binding(seed), input, &mut channel, &mut observer, params);
+        let mut notary = TestKeys::new(role);
+        let result = tally(
+            &seeds,
+            &binding(seed),
+            input,
+            &mut channel,
+            &mut notary,
+            &mut observer,
+            params,
+        );
         (result, observer)
     })
 }

@@ -1,0 +1,190 @@
+//! Tags on the rows of a shuffle, and the check that they came through whole.
+//!
+//! Fresh keys k_j in GF(2^64), shared and known to nobody, one for each word of a row; t = sum_j k_j w_j is one more word. Of a
+//! product of sums, P_i can compute the terms t_i = sum_j k_(j,i) (w_(j,i) + w_(j,i+1)) + k_(j,i+1) w_(j,i); masked by PRSS it goes
+//! to P_{i-1}, as with an AND. One word a row.
+//!
+//! After the shuffle, behind a barrier, the keys are opened: nobody chooses a message knowing them. With L(row) = sum_j k_j w_j + t
+//! the parties compare hashes: L(X1) = L(Y1) between P_1 and P_3, L(X2) = L(Y2) between P_2 and P_3, L(A~) + L(B~) = L(C~) between P_1
+//! and each of P_2 and P_3. Whoever sent a wrong row, or a wrong tag, has two honest parties at the ends of one of these. One round
+//! for the keys, one for the hashes. A wrong row passes with probability 2^-64.
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::{Kept, MESSAGE_WORDS, Table};
+use crate::channel::{Label, Scope};
+use crate::error::{CheckError, TallyError};
+use crate::gates::Gates;
+use crate::link::{put_words, words};
+use crate::observer::Opening;
+use crate::prss::Purpose;
+use crate::role::{Neighbour, Role};
+use crate::share::Column;
+use crate::simd::Kernels;
+
+/// Rows at a time, as columns in the nearest cache.
+const BLOCK: usize = 512;
+/// The chunk that labels the tags' own messages; the rows' have chunks 0 and 1.
+const TAGS: u32 = 2;
+/// The chunk that labels the hashes.
+const HASHES: u32 = 3;
+/// Bytes of a hash.
+const HASH: usize = 32;
+
+/// Draws keys and appends a tag to every row.
+pub(super) fn append(
+    gates: &mut Gates<'_>,
+    scope: Scope,
+    mut table: Table,
+) -> Result<(Table, Column), TallyError> {
+    let width = table.width;
+    let rows = table.own.len() / width.max(1);
+    let keys = [Neighbour::Prev, Neighbour::Next].map(|with| {
+        let mut keys = vec![0; width];
+        gates.prss.stream(with, Purpose::TagKey, scope).fill(&mut keys);
+        keys
+    });
+    let [own_key, next_key] = keys;
+    let keys = Column::from_shares(own_key, next_key);
+    let mut own_tags = Zeroizing::new(vec![0; rows]);
+    let mut masks =
+        [Neighbour::Prev, Neighbour::Next].map(|with| gates.prss.stream(with, Purpose::Tag, scope));
+    let kernels = Kernels::best();
+    // k_i with w_i + w_{i+1}, k_{i+1} with w_i.
+    let weights: Zeroizing<Vec<u64>> = Zeroizing::new(keys.a.iter().chain(&keys.b).copied().collect());
+    let mut columns = Zeroizing::new(vec![0; 2 * width * BLOCK]);
+    for (block, tags) in own_tags.chunks_mut(BLOCK).enumerate() {
+        let n = tags.len();
+        let from = block * BLOCK * width;
+        let (own, next) = (&table.own[from..][..n * width], &table.next[from..][..n * width]);
+        for (r, (own, next)) in own.chunks_exact(width).zip(next.chunks_exact(width)).enumerate() {
+            for (j, (own, next)) in own.iter().zip(next).enumerate() {
+                columns[j * n + r] = own ^ next;
+                columns[(width + j) * n + r] = *own;
+            }
+        }
+        kernels.tail_fold(&mut columns[..2 * width * n], &weights);
+        tags.copy_from_slice(&columns[..n]);
+        masks.iter_mut().for_each(|mask| mask.mask(tags));
+    }
+    let mut next_tags = Zeroizing::new(vec![0; rows]);
+    let label = |part: usize| Label {
+        scope: Scope { chunk: TAGS, ..scope },
+        round: part as u32,
+    };
+    gates.link.count_round();
+    for (part, (own, next)) in own_tags
+        .chunks(MESSAGE_WORDS)
+        .zip(next_tags.chunks_mut(MESSAGE_WORDS))
+        .enumerate()
+    {
+        let mut message = gates.link.buffer(8 * own.len());
+        put_words(&mut message, own);
+        gates.link.send(Neighbour::Prev, label(part), message)?;
+        let message = gates.link.recv(Neighbour::Next, label(part), 8 * next.len())?;
+        for (tag, word) in next.iter_mut().zip(words(&message)) {
+            *tag = word;
+        }
+        gates.link.recycle(message);
+    }
+    let tagged = Table {
+        width: width + 1,
+        own: widen(&table.own, &own_tags, width),
+        next: widen(&table.next, &next_tags, width),
+    };
+    table.width = 0;
+    Ok((tagged, keys))
+}
+
+/// Each row with its tag behind it.
+fn widen(rows: &[u64], tags: &[u64], width: usize) -> Vec<u64> {
+    let mut out = Vec::with_capacity(rows.len() + tags.len());
+    for (row, tag) in rows.chunks_exact(width).zip(tags) {
+        out.extend_from_slice(row);
+        out.push(*tag);
+    }
+    out
+}
+
+/// Opens the keys and compares what the rows on their way and the result add up to.
+///
+/// # Errors
+/// Also when a hash differs: some row or tag is wrong.
+pub(super) fn check(
+    gates: &mut Gates<'_>,
+    scope: Scope,
+    keys: Column,
+    table: &Table,
+    kept: Kept,
+) -> Result<(), TallyError> {
+    let lanes = 64 * keys.words();
+    let keys = gates.validate(scope, keys)?;
+    let mut weights = gates.open(scope, Opening::TagKeys, keys, lanes)?;
+    // The tag itself counts once.
+    weights.push(1);
+    let sums = |parts: &[&[u64]]| hash_of_sums(parts, &weights);
+    let Kept { first, second } = &kept;
+    let (to_next, to_prev) = match gates.role() {
+        Role::P1 => {
+            let result = sums(&[&table.own, &table.next]);
+            (vec![result], vec![sums(&[first]), result])
+        }
+        Role::P2 => (vec![sums(&[second])], vec![sums(&[&table.next])]),
+        Role::P3 => (vec![sums(&[first]), sums(&[&table.own])], vec![sums(&[second])]),
+    };
+    drop(kept);
+    let at = Scope {
+        chunk: HASHES,
+        ..scope
+    };
+    let label = Label { scope: at, round: 0 };
+    let own = [
+        (Neighbour::Next, to_next.concat()),
+        (Neighbour::Prev, to_prev.concat()),
+    ];
+    gates.link.count_round();
+    for (neighbour, hashes) in &own {
+        gates.link.send(*neighbour, label, hashes.clone())?;
+    }
+    let mut differs = None;
+    for (neighbour, hashes) in &own {
+        let theirs = gates.link.recv(*neighbour, label, hashes.len())?;
+        if theirs != *hashes {
+            differs.get_or_insert(gates.role().neighbour(*neighbour));
+        }
+    }
+    match differs {
+        None => Ok(()),
+        Some(with) => {
+            let suspects = gates.others();
+            Err(gates.failed(at, CheckError::Shuffle { with, suspects }))
+        }
+    }
+}
+
+/// SHA-256 of L of every row of the sum of `parts`.
+fn hash_of_sums(parts: &[&[u64]], weights: &[u64]) -> [u8; HASH] {
+    let width = weights.len();
+    let kernels = Kernels::best();
+    let mut hash = Sha256::new().chain_update(b"tally-mpc shuffle v1");
+    let mut columns = Zeroizing::new(vec![0; width * BLOCK]);
+    let mut bytes = Zeroizing::new([0; 8 * BLOCK]);
+    let length = parts.first().map_or(0, |part| part.len());
+    for from in (0..length).step_by(BLOCK * width) {
+        let to = length.min(from + BLOCK * width);
+        let n = (to - from) / width;
+        columns[..width * n].fill(0);
+        for part in parts {
+            for (r, row) in part[from..to].chunks_exact(width).enumerate() {
+                for (j, word) in row.iter().enumerate() {
+                    columns[j * n + r] ^= word;
+                }
+            }
+        }
+        kernels.tail_fold(&mut columns[..width * n], weights);
+        put_words(&mut bytes[..8 * n], &columns[..n]);
+        hash.update(&bytes[..8 * n]);
+    }
+    hash.finalize().into()
+}
