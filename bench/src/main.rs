@@ -62,8 +62,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // The first line of every main: one TLS provider. Refused only when one is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    tally_proto::connect::install_tls_provider();
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -35,6 +35,7 @@ use crate::rpc::peer_sealing::SealingService;
 use crate::rpc::registration::RegistrationService;
 use crate::sealing::Sealing;
 use crate::session::transport::{FRAME_BYTES, buffered};
+use crate::session::{SealedBoxes, Sessions};
 use crate::store::{Storage, StoreError};
 
 /// What a party needs from outside: tests pass their own.
@@ -153,7 +154,9 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         party.stop_with(stopping.clone());
         let sealing = Sealing::of(&party);
+        let boxes = SealedBoxes::new(sealing.clone(), tokio::runtime::Handle::current());
         party.plug_seals(Arc::new(SealingService::new(&party, sealing, stopping.clone())));
+        party.plug_tallies(Arc::new(Sessions::of_party(&party, Arc::new(boxes))?));
         let (health, health_service) = tonic_health::server::health_reporter();
         let reflection = || {
             tonic_reflection::server::Builder::configure()

@@ -116,6 +116,12 @@ fn lazily(endpoint: &Endpoint) -> Channel {
     endpoint.connect_with_connector_lazy(tcp)
 }
 
+/// Makes ring this process's one TLS provider. The first line of every main; again, it does nothing.
+pub fn install_tls_provider() {
+    // An error only says that a provider stands already; ring is the only one that is ever compiled in.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// A client of a party's intake.
 pub fn intake(channel: Channel) -> IntakeClient<Channel> {
     IntakeClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)

@@ -1,5 +1,11 @@
 //! Whole elections on real processes: the harness, the demonstration, and what both are compared with.
 
 pub mod blt;
+pub mod crowd;
+pub mod demo;
+pub mod process;
 pub mod recount;
 pub mod script;
+pub mod tamper;
+mod utc;
+pub mod world;

@@ -84,6 +84,23 @@ pub struct Script {
     pub last: Vec<Cast>,
 }
 
+impl Script {
+    /// How many ballots are cast in all.
+    #[must_use]
+    pub fn ballots(&self) -> usize {
+        [
+            &self.first,
+            &self.one_away,
+            &self.back,
+            &self.stations,
+            &self.last,
+        ]
+        .iter()
+        .map(|phase| phase.len())
+        .sum()
+    }
+}
+
 /// How many of what.
 #[derive(Debug, Clone)]
 pub struct Mix {

@@ -1,0 +1,251 @@
+//! Operating-system processes of an election: started by re-executing this program, logged to files, killed without mercy.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+/// How long a process may take until it listens.
+const START: Duration = Duration::from_secs(60);
+
+/// What goes wrong with a process.
+#[derive(Debug, Error)]
+pub enum ProcessError {
+    /// The operating system refused something.
+    #[error("{what}: {source}")]
+    Os {
+        /// What was tried.
+        what: String,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// A command ended with a failure.
+    #[error("`{command}` ended with {status}:\n{output}")]
+    Failed {
+        /// The command's words.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it printed, both streams.
+        output: String,
+    },
+    /// A server did not come up.
+    #[error("{name} does not listen on {address} after {} s; the end of its log {}:\n{tail}", START.as_secs(), log.display())]
+    Silent {
+        /// The process.
+        name: String,
+        /// Where it should listen.
+        address: SocketAddr,
+        /// Its log file.
+        log: PathBuf,
+        /// The end of it.
+        tail: String,
+    },
+}
+
+fn os(what: impl Into<String>) -> impl FnOnce(io::Error) -> ProcessError {
+    move |source| ProcessError::Os {
+        what: what.into(),
+        source,
+    }
+}
+
+/// The program that plays every part: a path to a multi-call executable.
+#[derive(Debug, Clone)]
+pub struct Program(PathBuf);
+
+impl Program {
+    /// The multi-call executable at `path`.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// This very program.
+    ///
+    /// # Errors
+    /// The operating system does not say where it is.
+    pub fn this() -> Result<Self, ProcessError> {
+        std::env::current_exe()
+            .map(Self)
+            .map_err(os("finding this program"))
+    }
+
+    /// Runs a command to its end with `typed` on its standard input, and gives what it printed on standard output.
+    ///
+    /// # Errors
+    /// [`ProcessError::Failed`] with all that it printed.
+    pub fn run(&self, directory: &Path, words: &[&str], typed: &str) -> Result<String, ProcessError> {
+        let (success, out, err, status) = self.attempt(directory, words, typed)?;
+        if success {
+            return Ok(out);
+        }
+        Err(ProcessError::Failed {
+            command: words.join(" "),
+            status,
+            output: out + &err,
+        })
+    }
+
+    /// Runs a command that must be refused, and gives what it printed, both streams. `None`: it was not refused.
+    ///
+    /// # Errors
+    /// The command cannot be run.
+    pub fn refused(
+        &self,
+        directory: &Path,
+        words: &[&str],
+        typed: &str,
+    ) -> Result<Option<String>, ProcessError> {
+        let (success, out, err, _) = self.attempt(directory, words, typed)?;
+        Ok((!success).then_some(out + &err))
+    }
+
+    fn attempt(
+        &self,
+        directory: &Path,
+        words: &[&str],
+        typed: &str,
+    ) -> Result<(bool, String, String, ExitStatus), ProcessError> {
+        let what = || format!("running `{}`", words.join(" "));
+        let mut child = Command::new(&self.0)
+            .args(words)
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(os(what()))?;
+        if let Some(mut input) = child.stdin.take() {
+            // A command that does not ask closes its input; that is no failure.
+            let _ = input.write_all(typed.as_bytes());
+        }
+        let output = child.wait_with_output().map_err(os(what()))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((
+            output.status.success(),
+            text(&output.stdout),
+            text(&output.stderr),
+            output.status,
+        ))
+    }
+
+    /// Starts a server and waits until it listens on all `addresses`.
+    ///
+    /// # Errors
+    /// [`ProcessError::Silent`] with the end of its log.
+    pub fn serve(
+        &self,
+        name: &str,
+        directory: &Path,
+        words: &[&str],
+        addresses: &[SocketAddr],
+    ) -> Result<Server, ProcessError> {
+        let log = directory.join(format!("{name}.log"));
+        let file = open_log(&log)?;
+        let errors = file.try_clone().map_err(os("sharing a log file"))?;
+        let child = Command::new(&self.0)
+            .args(words)
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(errors)
+            .spawn()
+            .map_err(os(format!("starting {name}")))?;
+        let mut server = Server {
+            name: name.to_owned(),
+            child,
+            log,
+        };
+        for &address in addresses {
+            server.await_listening(address)?;
+        }
+        Ok(server)
+    }
+}
+
+fn open_log(path: &Path) -> Result<File, ProcessError> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(os(format!("opening {}", path.display())))
+}
+
+/// A running server process. Killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Pulls its plug (SIGKILL), and waits until it is gone.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its log file.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    fn end(&mut self) {
+        // Both fail only when it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn await_listening(&mut self, address: SocketAddr) -> Result<(), ProcessError> {
+        let since = Instant::now();
+        while since.elapsed() < START {
+            if TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok() {
+                return Ok(());
+            }
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let tail = lines[lines.len().saturating_sub(20)..].join("\n");
+        Err(ProcessError::Silent {
+            name: self.name.clone(),
+            address,
+            log: self.log.clone(),
+            tail,
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Loopback addresses that nobody listens on just now.
+///
+/// # Errors
+/// The operating system has no port to give.
+pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, ProcessError> {
+    let listener = || TcpListener::bind(("127.0.0.1", 0)).map_err(os("finding a free port"));
+    let listeners = (0..count).map(|_| listener()).collect::<Result<Vec<_>, _>>()?;
+    listeners
+        .iter()
+        .map(|l| l.local_addr().map_err(os("finding a free port")))
+        .collect()
+}

@@ -1,0 +1,491 @@
+//! A whole world for one election on this machine: three agencies with a party server each, a commission with its board, a registrar
+//! and polling stations, all set up and driven by the commands that people would type.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::process::{ProcessError, Program, Server, free_addresses};
+use crate::script::{Place, Roll};
+
+const AGENCIES: [&str; 3] = [
+    "National Audit Office",
+    "University Computing Centre",
+    "Data Protection Authority",
+];
+
+/// What an election is about.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Election id.
+    pub election: String,
+    /// Title.
+    pub title: String,
+    /// The one contest's options, in order.
+    pub options: Vec<String>,
+    /// Box names, in order; their voters are in `roll`.
+    pub boxes: Vec<String>,
+    /// Who is on the roll.
+    pub roll: Roll,
+    /// Polling stations, with ids from 1.
+    pub stations: u32,
+    /// When the channels open, and when the calendar would close them: local time of UTC, `YYYY-MM-DD HH:MM:SS`.
+    pub opens: String,
+    /// See `opens`.
+    pub closes: String,
+}
+
+/// What goes wrong with a world.
+#[derive(Debug, Error)]
+pub enum WorldError {
+    /// A process.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A file.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The registrar's invitations are not what was asked for.
+    #[error("{path}, line {line}: {text:?} is no invitation", path = path.display())]
+    Invitation {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The line's text without its code.
+        text: String,
+    },
+}
+
+fn file(path: &Path) -> impl FnOnce(io::Error) -> WorldError {
+    let path = path.to_owned();
+    move |source| WorldError::File { path, source }
+}
+
+/// The world of an election.
+pub struct World {
+    /// Everything lives below this directory.
+    pub root: PathBuf,
+    /// What the election is about.
+    pub plan: Plan,
+    /// The program that plays every part.
+    pub program: Program,
+    addresses: Addresses,
+    parties: [Option<Server>; 3],
+    board: Option<Server>,
+}
+
+struct Addresses {
+    public: Vec<SocketAddr>,
+    peer: Vec<SocketAddr>,
+    board: SocketAddr,
+}
+
+impl World {
+    /// Sets everybody up in `root`: keys, certificates, identities exchanged, stations and registrar certified. Starts nothing.
+    ///
+    /// # Errors
+    /// The first command that fails, with what it printed.
+    pub fn set_up(root: &Path, program: Program, plan: Plan) -> Result<Self, WorldError> {
+        fs::create_dir_all(root).map_err(file(root))?;
+        let mut free = free_addresses(7)?;
+        let board = free.remove(0);
+        let peer = free.split_off(3);
+        let addresses = Addresses {
+            public: free,
+            peer,
+            board,
+        };
+        let root = root.to_owned();
+        let world = Self {
+            root,
+            plan,
+            program,
+            addresses,
+            parties: [None, None, None],
+            board: None,
+        };
+        world.init_agencies()?;
+        world.init_commission()?;
+        world.exchange_identities()?;
+        Ok(world)
+    }
+
+    fn init_agencies(&self) -> Result<(), WorldError> {
+        for (i, agency) in AGENCIES.into_iter().enumerate() {
+            let (public, peer) = (self.addresses.public[i], self.addresses.peer[i]);
+            let (number, dir) = ((i + 1).to_string(), party_dir(i));
+            let (public_url, peer_url) = (format!("https://{public}"), format!("https://{peer}"));
+            let (public, peer) = (public.to_string(), peer.to_string());
+            self.run(
+                &[
+                    "party",
+                    "init",
+                    "--dir",
+                    &dir,
+                    "--party",
+                    &number,
+                    "--agency",
+                    agency,
+                    "--public-address",
+                    &public_url,
+                    "--peer-address",
+                    &peer_url,
+                    "--public-listen",
+                    &public,
+                    "--peer-listen",
+                    &peer,
+                ],
+                "",
+            )?;
+        }
+        Ok(())
+    }
+
+    fn init_commission(&self) -> Result<(), WorldError> {
+        let board = format!("https://{}", self.addresses.board);
+        self.run(
+            &[
+                "coordinator",
+                "--dir",
+                "coordinator",
+                "init",
+                "--name",
+                "Election Commission",
+                "--address",
+                &board,
+            ],
+            "",
+        )?;
+        self.run(&["registrar", "--dir", "registrar", "init", "--name", "post"], "")?;
+        let request = self.find("registrar", "request")?;
+        let out = self.root.join("registrar/tls.pem");
+        self.certify(&request, "registrar:post", &out)?;
+        for id in 1..=self.plan.stations {
+            let (dir, number) = (station_dir(id), id.to_string());
+            let name = format!("Polling station {id}");
+            self.run(
+                &[
+                    "client", "station", "init", "--dir", &dir, "--id", &number, "--name", &name,
+                ],
+                "",
+            )?;
+            let request = self.find(&dir, "request")?;
+            let out = self.root.join(&dir).join("tls.certificate.pem");
+            self.certify(&request, &format!("station:{id}"), &out)?;
+        }
+        Ok(())
+    }
+
+    fn certify(&self, request: &Path, role: &str, out: &Path) -> Result<(), WorldError> {
+        let (request, out) = (text(request), text(out));
+        self.run(
+            &[
+                "coordinator",
+                "--dir",
+                "coordinator",
+                "certify",
+                &request,
+                "--role",
+                role,
+                "--out",
+                &out,
+            ],
+            "",
+        )?;
+        Ok(())
+    }
+
+    /// Hands every identity file to everybody who needs it, as agencies do by mail and telephone.
+    fn exchange_identities(&self) -> Result<(), WorldError> {
+        let commission = self.find("coordinator", "identity.toml")?;
+        for to in 0..3 {
+            let others = self.root.join(party_dir(to)).join("others");
+            copy(&commission, &others.join("coordinator.identity.toml"))?;
+            for from in (0..3).filter(|&from| from != to) {
+                let name = format!("party-{}.identity.toml", from + 1);
+                copy(&self.root.join(party_dir(from)).join(&name), &others.join(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the three party servers and the commission's board.
+    ///
+    /// # Errors
+    /// A server that does not come up, with the end of its log.
+    pub fn start(&mut self) -> Result<(), WorldError> {
+        for i in 0..3 {
+            self.start_party(i)?;
+        }
+        let listen = self.addresses.board.to_string();
+        let words = [
+            "coordinator",
+            "--dir",
+            "coordinator",
+            "serve",
+            "--listen",
+            &listen,
+        ];
+        self.board = Some(
+            self.program
+                .serve("board", &self.root, &words, &[self.addresses.board])?,
+        );
+        Ok(())
+    }
+
+    /// Starts party server `i` (0 based), or starts it again.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start_party(&mut self, i: usize) -> Result<(), WorldError> {
+        let config = format!("{}/party.toml", party_dir(i));
+        let words = ["party", "run", "--config", &config];
+        let listens = [self.addresses.public[i], self.addresses.peer[i]];
+        self.parties[i] = Some(self.program.serve(&party_dir(i), &self.root, &words, &listens)?);
+        Ok(())
+    }
+
+    /// Pulls the plug of party server `i` (0 based).
+    pub fn kill_party(&mut self, i: usize) {
+        if let Some(server) = self.parties[i].take() {
+            server.kill();
+        }
+    }
+
+    /// Process ids of the party servers that run.
+    #[must_use]
+    pub fn party_ids(&self) -> Vec<u32> {
+        self.parties.iter().flatten().map(Server::id).collect()
+    }
+
+    /// Defines the election and brings it into force: file and roll written, signed, published, countersigned by three operators who
+    /// type its id, completed.
+    ///
+    /// # Errors
+    /// The first command that fails.
+    pub fn define(&self) -> Result<(), WorldError> {
+        let dir = self.root.join("election");
+        fs::create_dir_all(&dir).map_err(file(&dir))?;
+        write(&dir.join("election.toml"), &self.election_toml()?)?;
+        write(&dir.join("roll.csv"), &self.roll_csv())?;
+        let election = self.plan.election.clone();
+        let typed = format!("{election}\n");
+        self.coordinator(&["define", "election/election.toml"], "")?;
+        self.coordinator(&["publish", &election], &typed)?;
+        self.countersign()?;
+        self.coordinator(&["complete", &election], &typed)?;
+        Ok(())
+    }
+
+    /// Every operator countersigns what waits, typing the election's id.
+    ///
+    /// # Errors
+    /// The first that is refused.
+    pub fn countersign(&self) -> Result<(), WorldError> {
+        for i in 0..3 {
+            let config = format!("{}/party.toml", party_dir(i));
+            self.run(
+                &["party", "countersign", "--config", &config],
+                &format!("{}\n", self.plan.election),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn election_toml(&self) -> Result<String, WorldError> {
+        let plan = &self.plan;
+        let list = |items: &[String]| {
+            items
+                .iter()
+                .map(|item| format!("    {item:?},\n"))
+                .collect::<String>()
+        };
+        let parties: Vec<String> = (0..3)
+            .map(|i| format!("../{}/party-{}.identity.toml", party_dir(i), i + 1))
+            .collect();
+        let registrar = text(&self.find("registrar", "identity.toml")?);
+        let mut toml = format!(
+            "election = {:?}\nlanguage = \"en\"\ntitle = {:?}\nparties = [\n{}]\nregistrars = [{registrar:?}]\n\n\
+             [roll]\nfile = \"roll.csv\"\nkind = \"closed\"\n\n\
+             [result]\ncounted_per_channel = true\nmin_voters = 10\nmin_submissions = 10\n\n\
+             [[contest]]\nid = 1\ntitle = {:?}\nrule = \"single\"\noptions = [\n{}]\n",
+            plan.election,
+            plan.title,
+            list(&parties),
+            plan.title,
+            list(&plan.options)
+        );
+        for (id, name) in (1..).zip(&plan.boxes) {
+            toml += &format!("\n[[box]]\nid = {id}\nname = {name:?}\ncontests = [1]\n");
+        }
+        let kinds = [
+            ("online", "Internet"),
+            ("station", "Polling station"),
+            ("paper", "Paper"),
+        ];
+        for (kind, name) in kinds.into_iter().take(if plan.stations > 0 { 3 } else { 1 }) {
+            toml += &format!(
+                "\n[[channel]]\nkind = {kind:?}\nname = {name:?}\ntime_zone = \"UTC\"\nopenings = [{{ opens = {:?}, closes = {:?} }}]\n",
+                plan.opens, plan.closes
+            );
+        }
+        for id in 1..=plan.stations {
+            let identity = text(&self.find(&station_dir(id), "identity.toml")?);
+            toml += &format!("\n[[station]]\nidentity = {identity:?}\n");
+        }
+        Ok(toml)
+    }
+
+    fn roll_csv(&self) -> String {
+        let mut csv = String::from("box,reference,online\n");
+        for (id, &voters) in (1..).zip(&self.plan.roll.boxes) {
+            for v in 0..voters {
+                csv += &format!("{id},{},yes\n", reference(Place { box_id: id, v }));
+            }
+        }
+        csv
+    }
+
+    /// Issues credentials and gives the invitations by place on the roll.
+    ///
+    /// # Errors
+    /// The registrar fails, or its file is not what it should be.
+    pub fn issue(&self) -> Result<BTreeMap<Place, String>, WorldError> {
+        let manifest = text(&self.manifest_file()?);
+        let out = self.root.join("invitations.csv");
+        self.run(
+            &[
+                "registrar",
+                "--dir",
+                "registrar",
+                "issue",
+                "--manifest",
+                &manifest,
+                "--roll",
+                "election/roll.csv",
+                "--out",
+                &text(&out),
+            ],
+            &format!("{}\n", self.plan.election),
+        )?;
+        let places: BTreeMap<String, Place> = (1..)
+            .zip(&self.plan.roll.boxes)
+            .flat_map(|(box_id, &voters)| (0..voters).map(move |v| Place { box_id, v }))
+            .map(|place| (reference(place), place))
+            .collect();
+        let csv = fs::read_to_string(&out).map_err(file(&out))?;
+        let mut invitations = BTreeMap::new();
+        for (line, row) in (1..).zip(csv.lines()).skip(1) {
+            let mut fields = row.split(',');
+            let found = fields.next().and_then(|r| places.get(r)).zip(fields.next());
+            let Some((&place, code)) = found else {
+                let text = row.split(',').next().unwrap_or_default().to_owned();
+                return Err(WorldError::Invitation {
+                    path: out,
+                    line,
+                    text,
+                });
+            };
+            invitations.insert(place, code.to_owned());
+        }
+        Ok(invitations)
+    }
+
+    /// The election's signed manifest.
+    ///
+    /// # Errors
+    /// There is none yet.
+    pub fn manifest_file(&self) -> Result<PathBuf, WorldError> {
+        self.find(
+            &format!("coordinator/elections/{}", self.plan.election),
+            "manifest",
+        )
+    }
+
+    /// The signed result bundle.
+    ///
+    /// # Errors
+    /// There is none yet.
+    pub fn bundle_file(&self) -> Result<PathBuf, WorldError> {
+        self.find(&format!("coordinator/elections/{}", self.plan.election), "bundle")
+    }
+
+    /// The directories of the stations, by id.
+    #[must_use]
+    pub fn station_dirs(&self) -> BTreeMap<u32, PathBuf> {
+        (1..=self.plan.stations)
+            .map(|id| (id, self.root.join(station_dir(id))))
+            .collect()
+    }
+
+    /// Runs a coordinator's command with `typed` on its standard input.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn coordinator(&self, words: &[&str], typed: &str) -> Result<String, WorldError> {
+        let words: Vec<&str> = ["coordinator", "--dir", "coordinator"]
+            .into_iter()
+            .chain(words.iter().copied())
+            .collect();
+        self.run(&words, typed)
+    }
+
+    /// Runs a command in the world's directory with `typed` on its standard input.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn run(&self, words: &[&str], typed: &str) -> Result<String, WorldError> {
+        Ok(self.program.run(&self.root, words, typed)?)
+    }
+
+    /// The one file directly in `dir` whose name holds `part`.
+    fn find(&self, dir: &str, part: &str) -> Result<PathBuf, WorldError> {
+        let dir = self.root.join(dir);
+        let mut found: Vec<PathBuf> = fs::read_dir(&dir)
+            .map_err(file(&dir))?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().contains(part))
+            })
+            .collect();
+        found.sort();
+        found
+            .into_iter()
+            .next()
+            .ok_or_else(|| file(&dir.join(part))(io::ErrorKind::NotFound.into()))
+    }
+}
+
+fn party_dir(i: usize) -> String {
+    format!("party-{}", i + 1)
+}
+
+fn station_dir(id: u32) -> String {
+    format!("station-{id}")
+}
+
+fn reference(place: Place) -> String {
+    format!("B{}-{:06}", place.box_id, place.v + 1)
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), WorldError> {
+    fs::copy(from, to).map(drop).map_err(file(from))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), WorldError> {
+    fs::write(path, text).map_err(file(path))
+}
