@@ -158,9 +158,18 @@ pub enum Error {
     /// A box that has not been sealed yet.
     #[error("box {0} is not sealed: run `seal` first")]
     NotSealed(BoxId),
-    /// A box that has not been tallied yet.
-    #[error("box {0} has no result: run `tally` first")]
-    NotTallied(BoxId),
+    /// A Seal that does not hold.
+    #[error("the Seal is refused: {0}")]
+    SealPayload(#[from] tally_proto::sealing::SealPayloadError),
+    /// A result that does not hold.
+    #[error("the result is refused: {0}")]
+    Result(#[from] tally_proto::result::ResultError),
+    /// No box has a result yet.
+    #[error("no box of election {0} has a result: run `tally` first")]
+    NothingTallied(ElectionId),
+    /// A bundle that does not hold.
+    #[error("{code}: the bundle is refused: {0}", code = .0.reason().code())]
+    Bundle(#[from] tally_proto::bundle::BundleError),
     /// A registrar that the manifest does not name.
     #[error("election {election} does not name this registrar's key: its registrars are {known:?}")]
     NotRegistrar {
@@ -271,8 +280,8 @@ pub enum OutcomeProblem {
     #[error("the parties signed different results; keep all files, this is proof for an audit")]
     ResultsDiffer,
     /// Fewer than two signatures.
-    #[error("only {0} signed the result, two are needed; run `tally` again")]
-    OneSignature(String),
+    #[error("only one party signed the result, two are needed; run `tally` again")]
+    OneSignature,
 }
 
 fn listed(errors: &[PartyError]) -> String {

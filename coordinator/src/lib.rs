@@ -9,6 +9,7 @@
 //! [`registrar`]), so that tests and demonstrations drive an election without a terminal.
 
 pub mod board;
+pub mod bundle;
 pub mod cli;
 pub mod confirm;
 pub mod definition;

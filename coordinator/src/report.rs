@@ -6,6 +6,7 @@
 
 mod chart;
 pub mod html;
+mod of;
 pub mod terminal;
 
 #[cfg(test)]
@@ -30,6 +31,8 @@ pub struct Summary {
     pub agencies: [String; 3],
     /// The boxes, in the manifest's order.
     pub boxes: Vec<BoxFigures>,
+    /// Names of boxes that have no result, such as one with too few submissions.
+    pub without_result: Vec<String>,
     /// The contests, in the manifest's order.
     pub contests: Vec<ContestFigures>,
 }

@@ -2,18 +2,18 @@
 //! the seal with all its evidence for the result bundle.
 
 use prost::Message as _;
-use tally_proto::decode::decode_canonical;
-use tally_proto::envelope::{Envelope, Kind, MAX_ENVELOPE_BYTES};
+use tally_proto::envelope::{Envelope, Kind};
 use tally_proto::ids::BoxId;
 use tally_proto::manifest::Manifest;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
+use tally_proto::sealing::{Counts, Exclusion, Seal, StationCount};
 use tally_proto::wire;
 use tonic::Status;
 
 use crate::directory::{Directory, Election};
 use crate::error::{Error, OutcomeProblem};
-use crate::parties::{Parties, Party, PartyError, Patience};
+use crate::parties::{Parties, Party, Patience};
 use crate::progress::{Progress, Step};
 
 /// The largest evidence of one box.
@@ -24,16 +24,12 @@ const MAX_BODY_BYTES: u64 = 1 << 30;
 pub struct Sealed {
     /// The box.
     pub of_box: BoxId,
-    /// Ballots received online.
-    pub online: u64,
-    /// Electronic ballots received from stations.
-    pub station: u64,
-    /// Paper marks.
-    pub paper: u64,
+    /// Ballots received, by channel.
+    pub counts: Counts,
     /// Exclusions, with their reasons.
-    pub excluded: Vec<String>,
+    pub exclusions: Vec<Exclusion>,
     /// Stations' counts, to reconcile with their sign-in lists.
-    pub stations: Vec<wire::StationCount>,
+    pub stations: Vec<StationCount>,
 }
 
 /// What one party answered.
@@ -209,20 +205,16 @@ fn in_numbers(of_box: BoxId, bundle: &wire::BoxBundle) -> Result<Sealed, Error> 
     let seal = seal_of(of_box, bundle)?;
     Ok(Sealed {
         of_box,
-        online: seal.online,
-        station: seal.station,
-        paper: seal.paper,
-        excluded: seal.exclusions.into_iter().map(|e| e.reason).collect(),
+        counts: seal.counts,
+        exclusions: seal.exclusions,
         stations: seal.stations,
     })
 }
 
-/// The seal's payload of a stored box.
-pub(crate) fn seal_of(of_box: BoxId, bundle: &wire::BoxBundle) -> Result<wire::Seal, Error> {
+/// The Seal of a stored box.
+pub(crate) fn seal_of(of_box: BoxId, bundle: &wire::BoxBundle) -> Result<Seal, Error> {
     let envelope = bundle.seal.as_ref().ok_or(Error::NotSealed(of_box))?;
-    let seal: wire::Seal = decode_canonical("seal", &envelope.payload, MAX_ENVELOPE_BYTES)
-        .map_err(tally_proto::envelope::EnvelopeError::from)?;
-    Ok(seal)
+    Ok(Seal::decode(&envelope.payload)?)
 }
 
 /// An Abort for people: who says it, where, why, whom it names.
@@ -255,9 +247,4 @@ pub(crate) fn abort_in_words(party: &Party, envelope: &wire::Envelope) -> String
         party.name(),
         abort.reason
     )
-}
-
-/// The errors of several parties, for callers outside that match on them.
-pub fn unreachable(errors: &[PartyError]) -> Vec<&PartyError> {
-    errors.iter().filter(|e| e.is_unreachable()).collect()
 }

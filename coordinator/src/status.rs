@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use comfy_table::Cell;
 use tally_proto::ids::ElectionId;
+use tally_proto::reason::Reason;
 use tally_proto::wire;
 
 use crate::board::now_ms;
 use crate::directory::{Directory, Election};
 use crate::error::Error;
-use crate::parties::{PartyError, Patience};
+use crate::parties::{Party, PartyError, Patience};
 use crate::progress::{Quiet, grouped};
 use crate::report::terminal::{number, table};
 use crate::setup;
@@ -39,25 +40,35 @@ pub async fn snapshot(directory: &Directory, election: &Election) -> Result<Snap
     let parties = election.parties(directory)?;
     let parties = parties
         .at_once(async |party| {
-            let ask = async || {
-                let before = now_ms();
-                let mut request = tonic::Request::new(wire::StatusRequest {
-                    election: id.as_str().to_owned(),
-                });
-                request.set_timeout(TIMEOUT);
-                let status = party.control().status(request).await?.into_inner();
-                // The answer was made about half way between asking and now.
-                let middle = before + (now_ms().saturating_sub(before)) / 2;
-                let ahead = i64::try_from(i128::from(status.now_ms) - i128::from(middle)).unwrap_or(i64::MAX);
-                Ok((status, ahead))
-            };
-            party.call(Patience::NONE, &Quiet, ask).await
+            let of_election = ask(party, id.as_str()).await;
+            match of_election {
+                // It answers, but has nothing of this election: its clock and version are worth showing all the same.
+                Err(error) if error.refusal.reason == Reason::ElectionUnknown => ask(party, "").await,
+                other => other,
+            }
         })
         .await;
     Ok(Snapshot {
         election: id,
         parties,
     })
+}
+
+/// One party's status and how many milliseconds its clock is ahead of this machine's.
+async fn ask(party: &Party, election: &str) -> Result<(wire::StatusReply, i64), PartyError> {
+    let ask = async || {
+        let before = now_ms();
+        let mut request = tonic::Request::new(wire::StatusRequest {
+            election: election.to_owned(),
+        });
+        request.set_timeout(TIMEOUT);
+        let status = party.control().status(request).await?.into_inner();
+        // The answer was made about half way between asking and now.
+        let middle = before + (now_ms().saturating_sub(before)) / 2;
+        let ahead = i64::try_from(i128::from(status.now_ms) - i128::from(middle)).unwrap_or(i64::MAX);
+        Ok((status, ahead))
+    };
+    party.call(Patience::NONE, &Quiet, ask).await
 }
 
 /// The snapshot as tables.

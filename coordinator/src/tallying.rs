@@ -4,12 +4,12 @@
 //! higher number, which the parties themselves bound.
 
 use futures::future::join_all;
-use tally_proto::decode::decode_canonical;
-use tally_proto::envelope::{Envelope, EnvelopeError, Kind, MAX_ENVELOPE_BYTES};
-use tally_proto::ids::BoxId;
+use tally_proto::envelope::{Envelope, Kind};
+use tally_proto::ids::{BoxId, Role};
 use tally_proto::manifest::Manifest;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
+use tally_proto::result::{BoxResult, ResultError, SignedResult};
 use tally_proto::wire;
 use tonic::Status;
 
@@ -19,15 +19,15 @@ use crate::parties::{Parties, Party, PartyError, Patience};
 use crate::progress::{Progress, Step};
 use crate::sealing::{abort_in_words, check_box, seal_of};
 
-/// A tallied box: what was opened, and which parties (1 to 3) signed it.
-#[derive(Debug, Clone, PartialEq)]
+/// A tallied box: what was opened, and which parties signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tallied {
     /// The box.
     pub of_box: BoxId,
     /// The result.
-    pub result: wire::Result,
+    pub result: BoxResult,
     /// Who signed it.
-    pub signed_by: Vec<u8>,
+    pub signed_by: Vec<Role>,
 }
 
 enum Ended {
@@ -52,7 +52,7 @@ pub async fn tally(
     check_box(manifest, of_box)?;
     let stored = election.stored_box(of_box)?.ok_or(Error::NotSealed(of_box))?;
     let seal = seal_of(of_box, &stored)?;
-    let rows = u64::from(seal.voters) + 1 + seal.online + seal.station + seal.paper;
+    let rows = u64::from(seal.voters) + 1 + seal.counts.total();
     let parties = election.parties(directory)?;
     let id = manifest.election().as_str();
     let starts = match prepare(&parties, id, of_box, patience, progress).await? {
@@ -214,31 +214,24 @@ fn settle(
         });
     }
     if let Some(envelope) = results.pop() {
-        let signed = envelope.verify(Kind::Result, &keys)?;
-        let signed_by: Vec<u8> = (1..)
-            .zip(signed)
-            .filter(|(_, signed)| *signed)
-            .map(|(party, _)| party)
-            .collect();
-        if signed_by.len() >= 2 {
-            let result: wire::Result = decode_canonical("result", envelope.payload(), MAX_ENVELOPE_BYTES)
-                .map_err(EnvelopeError::from)?;
-            return Ok((
-                envelope.to_wire(),
-                Tallied {
-                    of_box,
-                    result,
-                    signed_by,
-                },
-            ));
-        }
-        if problems.is_empty() && failed.is_empty() {
-            let named = signed_by
-                .iter()
-                .map(|p| format!("P{p}"))
-                .collect::<Vec<_>>()
-                .join(", ");
-            problems.push(OutcomeProblem::OneSignature(named));
+        match SignedResult::open(envelope, manifest) {
+            Ok(signed) => {
+                let (result, signed_by) = (signed.result().clone(), signed.signers().collect());
+                return Ok((
+                    signed.envelope().to_wire(),
+                    Tallied {
+                        of_box,
+                        result,
+                        signed_by,
+                    },
+                ));
+            }
+            Err(ResultError::Signatures(_)) if problems.is_empty() && failed.is_empty() => {
+                problems.push(OutcomeProblem::OneSignature);
+            }
+            // One signature only, and what became of the others is said below.
+            Err(ResultError::Signatures(_)) => {}
+            Err(other) => return Err(other.into()),
         }
     }
     match problems.into_iter().next() {

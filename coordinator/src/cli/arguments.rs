@@ -84,6 +84,24 @@ pub(super) enum Command {
     Seal(OfBoxes),
     /// Tally sealed boxes: open the totals (asks first)
     Tally(OfBoxes),
+    /// Join everything into the signed result bundle and check it
+    Bundle(OfElection),
+    /// Show a result bundle as tables and bars, and write it as a page
+    Report {
+        #[command(flatten)]
+        bundle: BundleFiles,
+        /// Where to write the page
+        #[arg(long)]
+        html: Option<PathBuf>,
+        /// Language of the election's texts, where they have it
+        #[arg(long, default_value = "")]
+        language: String,
+    },
+    /// Check a result bundle offline, with nothing but the manifest
+    VerifyResult {
+        #[command(flatten)]
+        bundle: BundleFiles,
+    },
     /// Issue credentials (the same commands as `registrar`)
     Registrar {
         /// Directory with this registrar's keys
@@ -107,6 +125,15 @@ pub(super) struct OfBoxes {
     /// Box number; may be repeated; all boxes where it is left out
     #[arg(long = "box")]
     pub(super) boxes: Vec<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BundleFiles {
+    /// The result bundle
+    pub(super) bundle: PathBuf,
+    /// The election's manifest, from a source you trust
+    #[arg(long)]
+    pub(super) manifest: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

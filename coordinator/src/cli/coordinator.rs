@@ -1,18 +1,20 @@
 //! The commands of a coordinator.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use tally_proto::ids::BoxId;
 use tally_proto::pki::PeerRole;
 
-use super::arguments::{Command, Coordinator as Arguments, OfBoxes, OrderChange};
+use super::arguments::{BundleFiles, Command, Coordinator as Arguments, OfBoxes, OrderChange};
 use super::{Console, registrar, styled, width};
 use crate::directory::{Directory, Election};
 use crate::error::Error;
 use crate::orders::{self, Wish};
 use crate::progress::grouped;
-use crate::{board, files, sealing, setup, status, tallying};
+use crate::report::{self, Summary};
+use crate::{board, bundle, files, sealing, setup, status, tallying};
 
 /// How often `status --watch` asks.
 const WATCH: Duration = Duration::from_secs(2);
@@ -36,6 +38,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Status { election, watch } => show_status(&dir, election.as_deref(), watch).await,
         Command::Seal(of) => seal(&Office::open(&dir, &of.election)?, &of, &console).await,
         Command::Tally(of) => tally(&Office::open(&dir, &of.election)?, &of, &console).await,
+        Command::Bundle(of) => make_bundle(&Office::open(&dir, &of.election)?),
+        Command::Report {
+            bundle,
+            html,
+            language,
+        } => show_report(&bundle, html.as_deref(), &language),
+        Command::VerifyResult { bundle } => verify(&bundle),
         Command::Registrar {
             registrar_dir,
             command,
@@ -354,11 +363,18 @@ async fn seal(office: &Office, of: &OfBoxes, console: &Console) -> Result<(), Er
         .await?;
         println!(
             "Box {id} is sealed: {} ballots received online, {} at stations, {} on paper; {} excluded",
-            grouped(sealed.online),
-            grouped(sealed.station),
-            grouped(sealed.paper),
-            grouped(sealed.excluded.len() as u64)
+            grouped(sealed.counts.online),
+            grouped(sealed.counts.station),
+            grouped(sealed.counts.paper),
+            grouped(sealed.exclusions.len() as u64)
         );
+        let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+        for exclusion in &sealed.exclusions {
+            *reasons.entry(exclusion.reason.code()).or_default() += 1;
+        }
+        for (reason, times) in reasons {
+            println!("  excluded {}: {reason}", grouped(times));
+        }
         for s in &sealed.stations {
             println!(
                 "  station {}: {} electronic, {} paper; {} numbers missing, {} used twice, {} falling times: compare with its sign-in list",
@@ -387,11 +403,45 @@ async fn tally(office: &Office, of: &OfBoxes, console: &Console) -> Result<(), E
             progress,
         )
         .await?;
-        let parties: Vec<String> = tallied.signed_by.iter().map(|p| format!("P{p}")).collect();
+        let parties: Vec<String> = tallied.signed_by.iter().map(ToString::to_string).collect();
         println!(
             "Box {id} is tallied; the result is signed by {}",
             parties.join(", ")
         );
     }
+    println!("Next: bundle {}", office.id());
+    Ok(())
+}
+
+fn make_bundle(office: &Office) -> Result<(), Error> {
+    let made = bundle::make(&office.directory, &office.election, board::now_ms() / 1000)?;
+    println!("The signed result bundle is {}", made.path.display());
+    if !made.missing.is_empty() {
+        println!(
+            "Without a result, and not in it: box {}",
+            office.box_names(&made.missing)?
+        );
+    }
+    println!(
+        "The manifest to check it with is {}",
+        office.election.manifest_file().display()
+    );
+    Ok(())
+}
+
+fn show_report(files: &BundleFiles, html: Option<&Path>, language: &str) -> Result<(), Error> {
+    let checked = bundle::check_files(&files.bundle, &files.manifest)?;
+    let summary = Summary::of(&checked, language);
+    print!("{}", report::terminal::render(&summary, width(), styled()));
+    if let Some(path) = html {
+        files::replace(path, report::html::render(&summary).as_bytes())?;
+        println!("\nThe page is {}", path.display());
+    }
+    Ok(())
+}
+
+fn verify(files: &BundleFiles) -> Result<(), Error> {
+    let checked = bundle::check_files(&files.bundle, &files.manifest)?;
+    print!("{}", bundle::checks(&checked, width(), styled()));
     Ok(())
 }

@@ -217,6 +217,9 @@ fn received(summary: &Summary) -> Markup {
                     }
                 }
             }
+            @if !summary.without_result.is_empty() {
+                p class="rule" lang=(summary.language) { "Without a result: " (summary.without_result.join(", ")) }
+            }
         }
     }
 }

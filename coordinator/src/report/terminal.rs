@@ -23,7 +23,11 @@ pub fn render(summary: &Summary, width: u16, styled: bool) -> String {
     out +=
         "\nBallots received (submissions, not people: one voter may send many, and only the last counts)\n";
     out += &received(summary, width, styled);
-    out += "\n\nSignatures\n";
+    out.push('\n');
+    if !summary.without_result.is_empty() {
+        out += &format!("Without a result: {}\n", summary.without_result.join(", "));
+    }
+    out += "\nSignatures\n";
     out += &signatures(summary, width, styled);
     out.push('\n');
     out
