@@ -86,9 +86,7 @@ fn os_rng() -> StdRng {
 
 impl Scene {
     async fn new() -> Self {
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .expect("the only test of this process");
+        connect::install_tls_provider();
         let root = tempfile::tempdir().expect("root");
         let path = |name: &str| root.path().join(name);
         let directory = Directory::init(

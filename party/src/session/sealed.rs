@@ -47,9 +47,7 @@ impl TallySource for SealedBoxes {
                 ..TallyParams::default()
             },
             input: Box::new(move || Ok(sealed.tally_input()?)),
-            conclude: Box::new(move |outcome| {
-                BoxResult::from_outcome(&manifest, of_box, seal_hash, outcome)
-            }),
+            conclude: Box::new(move |outcome| BoxResult::from_outcome(&manifest, of_box, seal_hash, outcome)),
         })
     }
 }
