@@ -104,8 +104,6 @@ pub struct IntakeLimits {
 pub struct ServerLimits {
     /// Requests at once on one connection.
     pub max_requests_per_connection: usize,
-    /// Largest message on the peer listener, bytes.
-    pub max_roll_bytes: usize,
     /// Seconds for requests under way after a stop signal.
     pub shutdown_grace_s: u64,
 }

@@ -4,7 +4,7 @@ mod world;
 
 use tally_party::store::{Kind, StoreError, accepted};
 use tally_proto::fixture::{CLOSES, DRAINED, OPENS, Shape};
-use tally_proto::ids::{Hash32, Role, RoleExt as _, StationId};
+use tally_proto::ids::{BoxId, Hash32, Role, RoleExt as _, StationId};
 use tally_proto::merkle::verify_inclusion;
 use tally_proto::note::Checkpoint;
 use tally_proto::pki::PeerRole;
@@ -370,4 +370,82 @@ async fn an_election_that_is_not_in_force_takes_nothing() {
     let refused = refusal(party.intake().submit(party.part(&ballot)).await);
     assert_eq!(refused.reason, Reason::ManifestNotCountersigned);
     assert!(refused.detail.contains("P1 and P2 and P3"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_frozen_box_takes_nothing_new_and_still_knows_what_it_took() {
+    let (mut world, party) = one().await;
+    let (known, new) = (world.ballot(), world.ballot());
+    let receipt = party
+        .intake()
+        .submit(party.part(&known))
+        .await
+        .expect("accepted")
+        .into_inner();
+    let store = &party.running.party().store;
+    store
+        .write(|tx| tally_party::store::boxes::freeze(tx, 1, 1))
+        .expect("frozen");
+    assert_eq!(
+        reason(party.intake().submit(party.part(&new)).await),
+        Reason::ListAlready
+    );
+    assert_eq!(
+        party
+            .intake()
+            .submit(party.part(&known))
+            .await
+            .expect("known")
+            .into_inner(),
+        receipt
+    );
+    let other_box = world.ballot_in(BoxId(2));
+    party
+        .intake()
+        .submit(party.part(&other_box))
+        .await
+        .expect("another box is open");
+}
+
+#[tokio::test]
+async fn elections_and_boxes_live_side_by_side() {
+    let (mut world, party) = one().await;
+    let here = [world.ballot(), world.ballot_in(BoxId(2))];
+    world.define_another("ward-8");
+    world.publish(&party).await.expect("published");
+    let mut control = party.control(&world.leaf_of(Role::P1, PeerRole::Coordinator));
+    control
+        .complete(world.fixture.manifest.envelope().to_wire())
+        .await
+        .expect("in force");
+    let there = [world.ballot(), world.ballot_in(BoxId(2)), world.ballot()];
+    for ballot in here.iter().chain(&there) {
+        party.intake().submit(party.part(ballot)).await.expect("accepted");
+    }
+    let status = control
+        .status(wire::StatusRequest {
+            election: String::new(),
+        })
+        .await
+        .expect("status")
+        .into_inner();
+    let seen: Vec<_> = status
+        .elections
+        .iter()
+        .map(|of| {
+            (
+                of.election.as_str(),
+                of.log_size,
+                of.boxes.iter().map(|b| b.received_online).collect::<Vec<_>>(),
+            )
+        })
+        .collect();
+    assert_eq!(seen, [("ward-7", 2, vec![1, 1]), ("ward-8", 3, vec![2, 1])]);
+    // A ballot belongs to its election: its shares open nowhere else.
+    let mut moved = party.part(&there[0]);
+    moved.header.as_mut().expect("header").election = "ward-7".into();
+    assert_eq!(
+        reason(party.intake().submit(moved).await),
+        Reason::ShareUnopenable
+    );
 }

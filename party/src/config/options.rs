@@ -202,16 +202,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     optional(
         "server",
-        "max_roll_bytes",
-        Kind::Number {
-            min: 1 << 16,
-            max: 1 << 30,
-        },
-        "8388608",
-        "Largest message of the coordinator and the other parties, bytes; rolls come in parts.",
-    ),
-    optional(
-        "server",
         "shutdown_grace_s",
         Kind::Number { min: 0, max: 3600 },
         "10",

@@ -294,7 +294,6 @@ impl Values {
             },
             server: ServerLimits {
                 max_requests_per_connection: self.size("server.max_requests_per_connection")?,
-                max_roll_bytes: self.size("server.max_roll_bytes")?,
                 shutdown_grace_s: self.number("server.shutdown_grace_s")?,
             },
             log_format: if self.text("log.format")? == "json" {

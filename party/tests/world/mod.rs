@@ -13,9 +13,11 @@ use tally_party::store::Storage;
 use tally_party::store::sim::SimDisk;
 use tally_proto::ballot::{StationMark, Submission};
 use tally_proto::connect::{self, Dial};
+use tally_proto::envelope::Kind;
 use tally_proto::fixture::{Cast, OPENS, Shape, World as Fixture};
 use tally_proto::identity::Address;
 use tally_proto::ids::{BoxId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
+use tally_proto::manifest::SignedManifest;
 use tally_proto::pki::{Anchor, Leaf, PeerRole};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -216,12 +218,28 @@ impl World {
         self.cast(BoxId(1), cast_at_s, Some(mark))
     }
 
+    /// An online ballot of voter 0 of that box, cast now.
+    pub(crate) fn ballot_in(&mut self, of_box: BoxId) -> [Submission; 3] {
+        self.cast(of_box, self.clock_s(), None)
+    }
+
+    /// From now on this world is another election of the same parties.
+    pub(crate) fn define_another(&mut self, election: &str) {
+        let mut manifest = self.fixture.manifest.manifest().to_wire();
+        manifest.election = election.into();
+        let envelope = self
+            .fixture
+            .sign_all(Kind::Manifest, prost::Message::encode_to_vec(&manifest));
+        self.fixture.manifest = Arc::new(SignedManifest::open(envelope).expect("a manifest by the rules"));
+    }
+
     fn cast(&mut self, of_box: BoxId, cast_at_s: u64, mark: Option<StationMark>) -> [Submission; 3] {
+        let choices = [Choice::Options(vec![1]), Choice::Options(vec![2, 3])];
         self.fixture.ballot(Cast {
             of_box,
             voter: VoterIndex(0),
             credential: 0x1234_5678_9abc_def0,
-            choices: &[Choice::Options(vec![1]), Choice::Options(vec![2, 3])],
+            choices: &choices[..if of_box == BoxId(1) { 2 } else { 1 }],
             cast_at: UnixSeconds(cast_at_s),
             mark,
             paper: false,
