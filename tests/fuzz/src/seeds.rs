@@ -1,0 +1,176 @@
+//! Valid objects of a made-up election.
+
+use tally_mpc::layout::Choice;
+use tally_mpc::{ContestTotals, Counts, Outcome};
+use tally_proto::bundle::{BoxParts, sign_bundle};
+use tally_proto::envelope::Kind;
+use tally_proto::fixture::{Cast, Evidence, Listed, OPENS, Shape, World};
+use tally_proto::ids::{BoxId, Digest, Hash32, Role, StationId, UnixSeconds, VoterIndex};
+use tally_proto::invitation::{Credential, Invitation};
+use tally_proto::merkle::empty_root;
+use tally_proto::note::Checkpoint;
+use tally_proto::order::{Change, Correction};
+use tally_proto::record::{Half, RecordSubmission};
+use tally_proto::result::BoxResult;
+use tally_proto::sealing::{self, Seal};
+use tally_proto::{ballot, ballot::StationMark};
+
+/// A whole election, and one sealed and tallied box of it.
+pub struct Seeds {
+    /// The election.
+    pub world: World,
+    /// An online ballot's and a station ballot's submission to P1.
+    pub submissions: [ballot::Submission; 2],
+    /// A record's submission to P1.
+    pub record: RecordSubmission,
+    /// The evidence of box 1.
+    pub evidence: Evidence,
+    /// Its Seal.
+    pub seal: Seal,
+    /// Its result.
+    pub result: BoxResult,
+    /// A bundle.
+    pub bundle: Vec<u8>,
+}
+
+const BOX: BoxId = BoxId(1);
+
+impl Seeds {
+    /// Makes them; always the same but for the TLS authorities and what hangs on them.
+    pub fn new() -> Self {
+        let mut world = World::new(Shape::default());
+        let choices = [Choice::Options(vec![1]), Choice::Options(vec![2, 3])];
+        let cast = |mark| Cast {
+            of_box: BOX,
+            voter: VoterIndex(1),
+            credential: 7,
+            choices: &choices,
+            cast_at: UnixSeconds(OPENS),
+            mark,
+            paper: false,
+        };
+        let mark = StationMark {
+            station: StationId(1),
+            sequence: 1,
+        };
+        let [online, ..] = world.ballot(cast(None));
+        let [station, ..] = world.ballot(cast(Some(mark)));
+        let [record, ..] = world.record(BOX, VoterIndex(1), 1, Half::WHOLE, &Credential::new(7));
+        let ballots = [
+            Listed {
+                public: (online.header().clone(), None),
+                listed: [true, true, false],
+            },
+            Listed {
+                public: (station.header().clone(), station.authority_signature().copied()),
+                listed: [true; 3],
+            },
+        ];
+        let records = [Listed {
+            public: (record.header().clone(), *record.authorisation()),
+            listed: [true; 3],
+        }];
+        let claimed = [
+            vec![world.receipt(Role::P3, BOX, online.digest())],
+            vec![],
+            vec![],
+        ];
+        let evidence = world.evidence(BOX, &ballots, &records, claimed, [&[]; 3]);
+        let seal = sealing::compute(evidence.inputs(&world.election(), BOX))
+            .expect("a Seal")
+            .seal;
+        let outcome = Outcome {
+            contests: vec![
+                ContestTotals {
+                    options: vec![1, 0, 0],
+                    spoilt: 0,
+                },
+                ContestTotals {
+                    options: vec![0, 1, 1, 0],
+                    spoilt: 0,
+                },
+            ],
+            counts: Counts::PerChannel {
+                online: 0,
+                electronic: 1,
+            },
+        };
+        let manifest = world.manifest.manifest();
+        let result = BoxResult::from_outcome(manifest, BOX, seal.hash(), &outcome).expect("a result");
+        let mut sealed = seal.sign(&world.signers[0]);
+        let mut opened = result.sign(&world.signers[0]);
+        for signer in &world.signers[1..] {
+            sealed.add_signature(signer.sign(Kind::Seal, sealed.payload()));
+            opened.add_signature(signer.sign(Kind::Result, opened.payload()));
+        }
+        let parts = BoxParts {
+            seal: sealed,
+            body: evidence.body.encode().into(),
+            lists: evidence.lists.each_ref().map(|list| list.envelope().clone()),
+            claims: evidence.claims_envelopes.clone(),
+            result: opened,
+        };
+        let bundle = sign_bundle(
+            &world.coordinator,
+            &world.manifest,
+            &[],
+            vec![(BOX, parts)],
+            UnixSeconds(OPENS),
+        );
+        Self {
+            submissions: [online, station],
+            record,
+            evidence,
+            seal,
+            result,
+            bundle,
+            world,
+        }
+    }
+
+    /// An order's payload.
+    pub fn order(&self) -> Vec<u8> {
+        let change = Correction {
+            of_box: BOX,
+            voter: VoterIndex(0),
+            live: true,
+            enrolled: false,
+        };
+        self.world.order(1, Change::Correction(change)).order().encode()
+    }
+
+    /// A checkpoint note.
+    pub fn note(&self) -> Vec<u8> {
+        let election = self.world.manifest.manifest().election().clone();
+        let checkpoint = Checkpoint {
+            election,
+            party: Role::P1,
+            size: 1009,
+            root: empty_root(),
+        };
+        checkpoint.sign(&self.world.signers[0]).into_bytes()
+    }
+
+    /// An invitation's link.
+    pub fn invitation(&self) -> Vec<u8> {
+        let invitation = Invitation::new(
+            &Hash32([7; 32]),
+            BOX,
+            VoterIndex(3),
+            Half::WHOLE,
+            Credential::new(9),
+        );
+        invitation.to_link().as_bytes().to_vec()
+    }
+
+    /// A receipt.
+    pub fn receipt(&self) -> Vec<u8> {
+        self.world.receipt(Role::P2, BOX, Digest([5; 32])).encode()
+    }
+}
+
+impl Default for Seeds {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,413 @@
+//! The targets.
+
+use std::sync::{Arc, LazyLock};
+
+use prost::Message as _;
+use tally_mpc::layout::{BallotLayout, Contest};
+use tally_proto::ballot::{BallotHeader, Submission};
+use tally_proto::bundle::verify_bundle;
+use tally_proto::connect::MAX_MESSAGE_BYTES;
+use tally_proto::decode::decode_canonical;
+use tally_proto::envelope::Envelope;
+use tally_proto::identity::{CoordinatorIdentity, PartyIdentity, RegistrarIdentity, StationIdentity};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
+use tally_proto::invitation::Invitation;
+use tally_proto::manifest::Manifest;
+use tally_proto::note::Checkpoint;
+use tally_proto::order::Order;
+use tally_proto::pki::{Anchor, PeerRole};
+use tally_proto::receipt::Receipt;
+use tally_proto::record::{RecordHeader, RecordSubmission};
+use tally_proto::result::BoxResult;
+use tally_proto::sealing::{BoxBody, Claims, DigestList, List, Seal};
+use tally_proto::shares::{ShareContext, ShareForm};
+use tally_proto::wire;
+
+use crate::Seeds;
+
+/// One decoder under fuzz.
+pub struct Target {
+    /// Its name.
+    pub name: &'static str,
+    /// Takes any bytes.
+    pub run: fn(&[u8]),
+    /// Inputs to start from.
+    pub seeds: fn(&Seeds) -> Vec<Vec<u8>>,
+}
+
+/// Every decoder.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "envelope",
+        run: envelope,
+        seeds: |s| vec![s.world.manifest.envelope().encode()],
+    },
+    Target {
+        name: "manifest",
+        run: manifest,
+        seeds: |s| vec![s.world.manifest.manifest().encode()],
+    },
+    Target {
+        name: "order",
+        run: order,
+        seeds: |s| vec![s.order()],
+    },
+    Target {
+        name: "record_header",
+        run: record_header,
+        seeds: |s| vec![s.record.header().encode()],
+    },
+    Target {
+        name: "record_submission",
+        run: record_submission,
+        seeds: |s| vec![s.record.to_wire().encode_to_vec()],
+    },
+    Target {
+        name: "ballot_header",
+        run: ballot_header,
+        seeds: |s| s.submissions.iter().map(|b| b.header().encode()).collect(),
+    },
+    Target {
+        name: "submission",
+        run: submission,
+        seeds: |s| s.submissions.iter().map(Submission::encode).collect(),
+    },
+    Target {
+        name: "receipt",
+        run: receipt,
+        seeds: |s| vec![s.receipt()],
+    },
+    Target {
+        name: "list",
+        run: list,
+        seeds: |s| vec![s.evidence.lists[0].list().encode()],
+    },
+    Target {
+        name: "list_body",
+        run: list_body,
+        seeds: |_| vec![vec![], (0..96).map(|i| i / 32).collect()],
+    },
+    Target {
+        name: "claims",
+        run: claims,
+        seeds: |s| vec![s.evidence.claims[0].0.encode()],
+    },
+    Target {
+        name: "box_body",
+        run: box_body,
+        seeds: |s| vec![s.evidence.body.encode()],
+    },
+    Target {
+        name: "seal",
+        run: seal,
+        seeds: |s| vec![s.seal.encode()],
+    },
+    Target {
+        name: "result",
+        run: result,
+        seeds: |s| vec![s.result.encode()],
+    },
+    Target {
+        name: "bundle",
+        run: bundle,
+        seeds: |s| vec![s.bundle.clone()],
+    },
+    Target {
+        name: "bundle_payload",
+        run: bundle_payload,
+        seeds: bundle_payload_seeds,
+    },
+    Target {
+        name: "invitation",
+        run: invitation,
+        seeds: |s| vec![s.invitation()],
+    },
+    Target {
+        name: "signed_note",
+        run: signed_note,
+        seeds: |s| vec![s.note()],
+    },
+    Target {
+        name: "identity_file",
+        run: identity_file,
+        seeds: identity_seeds,
+    },
+    Target {
+        name: "certificate",
+        run: certificate,
+        seeds: |s| vec![s.world.authorities[0].cert_pem().into()],
+    },
+    Target {
+        name: "frame",
+        run: frame,
+        seeds: frame_seeds,
+    },
+    Target {
+        name: "packed_share",
+        run: packed_share,
+        seeds: |_| vec![vec![0; 96], vec![0; 48]],
+    },
+];
+
+/// Whatever is accepted must encode to the accepted bytes.
+fn canonical<T, E>(data: &[u8], decoded: Result<T, E>, encode: impl Fn(&T) -> Vec<u8>) -> Option<T> {
+    let value = decoded.ok()?;
+    assert_eq!(
+        encode(&value),
+        data,
+        "an accepted value does not encode to the accepted bytes"
+    );
+    Some(value)
+}
+
+fn envelope(data: &[u8]) {
+    if let Some(envelope) = canonical(data, Envelope::decode(data), Envelope::encode) {
+        let keys: Vec<_> = envelope.signatures().iter().map(|s| s.key).collect();
+        let _ = envelope.verify(tally_proto::envelope::Kind::Seal, &keys);
+    }
+}
+
+fn manifest(data: &[u8]) {
+    let _ = canonical(data, Manifest::decode(data), Manifest::encode);
+}
+
+fn order(data: &[u8]) {
+    let _ = canonical(data, Order::decode(data), Order::encode);
+}
+
+fn record_header(data: &[u8]) {
+    if let Some(header) = canonical(data, RecordHeader::decode(data), RecordHeader::encode) {
+        let _ = header.digest();
+    }
+}
+
+fn record_submission(data: &[u8]) {
+    let encode = |s: &RecordSubmission| s.to_wire().encode_to_vec();
+    if let Some(submission) = canonical(data, RecordSubmission::decode(data), encode) {
+        let _ = submission
+            .header()
+            .check_authorisation(&submission.digest(), submission.authorisation());
+    }
+}
+
+fn ballot_header(data: &[u8]) {
+    if let Some(header) = canonical(data, BallotHeader::decode(data), BallotHeader::encode) {
+        let _ = header.digest();
+    }
+}
+
+fn submission(data: &[u8]) {
+    if let Some(submission) = canonical(data, Submission::decode(data), Submission::encode) {
+        let _ = submission.header().check_place(FIXED.world.manifest.manifest());
+        let (header, signature) = (submission.header(), submission.authority_signature());
+        let _ = header.check_authority(&submission.digest(), signature, FIXED.world.manifest.manifest());
+        let election = header.election().clone();
+        let layout = layout();
+        let context = ShareContext {
+            election: &election,
+            of_box: header.of_box(),
+            form: ShareForm::Ballot(&layout),
+        };
+        let key = &FIXED.world.opening_keys[0];
+        let _ = context.open(
+            Role::P1,
+            key,
+            &submission.digest(),
+            header.commitments(),
+            submission.ciphertext(),
+        );
+    }
+}
+
+fn receipt(data: &[u8]) {
+    if let Some(receipt) = canonical(data, Receipt::decode(data), Receipt::encode) {
+        let _ = receipt.verify(&FIXED.world.manifest.manifest().party_keys());
+    }
+}
+
+fn list(data: &[u8]) {
+    let _ = canonical(data, List::decode(data), List::encode);
+}
+
+fn list_body(data: &[u8]) {
+    let encode = |l: &DigestList| l.as_slice().iter().flat_map(|d| d.0).collect();
+    let _ = canonical(data, DigestList::from_bytes(data), encode);
+}
+
+fn claims(data: &[u8]) {
+    let _ = canonical(data, Claims::decode(data), Claims::encode);
+}
+
+fn box_body(data: &[u8]) {
+    if let Some(body) = canonical(data, BoxBody::decode(data, 5), BoxBody::encode) {
+        let _ = Role::ALL.map(|party| body.lists_of(party));
+    }
+}
+
+fn seal(data: &[u8]) {
+    let _ = canonical(data, Seal::decode(data), Seal::encode);
+}
+
+fn result(data: &[u8]) {
+    if let Some(result) = canonical(data, BoxResult::decode(data), BoxResult::encode) {
+        let sealed = tally_proto::sealing::Counts {
+            online: 1,
+            station: 1,
+            paper: 1,
+        };
+        let _ = result.check_numbers(FIXED.world.manifest.manifest(), &sealed);
+    }
+}
+
+static FIXED: LazyLock<Seeds> = LazyLock::new(Seeds::new);
+
+/// The bytes of a bundle. The valid one must verify, every other must not.
+fn bundle(data: &[u8]) {
+    let verified = verify_bundle(data, &Arc::clone(&FIXED.world.manifest));
+    assert_eq!(
+        verified.is_ok(),
+        data == FIXED.bundle,
+        "another bundle verifies, or the valid one does not"
+    );
+}
+
+/// The same, signed by a coordinator that alters what it likes: reaches everything behind the outer signature. Whatever verifies differs
+/// from the valid one in the coordinator's own statement of the time at most, or leaves out signatures or boxes, which the report shows.
+fn bundle_payload(data: &[u8]) {
+    let kind = tally_proto::envelope::Kind::Bundle;
+    let bytes = FIXED
+        .world
+        .coordinator
+        .seal_envelope(kind, data.to_vec())
+        .encode();
+    if let Ok(report) = verify_bundle(&bytes, &Arc::clone(&FIXED.world.manifest)) {
+        for of_box in &report.boxes {
+            assert_eq!(of_box.seal, FIXED.seal, "another Seal verifies");
+            assert_eq!(of_box.result, FIXED.result, "another result verifies");
+        }
+        assert_eq!(report.boxes.len() + report.missing.len(), 2);
+    }
+}
+
+fn bundle_payload_seeds(_: &Seeds) -> Vec<Vec<u8>> {
+    let envelope = Envelope::decode(&FIXED.bundle).expect("the valid bundle");
+    vec![envelope.payload().to_vec()]
+}
+
+fn invitation(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(invitation) = Invitation::parse(text) {
+        let again = Invitation::parse(&invitation.to_link()).expect("its own link reads");
+        assert_eq!(*again.to_code(), *invitation.to_code());
+    }
+}
+
+fn signed_note(data: &[u8]) {
+    if let Ok((checkpoint, _)) = Checkpoint::parse(data) {
+        let keys = FIXED.world.manifest.manifest().party_keys();
+        let _ = Checkpoint::open(data, &checkpoint.election, checkpoint.party, &keys[0]);
+    }
+}
+
+fn identity_file(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(party) = PartyIdentity::from_toml(text) {
+        assert_eq!(
+            PartyIdentity::from_toml(&party.to_toml()).expect("its own file reads"),
+            party
+        );
+    }
+    if let Ok(coordinator) = CoordinatorIdentity::from_toml(text) {
+        assert_eq!(
+            CoordinatorIdentity::from_toml(&coordinator.to_toml()).expect("its own file reads"),
+            coordinator
+        );
+    }
+    if let Ok(registrar) = RegistrarIdentity::from_toml(text) {
+        assert_eq!(
+            RegistrarIdentity::from_toml(&registrar.to_toml()).expect("its own file reads"),
+            registrar
+        );
+    }
+    if let Ok(station) = StationIdentity::from_toml(text) {
+        assert_eq!(
+            StationIdentity::from_toml(&station.to_toml()).expect("its own file reads"),
+            station
+        );
+    }
+}
+
+fn identity_seeds(seeds: &Seeds) -> Vec<Vec<u8>> {
+    let manifest = seeds.world.manifest.manifest();
+    vec![
+        manifest.parties()[0].to_toml().into(),
+        manifest.coordinator().to_toml().into(),
+        manifest.registrars()[0].to_toml().into(),
+        manifest.stations()[1].to_toml().into(),
+    ]
+}
+
+fn certificate(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let _ = text.parse::<PeerRole>();
+    let _ = Anchor::from_pem(text);
+    // The peer's certificate, as TLS hands it over.
+    let anchor = seeds_anchor();
+    let _ = tally_proto::pki::Trust::new()
+        .party(Role::P1, anchor)
+        .role_of(data);
+}
+
+fn seeds_anchor() -> Anchor {
+    FIXED.world.manifest.manifest().party(Role::P1).anchor().clone()
+}
+
+fn frame(data: &[u8]) {
+    if let Ok(frame) = decode_canonical::<wire::Frame>("frame", data, MAX_MESSAGE_BYTES) {
+        assert_eq!(frame.encode_to_vec(), data);
+    }
+}
+
+fn frame_seeds(_: &Seeds) -> Vec<Vec<u8>> {
+    let frame = wire::Frame {
+        session: vec![1; 32].into(),
+        sequence: 9,
+        kind: wire::FrameKind::Message.into(),
+        label: vec![2; 13].into(),
+        payload: vec![3; 40].into(),
+    };
+    vec![frame.encode_to_vec()]
+}
+
+fn layout() -> BallotLayout {
+    let contests = vec![
+        Contest::Single { options: 3 },
+        Contest::Approval { options: 4, max: 2 },
+    ];
+    BallotLayout::new(3, contests).expect("a layout")
+}
+
+/// Two openings as sealed to a party, or between parties.
+fn packed_share(data: &[u8]) {
+    let election = ElectionId::new("ward-7").expect("a slug");
+    let layout = layout();
+    let _ = layout.check(data);
+    let forms = [ShareForm::Ballot(&layout), ShareForm::Credential];
+    for form in forms {
+        let context = ShareContext {
+            election: &election,
+            of_box: BoxId(1),
+            form,
+        };
+        if let Ok(shares) = context.read(data) {
+            assert_eq!(*shares.to_bytes(), data);
+            let _ = context.check(Role::P1, &shares.this, &[Hash32([0; 32]); 3]);
+        }
+    }
+}
