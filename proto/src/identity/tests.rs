@@ -1,5 +1,6 @@
 use super::*;
 use crate::envelope::Signer;
+use crate::ids::{BoxId, Role, StationId};
 use crate::pki::Authority;
 use crate::suite::OpeningKey;
 use rand_chacha::rand_core::SeedableRng;

@@ -1,5 +1,8 @@
 use super::*;
+use crate::envelope::{Envelope, EnvelopeError, Kind};
 use crate::fixture::{Shape, World};
+use crate::ids::{Hash32, IdError};
+use crate::reason::Reason;
 use crate::suite::SuiteError;
 
 fn world() -> World {

@@ -1,0 +1,199 @@
+//! Why a manifest is refused.
+
+use std::fmt;
+
+use super::{MAX_SHARE_BYTES, VERSION};
+use crate::calendar::{ChannelError, ChannelKind};
+use crate::decode::DecodeError;
+use crate::envelope::EnvelopeError;
+use crate::identity::IdentityError;
+use crate::ids::{BoxId, ContestId, IdError, StationId};
+use crate::reason::Reason;
+use crate::text::TextError;
+use tally_mpc::layout::LayoutError;
+
+/// Something a manifest asks for that this version does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsupported {
+    /// Another version of the format.
+    Version(u32),
+    /// Tickets.
+    Tickets,
+    /// Offsets for card records.
+    CredentialOffsets,
+    /// A roll that is appended to.
+    OpenRoll(BoxId),
+    /// A contest rule of a later version.
+    Rule(ContestId),
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => write!(f, "manifest version {version} (supported: {VERSION})"),
+            Self::Tickets => f.write_str("tickets (ticket_keys)"),
+            Self::CredentialOffsets => f.write_str("credential offsets for card records (offsets)"),
+            Self::OpenRoll(id) => write!(f, "an open roll (box {id} states neither voters nor a roll root)"),
+            Self::Rule(id) => write!(f, "the rule of contest {id}"),
+        }
+    }
+}
+
+/// Why a manifest was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Bytes refused at the door.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// Signatures.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// The election's id.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// Not in this version.
+    #[error("not supported: {0}")]
+    Unsupported(Unsupported),
+    /// A text.
+    #[error("{place}: {source}")]
+    Text {
+        /// Where.
+        place: String,
+        /// What is wrong.
+        source: TextError,
+    },
+    /// A count is out of bounds.
+    #[error("{what}: {min} to {max} are needed, this has {count}")]
+    Count {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// At least.
+        min: usize,
+        /// At most.
+        max: usize,
+    },
+    /// A number stands twice, or numbers do not rise.
+    #[error("{what} {number} stands twice or out of order: numbers rise")]
+    Number {
+        /// Of what.
+        what: &'static str,
+        /// Which.
+        number: u32,
+    },
+    /// A box names a contest that is not there, or one twice.
+    #[error("box {of_box} names contest {contest}, which does not exist or stands twice")]
+    BoxContest {
+        /// The box.
+        of_box: BoxId,
+        /// The contest.
+        contest: ContestId,
+    },
+    /// Contests do not pack.
+    #[error("box {of_box}: {source}")]
+    Layout {
+        /// The box.
+        of_box: BoxId,
+        /// What is wrong.
+        source: LayoutError,
+    },
+    /// Too wide a ballot.
+    #[error("box {of_box}: a ballot of {bytes} bytes is wider than {MAX_SHARE_BYTES}")]
+    Wide {
+        /// The box.
+        of_box: BoxId,
+        /// Its size.
+        bytes: usize,
+    },
+    /// Too few voters for the manifest's own policy.
+    #[error(
+        "box {of_box} ({name}) has {voters} voters, the policy asks for at least {minimum}: merge it with another"
+    )]
+    BoxTooSmall {
+        /// The box.
+        of_box: BoxId,
+        /// Its name.
+        name: String,
+        /// Its voters.
+        voters: u32,
+        /// The minimum.
+        minimum: u32,
+    },
+    /// index_bits is not what the number of voters asks for.
+    #[error("box {of_box}: {voters} voters need index_bits = {expected}, this says {actual}")]
+    IndexBits {
+        /// The box.
+        of_box: BoxId,
+        /// Its voters.
+        voters: u32,
+        /// The right width.
+        expected: u32,
+        /// The stated one.
+        actual: u32,
+    },
+    /// A root is not 32 bytes.
+    #[error("box {0}: roll_root is not 32 bytes")]
+    RollRoot(BoxId),
+    /// A channel.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// Two channels of a kind.
+    #[error("the {0} channel stands twice or out of order (online, station, paper)")]
+    ChannelTwice(ChannelKind),
+    /// A station channel without stations.
+    #[error("there is a {0} channel, but no station")]
+    NoStation(ChannelKind),
+    /// Parties are not P1, P2, P3.
+    #[error("exactly the parties 1, 2, 3 in this order are needed; at place {place} stands {number:?}")]
+    Parties {
+        /// Place, from 1.
+        place: usize,
+        /// The number found.
+        number: Option<u32>,
+    },
+    /// An identity.
+    #[error("{place}: {source}")]
+    Identity {
+        /// Where.
+        place: String,
+        /// What is wrong.
+        source: IdentityError,
+    },
+    /// A part is absent.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// One key or authority stands for two.
+    #[error("{what} {key} stands for two identities: each needs its own")]
+    SharedKey {
+        /// What.
+        what: &'static str,
+        /// The key or its fingerprint.
+        key: String,
+    },
+    /// A station is limited to a box that does not exist.
+    #[error("station {station} names box {of_box}, which does not exist")]
+    StationBox {
+        /// The station.
+        station: StationId,
+        /// The box.
+        of_box: BoxId,
+    },
+}
+
+impl ManifestError {
+    /// The stable reason.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Decode(error) => crate::refusal::Refusal::from(error.clone()).reason,
+            Self::Envelope(error) => crate::refusal::Refusal::from(error.clone()).reason,
+            Self::Unsupported(_) => Reason::ManifestUnsupported,
+            Self::BoxTooSmall { .. } => Reason::BoxTooSmall,
+            Self::Identity {
+                source: IdentityError::Hpke(crate::suite::SuiteError::Unsupported { .. }),
+                ..
+            } => Reason::SuiteUnsupported,
+            _ => Reason::ManifestInvalid,
+        }
+    }
+}
