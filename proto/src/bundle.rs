@@ -1,7 +1,7 @@
 //! The bundle: everything that stands behind a published result, and its verification with nothing but the manifest.
 //!
 //! Verification trusts no statement that can be recomputed: orders are checked and applied, Lists and Claims compared with the evidence, the
-//! Seal computed anew by [`sealing::compute`](crate::sealing::compute) and compared byte by byte, the result checked against Seal and roll.
+//! Seal computed anew by [`crate::sealing::compute`] and compared byte by byte, the result checked against Seal and roll.
 //! What it cannot recompute stands on signatures: that the roll's online column is the one of the roll (three signatures on the Seal), and
 //! that the totals are those of the sealed shares (two signatures on the result, and the replay audit).
 
