@@ -5,7 +5,7 @@
 //! no share of anything: a malicious coordinator learns the roll and the published result, and can stop an election, never
 //! bend it. A **registrar** issues credentials for a roll, seals them to the parties and writes each invitation exactly once.
 //!
-//! Every command of [`cli`] is a plain async function of this library ([`setup`], [`define`], [`publish`], [`phases`],
+//! Every command of [`cli`] is a plain async function of this library ([`setup`], [`definition`], [`sealing`], [`tallying`],
 //! [`registrar`]), so that tests and demonstrations drive an election without a terminal.
 
 pub mod board;

@@ -1,7 +1,7 @@
 //! Connections between parties, set up for hundreds of megabytes: wide HTTP/2 windows, long frames, few system calls.
 //!
 //! rustls asks its socket for 4 KiB at a time, which makes four or five system calls of every 16 KiB record. [`Buffered`] sits between
-//! the two and reads up to [`READ_BYTES`] at once.
+//! the two and reads up to `READ_BYTES` at once.
 
 use std::io;
 use std::net::SocketAddr;
