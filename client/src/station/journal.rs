@@ -1,6 +1,6 @@
 //! An append-only file of frames, durable frame by frame, that survives being cut off anywhere.
 //!
-//! A frame is `magic (4) | length (4, big endian) | first 16 bytes of SHA-256(payload) | payload`. [`Journal::append`] returns
+//! A frame is `magic (4) | length (4, big endian) | first 16 bytes of SHA-256(payload) | payload`. `Journal::append` returns
 //! when the frame is durable, and nothing is appended before the frame before it is; so after a crash only the last frame can be
 //! incomplete, nobody has been told that it is there, and it is cut off. A broken frame with a whole one after it is not a
 //! crash but damage, and is refused.
