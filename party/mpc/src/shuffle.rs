@@ -73,10 +73,10 @@ pub(crate) fn shuffle(gates: &mut Gates<'_>, scope: Scope, table: Table) -> Resu
     Ok(Shuffled(table))
 }
 
-/// What a party keeps of the rows on their way, to check their tags: P_1 X1, P_2 X2, P_3 Y1 and Y2.
+/// What a party keeps of the rows on their way, to check their tags: P_1 X1, P_2 Y1 and X2, P_3 Y1 and Y2.
 #[derive(Default)]
 struct Kept {
-    /// X1 at P_1, Y1 at P_3.
+    /// X1 at P_1, Y1 at P_2 and P_3.
     first: Zeroizing<Vec<u64>>,
     /// X2 at P_2, Y2 at P_3.
     second: Zeroizing<Vec<u64>>,
@@ -112,6 +112,9 @@ fn permute(
         Role::P2 => {
             let (y1, spare) = pass(gates, scope, Neighbour::Prev, next, own, width);
             send(gates, Neighbour::Next, scope, 0, &y1)?;
+            if let Some(kept) = kept {
+                kept.first = Zeroizing::new(y1.clone());
+            }
             let mut x2 = y1;
             receive(gates, Neighbour::Prev, scope, 0, &mut x2)?;
             if let Some(kept) = kept {

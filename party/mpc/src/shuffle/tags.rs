@@ -5,9 +5,13 @@
 //! to P_{i-1}, as with an AND. One word a row.
 //!
 //! After the shuffle, behind a barrier, the keys are opened: nobody chooses a message knowing them. With L(row) = sum_j k_j w_j + t
-//! the parties compare hashes: L(X1) = L(Y1) between P_1 and P_3, L(X2) = L(Y2) between P_2 and P_3, L(A~) + L(B~) = L(C~) between P_1
-//! and each of P_2 and P_3. Whoever sent a wrong row, or a wrong tag, has two honest parties at the ends of one of these. One round
-//! for the keys, one for the hashes. A wrong row passes with probability 2^-64.
+//! the parties compare hashes: L(X1) = L(Y1) between P_1 and each of P_2 and P_3, L(X2) = L(Y2) between P_2 and P_3, L(A~) + L(B~) =
+//! L(C~) between P_1 and each of P_2 and P_3. Whoever sent a wrong row, or a wrong tag, has two honest parties at the ends of one of
+//! these. One round for the keys, one for the hashes. A wrong row passes with probability 2^-64.
+//!
+//! Each error is judged before the next permutation that its author does not know. Else it could put an error into a row, take it out
+//! where it guesses that the row went, and read from the outcome where it did: so P_3, whose tags pi12 moves, is judged by P_1 and
+//! P_2 at X1 and Y1.
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -127,10 +131,10 @@ pub(super) fn check(
     let Kept { first, second } = &kept;
     let (to_next, to_prev) = match gates.role() {
         Role::P1 => {
-            let result = sums(&[&table.own, &table.next]);
-            (vec![result], vec![sums(&[first]), result])
+            let (moved, result) = (sums(&[first]), sums(&[&table.own, &table.next]));
+            (vec![moved, result], vec![moved, result])
         }
-        Role::P2 => (vec![sums(&[second])], vec![sums(&[&table.next])]),
+        Role::P2 => (vec![sums(&[second])], vec![sums(&[first]), sums(&[&table.next])]),
         Role::P3 => (vec![sums(&[first]), sums(&[&table.own])], vec![sums(&[second])]),
     };
     drop(kept);

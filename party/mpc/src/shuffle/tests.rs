@@ -206,3 +206,53 @@ fn the_keys_are_not_opened_before_every_row_has_arrived() {
         assert!(results.iter().all(Result::is_err));
     }
 }
+
+/// P_3 gives one tag a wrong share, which P_2 moves by a permutation that P_3 does not know, and takes the error out of what it gets
+/// back where it guesses that the row went. If the check passed where the guess is right, P_3 would know where that row went: it
+/// must fail whatever the guess.
+#[test]
+fn a_guess_at_where_a_row_went_is_never_confirmed() {
+    /// P_3's channel: an error in the tag of the first row, taken out of row `guess` of Y1.
+    struct Guessing {
+        inner: Booked,
+        guess: Option<usize>,
+    }
+    const WIDTH: usize = 3;
+    impl Channel for Guessing {
+        fn send(&mut self, to: Neighbour, label: Label, mut message: Vec<u8>) -> Result<(), ChannelError> {
+            if self.guess.is_some() && label.scope.chunk == 2 && label.scope.phase == Phase::Shuffle {
+                message[0] ^= 1;
+            }
+            self.inner.send(to, label, message)
+        }
+        fn recv(&mut self, from: Neighbour, label: Label, expected: usize) -> Result<Vec<u8>, ChannelError> {
+            let mut message = self.inner.recv(from, label, expected)?;
+            if label.scope.chunk == 0
+                && label.scope.phase == Phase::Shuffle
+                && let Some(guess) = self.guess
+            {
+                message[8 * (guess * (WIDTH + 1) + WIDTH)] ^= 1;
+            }
+            Ok(message)
+        }
+    }
+    for guess in 0..3 {
+        let results = run_over(
+            Some(Role::P3),
+            |role, inner| Guessing {
+                inner,
+                guess: (role == Role::P3).then_some(guess),
+            },
+            |gates| {
+                let table = shared_table(gates, &[9; 3 * WIDTH], WIDTH);
+                shuffle(gates, SCOPE, table).map(|_| ())
+            },
+        );
+        for (role, result) in Role::ALL.into_iter().zip(results) {
+            assert!(
+                role == Role::P3 || result.is_err(),
+                "{role} confirms that the row went to {guess}"
+            );
+        }
+    }
+}
