@@ -72,19 +72,10 @@ impl RowLayout {
         self.key_bits + FLAGS
     }
 
-    /// XORs index and order into a row.
+    /// XORs index and order into a row; `order` is at most the number of ballots.
     pub(crate) fn xor_key(&self, row: &mut [u64], index: u64, order: u64) {
-        let index = if self.order_bits == 64 {
-            0
-        } else {
-            index << self.order_bits
-        };
-        let mask = if self.order_bits == 64 {
-            u64::MAX
-        } else {
-            (1 << self.order_bits) - 1
-        };
-        row[0] ^= index | (order & mask);
+        // A box has fewer than 2^32 rows, and an index at most 32 bits.
+        row[0] ^= index << self.order_bits | order;
     }
 
     /// XORs the lowest bit of `value` into the bit `at`.
@@ -92,11 +83,10 @@ impl RowLayout {
         row[at / 64] ^= (value & 1) << (at % 64);
     }
 
-    /// XORs a word into the bits from `at` on, across a word boundary.
+    /// XORs a word into the bits from `at` on, across a word boundary. A field of the row always has a word behind it.
     pub(crate) fn xor_bits(&self, row: &mut [u64], at: usize, value: u64) {
         row[at / 64] ^= value << (at % 64);
-        if !at.is_multiple_of(64) && value >> (64 - at % 64) != 0 {
-            row[at / 64 + 1] ^= value >> (64 - at % 64);
-        }
+        // Two shifts, so that a field at a boundary does not ask for a shift by 64; never a look at the value, which is a share.
+        row[at / 64 + 1] ^= value >> 1 >> (63 - at % 64);
     }
 }
