@@ -13,6 +13,8 @@ mod prove;
 
 pub use open::Committed;
 
+use zeroize::Zeroize;
+
 use crate::channel::{Channel, Label, Scope};
 use crate::error::{CheckError, TallyError};
 use crate::ledger::Ledger;
@@ -79,6 +81,14 @@ pub(crate) struct Tape {
     mask_next: [u64; BLOCK],
     /// The products' own share after [`Gates::and_block`].
     pub(crate) z: [u64; BLOCK],
+}
+
+impl Drop for Tape {
+    fn drop(&mut self) {
+        self.mask_prev.zeroize();
+        self.mask_next.zeroize();
+        self.z.zeroize();
+    }
 }
 
 /// A message of products that the next party owes.

@@ -1,5 +1,7 @@
 //! The channel as the engine uses it: metered, with errors that name step and neighbour, and with buffers that go round.
 
+use zeroize::Zeroize;
+
 use crate::channel::{Channel, ChannelError, Label, MAX_MESSAGE_BYTES, Phase};
 use crate::error::TallyError;
 use crate::ledger::Ledger;
@@ -10,12 +12,16 @@ use crate::role::{Neighbour, Role};
 /// Buffers kept for reuse.
 const POOL: usize = 64;
 
+/// Spare buffers, which may hold messages. Wiped on drop.
+#[derive(Default)]
+struct Pool(Vec<Vec<u8>>);
+
 /// The two connections of one party in one session.
 pub(crate) struct Link<'a> {
     role: Role,
     channel: &'a mut dyn Channel,
     pub(crate) observer: &'a mut dyn Observer,
-    pool: Vec<Vec<u8>>,
+    pool: Pool,
     traffic: Traffic,
     /// What went over the channels; `None` where nobody asks.
     ledger: Option<Ledger>,
@@ -32,7 +38,7 @@ impl<'a> Link<'a> {
             role,
             channel,
             observer,
-            pool: Vec::new(),
+            pool: Pool::default(),
             traffic: Traffic::default(),
             ledger,
         }
@@ -66,14 +72,16 @@ impl<'a> Link<'a> {
     /// A buffer of that length; its content is left over from elsewhere and must be overwritten whole.
     pub(crate) fn buffer(&mut self, len: usize) -> Vec<u8> {
         debug_assert!(len <= MAX_MESSAGE_BYTES);
-        let mut buffer = self.pool.pop().unwrap_or_default();
+        let mut buffer = self.pool.0.pop().unwrap_or_default();
         buffer.resize(len, 0);
         buffer
     }
 
-    pub(crate) fn recycle(&mut self, buffer: Vec<u8>) {
-        if self.pool.len() < POOL {
-            self.pool.push(buffer);
+    pub(crate) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if self.pool.0.len() < POOL {
+            self.pool.0.push(buffer);
+        } else {
+            buffer.zeroize();
         }
     }
 
@@ -139,6 +147,12 @@ impl<'a> Link<'a> {
         }
         self.traffic.bytes_received += expected as u64;
         Ok(message)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(Zeroize::zeroize);
     }
 }
 

@@ -173,10 +173,10 @@ impl Stream {
 
     /// XORs the next words into `out`.
     pub(crate) fn mask(&mut self, out: &mut [u64]) {
-        let mut words = [0; BATCH];
+        let mut words = Zeroizing::new([0; BATCH]);
         for chunk in out.chunks_mut(BATCH) {
             self.fill(&mut words[..chunk.len()]);
-            crate::share::xor(chunk, &words);
+            crate::share::xor(chunk, words.as_slice());
         }
     }
 

@@ -104,6 +104,26 @@ impl Drop for Column {
     }
 }
 
+/// Lengthens a column with zeros. Memory it moves out of is wiped.
+pub(crate) fn grow(column: &mut Vec<u64>, len: usize) {
+    if len > column.capacity() {
+        let mut larger = Vec::with_capacity(len.max(2 * column.capacity()));
+        larger.extend_from_slice(column);
+        column.zeroize();
+        *column = larger;
+    }
+    if len > column.len() {
+        column.resize(len, 0);
+    }
+}
+
+/// Appends words to a column. Memory it moves out of is wiped.
+pub(crate) fn append(column: &mut Vec<u64>, words: &[u64]) {
+    let at = column.len();
+    grow(column, at + words.len());
+    column[at..].copy_from_slice(words);
+}
+
 /// target ^= other.
 pub(crate) fn xor(target: &mut [u64], other: &[u64]) {
     for (t, o) in target.iter_mut().zip(other) {

@@ -7,7 +7,7 @@
 
 use crate::error::TallyError;
 use crate::gates::{Gates, Tape};
-use crate::share::Column;
+use crate::share::{Column, append};
 use crate::transpose::transpose64;
 
 /// Words of a weight at which the lanes are turned.
@@ -54,8 +54,10 @@ fn reduce(
                 let (x, mut y, mut z) = (part(0, third), part(third, 2 * third), part(2 * third, 3 * third));
                 let mut rest = part(3 * third, column.words());
                 y.xor_assign(&x);
-                rest.a.extend(y.a.iter().zip(&z.a).map(|(xy, z)| xy ^ z));
-                rest.b.extend(y.b.iter().zip(&z.b).map(|(xy, z)| xy ^ z));
+                let mut sum = y.duplicate();
+                sum.xor_assign(&z);
+                append(&mut rest.a, &sum.a);
+                append(&mut rest.b, &sum.b);
                 z.xor_assign(&x);
                 *column = rest;
                 operands.push((y, z));
@@ -68,8 +70,8 @@ fn reduce(
             carry.xor_assign(&product);
             // A carry out of the highest weight is zero: the count fits.
             if let Some(next) = counters[c].weights.get_mut(weight + 1) {
-                next.a.extend_from_slice(&carry.a);
-                next.b.extend_from_slice(&carry.b);
+                append(&mut next.a, &carry.a);
+                append(&mut next.b, &carry.b);
             }
         }
     }
@@ -102,14 +104,14 @@ pub(crate) fn finish(
         }
     };
     let mut carries: Vec<Column> = turned.iter().map(|_| Column::zero(1)).collect();
-    let mut sums: Vec<Column> = turned.iter().map(|_| Column::zero(0)).collect();
+    let mut sums: Vec<Column> = turned.iter().map(|_| Column::zero(bits)).collect();
     for weight in 0..bits {
         let mut operands = Vec::new();
         for (counter, (carry, sum)) in turned.iter().zip(carries.iter_mut().zip(&mut sums)) {
             let (x, mut y) = (word(counter, weight, 0), word(counter, weight, 1));
             y.xor_assign(&x);
-            sum.a.push(y.a[0] ^ carry.a[0]);
-            sum.b.push(y.b[0] ^ carry.b[0]);
+            sum.a[weight] = y.a[0] ^ carry.a[0];
+            sum.b[weight] = y.b[0] ^ carry.b[0];
             carry.xor_assign(&x);
             operands.push((y, std::mem::replace(carry, x)));
         }

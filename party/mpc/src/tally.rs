@@ -11,7 +11,7 @@ use crate::notary::Notary;
 use crate::observer::{Observer, Opening};
 use crate::prss::{Binding, Seeds};
 use crate::scan;
-use crate::share::Column;
+use crate::share::{Column, append};
 use crate::shuffle::{self, Table};
 use crate::sort::{self, Keys, SortParams};
 use crate::sum::{self, Counter};
@@ -212,10 +212,11 @@ fn count(
 
 /// Commits to the counts and opens them.
 fn open(gates: &mut Gates<'_>, sums: &[Column], bits: usize, ballots: u64) -> Result<Vec<u64>, TallyError> {
-    let all = Column {
-        a: sums.iter().flat_map(|column| &column.a).copied().collect(),
-        b: sums.iter().flat_map(|column| &column.b).copied().collect(),
-    };
+    let mut all = Column::zero(0);
+    for sum in sums {
+        append(&mut all.a, &sum.a);
+        append(&mut all.b, &sum.b);
+    }
     let scope = Scope {
         phase: Phase::Open,
         step: 0,

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use zeroize::Zeroize;
 
+use crate::share::grow;
 use crate::simd::GROUP;
 
 /// A group of zeros, proven in place of an empty chunk.
@@ -160,19 +161,6 @@ impl Drop for Log {
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Log({} words, {} complete)", self.words, self.answered)
-    }
-}
-
-/// Lengthens a column with zeros. Memory it moves out of is wiped.
-pub(super) fn grow(column: &mut Vec<u64>, len: usize) {
-    if len > column.capacity() {
-        let mut larger = Vec::with_capacity(len.max(2 * column.capacity()));
-        larger.extend_from_slice(column);
-        column.zeroize();
-        *column = larger;
-    }
-    if len > column.len() {
-        column.resize(len, 0);
     }
 }
 

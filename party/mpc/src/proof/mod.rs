@@ -34,7 +34,7 @@
 //! 8. V+ -> V-: its share of the three. Both check that (u + s m_u)(v + s m_v) is the claim.
 //!
 //! With R rounds (2 and 4) that is a chain of 2 R + 5 messages: R is 2 up to 2^12 gates, 3 up to 2^18, 4 up to 2^21, 5 up to 2^24,
-//! 6 up to 2^27. [`Shape::prover_bytes`] and [`Shape::minus_bytes`] give the sizes, 8 to 17 KB a proof whatever its length. Proofs
+//! 6 up to 2^27. [`Shape::prover_bytes`] and [`Shape::minus_bytes`] give the sizes, 6 to 17 KB a proof whatever its length. Proofs
 //! are independent of one another: what a round of several has for the same receiver can travel in one frame. Every message has
 //! one length ([`Prover::expects`] and so on); another length is an error.
 //!

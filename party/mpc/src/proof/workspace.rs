@@ -2,9 +2,9 @@
 
 use zeroize::Zeroize;
 
-use super::log::grow;
 use super::shape::Shape;
 use super::stream::expand_theta;
+use crate::share::grow;
 use crate::simd::{GRID, GROUP, Kernels};
 
 /// The largest table of multilinear weights: six variables.

@@ -12,7 +12,7 @@ use crate::channel::{Phase, Scope};
 use crate::error::TallyError;
 use crate::gates::{Gates, Pending, Tape};
 use crate::link::words;
-use crate::share::{Column, Pair, sum, xor};
+use crate::share::{Column, Pair, grow, sum, xor};
 use crate::transpose::transpose64;
 
 /// Words of a chunk: its columns, both operands and both shares, stay in the second-level cache.
@@ -37,10 +37,8 @@ impl Drop for Arena {
 
 impl Arena {
     fn reserve(&mut self, len: usize) {
-        if self.a.len() < len {
-            self.a.resize(len, 0);
-            self.b.resize(len, 0);
-        }
+        grow(&mut self.a, len);
+        grow(&mut self.b, len);
     }
 
     fn pair(&self, at: usize, len: usize) -> Pair<'_> {
@@ -321,6 +319,7 @@ impl Comparer {
                     n,
                     [&mut self.d.a[at..], &mut self.p.a[at..]],
                     &mut tile[0],
+                    &mut block[0],
                 );
                 load_tile(
                     &keys.b,
@@ -330,6 +329,7 @@ impl Comparer {
                     n,
                     [&mut self.d.b[at..], &mut self.p.b[at..]],
                     &mut tile[0],
+                    &mut block[0],
                 );
                 continue;
             }
@@ -391,14 +391,17 @@ fn load_tile(
     stride: usize,
     [d, p]: [&mut [u64]; 2],
     tile: &mut [[u64; TILE]; 64],
+    block: &mut [u64; 64],
 ) {
     let pivot = keys[pivot];
     let (blocks, _) = keys[rows..rows + 64 * TILE].as_chunks::<64>();
     for (t, rows) in blocks.iter().enumerate() {
-        let mut block = rows.map(|row| row ^ pivot);
-        transpose64(&mut block);
-        for (column, word) in tile.iter_mut().zip(block) {
-            column[t] = word;
+        for (out, row) in block.iter_mut().zip(rows) {
+            *out = row ^ pivot;
+        }
+        transpose64(block);
+        for (column, word) in tile.iter_mut().zip(&*block) {
+            column[t] = *word;
         }
     }
     let columns = tile[..bits].iter().enumerate();

@@ -2,6 +2,7 @@
 
 use super::{Keys, SortParams};
 use crate::error::TallyError;
+use crate::share::grow;
 use zeroize::Zeroize;
 
 /// Consecutive rows, of which the first `sorted` are in order.
@@ -70,9 +71,9 @@ impl Drop for Scratch {
 
 impl Scratch {
     fn reserve(&mut self, rows: usize) {
-        if self.a.len() < rows {
-            self.a.resize(rows, 0);
-            self.b.resize(rows, 0);
+        grow(&mut self.a, rows);
+        grow(&mut self.b, rows);
+        if self.ids.len() < rows {
             self.ids.resize(rows, 0);
         }
     }
