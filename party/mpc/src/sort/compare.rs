@@ -312,9 +312,8 @@ impl Comparer {
             {
                 let at = base + first;
                 load_tile(
-                    &keys.a,
-                    rows,
-                    pivot,
+                    &keys.a[rows..rows + 64 * TILE],
+                    keys.a[pivot],
                     bits,
                     n,
                     [&mut self.d.a[at..], &mut self.p.a[at..]],
@@ -322,9 +321,8 @@ impl Comparer {
                     &mut block[0],
                 );
                 load_tile(
-                    &keys.b,
-                    rows,
-                    pivot,
+                    &keys.b[rows..rows + 64 * TILE],
+                    keys.b[pivot],
                     bits,
                     n,
                     [&mut self.d.b[at..], &mut self.p.b[at..]],
@@ -384,17 +382,15 @@ impl Comparer {
 
 /// One share of a tile whose lanes all meet one pivot: the columns of row ^ pivot and of the pivot, `stride` words apart.
 fn load_tile(
-    keys: &[u64],
-    rows: usize,
-    pivot: usize,
+    rows: &[u64],
+    pivot: u64,
     bits: usize,
     stride: usize,
     [d, p]: [&mut [u64]; 2],
     tile: &mut [[u64; TILE]; 64],
     block: &mut [u64; 64],
 ) {
-    let pivot = keys[pivot];
-    let (blocks, _) = keys[rows..rows + 64 * TILE].as_chunks::<64>();
+    let (blocks, _) = rows.as_chunks::<64>();
     for (t, rows) in blocks.iter().enumerate() {
         for (out, row) in block.iter_mut().zip(rows) {
             *out = row ^ pivot;
