@@ -49,5 +49,5 @@ pub use observer::{Observer, Opening, Traffic};
 pub use prss::{Binding, Seed, Seeds};
 pub use role::{Neighbour, Role};
 pub use share::Column;
-pub use sort::SortParams;
+pub use sort::{SortParams, transcript};
 pub use tally::{ContestTotals, Counts, OpenedCounts, Outcome, TallyParams, tally};

@@ -8,6 +8,7 @@
 
 pub(crate) mod compare;
 mod segments;
+pub mod transcript;
 
 use zeroize::Zeroize;
 
@@ -120,33 +121,75 @@ pub(crate) fn sort(
     bits: usize,
     params: &SortParams,
 ) -> Result<Vec<u32>, TallyError> {
+    let mut comparer = Comparer::new(bits);
+    drive(&mut keys, params, |due| {
+        let Due {
+            step,
+            keys,
+            level,
+            done,
+            total,
+        } = due;
+        gates.link.observer.progress(Phase::Sort, done, total);
+        let less = comparer.less(gates, step, keys, &level.runs, params)?;
+        let scope = Scope {
+            phase: Phase::Sort,
+            step,
+            chunk: 0,
+        };
+        let less = gates.validate(scope, less)?;
+        gates.open(scope, Opening::Comparisons { step }, less, level.lanes)
+    })?;
+    Ok(std::mem::take(&mut keys.ids))
+}
+
+/// A level whose comparisons are due.
+struct Due<'a> {
+    step: u32,
+    keys: &'a Keys,
+    level: &'a Level,
+    /// Work done and in all, of the current pass over the rows.
+    done: u64,
+    total: u64,
+}
+
+/// Sorts the rows by the bits that `open` gives for each level: lane by lane, in the order of the level's runs, whether the row is
+/// less than the pivot. What is compared with what depends on sizes and on these bits alone.
+fn drive(
+    keys: &mut Keys,
+    params: &SortParams,
+    mut open: impl FnMut(Due<'_>) -> Result<Vec<u64>, TallyError>,
+) -> Result<(), TallyError> {
     let rows = keys.ids.len();
-    let mut sorter = Sorter {
-        comparer: Comparer::new(bits),
-        step: 0,
-        scratch: segments::Scratch::default(),
-    };
-    let mut sorted = 0;
-    for size in samples(rows, params) {
-        let segment = Segment {
+    let mut scratch = segments::Scratch::default();
+    let (mut step, mut sorted) = (0, 0);
+    for size in samples(rows, params).into_iter().chain([rows]) {
+        let mut segments = vec![Segment {
             start: 0,
             len: size,
             sorted,
-        };
-        sorter.run(gates, &mut keys, vec![segment], params)?;
+        }];
+        let total = segments.iter().map(Segment::work).sum::<u64>();
+        loop {
+            segments.retain(|segment| !segment.is_sorted());
+            if segments.is_empty() {
+                break;
+            }
+            let left: u64 = segments.iter().map(Segment::work).sum();
+            let level = Level::plan(&segments, params);
+            let bits = open(Due {
+                step,
+                keys,
+                level: &level,
+                done: total - left.min(total),
+                total,
+            })?;
+            segments = level.partition(step, keys, &bits, &mut scratch)?;
+            step += 1;
+        }
         sorted = size;
     }
-    sorter.run(
-        gates,
-        &mut keys,
-        vec![Segment {
-            start: 0,
-            len: rows,
-            sorted,
-        }],
-        params,
-    )?;
-    Ok(std::mem::take(&mut keys.ids))
+    Ok(())
 }
 
 /// The sizes of the samples, each of which is sorted with the help of the one before it.
@@ -164,48 +207,6 @@ fn samples(rows: usize, params: &SortParams) -> Vec<usize> {
     }
     sizes.reverse();
     sizes
-}
-
-struct Sorter {
-    comparer: Comparer,
-    step: u32,
-    scratch: segments::Scratch,
-}
-
-impl Sorter {
-    /// Sorts the rows of all segments, level by level.
-    fn run(
-        &mut self,
-        gates: &mut Gates<'_>,
-        keys: &mut Keys,
-        mut segments: Vec<Segment>,
-        params: &SortParams,
-    ) -> Result<(), TallyError> {
-        let total = segments.iter().map(Segment::work).sum::<u64>();
-        loop {
-            segments.retain(|segment| !segment.is_sorted());
-            let left: u64 = segments.iter().map(Segment::work).sum();
-            gates
-                .link
-                .observer
-                .progress(Phase::Sort, total - left.min(total), total);
-            if segments.is_empty() {
-                return Ok(());
-            }
-            let level = Level::plan(&segments, params);
-            let step = self.step;
-            self.step += 1;
-            let less = self.comparer.less(gates, step, keys, &level.runs, params)?;
-            let scope = Scope {
-                phase: Phase::Sort,
-                step,
-                chunk: 0,
-            };
-            let less = gates.validate(scope, less)?;
-            let bits = gates.open(scope, Opening::Comparisons { step }, less, level.lanes)?;
-            segments = level.partition(step, keys, &bits, &mut self.scratch)?;
-        }
-    }
 }
 
 #[cfg(test)]
