@@ -154,10 +154,20 @@ pub trait Channel {
     /// # Errors
     /// As for `send`; besides the neighbour sent another label or length, or is overdue.
     fn recv(&mut self, from: Neighbour, label: Label, expected_len: usize) -> Result<Vec<u8>, ChannelError>;
+
+    /// From now on each neighbour is heard for itself: the end or the silence of one must not end the wait for the other, and a receive
+    /// that was overdue may be tried again, at most [`LAST_WAITS`] times in all. The engine says so before it states that the outputs may
+    /// be opened; from there on one neighbour is enough. A channel that wraps another passes it on.
+    fn separate(&mut self);
 }
 
 /// No message of the engine is longer.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
+
+/// At most so many waits of one party, each as long as the channel allows, come after [`Channel::separate`]: two statements, two
+/// refusals and two openings to send, two statements to hear, six tries at each neighbour's opening. A limit on the whole session
+/// must leave the time for them: it would be a way to show one party the totals and not the other.
+pub const LAST_WAITS: u32 = 20;
 
 /// A channel must take this many unreceived bytes a direction without blocking.
 pub const MAX_IN_FLIGHT_BYTES: usize = 16 << 20;

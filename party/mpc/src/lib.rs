@@ -38,7 +38,9 @@ mod sum;
 mod tally;
 mod transpose;
 
-pub use channel::{Channel, ChannelError, Label, MAX_IN_FLIGHT_BYTES, MAX_MESSAGE_BYTES, Phase, Scope};
+pub use channel::{
+    Channel, ChannelError, LAST_WAITS, Label, MAX_IN_FLIGHT_BYTES, MAX_MESSAGE_BYTES, Phase, Scope,
+};
 pub use error::{CheckError, ParamsError, Standing, TallyError};
 pub use gates::{Committed, Gates, Validated};
 pub use input::{BallotKind, InputBuilder, InputError, Shape, TallyInput};

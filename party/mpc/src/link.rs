@@ -85,6 +85,11 @@ impl<'a> Link<'a> {
         }
     }
 
+    /// From now on one neighbour's end must not end the wait for the other.
+    pub(crate) fn separate(&mut self) {
+        self.channel.separate();
+    }
+
     pub(crate) fn send(&mut self, to: Neighbour, label: Label, message: Vec<u8>) -> Result<(), TallyError> {
         if let Some(ledger) = &mut self.ledger {
             ledger.sent(to, label, &message);

@@ -32,6 +32,10 @@ struct Saboteur {
 }
 
 impl Channel for Saboteur {
+    fn separate(&mut self) {
+        self.inner.separate();
+    }
+
     fn send(&mut self, to: Neighbour, label: Label, message: Vec<u8>) -> Result<(), ChannelError> {
         self.inner.send(to, label, message)
     }
@@ -166,6 +170,7 @@ fn a_wrong_opening_of_the_totals_vetoes_nothing() {
 fn an_interruption_accuses_nobody() {
     struct Interrupted;
     impl Channel for Interrupted {
+        fn separate(&mut self) {}
         fn send(&mut self, _: Neighbour, _: Label, _: Vec<u8>) -> Result<(), ChannelError> {
             Err(ChannelError::Interrupted)
         }

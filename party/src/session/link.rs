@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use tally_mpc::{Channel, ChannelError, Label, Neighbour};
+use tally_mpc::{Channel, ChannelError, LAST_WAITS, Label, Neighbour};
 use tally_proto::ids::{Hash32, Role};
 use tally_proto::wire;
 use tokio::runtime::Handle;
@@ -91,8 +91,16 @@ struct FateInner {
 #[derive(Default)]
 struct FateState {
     first: Option<(Option<Role>, Loss)>,
-    inbound: Vec<Arc<Queue<Arrival>>>,
-    outbound: Vec<Arc<Queue<wire::Frame>>>,
+    /// From here on the loss of one neighbour no longer ends the wait for the other.
+    separate: bool,
+    links: Vec<Ends>,
+}
+
+/// The queues of one neighbour's link.
+struct Ends {
+    neighbour: Role,
+    inbound: Arc<Queue<Arrival>>,
+    outbound: Arc<Queue<wire::Frame>>,
 }
 
 impl Fate {
@@ -107,14 +115,23 @@ impl Fate {
         if state.first.is_none() {
             state.first = Some((with, loss));
         }
-        for queue in &state.inbound {
-            queue.interrupt();
-        }
-        for queue in &state.outbound {
-            queue.interrupt();
+        let alone = with.filter(|_| state.separate);
+        for link in &state.links {
+            match alone {
+                None => link.inbound.interrupt(),
+                // What arrived before the loss still counts.
+                Some(lost) if lost == link.neighbour => link.inbound.end(),
+                Some(_) => continue,
+            }
+            link.outbound.interrupt();
         }
         drop(state);
         self.0.decided.notify_waiters();
+    }
+
+    /// From now on the loss of one neighbour ends its own link only.
+    pub(crate) fn separate(&self) {
+        self.state().separate = true;
     }
 
     /// Waits until something went wrong.
@@ -188,8 +205,11 @@ impl Opener {
         };
         {
             let mut state = fate.state();
-            state.inbound.push(Arc::clone(&link.inbound));
-            state.outbound.push(Arc::clone(&link.outbound));
+            state.links.push(Ends {
+                neighbour,
+                inbound: Arc::clone(&link.inbound),
+                outbound: Arc::clone(&link.outbound),
+            });
         }
         let opening = Body::Opening(ours.reveal());
         let weight = opening.weight();
@@ -382,6 +402,12 @@ impl NetChannel {
 }
 
 impl Channel for NetChannel {
+    fn separate(&mut self) {
+        self.fate.separate();
+        // Whoever has delayed the session until now must not make one party stop here while another goes on.
+        self.ends = self.ends.max(Instant::now() + LAST_WAITS * self.pace.message);
+    }
+
     fn send(&mut self, to: Neighbour, label: Label, message: Vec<u8>) -> Result<(), ChannelError> {
         let deadline = self.deadline();
         let message = self.pool.share(message);
@@ -411,5 +437,75 @@ impl Channel for NetChannel {
             Body::Message(_, message) => Ok(self.pool.copy(&message)),
             Body::Opening(_) | Body::Close | Body::Abort(_) => Err(ChannelError::Closed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Queues = (Arc<Queue<Arrival>>, Arc<Queue<wire::Frame>>);
+
+    /// A fate with two neighbours, of each of which one frame has arrived.
+    fn fate() -> (Fate, Queues, Queues) {
+        let fate = Fate::default();
+        let link = |neighbour: Role| {
+            let inbound = Arc::new(Queue::new(QUEUE_BYTES));
+            let outbound = Arc::new(Queue::new(QUEUE_BYTES));
+            let frame = Numbering::new(Hash32([1; 32])).stamp(Body::Close);
+            let arrival = Arrival {
+                at: Instant::now(),
+                frame,
+            };
+            inbound.push_now(arrival, 1).expect("a new queue takes it");
+            fate.state().links.push(Ends {
+                neighbour,
+                inbound: Arc::clone(&inbound),
+                outbound: Arc::clone(&outbound),
+            });
+            (inbound, outbound)
+        };
+        let (lost, other) = (link(Role::P2), link(Role::P3));
+        (fate, lost, other)
+    }
+
+    fn pop(queue: &Queue<Arrival>) -> Result<(), QueueError> {
+        queue.pop(Instant::now() + Duration::from_millis(1)).map(|_| ())
+    }
+
+    #[test]
+    fn one_neighbours_loss_ends_both_waits() {
+        let (fate, lost, other) = fate();
+        fate.decide(Some(Role::P2), Loss::Ended);
+        assert_eq!(pop(&lost.0), Err(QueueError::Interrupted));
+        assert_eq!(pop(&other.0), Err(QueueError::Interrupted));
+    }
+
+    #[test]
+    fn once_separate_it_ends_only_its_own() {
+        let (fate, lost, other) = fate();
+        fate.separate();
+        fate.decide(Some(Role::P2), Loss::Ended);
+        assert_eq!(pop(&lost.0), Ok(()), "what had arrived still counts");
+        assert_eq!(pop(&lost.0), Err(QueueError::Closed));
+        assert_eq!(pop(&other.0), Ok(()));
+        assert_eq!(
+            pop(&other.0),
+            Err(QueueError::TimedOut),
+            "it may still say something"
+        );
+        let frame = Numbering::new(Hash32([1; 32])).stamp(Body::Close);
+        assert!(
+            other
+                .1
+                .push(frame, 1, Instant::now() + Duration::from_secs(1))
+                .is_ok()
+        );
+        fate.decide(None, Loss::Interrupted);
+        assert_eq!(
+            pop(&other.0),
+            Err(QueueError::Interrupted),
+            "one's own caller ends everything"
+        );
     }
 }

@@ -9,13 +9,15 @@
 //!
 //! **Outputs**: both holders of x_j send the third com_j = SHA-256(tag, binding, step, j, nonce_j, x_j), nonce_j 32 bytes of the
 //! pair's PRSS; a barrier follows, whose statement says that both were equal; then (nonce_j, x_j) from either holder is enough.
-//! Two rounds more; a party that dislikes the totals cannot withhold them.
+//! Two rounds more. With it travels the third party's signed statement, so that a party that gave its statement to one neighbour only
+//! has given it to both: whoever passes this barrier takes the other honest party along. A party that did not pass by itself says so
+//! in its place. A party that dislikes the totals cannot withhold them.
 
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{Gates, Validated};
-use crate::channel::{Label, Phase, Scope};
+use crate::channel::{ChannelError, Label, Phase, Scope};
 use crate::error::{CheckError, TallyError};
 use crate::ledger::{Mismatch, compare};
 use crate::link::{put_words, words};
@@ -31,10 +33,15 @@ const MESSAGE_WORDS: usize = 32 * 1024;
 const OPENING: u32 = u32::MAX;
 /// The chunk that labels the commitments to a step's values.
 const COMMITMENT: u32 = u32::MAX - 1;
-/// Bytes of a signature.
-const SIGNATURE: usize = 64;
+/// Bytes of a statement on the wire: hashes and signature.
+const SIGNED: usize = ChannelHashes::BYTES + 64;
 /// Bytes of a nonce and of a hash.
 const HASH: usize = 32;
+/// Sent in the place of an opening of the outputs by a party that did not pass the barrier by itself.
+const REFUSAL: [u8; 1] = [0];
+/// How many deadlines a party waits for a neighbour's opening of the outputs. One honest party passes the last barrier at most three
+/// after the other has its statement, and shows what it needs to follow at most two later.
+const TRIES: usize = 6;
 
 /// Outputs to which all three parties are committed. Only [`Gates::commit`] makes one, after the two commitments to the share that
 /// this party lacks were equal. Zeroised on drop.
@@ -130,10 +137,17 @@ impl Gates<'_> {
 
     /// Waits until all three parties have stated the same about all channels.
     fn barrier(&mut self, at: Scope) -> Result<(), TallyError> {
-        let role = self.role;
-        let Some(checks) = &mut self.checks else {
+        if self.checks.is_none() {
             return Ok(());
-        };
+        }
+        let (own, heard) = self.state(at);
+        self.agree(&own, heard).map(|_| ())
+    }
+
+    /// Sends this party's statement to both others and takes theirs, from the next and from the previous party.
+    fn state(&mut self, at: Scope) -> (Statement, [Result<Signed, TallyError>; 2]) {
+        let role = self.role;
+        let checks = self.checks.as_mut().expect(CHECKED);
         let number = checks.barriers;
         checks.barriers += 1;
         let own = Statement {
@@ -144,8 +158,10 @@ impl Gates<'_> {
             channels: self.link.hashes(),
         };
         let signature = checks.notary.sign(&own.to_bytes());
-        let mut message = own.channels.to_bytes().to_vec();
-        message.extend_from_slice(&signature);
+        let message = to_message(&Signed {
+            statement: own,
+            signature,
+        });
         let label = Label {
             scope: Scope {
                 phase: Phase::Barrier,
@@ -155,39 +171,43 @@ impl Gates<'_> {
             round: 0,
         };
         self.link.count_round();
-        self.link
-            .send_unrecorded(Neighbour::Next, label, message.clone())?;
-        self.link.send_unrecorded(Neighbour::Prev, label, message)?;
-        let mut hear = |from: Neighbour| -> Result<Signed, TallyError> {
-            let message = self
-                .link
-                .recv_unrecorded(from, label, ChannelHashes::BYTES + SIGNATURE)?;
-            let (channels, signature) = message
-                .split_first_chunk::<{ ChannelHashes::BYTES }>()
-                .expect("the length was checked");
-            Ok(Signed {
-                statement: Statement {
-                    signer: role.neighbour(from),
-                    channels: ChannelHashes::from_bytes(channels),
-                    ..own
-                },
-                signature: signature.try_into().expect("the length was checked"),
-            })
-        };
-        let (next, prev) = (hear(Neighbour::Next)?, hear(Neighbour::Prev)?);
+        let both = [Neighbour::Next, Neighbour::Prev];
+        let sent = both.map(|to| self.link.send_unrecorded(to, label, message.to_vec()));
+        let heard = both.map(|from| {
+            let message = self.link.recv_unrecorded(from, label, SIGNED)?;
+            Ok(from_message(&own, role.neighbour(from), &message))
+        });
+        let [next, prev] = sent;
+        let [from_next, from_prev] = heard;
+        // A neighbour that takes nothing will not pass, whatever it says.
+        (own, [next.and(from_next), prev.and(from_prev)])
+    }
+
+    /// Whether a statement is its signer's.
+    fn is_signed(&mut self, signed: &Signed) -> bool {
+        let statement = &signed.statement;
+        let notary = &mut self.checks.as_mut().expect(CHECKED).notary;
+        notary.verify(statement.signer, &statement.to_bytes(), &signed.signature)
+    }
+
+    /// The statements of the next and the previous party, if all three agree.
+    fn agree(
+        &mut self,
+        own: &Statement,
+        heard: [Result<Signed, TallyError>; 2],
+    ) -> Result<[Signed; 2], TallyError> {
+        let [next, prev] = heard;
+        let (next, prev) = (next?, prev?);
+        let (role, number, at) = (self.role, own.number, own.at);
         for signed in [&next, &prev] {
-            let statement = &signed.statement;
-            if !checks
-                .notary
-                .verify(statement.signer, &statement.to_bytes(), &signed.signature)
-            {
-                let from = statement.signer;
+            if !self.is_signed(signed) {
+                let from = signed.statement.signer;
                 return Err(self.failed(at, CheckError::Signature { number, from }));
             }
         }
         let verdict = compare(&own.channels, &next.statement.channels, &prev.statement.channels);
         let source = match verdict {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok([next, prev]),
             Err(Mismatch::Own(neighbour)) => CheckError::Transcript {
                 number,
                 with: role.neighbour(neighbour),
@@ -267,68 +287,184 @@ impl Gates<'_> {
             return self.open(at, opening, Validated(value.column), lanes);
         };
         let out = self.or_stop(|gates| {
-            gates.barrier(at)?;
-            gates.exchange_committed(&binding, at, &value)
+            gates.link.separate();
+            let (own, heard) = gates.state(at);
+            let direct = heard.each_ref().map(|heard| heard.as_ref().ok().cloned());
+            match gates.agree(&own, heard) {
+                Ok(signed) => {
+                    gates.show(at, &value, &signed);
+                    gates.see(&binding, at, &value)
+                }
+                Err(error) => gates.follow(&binding, &own, &value, direct).ok_or(error),
+            }
         })?;
         self.link.observer.opened(opening, 64 * out.len(), &out);
         Ok(out)
     }
 
-    fn exchange_committed(
-        &mut self,
-        binding: &Binding,
-        at: Scope,
-        value: &Committed,
-    ) -> Result<Vec<u64>, TallyError> {
-        let Committed {
-            column,
-            nonces,
-            missing,
-        } = value;
-        let label = Label {
-            scope: Scope { chunk: OPENING, ..at },
-            round: 0,
-        };
-        let committed_at = Scope {
-            chunk: COMMITMENT,
-            ..at
-        };
+    /// Opens this party's shares of the outputs to both others, each with the statement that the third one signed.
+    fn show(&mut self, at: Scope, value: &Committed, [next, prev]: &[Signed; 2]) {
+        let Committed { column, nonces, .. } = value;
         self.link.count_round();
-        let mut unheard = None;
         let shares = [
-            (Neighbour::Next, &nonces[0], &column.a),
-            (Neighbour::Prev, &nonces[1], &column.b),
+            (Neighbour::Next, &nonces[0], &column.a, prev),
+            (Neighbour::Prev, &nonces[1], &column.b, next),
         ];
-        for (to, nonce, share) in shares {
+        for (to, nonce, share, third) in shares {
             let mut message = vec![0; HASH + 8 * share.len()];
             message[..HASH].copy_from_slice(nonce.as_slice());
             put_words(&mut message[HASH..], share);
-            // A neighbour that is gone must not keep this party from hearing the other.
-            if let Err(error) = self.link.send(to, label, message) {
-                unheard.get_or_insert(error);
-            }
+            message.extend_from_slice(&to_message(third));
+            // A neighbour that is gone must not keep this party from showing the other.
+            let _ = self.link.send(to, opening_label(at), message);
         }
-        let lacking = self.role.prev();
-        for from in [Neighbour::Prev, Neighbour::Next] {
-            let message = match self.link.recv(from, label, HASH + 8 * column.words()) {
-                Ok(message) => message,
-                Err(error) => {
-                    unheard.get_or_insert(error);
-                    continue;
+    }
+
+    /// Takes the share that this party lacks from the first neighbour that opens its commitment.
+    fn see(&mut self, binding: &Binding, at: Scope, value: &Committed) -> Result<Vec<u64>, TallyError> {
+        let mut unheard = None;
+        let mut listening = vec![Neighbour::Prev, Neighbour::Next];
+        for _ in 0..TRIES {
+            for from in listening.clone() {
+                match self.hear_opening(binding, at, value, from) {
+                    Heard::Opening(out, _) => return Ok(out),
+                    // A neighbour that did not pass the barrier by itself follows this party, and one that waits may be late.
+                    Heard::Refusal | Heard::Nothing => {}
+                    Heard::Unfit => listening.retain(|&other| other != from),
+                    Heard::Lost(error) => {
+                        listening.retain(|&other| other != from);
+                        unheard.get_or_insert(error);
+                    }
                 }
-            };
-            let (nonce, share) = message
-                .split_first_chunk::<HASH>()
-                .expect("the length was checked");
-            if commitment(binding, committed_at, lacking, nonce, words(share)) == *missing {
-                let mut out: Vec<u64> = words(share).collect();
-                xor(&mut out, &column.a);
-                xor(&mut out, &column.b);
-                return Ok(out);
             }
         }
         let suspects = self.others();
         Err(unheard.unwrap_or_else(|| self.failed(at, CheckError::Outputs { suspects })))
+    }
+
+    /// When this party did not pass the last barrier because of one neighbour: says so, and follows the other, if that passed it and
+    /// shows the statement that it got from the first.
+    fn follow(
+        &mut self,
+        binding: &Binding,
+        own: &Statement,
+        value: &Committed,
+        direct: [Option<Signed>; 2],
+    ) -> Option<Vec<u64>> {
+        let mut passed = Vec::new();
+        for (neighbour, signed) in [Neighbour::Next, Neighbour::Prev].into_iter().zip(direct) {
+            // Else two honest parties that the third one kept from passing would wait for each other.
+            let _ = self.link.send(neighbour, opening_label(own.at), REFUSAL.to_vec());
+            passed.extend(
+                signed
+                    .filter(|signed| self.is_signed(signed))
+                    .map(|signed| (neighbour, signed)),
+            );
+        }
+        for _ in 0..TRIES {
+            for (from, signed) in passed.clone() {
+                match self.hear_opening(binding, own.at, value, from) {
+                    Heard::Nothing => continue,
+                    Heard::Opening(out, third) => {
+                        let other = self.role.neighbour(from.opposite());
+                        let third = Ok(from_message(own, other, &third));
+                        let heard = match from {
+                            Neighbour::Next => [Ok(signed), third],
+                            Neighbour::Prev => [third, Ok(signed)],
+                        };
+                        if let Ok(signed) = self.agree(own, heard) {
+                            self.show(own.at, value, &signed);
+                            return Some(out);
+                        }
+                    }
+                    Heard::Refusal | Heard::Unfit | Heard::Lost(_) => {}
+                }
+                passed.retain(|(other, _)| *other != from);
+            }
+        }
+        None
+    }
+
+    /// A neighbour's next word on the outputs.
+    fn hear_opening(&mut self, binding: &Binding, at: Scope, value: &Committed, from: Neighbour) -> Heard {
+        let Committed { column, missing, .. } = value;
+        let bytes = HASH + 8 * column.words() + SIGNED;
+        let message = match self.link.recv(from, opening_label(at), bytes) {
+            Ok(message) => message,
+            Err(TallyError::Channel {
+                source: ChannelError::Overdue,
+                ..
+            }) => return Heard::Nothing,
+            Err(TallyError::Channel {
+                source: ChannelError::WrongLength { got, .. },
+                ..
+            }) if got == REFUSAL.len() => return Heard::Refusal,
+            Err(error) => return Heard::Lost(error),
+        };
+        let (message, third) = message
+            .split_last_chunk::<SIGNED>()
+            .expect("the length was checked");
+        let (nonce, share) = message
+            .split_first_chunk::<HASH>()
+            .expect("the length was checked");
+        let committed_at = Scope {
+            chunk: COMMITMENT,
+            ..at
+        };
+        if commitment(binding, committed_at, self.role.prev(), nonce, words(share)) != *missing {
+            return Heard::Unfit;
+        }
+        let mut out: Vec<u64> = words(share).collect();
+        xor(&mut out, &column.a);
+        xor(&mut out, &column.b);
+        Heard::Opening(out, *third)
+    }
+}
+
+/// What a neighbour says after the last barrier.
+enum Heard {
+    /// The outputs, and the statement that it has from the third party.
+    Opening(Vec<u64>, [u8; SIGNED]),
+    /// It did not pass the barrier by itself.
+    Refusal,
+    /// Something that does not open the commitment.
+    Unfit,
+    /// Nothing in time.
+    Nothing,
+    /// It is gone, or what it sent is no message.
+    Lost(TallyError),
+}
+
+const CHECKED: &str = "barriers exist where the others are checked";
+
+/// Labels the openings of committed values.
+fn opening_label(at: Scope) -> Label {
+    Label {
+        scope: Scope { chunk: OPENING, ..at },
+        round: 0,
+    }
+}
+
+/// A statement on the wire: the hashes and the signature; the receiver knows the rest.
+fn to_message(signed: &Signed) -> [u8; SIGNED] {
+    let mut message = [0; SIGNED];
+    message[..ChannelHashes::BYTES].copy_from_slice(&signed.statement.channels.to_bytes());
+    message[ChannelHashes::BYTES..].copy_from_slice(&signed.signature);
+    message
+}
+
+/// The statement of `signer` at the same barrier as `own`, from bytes whose number was checked.
+fn from_message(own: &Statement, signer: Role, message: &[u8]) -> Signed {
+    let (channels, signature) = message
+        .split_first_chunk::<{ ChannelHashes::BYTES }>()
+        .expect("the length was checked");
+    Signed {
+        statement: Statement {
+            signer,
+            channels: ChannelHashes::from_bytes(channels),
+            ..*own
+        },
+        signature: signature.try_into().expect("the length was checked"),
     }
 }
 
@@ -365,3 +501,6 @@ fn commitment(
     }
     hash.finalize().into()
 }
+
+#[cfg(test)]
+mod tests;

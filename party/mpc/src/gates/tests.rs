@@ -71,6 +71,10 @@ struct BookedKeys {
 }
 
 impl Channel for Booked {
+    fn separate(&mut self) {
+        self.inner.separate();
+    }
+
     fn send(&mut self, to: Neighbour, label: Label, mut message: Vec<u8>) -> Result<(), ChannelError> {
         if let Some(books) = &self.cheat {
             let mut books = books.lock().expect("no panic");
@@ -228,6 +232,10 @@ pub(crate) struct Altered<F> {
 }
 
 impl<F: FnMut(Neighbour, Label, &mut Vec<u8>)> Channel for Altered<F> {
+    fn separate(&mut self) {
+        self.inner.separate();
+    }
+
     fn send(&mut self, to: Neighbour, label: Label, mut message: Vec<u8>) -> Result<(), ChannelError> {
         (self.alter)(to, label, &mut message);
         self.inner.send(to, label, message)

@@ -178,6 +178,10 @@ fn the_keys_are_not_opened_before_every_row_has_arrived() {
         cheat: bool,
     }
     impl Channel for Rushing {
+        fn separate(&mut self) {
+            self.inner.separate();
+        }
+
         fn send(&mut self, to: Neighbour, label: Label, message: Vec<u8>) -> Result<(), ChannelError> {
             if self.cheat && label.scope.phase == Phase::Shuffle && label.scope.chunk == 1 {
                 // In its place nothing is sent; the session ends when this party gives up.
@@ -219,6 +223,10 @@ fn a_guess_at_where_a_row_went_is_never_confirmed() {
     }
     const WIDTH: usize = 3;
     impl Channel for Guessing {
+        fn separate(&mut self) {
+            self.inner.separate();
+        }
+
         fn send(&mut self, to: Neighbour, label: Label, mut message: Vec<u8>) -> Result<(), ChannelError> {
             if self.guess.is_some() && label.scope.chunk == 2 && label.scope.phase == Phase::Shuffle {
                 message[0] ^= 1;
