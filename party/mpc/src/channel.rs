@@ -165,9 +165,9 @@ pub trait Channel {
 pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
 /// At most so many waits of one party, each as long as the channel allows, come after [`Channel::separate`]: two statements, two
-/// refusals and two openings to send, two statements to hear, six tries at each neighbour's opening. A limit on the whole session
+/// refusals and two openings to send, two tries at each neighbour's statement and six at its opening. A limit on the whole session
 /// must leave the time for them: it would be a way to show one party the totals and not the other.
-pub const LAST_WAITS: u32 = 20;
+pub const LAST_WAITS: u32 = 22;
 
 /// A channel must take this many unreceived bytes a direction without blocking.
 pub const MAX_IN_FLIGHT_BYTES: usize = 16 << 20;

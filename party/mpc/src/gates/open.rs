@@ -39,9 +39,12 @@ const SIGNED: usize = ChannelHashes::BYTES + 64;
 const HASH: usize = 32;
 /// Sent in the place of an opening of the outputs by a party that did not pass the barrier by itself.
 const REFUSAL: [u8; 1] = [0];
+/// How many deadlines a party waits for a neighbour's statement at the last barrier. The third party can hold back the commitment to
+/// one honest party for one deadline after the other has begun to wait for its statement.
+const STATEMENT_TRIES: usize = 2;
 /// How many deadlines a party waits for a neighbour's opening of the outputs. One honest party passes the last barrier at most three
 /// after the other has its statement, and shows what it needs to follow at most two later.
-const TRIES: usize = 6;
+const OPENING_TRIES: usize = 6;
 
 /// Outputs to which all three parties are committed. Only [`Gates::commit`] makes one, after the two commitments to the share that
 /// this party lacks were equal. Zeroised on drop.
@@ -140,12 +143,13 @@ impl Gates<'_> {
         if self.checks.is_none() {
             return Ok(());
         }
-        let (own, heard) = self.state(at);
+        let (own, heard) = self.state(at, 1);
         self.agree(&own, heard).map(|_| ())
     }
 
-    /// Sends this party's statement to both others and takes theirs, from the next and from the previous party.
-    fn state(&mut self, at: Scope) -> (Statement, [Result<Signed, TallyError>; 2]) {
+    /// Sends this party's statement to both others and takes theirs, from the next and from the previous party; waits for each up to
+    /// `tries` deadlines.
+    fn state(&mut self, at: Scope, tries: usize) -> (Statement, [Result<Signed, TallyError>; 2]) {
         let role = self.role;
         let checks = self.checks.as_mut().expect(CHECKED);
         let number = checks.barriers;
@@ -174,8 +178,14 @@ impl Gates<'_> {
         let both = [Neighbour::Next, Neighbour::Prev];
         let sent = both.map(|to| self.link.send_unrecorded(to, label, message.to_vec()));
         let heard = both.map(|from| {
-            let message = self.link.recv_unrecorded(from, label, SIGNED)?;
-            Ok(from_message(&own, role.neighbour(from), &message))
+            let mut message = self.link.recv_unrecorded(from, label, SIGNED);
+            for _ in 1..tries {
+                if !matches!(&message, Err(error) if is_overdue(error)) {
+                    break;
+                }
+                message = self.link.recv_unrecorded(from, label, SIGNED);
+            }
+            Ok(from_message(&own, role.neighbour(from), &message?))
         });
         let [next, prev] = sent;
         let [from_next, from_prev] = heard;
@@ -288,7 +298,7 @@ impl Gates<'_> {
         };
         let out = self.or_stop(|gates| {
             gates.link.separate();
-            let (own, heard) = gates.state(at);
+            let (own, heard) = gates.state(at, STATEMENT_TRIES);
             let direct = heard.each_ref().map(|heard| heard.as_ref().ok().cloned());
             match gates.agree(&own, heard) {
                 Ok(signed) => {
@@ -324,7 +334,7 @@ impl Gates<'_> {
     fn see(&mut self, binding: &Binding, at: Scope, value: &Committed) -> Result<Vec<u64>, TallyError> {
         let mut unheard = None;
         let mut listening = vec![Neighbour::Prev, Neighbour::Next];
-        for _ in 0..TRIES {
+        for _ in 0..OPENING_TRIES {
             for from in listening.clone() {
                 match self.hear_opening(binding, at, value, from) {
                     Heard::Opening(out, _) => return Ok(out),
@@ -361,7 +371,7 @@ impl Gates<'_> {
                     .map(|signed| (neighbour, signed)),
             );
         }
-        for _ in 0..TRIES {
+        for _ in 0..OPENING_TRIES {
             for (from, signed) in passed.clone() {
                 match self.hear_opening(binding, own.at, value, from) {
                     Heard::Nothing => continue,
@@ -391,10 +401,7 @@ impl Gates<'_> {
         let bytes = HASH + 8 * column.words() + SIGNED;
         let message = match self.link.recv(from, opening_label(at), bytes) {
             Ok(message) => message,
-            Err(TallyError::Channel {
-                source: ChannelError::Overdue,
-                ..
-            }) => return Heard::Nothing,
+            Err(error) if is_overdue(&error) => return Heard::Nothing,
             Err(TallyError::Channel {
                 source: ChannelError::WrongLength { got, .. },
                 ..
@@ -433,6 +440,17 @@ enum Heard {
     Nothing,
     /// It is gone, or what it sent is no message.
     Lost(TallyError),
+}
+
+/// Whether a message may still come.
+fn is_overdue(error: &TallyError) -> bool {
+    matches!(
+        error,
+        TallyError::Channel {
+            source: ChannelError::Overdue,
+            ..
+        }
+    )
 }
 
 const CHECKED: &str = "barriers exist where the others are checked";

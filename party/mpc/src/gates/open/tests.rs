@@ -1,5 +1,6 @@
 use super::super::tests::{Altered, run_over, share};
 use super::*;
+use crate::channel::Channel;
 
 const AT: Scope = Scope {
     phase: Phase::Open,
@@ -66,6 +67,61 @@ fn without_a_last_statement_nobody_opens_anything() {
                     }
                 );
                 assert!(source, "{error}");
+            }
+        }
+    }
+}
+
+/// The third party can hold back its commitment to one honest party until the other has waited a deadline for its statement. If that
+/// one gave up, the first would open the totals to the third and have nobody to take its own share from.
+#[test]
+fn a_statement_that_is_a_deadline_late_still_counts() {
+    /// The channel of the party that waits: the first wait for a statement of `late` is in vain.
+    struct Late<C> {
+        inner: C,
+        late: Option<Neighbour>,
+    }
+    impl<C: Channel> Channel for Late<C> {
+        fn separate(&mut self) {
+            self.inner.separate();
+        }
+        fn send(&mut self, to: Neighbour, label: Label, message: Vec<u8>) -> Result<(), ChannelError> {
+            self.inner.send(to, label, message)
+        }
+        fn recv(&mut self, from: Neighbour, label: Label, expected: usize) -> Result<Vec<u8>, ChannelError> {
+            if label.scope.phase == Phase::Barrier && self.late.take_if(|late| *late == from).is_some() {
+                return Err(ChannelError::Overdue);
+            }
+            self.inner.recv(from, label, expected)
+        }
+    }
+    for cheat in Role::ALL {
+        for late in [Neighbour::Next, Neighbour::Prev] {
+            let waiting = cheat.neighbour(late);
+            let outputs = run_over(
+                Some(cheat),
+                |role, inner| Late {
+                    inner: Altered {
+                        inner,
+                        alter: move |_, label: Label, message: &mut Vec<u8>| {
+                            if role == cheat && label.scope.chunk == OPENING {
+                                message[0] ^= 1;
+                            }
+                        },
+                    },
+                    late: (role == waiting).then_some(late),
+                },
+                |gates| {
+                    let value = gates.validate(AT, share(gates.role(), 3, &PLAIN))?;
+                    let value = gates.commit(AT, value)?;
+                    gates.open_committed(AT, Opening::Totals, value)
+                },
+            );
+            for (role, output) in Role::ALL.into_iter().zip(outputs) {
+                assert!(
+                    role == cheat || output.is_ok_and(|output| output == PLAIN),
+                    "{role} by {cheat}"
+                );
             }
         }
     }
