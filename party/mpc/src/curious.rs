@@ -26,6 +26,6 @@ pub fn tally_without_checks(
     observer: &mut dyn Observer,
     params: &TallyParams,
 ) -> Result<Outcome, TallyError> {
-    let gates = Gates::curious(input.role, seeds, binding, channel, observer);
-    tally_with(gates, input, params)
+    let mut gates = Gates::curious(input.role, seeds, binding, channel, observer);
+    tally_with(&mut gates, input, params)
 }

@@ -15,11 +15,11 @@ pub use open::Committed;
 
 use zeroize::Zeroize;
 
-use crate::channel::{Channel, Label, Scope};
+use crate::channel::{Channel, Label, Phase, Scope};
 use crate::error::{CheckError, TallyError};
 use crate::ledger::Ledger;
 use crate::link::{Link, put_words, words};
-use crate::notary::Notary;
+use crate::notary::{Notary, Statement};
 use crate::observer::Observer;
 use crate::proof::{Log, Proofs};
 use crate::prss::{Binding, Prss, Purpose, Seeds, Stream};
@@ -256,6 +256,24 @@ impl<'a> Gates<'a> {
             }
             Ok(message)
         })
+    }
+
+    /// Tells the notary what went over the channels, once nothing more will.
+    pub(crate) fn end(&mut self) {
+        let (signer, channels) = (self.role, self.checks.is_some().then(|| self.link.hashes()));
+        if let (Some(checks), Some(channels)) = (&mut self.checks, channels) {
+            checks.notary.ended(&Statement {
+                binding: checks.binding,
+                signer,
+                number: Statement::LAST,
+                at: Scope {
+                    phase: Phase::Barrier,
+                    step: 0,
+                    chunk: 0,
+                },
+                channels,
+            });
+        }
     }
 
     /// Asks leave to open `value`: each party proves all its gates so far to the two others. `at` is the step for which it is asked.

@@ -1,8 +1,10 @@
 //! What one party brings to a tally, fed row by row: the roll's flags and credential shares, then the ballots' shares.
 
+use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
 use crate::layout::{BallotLayout, CREDENTIAL_BITS, LayoutError, get_bits};
+use crate::link::put_words;
 use crate::role::Role;
 use crate::rows::RowLayout;
 
@@ -167,6 +169,32 @@ impl TallyInput {
     /// The box's shape.
     pub fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// SHA-256 over role, shape and all words of both shares, in order: whoever keeps it can tell later whether it was this input.
+    ///
+    /// # Security
+    /// A hash of shares: for the party's own sealed records and nobody else.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(b"tally-mpc input v1");
+        hash.update([self.role.index()]);
+        let Shape {
+            voters,
+            online,
+            electronic,
+            paper,
+        } = self.shape;
+        for count in [voters, online, electronic, paper] {
+            hash.update(count.to_le_bytes());
+        }
+        let mut bytes = zeroize::Zeroizing::new([0; 4096]);
+        for words in self.own.chunks(512).chain(self.next.chunks(512)) {
+            let bytes = &mut bytes[..8 * words.len()];
+            put_words(bytes, words);
+            hash.update(bytes);
+        }
+        hash.finalize().into()
     }
 
     /// Appends a zero row and returns both halves of it.

@@ -16,6 +16,10 @@ pub trait Notary {
 
     /// Whether `signature` is `signer`'s on `statement`.
     fn verify(&mut self, signer: Role, statement: &[u8], signature: &[u8; 64]) -> bool;
+
+    /// The party's part is over, with outputs or without. `last` says what went over its channels, up to the end; it bears
+    /// [`Statement::LAST`] as its number and goes to nobody. Whoever keeps it signed can hold the party to it.
+    fn ended(&mut self, _last: &Statement) {}
 }
 
 /// The hashes of everything that went over a party's four directed channels so far, barrier frames excepted.
@@ -73,6 +77,9 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// The number of the statement at a party's end, which no barrier has.
+    pub const LAST: u32 = u32::MAX;
+
     /// The length of [`Statement::to_bytes`].
     pub const BYTES: usize = DOMAIN.len() + 32 + 1 + 4 + 9 + ChannelHashes::BYTES;
 

@@ -93,13 +93,15 @@ pub fn tally(
     observer: &mut dyn Observer,
     params: &TallyParams,
 ) -> Result<Outcome, TallyError> {
-    let gates = Gates::new(input.role, seeds, binding, channel, notary, observer);
-    tally_with(gates, input, params)
+    let mut gates = Gates::new(input.role, seeds, binding, channel, notary, observer);
+    let outcome = tally_with(&mut gates, input, params);
+    gates.end();
+    outcome
 }
 
 /// The tally on an engine that is set up.
 pub(crate) fn tally_with(
-    mut gates: Gates<'_>,
+    gates: &mut Gates<'_>,
     mut input: TallyInput,
     params: &TallyParams,
 ) -> Result<Outcome, TallyError> {
@@ -119,7 +121,7 @@ pub(crate) fn tally_with(
     };
     drop(input);
     let table = shuffle::shuffle(
-        &mut gates,
+        gates,
         Scope {
             phase: Phase::Shuffle,
             step: 0,
@@ -131,7 +133,7 @@ pub(crate) fn tally_with(
 
     gates.link.start(Phase::Sort);
     let order = sort::sort(
-        &mut gates,
+        gates,
         Keys::of(&table, format.key_bits()),
         format.key_bits(),
         &params.sort,
@@ -141,20 +143,20 @@ pub(crate) fn tally_with(
     gates.link.start(Phase::Join);
     let mut joined = Joined::load(&table, &order, &format, layout.payload_bits());
     drop((table, order));
-    let valid = joined.valid(&mut gates)?;
+    let valid = joined.valid(gates)?;
     gates.link.finish(Phase::Join);
 
     gates.link.start(Phase::Scan);
-    let counted = scan::counted(&mut gates, valid, &joined.is_roll, &joined.is_paper)?;
+    let counted = scan::counted(gates, valid, &joined.is_roll, &joined.is_paper)?;
     gates.link.finish(Phase::Scan);
 
     gates.link.start(Phase::Count);
     let bits = (u64::BITS - ballots.leading_zeros()) as usize;
-    let sums = count(&mut gates, &layout, joined, counted, params.counts, bits)?;
+    let sums = count(gates, &layout, joined, counted, params.counts, bits)?;
     gates.link.finish(Phase::Count);
 
     gates.link.start(Phase::Open);
-    let totals = open(&mut gates, &sums, bits, ballots)?;
+    let totals = open(gates, &sums, bits, ballots)?;
     gates.link.finish(Phase::Open);
     Ok(outcome(&layout, params.counts, totals))
 }
