@@ -6,18 +6,20 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use rand::SeedableRng as _;
 use rand::rngs::{StdRng, SysRng};
+use rand::{Rng as _, SeedableRng as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tally_mpc::curious::tally_without_checks;
 use tally_mpc::{Counts, Label, Neighbour, Outcome, Phase, Role, Scope, SortParams, Traffic};
 use tally_party::roles::Roles;
+use tally_party::session::log::SessionLogs;
 use tally_party::session::transport;
 use tally_party::session::{
     Endpoints, Engine, EngineError, Frames, Interrupt, Lobby, Pace, Prepared, Scene, SessionPeer, Starts,
     Surroundings, run,
 };
+use tally_party::store::vault::StorageKey;
 use tally_proto::connect::{Dial, mutual_tls};
 use tally_proto::envelope::{Envelope, PublicKey, Signer};
 use tally_proto::identity::Address;
@@ -131,10 +133,17 @@ async fn session(setup: Setup) -> Result<()> {
         latency: std::time::Duration::from_millis(setup.latency_ms),
         ..Pace::default()
     };
+    // Logged as in a party, on a disk: what that costs belongs to the measurement.
+    let directory = tempfile::tempdir()?;
+    let mut storage = [0; 32];
+    rng.fill_bytes(&mut storage);
+    let logs = SessionLogs::new(directory.path().to_owned(), Arc::new(StorageKey::new(storage)));
+    let log = logs.begin(own, &scene, starts.number, &mut rng)?;
     let surroundings = Surroundings {
         endpoints: &endpoints,
         lobby: &lobby,
         pace,
+        log: &log,
     };
     let (progress, _) = watch::channel(None);
     let params = plan.params(if setup.wan {

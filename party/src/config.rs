@@ -24,6 +24,8 @@ pub struct Config {
     pub party: Role,
     /// Directory of the store.
     pub data_dir: PathBuf,
+    /// Directory of the session logs.
+    pub session_logs: PathBuf,
     /// Where voters connect.
     pub listen_public: SocketAddr,
     /// Where everyone with a certificate connects.

@@ -1,5 +1,6 @@
 //! One party: what its services share.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tally_proto::connect::ConnectError;
@@ -58,6 +59,8 @@ pub struct Party {
     pub opening: Arc<OpeningKey>,
     /// Seals and opens shares at rest.
     pub vault: Arc<StorageKey>,
+    /// Directory of the session logs.
+    pub session_logs: PathBuf,
     /// The durable store.
     pub store: Arc<Store>,
     /// The clock that phases run on.
@@ -111,6 +114,7 @@ impl Party {
             signer,
             opening: Arc::new(opening),
             vault: Arc::new(storage),
+            session_logs: config.session_logs.clone(),
             store,
             clock: deps.clock,
             entropy: deps.entropy,

@@ -7,6 +7,8 @@ pub(super) enum Kind {
     Number { min: u64, max: u64 },
     /// A file or directory; relative to the configuration file.
     Path,
+    /// A directory; relative to `data_dir`.
+    DataPath,
     /// Exactly so many paths.
     Paths(usize),
     /// An IP address and port to listen on.
@@ -80,6 +82,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Path,
         "\"data\"",
         "Directory of the store. Back it up; it holds shares sealed under storage_key.",
+    ),
+    optional(
+        "",
+        "session_logs",
+        Kind::DataPath,
+        "\"sessions\"",
+        "Directory of the sealed logs of tally sessions; a relative path starts at data_dir. A session is always logged: without its log a \
+         result cannot be audited. Some 300 bytes a row; keep them until the result is final.",
     ),
     required(
         "listen",

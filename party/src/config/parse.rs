@@ -182,6 +182,14 @@ fn check(setting: &Setting, value: &DeValue<'_>, directory: &Path) -> Result<Che
                 Ok(Checked::Path(directory.join(path)))
             }
         }
+        Kind::DataPath => {
+            let path = text("a path in quotes")?;
+            if path.is_empty() {
+                Err("is an empty path".to_owned())
+            } else {
+                Ok(Checked::Path(PathBuf::from(path)))
+            }
+        }
         Kind::Paths(count) => {
             let wrong = || format!("must be a list of {count} paths in quotes");
             let array = value
@@ -268,6 +276,7 @@ impl Values {
         };
         Some(Config {
             party: Role::from_index(u8::try_from(self.number("party")?).ok()?)?,
+            session_logs: self.path("data_dir")?.join(self.path("session_logs")?),
             data_dir: self.path("data_dir")?,
             listen_public: self.listen("listen.public")?,
             listen_peer: self.listen("listen.peer")?,

@@ -152,7 +152,7 @@ impl Numbering {
     }
 }
 
-fn parse_label(bytes: &[u8]) -> Result<Label, FrameError> {
+pub(crate) fn parse_label(bytes: &[u8]) -> Result<Label, FrameError> {
     let whole: &[u8; Label::BYTES] = bytes.try_into().map_err(|_| FrameError::Label(bytes.len()))?;
     let [phase, s0, s1, s2, s3, c0, c1, c2, c3, r0, r1, r2, r3] = *whole;
     let phase = Phase::from_number(phase).ok_or(FrameError::Label(bytes.len()))?;

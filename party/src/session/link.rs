@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use tonic::Status;
 
 use super::frame::{Body, FrameError, Numbering};
+use super::log::LogError;
 use super::opening::Contribution;
 use super::pool::Pool;
 use super::queue::{Queue, QueueError};
@@ -72,6 +73,9 @@ pub(crate) enum Loss {
     /// A frame was not in order.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// This party's log of the session cannot be written.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The caller stopped the session.
     #[error("the session was interrupted")]
     Interrupted,

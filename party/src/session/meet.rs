@@ -21,6 +21,8 @@ pub(crate) struct Met {
     pub(crate) fate: Fate,
     pub(crate) seeds: Seeds,
     pub(crate) binding: Binding,
+    /// What the next and the previous party contributed.
+    pub(crate) revealed: [Contribution; 2],
 }
 
 /// Meets both neighbours, within `pace.message`.
@@ -43,7 +45,7 @@ pub(crate) async fn meet(
         }
     };
     let own = prepared.own;
-    let ((next, seed_next), (prev, seed_prev)) = tokio::select! {
+    let ((next, seed_next, from_next), (prev, seed_prev, from_prev)) = tokio::select! {
         both = async { tokio::try_join!(one(own.next()), one(own.prev())) } => both?,
         () = fate.decided() => return Err(fate.first().map_or((own, Loss::Interrupted), |(with, loss)| (with.unwrap_or(own), loss))),
     };
@@ -62,6 +64,7 @@ pub(crate) async fn meet(
             next: seed_next,
         },
         binding,
+        revealed: [from_next, from_prev],
     })
 }
 
@@ -72,7 +75,7 @@ async fn neighbour_of(
     endpoints: &Endpoints,
     lobby: &Lobby,
     fate: &Fate,
-) -> Result<(Link, Seed), Loss> {
+) -> Result<(Link, Seed, Contribution), Loss> {
     let own = prepared.own;
     let ours = if neighbour == own.next() {
         &prepared.next
@@ -107,10 +110,8 @@ async fn neighbour_of(
     if !theirs.opens(&starts.commitment(neighbour, own), scene, number, neighbour, own) {
         return Err(Loss::Contribution);
     }
-    Ok((
-        link,
-        pair_seed(scene, starts.id, (own, ours), (neighbour, &theirs)),
-    ))
+    let seed = pair_seed(scene, starts.id, (own, ours), (neighbour, &theirs));
+    Ok((link, seed, theirs))
 }
 
 /// An error with its causes: tonic's own text for a failed connection is only "transport error".

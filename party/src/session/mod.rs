@@ -4,7 +4,7 @@
 //! Start leaves) and commitments to fresh contributions; three Starts open the session. The lower index of each pair dials
 //! `Peer.Session`; the opening frames reveal the contributions, from which both ends derive the pair's seed. Then the engine runs on a
 //! thread of its own over the two streams. It ends with a signed Result or a signed Abort, and is never resumed: the contributions live
-//! in memory only.
+//! in memory only. Every session is logged, sealed at rest, for the audit.
 //!
 //! | file | what |
 //! |---|---|
@@ -13,6 +13,7 @@
 //! | `frame`, `queue`, `pool`, `link` | numbered frames; the engine's channel over two streams, with deadlines and back-pressure |
 //! | `lobby`, `meet` | incoming streams find their session; dialling, revealing, checking |
 //! | `source`, `ledger`, `outcome` | what sealing hands over; numbers, results and aborts on disk; signed Aborts |
+//! | `log` | the session's sealed log: format, writer beside the tally, reader |
 //! | `service` | Prepare, Tally and Session as the services call them; `peer` is a listener for sessions alone |
 //! | `run`, `progress` | the session's run; what it tells meanwhile |
 
@@ -20,6 +21,7 @@ mod frame;
 mod ledger;
 mod link;
 mod lobby;
+pub mod log;
 mod meet;
 mod notary;
 mod opening;

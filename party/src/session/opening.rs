@@ -21,7 +21,7 @@ use super::frame::CONTRIBUTION_BYTES;
 const PAIR_SEED: &str = "tally/v1/pair-seed";
 
 /// One party's secret contribution to the seed of one pair in one session. Not cloned, compared or printed; zeroised on drop.
-pub(crate) struct Contribution(Zeroizing<[u8; CONTRIBUTION_BYTES]>);
+pub struct Contribution(Zeroizing<[u8; CONTRIBUTION_BYTES]>);
 
 impl Contribution {
     /// A fresh one.
@@ -34,6 +34,11 @@ impl Contribution {
     /// As revealed in an opening frame; `None` when the length is wrong.
     pub(crate) fn from_frame(payload: &[u8]) -> Option<Self> {
         payload.try_into().ok().map(|bytes| Self(Zeroizing::new(bytes)))
+    }
+
+    /// For the session's sealed log.
+    pub(crate) fn as_bytes(&self) -> &[u8; CONTRIBUTION_BYTES] {
+        &self.0
     }
 
     /// For the opening frame.

@@ -14,8 +14,11 @@ use tokio::sync::{oneshot, watch};
 
 use super::link::{Fate, Loss, Pace};
 use super::lobby::Lobby;
+use super::log::channel::{Recorded, RecordedNotary};
+use super::log::{LogError, Recorder};
 use super::meet::{Endpoints, Met, meet};
 use super::notary::SessionNotary;
+use super::opening::Contribution;
 use super::outcome;
 use super::progress::{Meter, PhaseReport, Progress};
 use super::start::{Prepared, Starts};
@@ -76,6 +79,8 @@ pub struct Surroundings<'a> {
     pub lobby: &'a Lobby,
     /// How patient it is.
     pub pace: Pace,
+    /// Where it is logged.
+    pub log: &'a Recorder,
 }
 
 /// What the engine's thread works with.
@@ -90,6 +95,8 @@ pub struct Engine<'a> {
     pub seeds: &'a Seeds,
     /// What the randomness is bound to.
     pub binding: &'a Binding,
+    /// The session's log.
+    pub log: &'a Recorder,
 }
 
 /// Why the engine's thread has no outputs.
@@ -101,14 +108,18 @@ pub enum EngineError {
     /// There is no input.
     #[error("{0}")]
     Input(Refusal),
+    /// The session's log cannot be written.
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 impl Engine<'_> {
     /// The tally of `input`.
     ///
     /// # Errors
-    /// The engine's.
+    /// The engine's, or the log's.
     pub fn tally(self, input: TallyInput, params: &TallyParams) -> Result<Outcome, EngineError> {
+        self.log.input(&input.fingerprint(), params)?;
         Ok(tally(
             self.seeds,
             self.binding,
@@ -142,10 +153,21 @@ pub async fn run<T: Send + 'static>(
         endpoints,
         lobby,
         pace,
+        log,
     } = surroundings;
-    let met = meet(&prepared, starts, endpoints, lobby, &fate, pace)
-        .await
-        .map_err(|(with, loss)| stop_of_loss(own, Some(with), loss, "opening".to_owned()))?;
+    let log = log.clone();
+    let met = match log_opening(&log, &prepared, starts) {
+        Ok(()) => meet(&prepared, starts, endpoints, lobby, &fate, pace).await,
+        Err(error) => Err((own, Loss::Log(error))),
+    };
+    let met = match met {
+        Ok(met) => met,
+        Err((with, loss)) => {
+            let stop = stop_of_loss(own, Some(with), loss, "opening".to_owned());
+            log.end(Some(&statement(&stop)));
+            return Err(stop);
+        }
+    };
     let mut notary = SessionNotary::new(starts.id, prepared.signer, starts.keys);
     let (sender, ended) = oneshot::channel();
     let engine = move || {
@@ -154,26 +176,42 @@ pub async fn run<T: Send + 'static>(
             fate,
             seeds,
             binding,
+            revealed,
         } = met;
-        let engine = Engine {
-            channel: &mut channel,
-            notary: &mut notary,
-            observer: &mut meter,
-            seeds: &seeds,
-            binding: &binding,
-        };
-        let outcome = work(engine).map_err(|error| match error {
+        let outcome = log_revealed(&log, own, &revealed).map_err(EngineError::from);
+        let outcome = outcome.and_then(|()| {
+            work(Engine {
+                channel: &mut Recorded::new(&mut channel, &log, fate.clone()),
+                notary: &mut RecordedNotary::new(&mut notary, &log),
+                observer: &mut meter,
+                seeds: &seeds,
+                binding: &binding,
+                log: &log,
+            })
+        });
+        let outcome = outcome.map_err(|error| match error {
             EngineError::Tally(error) => stop_of_error(own, &fate, &error),
             EngineError::Input(refusal) => Stop {
                 reason: refusal.reason,
                 ..input_stop(refusal.detail)
             },
+            EngineError::Log(error) => log_stop(error),
         });
-        drop(seeds);
+        drop((seeds, revealed));
         match &outcome {
-            Ok(_) => channel.close(),
-            Err(stop) => channel.abort(statement(stop)),
+            Ok(_) => {
+                channel.close();
+                log.end(None);
+            }
+            Err(stop) => {
+                let abort = statement(stop);
+                channel.abort(abort.clone());
+                log.end(Some(&abort));
+            }
         }
+        // What cannot be audited has no outcome here, though the others may have one.
+        let written = log.finish().map_err(log_stop);
+        let outcome = outcome.and_then(|outcome| written.map(|()| outcome));
         let (phases, time) = meter.finish();
         // The receiver is gone only when the server shuts down; then nobody wants to know.
         let _ = sender.send(outcome.map(|outcome| (outcome, Report { phases, time })));
@@ -187,6 +225,28 @@ pub async fn run<T: Send + 'static>(
             "the tally's thread ended by a panic; the log says where".to_owned(),
         ))
     })
+}
+
+/// What opens the session, before any frame.
+fn log_opening(log: &Recorder, prepared: &Prepared, starts: &Starts) -> Result<(), LogError> {
+    let own = prepared.own;
+    log.starts(&starts.envelopes)?;
+    log.contribution(own, own.next(), &prepared.next)?;
+    log.contribution(own, own.prev(), &prepared.prev)
+}
+
+/// What the neighbours contributed.
+fn log_revealed(log: &Recorder, own: Role, [next, prev]: &[Contribution; 2]) -> Result<(), LogError> {
+    log.contribution(own.next(), own, next)?;
+    log.contribution(own.prev(), own, prev)
+}
+
+fn log_stop(error: LogError) -> Stop {
+    Stop {
+        reason: error.reason(),
+        step: "session log".to_owned(),
+        ..internal(error.to_string())
+    }
 }
 
 fn input_stop(detail: String) -> Stop {
@@ -270,6 +330,7 @@ fn stop_of_loss(own: Role, with: Option<Role>, loss: Loss, step: String) -> Stop
         Loss::Broken(_) | Loss::NoAddress => Reason::PartyUnreachable,
         Loss::Silent => Reason::TallyOverdue,
         Loss::Ended | Loss::Abort(_) | Loss::Interrupted => Reason::TallyAborted,
+        Loss::Log(error) => error.reason(),
         Loss::Contribution | Loss::Frame(_) => Reason::TallyCheckFailed,
     };
     let other = with.filter(|role| *role != own && !matches!(loss, Loss::Interrupted));

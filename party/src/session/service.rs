@@ -19,6 +19,7 @@ use tonic::Status;
 use super::ledger;
 use super::link::Pace;
 use super::lobby::Lobby;
+use super::log::{Recorder, SessionLogs};
 use super::meet::Endpoints;
 use super::opening::Scene;
 use super::outcome;
@@ -50,6 +51,8 @@ pub struct SessionsParts {
     pub endpoints: Endpoints,
     /// How patient sessions are.
     pub pace: Pace,
+    /// Where sessions are logged.
+    pub logs: SessionLogs,
 }
 
 /// The tally sessions of one party server. Cheap to clone.
@@ -125,6 +128,7 @@ impl Sessions {
             source,
             endpoints,
             pace: Pace::default(),
+            logs: SessionLogs::new(party.session_logs.clone(), Arc::clone(&party.vault)),
         }))
     }
 
@@ -388,6 +392,18 @@ impl Inner {
         self.boxes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Begins the session's log: without one there is no session.
+    async fn begin_log(self: &Arc<Self>, scene: Scene, number: SessionNumber) -> Result<Recorder, Refusal> {
+        let begin = move |inner: &Inner| {
+            let parts = &inner.parts;
+            let log = parts
+                .logs
+                .begin(parts.own, &scene, number, &mut parts.entropy.rng());
+            log.map_err(|error| Refusal::new(error.reason(), error))
+        };
+        blocking(Arc::clone(self), begin).await
+    }
+
     /// Runs one session, and keeps what it leaves behind.
     async fn conduct(
         self: &Arc<Self>,
@@ -398,6 +414,10 @@ impl Inner {
         progress: watch::Sender<Option<Progress>>,
     ) -> End {
         let (scene, number, own) = (prepared.scene.clone(), starts.number, self.parts.own);
+        let log = match self.begin_log(scene.clone(), number).await {
+            Ok(log) => log,
+            Err(refusal) => return End::Failed(refusal),
+        };
         let Ready {
             params,
             input,
@@ -416,6 +436,7 @@ impl Inner {
             endpoints: &self.parts.endpoints,
             lobby: &self.lobby,
             pace: self.parts.pace,
+            log: &log,
         };
         tracing::info!(election = %scene.election, box_id = %scene.box_id, session = %number, "session begins");
         let ended = run(

@@ -166,6 +166,8 @@ pub struct Starts {
     /// The session's id.
     pub id: Hash32,
     payloads: [Bytes; 3],
+    /// The Starts themselves, in party order.
+    pub(crate) envelopes: [Envelope; 3],
     /// The parties' keys.
     pub(crate) keys: [PublicKey; 3],
     /// (to the next party, to the previous one), in party order.
@@ -200,6 +202,7 @@ impl Starts {
             number: a.0,
             id,
             payloads,
+            envelopes: [first, second, third].map(Envelope::clone),
             keys: *keys,
             commitments: [a.1, b.1, c.1],
         })

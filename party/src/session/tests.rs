@@ -27,11 +27,13 @@ use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::transport::server::TcpIncoming;
 
+use super::log::SessionLogs;
 use super::*;
 use crate::entropy::SeededEntropy;
 use crate::roles::Roles;
 use crate::rpc::seams::TallyState;
 use crate::store::sim::SimDisk;
+use crate::store::vault::StorageKey;
 use crate::store::{Storage, Store};
 
 const ELECTION: &str = "ward-7";
@@ -307,6 +309,7 @@ struct World {
     /// Where each listener's streams go; replaced when a party restarts.
     current: [Arc<Mutex<Sessions>>; 3],
     servers: Vec<tokio::task::JoinHandle<()>>,
+    logs: tempfile::TempDir,
 }
 
 impl Drop for World {
@@ -368,6 +371,7 @@ impl World {
         let stores = Role::ALL.map(|role| {
             Arc::new(Store::open(Storage::Backend(Box::new(SimDisk::new())), role.index()).expect("a store"))
         });
+        let logs = tempfile::tempdir().expect("a directory");
         let make = |role: Role| {
             let i = role.slot();
             Sessions::new(SessionsParts {
@@ -382,6 +386,7 @@ impl World {
                 }),
                 endpoints: endpoints[i].clone(),
                 pace: pace[i],
+                logs: session_logs(logs.path(), role),
             })
         };
         let sessions = Role::ALL.map(make);
@@ -416,6 +421,7 @@ impl World {
             tamper,
             current,
             servers,
+            logs,
         }
     }
 
@@ -434,6 +440,7 @@ impl World {
             }),
             endpoints: self.endpoints[i].clone(),
             pace: pace()[i],
+            logs: session_logs(self.logs.path(), role),
         });
         *self.current[i].lock().expect("not poisoned") = self.sessions[i].clone();
     }
@@ -479,6 +486,11 @@ impl World {
             .expect("signed by its party");
         wire::Abort::decode(envelope.payload().clone()).expect("an Abort")
     }
+}
+
+fn session_logs(directory: &std::path::Path, role: Role) -> SessionLogs {
+    let key = StorageKey::new([role.index(); 32]);
+    SessionLogs::new(directory.join(role.to_string()), Arc::new(key))
 }
 
 async fn prepare(sessions: &Sessions, number: u64) -> Result<Envelope, Refusal> {

@@ -92,6 +92,15 @@ impl StorageKey {
             .map_err(|_| VaultError::DoesNotOpen { kind })
     }
 
+    /// A key for another purpose than shares: HKDF-SHA256 with that salt; `info` must begin with the purpose's own domain.
+    pub(crate) fn derive(&self, salt: &[u8; 32], info: &[&[u8]]) -> Zeroizing<[u8; KEY_BYTES]> {
+        let mut key = Zeroizing::new([0u8; KEY_BYTES]);
+        Hkdf::<Sha256>::new(Some(salt), &self.0)
+            .expand_multi_info(info, &mut *key)
+            .expect("32 bytes are within HKDF-SHA256's 8160");
+        key
+    }
+
     fn cipher(&self, kind: Kind, party: u8, digest: &[u8; 32]) -> ChaCha20Poly1305 {
         let mut key = Zeroizing::new([0u8; KEY_BYTES]);
         Hkdf::<Sha256>::new(None, &self.0)
