@@ -12,6 +12,9 @@ pub(crate) const MAX_ABORT_BYTES: usize = 16 * 1024;
 /// Length of a contribution to a pair's seed.
 pub(crate) const CONTRIBUTION_BYTES: usize = 32;
 
+/// What a small frame takes up besides its content; without it, many empty frames would weigh nothing.
+const OVERHEAD: usize = 256;
+
 /// What a frame brings.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Body {
@@ -28,14 +31,36 @@ pub(crate) enum Body {
 impl Body {
     /// Bytes that count against a queue's bound.
     pub(crate) fn weight(&self) -> usize {
-        // What a small frame takes up besides its payload; without it, many empty frames would weigh nothing.
-        const OVERHEAD: usize = 256;
         OVERHEAD
             + match self {
                 Self::Opening(bytes) | Self::Message(_, bytes) | Self::Abort(bytes) => bytes.len(),
                 Self::Close => 0,
             }
     }
+}
+
+/// Up to this length a payload that arrived is copied out of the connection's buffer.
+const SMALL_BYTES: usize = 64 << 10;
+
+/// A frame that arrived, with a memory of its own: its fields are slices of the connection's buffer, and a small one would hold all of
+/// what came with it.
+pub(crate) fn detached(frame: wire::Frame) -> wire::Frame {
+    let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+    wire::Frame {
+        session: own(&frame.session),
+        label: own(&frame.label),
+        payload: if frame.payload.len() <= SMALL_BYTES {
+            own(&frame.payload)
+        } else {
+            frame.payload
+        },
+        ..frame
+    }
+}
+
+/// Bytes of a frame that arrived that count against a queue's bound: all it holds, whether it is in order or not.
+pub(crate) fn weight(frame: &wire::Frame) -> usize {
+    OVERHEAD + frame.session.len() + frame.label.len() + frame.payload.len()
 }
 
 /// What is wrong with a frame. The neighbour that sent it is at fault, or whoever sits on the connection.

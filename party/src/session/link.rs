@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tonic::Status;
 
-use super::frame::{Body, FrameError, Numbering};
+use super::frame::{Body, FrameError, Numbering, detached, weight};
 use super::log::LogError;
 use super::opening::Contribution;
 use super::pool::Pool;
@@ -286,7 +286,8 @@ async fn receive(
             wire::FrameKind::Close => closed = true,
             _ => {}
         }
-        let weight = frame.payload.len() + 256;
+        let frame = detached(frame);
+        let weight = weight(&frame);
         std::future::poll_fn(|cx| inbound.poll_room(cx, weight)).await;
         // An ended queue means that the session is over: the stream is still read to its end, so that neither side resets it
         // while frames are on their way.
@@ -511,5 +512,42 @@ mod tests {
             Err(QueueError::Interrupted),
             "one's own caller ends everything"
         );
+    }
+
+    /// What a neighbour puts elsewhere than into the payload counts, too: it fills the queue, not the memory.
+    #[tokio::test]
+    async fn frames_stuffed_with_something_else_wait_in_the_connection() {
+        const STUFFED: usize = 1 << 20;
+        let stuffing = Bytes::from(vec![7; STUFFED]);
+        for field in 0..3 {
+            let taken = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let mut frame = Numbering::new(Hash32([1; 32])).stamp(Body::Opening(Bytes::new()));
+            *[&mut frame.session, &mut frame.label, &mut frame.payload][field] = stuffing.clone();
+            let counter = Arc::clone(&taken);
+            let incoming = futures::stream::iter(vec![frame; 100]).map(move |frame| {
+                counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Ok::<_, Status>(frame)
+            });
+            let inbound = Arc::new(Queue::new(QUEUE_BYTES));
+            let reading = std::pin::pin!(receive(incoming, Role::P2, inbound, Fate::default()));
+            assert!(futures::poll!(reading).is_pending());
+            let taken = taken.load(std::sync::atomic::Ordering::Relaxed);
+            assert!(taken <= QUEUE_BYTES / STUFFED, "{taken} frames of field {field}");
+        }
+    }
+
+    #[test]
+    fn a_small_frame_does_not_hold_what_came_with_it() {
+        let buffer = Bytes::from(vec![1; 1 << 20]);
+        let frame = wire::Frame {
+            session: buffer.slice(..32),
+            label: buffer.slice(32..45),
+            payload: buffer.slice(45..77),
+            ..wire::Frame::default()
+        };
+        let own = detached(frame.clone());
+        assert_eq!(own, frame);
+        drop(frame);
+        assert!(buffer.is_unique(), "nothing refers to the buffer");
     }
 }
