@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -115,7 +115,18 @@ impl Fate {
 
     /// Ends every wait of the engine. Frames that are queued still leave.
     pub(crate) fn decide(&self, with: Option<Role>, loss: Loss) {
-        let mut state = self.state();
+        self.end(self.state(), with, loss);
+    }
+
+    /// The same for this party's own caller, unless the outputs are being opened: others may have them by then.
+    pub(crate) fn decide_before_outputs(&self, loss: Loss) {
+        let state = self.state();
+        if !state.separate {
+            self.end(state, None, loss);
+        }
+    }
+
+    fn end(&self, mut state: MutexGuard<'_, FateState>, with: Option<Role>, loss: Loss) {
         if state.first.is_none() {
             state.first = Some((with, loss));
         }
@@ -146,7 +157,7 @@ impl Fate {
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, FateState> {
+    fn state(&self) -> MutexGuard<'_, FateState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -512,6 +523,18 @@ mod tests {
             Err(QueueError::Interrupted),
             "one's own caller ends everything"
         );
+    }
+
+    #[test]
+    fn a_newer_session_ends_an_older_one_until_its_outputs_are_opened() {
+        let (early, _, link) = fate();
+        early.decide_before_outputs(Loss::Interrupted);
+        assert_eq!(pop(&link.0), Err(QueueError::Interrupted));
+        let (late, _, link) = fate();
+        late.separate();
+        late.decide_before_outputs(Loss::Interrupted);
+        assert_eq!(pop(&link.0), Ok(()));
+        assert!(late.first().is_none());
     }
 
     /// What a neighbour puts elsewhere than into the payload counts, too: it fills the queue, not the memory.

@@ -62,6 +62,12 @@ impl Interrupt {
     pub fn now(&self) {
         self.0.decide(None, Loss::Interrupted);
     }
+
+    /// The same, unless its outputs are being opened. Others may have them by then, and whoever ended it here would keep them from this
+    /// party; from there on it ends by itself, in at most [`tally_mpc::LAST_WAITS`] deadlines.
+    pub fn before_outputs(&self) {
+        self.0.decide_before_outputs(Loss::Interrupted);
+    }
 }
 
 impl std::fmt::Debug for Interrupt {

@@ -132,7 +132,8 @@ impl Sessions {
         }))
     }
 
-    /// Control.Prepare: this party's Start for the session of that number. An older session of the box that is still running ends.
+    /// Control.Prepare: this party's Start for the session of that number. An older session of the box that is still running ends;
+    /// one that is opening its outputs is waited for.
     ///
     /// # Errors
     /// `session.stale`: the number is not above the last one or too far above it; `tally.already`; what the source says; `store.failed`.
@@ -318,7 +319,7 @@ impl Sessions {
         Ok(begun)
     }
 
-    /// Ends an older session of the box, if one is running, and waits until it is over.
+    /// Ends an older session of the box, if one is running and not yet opening its outputs, and waits until it is over.
     async fn end_older(&self, place: &(ElectionId, BoxId)) {
         let begun = self
             .0
@@ -327,7 +328,7 @@ impl Sessions {
             .and_then(|sessions| sessions.begun.clone());
         if let Some(mut begun) = begun {
             if begun.end.borrow().is_none() {
-                begun.interrupt.now();
+                begun.interrupt.before_outputs();
             }
             // Without an end its task is gone: then it is over, too.
             let _ = ended(&mut begun.end).await;
