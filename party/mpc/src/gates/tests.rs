@@ -347,6 +347,50 @@ fn a_long_circuit_is_proven_piece_by_piece() {
     }
 }
 
+/// A chunk of 2^24 gates takes five rounds and one of 64 gates two; they go in lockstep. A wrong product in either is found.
+#[test]
+fn chunks_of_different_lengths_are_proven_side_by_side() {
+    let length = (1 << 18) + 1;
+    for wrong in [None, Some(0), Some(length - 1)] {
+        let results = run_over(
+            wrong.map(|_| Role::P2),
+            |role, inner| Altered {
+                inner,
+                alter: move |to, label: Label, message: &mut Vec<u8>| {
+                    let word = wrong.map(|word| (word / MESSAGE_WORDS, word % MESSAGE_WORDS));
+                    if role == Role::P2
+                        && to == Neighbour::Prev
+                        && label.scope.phase == Phase::Sort
+                        && let Some((part, word)) = word
+                        && label.round as usize == part
+                    {
+                        message[8 * word] ^= 1;
+                    }
+                },
+            },
+            |gates| {
+                let x = share(gates.role(), 1, &vec![7; length]);
+                let mut tape = gates.tape(scope(1));
+                let z = gates.and1(&mut tape, &x, &x)?;
+                let last = Column::from_shares(z.a[length - 1..].to_vec(), z.b[length - 1..].to_vec());
+                try_reveal(gates, last, 64)
+            },
+        );
+        for (role, result) in Role::ALL.into_iter().zip(results) {
+            match (wrong, result) {
+                (None, result) => assert_eq!(result.expect("honest"), [7]),
+                (Some(_), Ok(_)) => panic!("{role} opened"),
+                (Some(_), Err(error)) => {
+                    assert!(
+                        role == Role::P2 || error.suspects().contains(&Role::P2),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 #[test]
 #[should_panic(expected = "drawn twice")]
 fn a_scope_used_twice_panics() {
