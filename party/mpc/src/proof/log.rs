@@ -19,7 +19,8 @@ static ZEROS: [u64; GROUP] = [0; GROUP];
 /// Not cloned, compared or printed with its content; zeroised on drop.
 #[derive(Default)]
 pub struct Log {
-    /// x_i, x_{i+1}, y_i, y_{i+1}, C-, C+: whole groups each, with zeros beyond `words`.
+    /// x_i, x_{i+1}, y_i, y_{i+1}, C-, C+: whole groups each, with zeros from `words` to the end of its group. Beyond that they hold
+    /// what was there before the log was cleared.
     columns: [Vec<u64>; 6],
     words: usize,
     answered: usize,
@@ -66,6 +67,7 @@ impl Log {
         {
             grow(column, len);
             column[at.clone()].copy_from_slice(source);
+            column[at.end..len].fill(0);
         }
         let products = x[0].iter().zip(y[0]);
         for (c, (x, y)) in self.columns[5][at].iter_mut().zip(products) {
@@ -94,9 +96,6 @@ impl Log {
     pub fn clear(&mut self) {
         self.words = 0;
         self.answered = 0;
-        for column in &mut self.columns {
-            column.truncate(0);
-        }
     }
 
     /// The gates of all words, as one chunk.
