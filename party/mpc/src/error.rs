@@ -267,4 +267,7 @@ pub enum ParamsError {
     /// A chunk of lanes has to be a multiple of 4096 and no larger than the longest message.
     #[error("{0} lanes a message is not a multiple of 4096 within 4096 to 8388608")]
     ChunkLanes(usize),
+    /// The gates that may wait for their proof have to fit into memory.
+    #[error("{0} gates waiting for their proof are not within 64 to 1073741824")]
+    WaitingGates(usize),
 }

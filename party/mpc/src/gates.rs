@@ -25,6 +25,7 @@ use crate::proof::{Log, Proofs};
 use crate::prss::{Binding, Prss, Purpose, Seeds, Stream};
 use crate::role::{Neighbour, Role};
 use crate::share::Pair;
+use crate::sort::SortParams;
 
 /// Words multiplied in one call of the kernel.
 pub(crate) const BLOCK: usize = 512;
@@ -102,6 +103,8 @@ pub(crate) struct Pending {
 struct Checks<'a> {
     /// The gates that are not proven yet.
     log: Log,
+    /// Words of gates from which on a step proves what is complete.
+    waiting_words: usize,
     proofs: Proofs,
     notary: &'a mut dyn Notary,
     binding: Binding,
@@ -139,6 +142,7 @@ impl<'a> Gates<'a> {
             link: Link::new(role, channel, observer, Some(Ledger::new(role, binding))),
             checks: Some(Box::new(Checks {
                 log: Log::default(),
+                waiting_words: SortParams::LAN.waiting_gates / 64,
                 proofs: Proofs::new(role, binding, seeds),
                 notary,
                 binding: *binding,

@@ -106,6 +106,7 @@ pub(crate) fn tally_with(
     params: &TallyParams,
 ) -> Result<Outcome, TallyError> {
     params.sort.check()?;
+    gates.let_wait(params.sort.waiting_gates);
     let layout = input.layout.clone();
     let format = input.format.clone();
     let ballots = input.shape.ballots();

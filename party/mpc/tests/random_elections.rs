@@ -90,8 +90,8 @@ fn params() -> impl Strategy<Value = TallyParams> {
     let sort = prop_oneof![
         2 => Just(SortParams::LAN),
         1 => Just(SortParams::WAN),
-        3 => (2usize..6, 2usize..6, 0usize..300, 0usize..200).prop_map(|(fan_out, finish, free_lanes, ripple_from)| {
-            SortParams { fan_out, finish, free_lanes, ripple_from, chunk_lanes: 4096 }
+        3 => (2usize..6, 2usize..6, 0usize..300, 0usize..200, 6u32..16).prop_map(|(fan_out, finish, free_lanes, ripple_from, waiting)| {
+            SortParams { fan_out, finish, free_lanes, ripple_from, chunk_lanes: 4096, waiting_gates: 1 << waiting }
         }),
     ];
     (counts, sort).prop_map(|(counts, sort)| TallyParams { counts, sort })

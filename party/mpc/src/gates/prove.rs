@@ -1,6 +1,6 @@
 //! Proofs of the gates so far: each party proves its own to the two others, all chunks of a batch in lockstep.
 //!
-//! The log is cut into chunks of up to 2^24 gates. In each of three roles ([`crate::proof`]) a chunk has one message to send or to
+//! The log is cut into chunks of up to 2^22 gates. In each of three roles ([`crate::proof`]) a chunk has one message to send or to
 //! take at a time; tick by tick, all messages of all chunks for one neighbour travel in one. With R the rounds of the longest chunk
 //! that is 2 R + 5 ticks:
 //!
@@ -28,19 +28,24 @@ use crate::proof::{
 };
 use crate::role::{Neighbour, Role};
 
-/// Most words of one proof: 2^24 gates.
-const CHUNK_WORDS: usize = 1 << 18;
-/// Words at which a step proves what is complete before it goes on: 2^26 gates, 50 MB.
-const SETTLE_WORDS: usize = 1 << 20;
+/// Most words of one proof: 2^22 gates.
+const CHUNK_WORDS: usize = 1 << 16;
 /// Most chunks in lockstep, so that no message grows beyond what a channel takes.
 const WAVE: usize = 64;
 
 impl Gates<'_> {
+    /// Sets how many gates may wait for their proof within a step.
+    pub(crate) fn let_wait(&mut self, gates: usize) {
+        if let Some(checks) = &mut self.checks {
+            checks.waiting_words = gates.div_ceil(64);
+        }
+    }
+
     /// Whether so many gates are unproven that they should be proven now.
     pub(crate) fn is_full(&self) -> bool {
         self.checks
             .as_ref()
-            .is_some_and(|checks| checks.log.words() >= SETTLE_WORDS)
+            .is_some_and(|checks| checks.log.words() >= checks.waiting_words)
     }
 
     /// Proves the gates so far if there are many. Every product must have arrived. Bounds the memory of a long step; what it proves

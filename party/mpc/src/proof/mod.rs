@@ -24,8 +24,9 @@
 //!    verifiers compute their shares themselves: sum_g theta_g C_(g, kappa).
 //! 3. V- -> P: a point rho in F^6. Now the claim is Q(rho) = sum u v, over 64 products for each group: u = theta_g X^b sum_kappa
 //!    U_(g, kappa, b) eq(kappa, rho), v the same without theta_g X^b.
-//! 4. The same again on these elements, k variables at a time, until one product is left. Of each grid the value at 0 is not
-//!    sent; it follows from the claim. k = 3 while there are more than 2^15 elements, up to 6 after that ([`Shape`]).
+//! 4. The same again on these elements, filled up with zeros to a power of two, k variables at a time, until one product is left. Of
+//!    each grid the value at 0 is not sent; it follows from the claim. (The verifiers need no grid: they know all points and fold
+//!    their sides of u and v in one pass over the bits.) k = 3 while there are more than 2^15 elements, up to 6 after that ([`Shape`]).
 //! 5. P -> V-: with m_u, m_v the sums of random elements that P shares with each verifier, the coefficients u m_v + v m_u and m_u m_v,
 //!    less V+'s share.
 //! 6. V- -> P: a point s != 0; the prover refuses zero. V- -> V+: its share of u + s m_u, v + s m_v and of the claim at s.
@@ -83,14 +84,13 @@
 //!
 //! Nanoseconds an AND gate on one core of a busy 2-core machine (AVX-512), least of three runs of `cargo run --release -p tally-mpc
 //! --example proof_cost`; a party's total, one proof and two verifications. Memory: 48 bytes for 64 gates in the [`Log`], 16.1
-//! for each of the three roles in a [`Workspace`], reused from proof to proof. Chunks of 2^20 to 2^24 gates stay near the caches;
-//! at 2^26 the total was 0.50.
+//! for the prover in a [`Workspace`], reused from proof to proof.
 //!
 //! | | 2^18 gates | 2^20 | 2^22 | 2^24 | of which prover, 2^22 |
 //! |---|---|---|---|---|---|
-//! | AVX-512, VPCLMULQDQ, GFNI | 0.46 | 0.25 | 0.22 | 0.27 | 0.11 |
-//! | AVX2, PCLMULQDQ | 0.95 | 0.81 | 0.80 | 0.92 | 0.35 |
-//! | portable | 9.4 | 8.3 | 8.5 | 11 | 5.6 |
+//! | AVX-512, VPCLMULQDQ, GFNI | 0.40 | 0.18 | 0.17 | 0.18 | 0.11 |
+//! | AVX2, PCLMULQDQ | 0.80 | 0.64 | 0.56 | 0.73 | 0.29 |
+//! | portable | 8.4 | 7.2 | 8.1 | 8.8 | 6.0 |
 //!
 //! # Types
 //!

@@ -135,13 +135,14 @@ impl<'a> ProverRound<'a> {
         let rho = &point[..variables];
         state.transcript.point(rho);
         if round == 0 {
-            state.space.fold_bits(kernels, state.chunk.x, state.chunk.y, rho);
+            state
+                .space
+                .fold_bits(kernels, &shape, state.chunk.x, state.chunk.y, rho);
         } else {
             state.space.fold_elements(kernels, rho);
         }
         let round = round + 1;
         if round < shape.rounds() {
-            state.space.pad(shape.variables(round));
             state.space.grid_of_elements(kernels, shape.grid(round));
             state.put_grid(shape.grid(round), |point| point != 0, out);
             return Ok(ProverNext::Round(Self { state, round }));

@@ -57,7 +57,7 @@ impl Shape {
             rounds: 0,
         };
         shape.push(MOST);
-        let mut left = shape.elements().next_power_of_two().ilog2();
+        let mut left = shape.padded().ilog2();
         while left > WIDE {
             shape.push(3);
             left -= 3;
@@ -88,6 +88,11 @@ impl Shape {
     /// Field elements that are left after round 0.
     pub fn elements(&self) -> usize {
         self.groups() * GROUP
+    }
+
+    /// The elements filled up with zeros to a power of two, so that each round halves them once for every variable.
+    pub(super) fn padded(&self) -> usize {
+        self.elements().next_power_of_two()
     }
 
     /// Rounds, each a message from the prover and a challenge.

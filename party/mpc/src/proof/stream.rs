@@ -151,6 +151,12 @@ impl Challenges {
         &self.rho[start..start + shape.variables(round)]
     }
 
+    /// The challenge of each bit of an element's number after round 0, the lowest bit first: later rounds fold lower bits.
+    pub(super) fn of_elements(&self, shape: &Shape) -> Vec<u64> {
+        let later = (1..shape.rounds()).rev();
+        later.flat_map(|round| self.rho(shape, round)).copied().collect()
+    }
+
     /// What an honest prover would hash.
     pub(super) fn hash(&self, label: &Label) -> [u8; 32] {
         let mut transcript = Transcript::new(label);

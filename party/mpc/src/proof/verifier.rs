@@ -59,6 +59,8 @@ struct State<'a> {
     mask: Stream,
     /// This verifier's share of the current claim: the sum of the products that are left.
     claim: u64,
+    /// This verifier's shares of the two factors of the last product.
+    last: [u64; 2],
     space: Workspace,
 }
 
@@ -73,7 +75,6 @@ impl<'a> State<'a> {
     ) -> Self {
         let shape = Shape::new(side.words);
         let challenges = Challenges::draw(challenges, &shape);
-        space.prepare(&shape);
         space.weights(&challenges.theta, &shape);
         Self {
             kernels,
@@ -83,12 +84,13 @@ impl<'a> State<'a> {
             challenges,
             mask,
             claim: 0,
+            last: [0; 2],
             space,
         }
     }
 
-    /// Takes this verifier's shares of the values that the prover sent in a round, moves the claim to the round's point and folds
-    /// the factors there.
+    /// Takes this verifier's shares of the values that the prover sent in a round and moves the claim to the round's point. In the
+    /// first round it also folds its factors, at the points of all rounds.
     fn round(&mut self, round: usize, values: impl Iterator<Item = u64>) {
         let (kernels, shape, points) = (self.kernels, &self.shape, self.shape.grid(round));
         let Self {
@@ -123,10 +125,8 @@ impl<'a> State<'a> {
         let rho = challenges.rho(shape, round);
         self.claim = kernels.evaluate(&mut space.grid[..points], rho);
         if round == 0 {
-            space.fold_bits(kernels, [side.u], [side.v], rho);
-        } else {
-            space.pad(shape.variables(round));
-            space.fold_elements(kernels, rho);
+            let point = challenges.of_elements(shape);
+            self.last = space.fold_whole(kernels, side.u, side.v, rho, &point);
         }
     }
 
@@ -135,8 +135,7 @@ impl<'a> State<'a> {
         let s = self.challenges.last;
         let [linear, top] = coefficients;
         let [u, v] = self
-            .space
-            .last()
+            .last
             .map(|factor| factor ^ self.kernels.mul(s, self.mask.next()));
         let own = [u, v, quadratic(self.kernels, [self.claim, linear, top], s)];
         (

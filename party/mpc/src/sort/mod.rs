@@ -35,6 +35,9 @@ pub struct SortParams {
     pub ripple_from: usize,
     /// Comparisons in one message of the ripple comparator; several messages are under way at a time.
     pub chunk_lanes: usize,
+    /// AND gates that may wait for their proof within a level: from here on what is complete is proven on the way, at the price of some
+    /// rounds. 48 bytes for 64 gates; as many as fit into a near cache are fastest where rounds cost little.
+    pub waiting_gates: usize,
 }
 
 impl SortParams {
@@ -45,6 +48,7 @@ impl SortParams {
         free_lanes: 1 << 16,
         ripple_from: 1 << 17,
         chunk_lanes: 1 << 18,
+        waiting_gates: 1 << 24,
     };
 
     /// For parties tens of milliseconds apart: few rounds.
@@ -54,6 +58,7 @@ impl SortParams {
         free_lanes: 1 << 21,
         ripple_from: usize::MAX,
         chunk_lanes: 1 << 18,
+        waiting_gates: 1 << 28,
     };
 
     /// Checks the ranges.
@@ -70,6 +75,9 @@ impl SortParams {
         let lanes = self.chunk_lanes;
         if !(4096..=1 << 23).contains(&lanes) || !lanes.is_multiple_of(4096) {
             return Err(ParamsError::ChunkLanes(lanes));
+        }
+        if !(1 << 6..=1 << 30).contains(&self.waiting_gates) {
+            return Err(ParamsError::WaitingGates(self.waiting_gates));
         }
         Ok(())
     }

@@ -37,6 +37,7 @@ fn sorts_every_size_with_every_trade() {
         free_lanes: 0,
         ripple_from: 70,
         chunk_lanes: 4096,
+        waiting_gates: 1 << 12,
     };
     let wide = SortParams {
         fan_out: 5,
