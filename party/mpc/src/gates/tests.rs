@@ -135,6 +135,16 @@ pub(crate) fn run_over<T: Send, C: Channel>(
     wrap: impl Fn(Role, Booked) -> C + Sync,
     circuit: impl Fn(&mut Gates<'_>) -> T + Sync,
 ) -> [T; 3] {
+    run_seeded(seeds, cheat, wrap, circuit)
+}
+
+/// The same with seeds of one's own.
+pub(crate) fn run_seeded<T: Send, C: Channel>(
+    seeds: impl Fn(Role) -> Seeds + Sync,
+    cheat: Option<Role>,
+    wrap: impl Fn(Role, Booked) -> C + Sync,
+    circuit: impl Fn(&mut Gates<'_>) -> T + Sync,
+) -> [T; 3] {
     run_trio(|role, inner| {
         let binding = Binding::new(&[0; 32], b"e", b"b", 1);
         let cheat = (cheat == Some(role)).then(|| {

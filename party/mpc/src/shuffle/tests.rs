@@ -1,7 +1,8 @@
 use super::*;
 use crate::channel::{Channel, ChannelError, Phase};
 use crate::error::CheckError;
-use crate::gates::tests::{Altered, Booked, reveal, run, run_over, share};
+use crate::gates::tests::{Altered, Booked, reveal, run, run_over, run_seeded, share};
+use crate::prss::{Binding, Prss, Seed, Seeds};
 use crate::share::Column;
 
 const SCOPE: Scope = Scope {
@@ -261,6 +262,111 @@ fn a_guess_at_where_a_row_went_is_never_confirmed() {
                 role == Role::P3 || result.is_err(),
                 "{role} confirms that the row went to {guess}"
             );
+        }
+    }
+}
+
+/// Where a cheat flips a bit: in which message of rows or tags, sent or taken, and in which word of it.
+type Place = (bool, Neighbour, u32, usize);
+
+/// Flips the lowest bit at some places of what this party sends, and of what it takes.
+struct Flipping<'a> {
+    inner: Booked,
+    cheat: bool,
+    places: &'a [Place],
+    /// Takes down every place there is.
+    seen: Option<&'a std::sync::Mutex<Vec<Place>>>,
+}
+
+impl Flipping<'_> {
+    fn flip(&self, sent: bool, with: Neighbour, label: Label, message: &mut [u8]) {
+        let leg = label.scope.chunk;
+        if !self.cheat || label.scope.phase != Phase::Shuffle || leg > 2 {
+            return;
+        }
+        for (i, word) in message.chunks_exact_mut(8).enumerate() {
+            let place = (sent, with, leg, i);
+            word[0] ^= u8::from(self.places.contains(&place));
+            if let Some(seen) = self.seen {
+                seen.lock().expect("no panic").push(place);
+            }
+        }
+    }
+}
+
+impl Channel for Flipping<'_> {
+    fn separate(&mut self) {
+        self.inner.separate();
+    }
+
+    fn send(&mut self, to: Neighbour, label: Label, mut message: Vec<u8>) -> Result<(), ChannelError> {
+        self.flip(true, to, label, &mut message);
+        self.inner.send(to, label, message)
+    }
+
+    fn recv(&mut self, from: Neighbour, label: Label, expected: usize) -> Result<Vec<u8>, ChannelError> {
+        let mut message = self.inner.recv(from, label, expected)?;
+        self.flip(false, from, label, &mut message);
+        Ok(message)
+    }
+}
+
+/// Whether two errors of a cheat, anywhere in what it sends and takes, stop the session must not depend on what it does not know:
+/// the permutation, masks and keys that the two others share. Else the outcome would tell it something about them.
+#[test]
+fn whether_errors_pass_does_not_depend_on_what_the_cheat_cannot_know() {
+    const UNKNOWN: [u8; 6] = [20, 21, 22, 23, 24, 25];
+    for cheat in Role::ALL {
+        // The pair of P_{j-1} and P_j has the seed j, but for that of the two others.
+        let seeds = |role: Role, unknown: u8| {
+            let seed = |j: Role| Seed::new([if j == cheat.prev() { unknown } else { j.index() }; 32]);
+            Seeds {
+                prev: seed(role),
+                next: seed(role.next()),
+            }
+        };
+        let mut orders = UNKNOWN.map(|unknown| {
+            let binding = Binding::new(&[0; 32], b"e", b"b", 1);
+            let mut prss = Prss::new(cheat.next(), &seeds(cheat.next(), unknown), &binding);
+            prss.stream(Neighbour::Next, Purpose::Permutation, SCOPE)
+                .permutation(2)
+        });
+        orders.sort();
+        assert_ne!(
+            orders[0], orders[5],
+            "the two others' permutation is not always the same"
+        );
+        let shuffled = |unknown: u8, places: &[Place], seen: Option<&std::sync::Mutex<Vec<Place>>>| {
+            let results = run_seeded(
+                |role| seeds(role, unknown),
+                Some(cheat),
+                |role, inner| Flipping {
+                    inner,
+                    cheat: role == cheat,
+                    places,
+                    seen,
+                },
+                |gates| {
+                    let table = shared_table(gates, &[5, 6], 1);
+                    shuffle(gates, SCOPE, table).map(|_| ())
+                },
+            );
+            let honest = Role::ALL
+                .into_iter()
+                .zip(results)
+                .filter(|(role, _)| *role != cheat);
+            honest.map(|(_, result)| result).all(|result| result.is_ok())
+        };
+        let seen = std::sync::Mutex::new(Vec::new());
+        assert!(shuffled(UNKNOWN[0], &[], Some(&seen)), "nothing is flipped");
+        let places = seen.into_inner().expect("no panic");
+        assert!(places.len() >= 8, "{places:?}");
+        for (i, one) in places.iter().enumerate() {
+            for other in &places[i..] {
+                let passed = UNKNOWN.map(|unknown| shuffled(unknown, &[*one, *other], None));
+                let constant = passed.iter().all(|now| *now == passed[0]);
+                assert!(constant, "{cheat} flips {one:?} and {other:?}: {passed:?}");
+            }
         }
     }
 }
