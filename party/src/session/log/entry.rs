@@ -219,15 +219,23 @@ pub(super) fn put_input(out: &mut Vec<u8>, fingerprint: &[u8; 32], params: &Tall
     });
 }
 
-fn sort_numbers(sort: &SortParams) -> [usize; 5] {
+fn sort_numbers(sort: &SortParams) -> [usize; 6] {
     let SortParams {
         fan_out,
         finish,
         free_lanes,
         ripple_from,
         chunk_lanes,
+        waiting_gates,
     } = *sort;
-    [fan_out, finish, free_lanes, ripple_from, chunk_lanes]
+    [
+        fan_out,
+        finish,
+        free_lanes,
+        ripple_from,
+        chunk_lanes,
+        waiting_gates,
+    ]
 }
 
 /// [`Entry::Received`].
@@ -356,14 +364,21 @@ fn input(body: &[u8]) -> Option<Entry> {
     let (fingerprint, rest) = body.split_first_chunk::<32>()?;
     let (counts, rest) = rest.split_first()?;
     let (numbers, rest) = rest.as_chunks::<8>();
-    let mut sort = [0; 5];
+    let mut sort = [0; 6];
     if !rest.is_empty() || numbers.len() != sort.len() {
         return None;
     }
     for (number, bytes) in sort.iter_mut().zip(numbers) {
         *number = usize::try_from(u64::from_le_bytes(*bytes)).ok()?;
     }
-    let [fan_out, finish, free_lanes, ripple_from, chunk_lanes] = sort;
+    let [
+        fan_out,
+        finish,
+        free_lanes,
+        ripple_from,
+        chunk_lanes,
+        waiting_gates,
+    ] = sort;
     Some(Entry::Input {
         fingerprint: *fingerprint,
         params: TallyParams {
@@ -379,6 +394,7 @@ fn input(body: &[u8]) -> Option<Entry> {
                 free_lanes,
                 ripple_from,
                 chunk_lanes,
+                waiting_gates,
             },
         },
     })
