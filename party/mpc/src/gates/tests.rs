@@ -357,10 +357,10 @@ fn a_long_circuit_is_proven_piece_by_piece() {
     }
 }
 
-/// A chunk of 2^24 gates takes five rounds and one of 64 gates two; they go in lockstep. A wrong product in either is found.
+/// A chunk of 2^22 gates takes five rounds and one of 64 gates two; they go in lockstep. A wrong product in either is found.
 #[test]
 fn chunks_of_different_lengths_are_proven_side_by_side() {
-    let length = (1 << 18) + 1;
+    let length = (1 << 16) + 1;
     for wrong in [None, Some(0), Some(length - 1)] {
         let results = run_over(
             wrong.map(|_| Role::P2),

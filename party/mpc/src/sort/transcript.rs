@@ -54,7 +54,9 @@ pub fn ranks(rows: usize, params: &SortParams, levels: &[Level]) -> Option<Vec<u
     };
     let mut left = levels.iter();
     drive(&mut keys, params, |Due { level, .. }| match left.next() {
-        Some(opened) if opened.lanes == level.lanes => Ok(opened.words.clone()),
+        Some(opened) if opened.lanes == level.lanes && opened.words.len() == level.lanes.div_ceil(64) => {
+            Ok(opened.words.clone())
+        }
         _ => Err(TallyError::Stopped),
     })
     .ok()?;
@@ -104,6 +106,9 @@ mod tests {
         });
         assert_eq!(shown.count(), 6, "of eight patterns six are orders");
         levels.push(levels[0].clone());
-        assert_eq!(ranks(3, &params, &levels), None);
+        assert_eq!(ranks(3, &params, &levels), None, "a level too many");
+        levels.truncate(1);
+        levels[0].words.clear();
+        assert_eq!(ranks(3, &params, &levels), None, "bits are missing");
     }
 }
