@@ -26,6 +26,8 @@ use crate::role::{Neighbour, Role};
 /// ```
 pub struct Seed(Zeroizing<[u8; 32]>);
 
+impl zeroize::ZeroizeOnDrop for Seed {}
+
 impl Seed {
     /// Takes the bytes over.
     pub fn new(bytes: [u8; 32]) -> Self {
@@ -290,6 +292,14 @@ mod tests {
             stream.mask(tail);
             assert_eq!(whole, parts);
         }
+    }
+
+    #[test]
+    fn what_keys_are_made_with_is_wiped() {
+        fn wiped<T: zeroize::ZeroizeOnDrop>() {}
+        wiped::<Seed>();
+        wiped::<aes::Aes128>();
+        wiped::<Sha256>();
     }
 
     #[test]
