@@ -144,6 +144,7 @@ async fn session(setup: Setup) -> Result<()> {
         lobby: &lobby,
         pace,
         log: &log,
+        demands: None,
     };
     let (progress, _) = watch::channel(None);
     let params = plan.params(if setup.wan {

@@ -10,6 +10,7 @@ use tally_proto::ids::{BoxId, RoleExt as _};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::wire;
 
+use crate::aborts::Stopped;
 use crate::directory::{Directory, Election};
 use crate::error::Error;
 use crate::files;
@@ -159,6 +160,23 @@ pub fn checks(checked: &Checked, width: u16, styled: bool) -> String {
         ]);
     }
     let mut out = format!("The bundle of election {} holds.\n\n{rows}\n", report.election);
+    for b in report.boxes.iter().filter(|b| !b.aborts.is_empty()) {
+        let names = manifest.manifest().parties();
+        let names = [0, 1, 2].map(|slot: usize| {
+            format!(
+                "P{} {} ({})",
+                slot + 1,
+                names[slot].agency(),
+                names[slot].peer_address()
+            )
+        });
+        let stopped = Stopped::of(b.aborts.clone(), b.proofs.clone());
+        out += &format!(
+            "\nBox {}, before its result, which this does not bear on: {}\n",
+            b.of_box,
+            stopped.told(&names)
+        );
+    }
     if !report.missing.is_empty() {
         let missing: Vec<String> = report.missing.iter().map(ToString::to_string).collect();
         out += &format!(

@@ -273,9 +273,12 @@ pub enum OutcomeProblem {
     /// A party ended its stream without an answer.
     #[error("{0} ended without an outcome; run the command again")]
     NoOutcome(String),
-    /// A party stated an abort.
+    /// A party stated an abort of the sealing.
     #[error("{0}")]
     Aborted(String),
+    /// The session stopped: what its parties state, whom to call, what to do.
+    #[error("{0}")]
+    Stopped(String),
     /// Results differ.
     #[error("the parties signed different results; keep all files, this is proof for an audit")]
     ResultsDiffer,

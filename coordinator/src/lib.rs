@@ -8,6 +8,7 @@
 //! Every command of [`cli`] is a plain async function of this library ([`setup`], [`definition`], [`sealing`], [`tallying`],
 //! [`registrar`]), so that tests and demonstrations drive an election without a terminal.
 
+pub mod aborts;
 pub mod board;
 pub mod bundle;
 pub mod cli;

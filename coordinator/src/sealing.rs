@@ -75,9 +75,17 @@ pub async fn seal(
     let answers = all_sealed(&parties, of_box, ended)?;
     let bundle = agree(manifest, &parties, of_box, answers)?;
     let sealed = in_numbers(of_box, &bundle)?;
-    // A tallied box sealed again keeps its result.
-    let result = election.stored_box(of_box)?.and_then(|stored| stored.result);
-    election.store_box(of_box, &wire::BoxBundle { result, ..bundle })?;
+    // A tallied box sealed again keeps its result, and what became of its sessions.
+    let stored = election.stored_box(of_box)?.unwrap_or_default();
+    let (result, aborts) = (stored.result, stored.aborts);
+    election.store_box(
+        of_box,
+        &wire::BoxBundle {
+            result,
+            aborts,
+            ..bundle
+        },
+    )?;
     Ok(sealed)
 }
 
@@ -198,6 +206,7 @@ fn agree(
         lists: done.lists,
         claims: done.claims,
         result: None,
+        aborts: Vec::new(),
     })
 }
 

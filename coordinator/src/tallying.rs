@@ -1,23 +1,29 @@
 //! Tallying sealed boxes: three Starts open a session, the parties compute, each signs the result it saw.
 //!
-//! A result stands with two parties' signatures on the same bytes. A session is never resumed: after a failure the next one has a
-//! higher number, which the parties themselves bound.
+//! A result stands with two parties' signatures on the same bytes, whatever the third says, and is handed to all three: no session follows
+//! it. A session is never resumed: after a failure the next one has a higher number, which the parties themselves bound, as they do how
+//! many may follow one another without their operators' leave. What a party demands of another during a session is carried between
+//! them.
+
+use std::time::Duration;
 
 use futures::future::join_all;
 use tally_proto::envelope::{Envelope, Kind};
-use tally_proto::ids::{BoxId, Role};
+use tally_proto::ids::{BoxId, Hash32, Role, RoleExt as _};
 use tally_proto::manifest::Manifest;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::result::{BoxResult, ResultError, SignedResult};
+use tally_proto::session::{Demand, SessionAbort};
 use tally_proto::wire;
 use tonic::Status;
 
+use crate::aborts::{self, Stopped};
 use crate::directory::{Directory, Election};
 use crate::error::{Error, OutcomeProblem};
 use crate::parties::{Parties, Party, PartyError, Patience};
 use crate::progress::{Progress, Step};
-use crate::sealing::{abort_in_words, check_box, seal_of};
+use crate::sealing::{check_box, seal_of};
 
 /// A tallied box: what was opened, and which parties signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,19 +73,45 @@ pub async fn tally(
     };
     let ended = join_all(parties.each().iter().map(|party| {
         let shown = party.role() == parties.each()[0].role();
-        watch_tally(party, &request, rows, &scope, shown, progress)
+        watch_tally(&parties, party, &request, rows, &scope, shown, progress)
     }))
     .await;
     progress.finish(&scope);
-    let (result, tallied) = settle(manifest, &parties, of_box, ended)?;
-    election.store_box(
-        of_box,
-        &wire::BoxBundle {
-            result: Some(result),
-            ..stored
-        },
-    )?;
+    let outcome = Outcome::of(manifest, &parties, ended, progress)?;
+    let mut bundle = stored;
+    bundle.aborts = aborts::keep(bundle.aborts, &outcome.aborts, &manifest.party_keys());
+    let settled = outcome.settle(manifest, &parties, of_box, hash_of(&bundle));
+    bundle.result = settled
+        .as_ref()
+        .ok()
+        .map(|(result, _)| result.clone())
+        .or(bundle.result);
+    election.store_box(of_box, &bundle)?;
+    let (result, tallied) = settled?;
+    conclude(&parties, &result, progress).await;
     Ok(tallied)
+}
+
+/// SHA-256 of a sealed box's Seal.
+fn hash_of(bundle: &wire::BoxBundle) -> Hash32 {
+    bundle
+        .seal
+        .as_ref()
+        .map_or(Hash32([0; 32]), |seal| Hash32::of(&seal.payload))
+}
+
+/// Hands the Result to every party: whoever did not open it itself must open no other session either. A party that does not answer hears
+/// of it from the others.
+async fn conclude(parties: &Parties, result: &wire::Envelope, progress: &dyn Progress) {
+    let handed = parties
+        .at_once(async |party| {
+            let conclude = async || Ok(party.control().conclude(result.clone()).await?.into_inner());
+            party.call(Patience::NONE, progress, conclude).await
+        })
+        .await;
+    for error in handed.into_iter().filter_map(Result::err) {
+        progress.note(&format!("the result is not handed to {error}"));
+    }
 }
 
 enum Prepared {
@@ -141,6 +173,7 @@ async fn prepare(
 }
 
 async fn watch_tally(
+    parties: &Parties,
     party: &Party,
     request: &wire::TallyRequest,
     rows: u64,
@@ -168,6 +201,7 @@ async fn watch_tally(
                 }
                 Some(Event::Result(result)) => return Ok(Ended::Result(result)),
                 Some(Event::Abort(abort)) => return Ok(Ended::Aborted(abort)),
+                Some(Event::Demand(demand)) => carry(parties, party, demand, progress),
                 Some(Event::Progress(_)) | None => {}
             }
         }
@@ -179,43 +213,115 @@ async fn watch_tally(
         .map_err(|status| party.error(Refusal::of_status(&status)))
 }
 
-/// Joins what the parties answered: two signatures on the same bytes make a result, whatever a third says.
-fn settle(
-    manifest: &Manifest,
-    parties: &Parties,
-    of_box: BoxId,
-    ended: Vec<Result<Ended, PartyError>>,
-) -> Result<(wire::Envelope, Tallied), Error> {
-    let keys = manifest.party_keys();
-    let mut results: Vec<Envelope> = Vec::new();
-    let (mut problems, mut failed) = (Vec::new(), Vec::new());
-    for (party, ended) in parties.each().iter().zip(ended) {
-        match ended {
-            Ok(Ended::Result(envelope)) => {
-                let envelope = Envelope::from_wire(envelope)?;
-                envelope.verify(Kind::Result, &keys)?;
-                match results.iter_mut().find(|r| r.payload() == envelope.payload()) {
-                    Some(same) => envelope.signatures().iter().for_each(|s| same.add_signature(*s)),
-                    None => results.push(envelope),
-                }
+/// How long a party has to answer a demand that is carried to it, and how often it is asked.
+const CARRY_TRIES: u32 = 20;
+const CARRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Carries a demand of `by` to the party that it names, and the answer back. The session does not wait for it.
+fn carry(parties: &Parties, by: &Party, demand: wire::Envelope, progress: &dyn Progress) {
+    let decoded = Envelope::from_wire(demand.clone()).ok();
+    let Some(decoded) = decoded.and_then(|envelope| Demand::decode(&envelope).ok()) else {
+        progress.note(&format!("{} sent a demand that is none", by.name()));
+        return;
+    };
+    let (by, of) = (by.clone(), parties.each()[decoded.of.slot()].clone());
+    progress.note(&format!(
+        "{} waits for a message of {}; asking for it",
+        by.name(),
+        of.name()
+    ));
+    tokio::spawn(async move {
+        for _ in 0..CARRY_TRIES {
+            if let Ok(answer) = of.control().supply(demand.clone()).await {
+                // An answer that came too late, or second, is refused: nothing is to be done about it.
+                let _ = by.control().deliver(answer.into_inner()).await;
+                return;
             }
-            Ok(Ended::Aborted(abort)) => {
-                problems.push(OutcomeProblem::Aborted(abort_in_words(party, &abort)))
-            }
-            Ok(Ended::Nothing) => problems.push(OutcomeProblem::NoOutcome(party.name().to_owned())),
-            Err(error) => failed.push(error),
+            tokio::time::sleep(CARRY_PAUSE).await;
         }
+    });
+}
+
+/// What the three parties answered.
+struct Outcome {
+    /// By content; at most one is right.
+    results: Vec<Envelope>,
+    aborts: Vec<Envelope>,
+    silent: Vec<String>,
+    failed: Vec<PartyError>,
+}
+
+impl Outcome {
+    /// Sorts the answers. An Abort must be its sender's own.
+    fn of(
+        manifest: &Manifest,
+        parties: &Parties,
+        ended: Vec<Result<Ended, PartyError>>,
+        progress: &dyn Progress,
+    ) -> Result<Self, Error> {
+        let keys = manifest.party_keys();
+        let mut outcome = Self {
+            results: Vec::new(),
+            aborts: Vec::new(),
+            silent: Vec::new(),
+            failed: Vec::new(),
+        };
+        for (party, ended) in parties.each().iter().zip(ended) {
+            match ended {
+                Ok(Ended::Result(envelope)) => {
+                    let envelope = Envelope::from_wire(envelope)?;
+                    envelope.verify(Kind::Result, &keys)?;
+                    match outcome
+                        .results
+                        .iter_mut()
+                        .find(|r| r.payload() == envelope.payload())
+                    {
+                        Some(same) => envelope.signatures().iter().for_each(|s| same.add_signature(*s)),
+                        None => outcome.results.push(envelope),
+                    }
+                }
+                Ok(Ended::Aborted(abort)) => {
+                    let envelope = Envelope::from_wire(abort)?;
+                    match SessionAbort::open(&envelope, &keys) {
+                        Ok(abort) if abort.party == party.role() => outcome.aborts.push(envelope),
+                        Ok(_) => progress.note(&format!("{} sent another party's Abort", party.name())),
+                        Err(error) => {
+                            progress.note(&format!(
+                                "{} sent an Abort that does not hold: {error}",
+                                party.name()
+                            ));
+                        }
+                    }
+                }
+                Ok(Ended::Nothing) => outcome.silent.push(party.name().to_owned()),
+                Err(error) => outcome.failed.push(error),
+            }
+        }
+        Ok(outcome)
     }
-    // Two of three signatures cannot stand under two different results.
-    if results.len() > 1 {
-        return Err(Error::Outcome {
-            of_box,
-            problem: OutcomeProblem::ResultsDiffer,
-        });
-    }
-    if let Some(envelope) = results.pop() {
-        match SignedResult::open(envelope, manifest) {
-            Ok(signed) => {
+
+    /// Two signatures on the same bytes make a result, whatever a third party says.
+    fn settle(
+        self,
+        manifest: &Manifest,
+        parties: &Parties,
+        of_box: BoxId,
+        seal_hash: Hash32,
+    ) -> Result<(wire::Envelope, Tallied), Error> {
+        let outcome = |problem| Error::Outcome { of_box, problem };
+        let mut signed = Vec::new();
+        for envelope in &self.results {
+            match SignedResult::open(envelope.clone(), manifest) {
+                Ok(result) => signed.push(result),
+                // What stands with one signature only is said below.
+                Err(ResultError::Signatures(_)) => {}
+                Err(other) => return Err(other.into()),
+            }
+        }
+        // Two of three signatures cannot stand under two different results, unless a party signed both.
+        match signed.as_slice() {
+            [] => {}
+            [signed] => {
                 let (result, signed_by) = (signed.result().clone(), signed.signers().collect());
                 return Ok((
                     signed.envelope().to_wire(),
@@ -226,16 +332,32 @@ fn settle(
                     },
                 ));
             }
-            Err(ResultError::Signatures(_)) if problems.is_empty() && failed.is_empty() => {
-                problems.push(OutcomeProblem::OneSignature);
-            }
-            // One signature only, and what became of the others is said below.
-            Err(ResultError::Signatures(_)) => {}
-            Err(other) => return Err(other.into()),
+            _ => return Err(outcome(OutcomeProblem::ResultsDiffer)),
         }
-    }
-    match problems.into_iter().next() {
-        Some(problem) => Err(Error::Outcome { of_box, problem }),
-        None => Err(Error::Parties(failed)),
+        if self.results.len() > 1 {
+            return Err(outcome(OutcomeProblem::ResultsDiffer));
+        }
+        if !self.aborts.is_empty() {
+            let names = [0, 1, 2].map(|slot: usize| parties.each()[slot].name().to_owned());
+            let of = (manifest.election(), of_box, seal_hash);
+            let words = match Stopped::verify(&self.aborts, &manifest.party_keys(), of) {
+                Ok(stopped) => stopped.in_words(&names),
+                Err(error) => format!("the session stopped, and an Abort of it does not hold: {error}"),
+            };
+            let others = self.failed.iter().map(ToString::to_string);
+            let silent = self
+                .silent
+                .iter()
+                .map(|party| format!("{party} ended without an outcome"));
+            let rest: String = others.chain(silent).map(|line| format!("\n  {line}")).collect();
+            return Err(outcome(OutcomeProblem::Stopped(words + &rest)));
+        }
+        if let Some(party) = self.silent.into_iter().next() {
+            return Err(outcome(OutcomeProblem::NoOutcome(party)));
+        }
+        if self.failed.is_empty() {
+            return Err(outcome(OutcomeProblem::OneSignature));
+        }
+        Err(Error::Parties(self.failed))
     }
 }

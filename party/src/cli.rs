@@ -1,4 +1,4 @@
-//! The `party` command: init, check-config, run, countersign, status.
+//! The `party` command: init, check-config, run, countersign, allow-sessions, status.
 
 mod show;
 
@@ -71,6 +71,17 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Give leave for three more tally sessions of a box, once it is known why the ones before aborted
+    AllowSessions {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The election
+        #[arg(long)]
+        election: String,
+        /// The box
+        #[arg(long = "box")]
+        of_box: u32,
+    },
     /// Show elections, boxes, their phase and the ballots received
     Status {
         #[command(flatten)]
@@ -122,6 +133,14 @@ pub enum CliError {
     /// An order from the server.
     #[error("the server sent an order that does not hold: {0}")]
     Order(#[from] OrderError),
+    /// The server has no such box.
+    #[error("this party has no box {of_box} of election {election}; `party status` shows what it has")]
+    UnknownBox {
+        /// The election.
+        election: String,
+        /// The box.
+        of_box: u32,
+    },
     /// Reading or writing the terminal.
     #[error("terminal: {0}")]
     Terminal(#[from] io::Error),
@@ -221,6 +240,25 @@ async fn run(command: Command) -> Result<(), CliError> {
             let prompt = stdin.is_terminal();
             countersign(&mut operator, &mut stdin.lock(), &mut io::stdout(), prompt).await
         }
+        Command::AllowSessions {
+            config,
+            election,
+            of_box,
+        } => {
+            let config = Config::load(&config.config)?;
+            let mut operator = Operator::new(&config)?;
+            let stdin = io::stdin();
+            let prompt = stdin.is_terminal();
+            let mut input = stdin.lock();
+            allow_sessions(
+                &mut operator,
+                (&election, of_box),
+                &mut input,
+                &mut io::stdout(),
+                prompt,
+            )
+            .await
+        }
         Command::Status { config, election } => {
             let config = Config::load(&config.config)?;
             let status = Operator::new(&config)?.status(&election).await?;
@@ -309,6 +347,41 @@ pub async fn countersign(
     Ok(())
 }
 
+/// Shows how the sessions of a box stand and gives leave for more if the election's id is typed.
+///
+/// # Errors
+/// [`CliError`]: the server refused or cannot be reached, it has no such box, or input or output failed.
+pub async fn allow_sessions(
+    operator: &mut Operator,
+    (election, of_box): (&str, u32),
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+    prompt: bool,
+) -> Result<(), CliError> {
+    let status = operator.status(election).await?;
+    let boxes = status.elections.iter().flat_map(|election| &election.boxes);
+    let Some(status) = boxes.into_iter().find(|status| status.r#box == of_box) else {
+        return Err(CliError::UnknownBox {
+            election: election.to_owned(),
+            of_box,
+        });
+    };
+    write!(output, "{}", show::sessions(election, status))?;
+    write!(
+        output,
+        "Give leave only when you know why the sessions before aborted. To give leave for three more, type the election's id: "
+    )?;
+    let Some(typed) = typed(election, input, output, prompt)? else {
+        return Ok(());
+    };
+    let sessions = operator.allow_sessions(election, of_box, &typed).await?;
+    writeln!(
+        output,
+        "{sessions} more sessions of box {of_box} may begin at this party."
+    )?;
+    Ok(())
+}
+
 /// Asks for the election's id. Another text, or the end of the input, leaves the object alone.
 fn confirmed(
     election: &str,
@@ -321,6 +394,16 @@ fn confirmed(
         output,
         "To countersign this {what}, type the election's id; anything else leaves it as it is: "
     )?;
+    Ok(typed(election, input, output, prompt)?.is_some())
+}
+
+/// Reads a line; `None`, and says so, when it is not the election's id.
+fn typed(
+    election: &str,
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+    prompt: bool,
+) -> Result<Option<String>, CliError> {
     output.flush()?;
     let mut line = String::new();
     input.read_line(&mut line)?;
@@ -329,8 +412,8 @@ fn confirmed(
     }
     let typed = line.trim();
     if typed == election {
-        return Ok(true);
+        return Ok(Some(typed.to_owned()));
     }
     writeln!(output, "Left as it is: {typed:?} is not {election:?}.\n")?;
-    Ok(false)
+    Ok(None)
 }

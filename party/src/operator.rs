@@ -76,6 +76,24 @@ impl Operator {
         Ok(())
     }
 
+    /// Gives leave for more tally sessions of a box; `confirmation` is the election id as typed. Returns how many.
+    ///
+    /// # Errors
+    /// [`OperatorError::Refused`].
+    pub async fn allow_sessions(
+        &mut self,
+        election: &str,
+        of_box: u32,
+        confirmation: &str,
+    ) -> Result<u32, OperatorError> {
+        let request = wire::AllowSessionsRequest {
+            election: election.to_owned(),
+            r#box: of_box,
+            confirmation: confirmation.to_owned(),
+        };
+        Ok(self.0.allow_sessions(request).await?.into_inner().sessions)
+    }
+
     /// State of one election, or of all when `election` is empty.
     ///
     /// # Errors

@@ -88,6 +88,7 @@ impl Party {
                 records: received.records,
                 phase: phase.into(),
                 last_session: tally.last_session,
+                sessions_left: tally.sessions_left,
                 trouble: if tally.trouble.is_empty() {
                     self.clock_trouble()
                 } else {

@@ -20,6 +20,7 @@ use crate::sealing::{
     self, BodyError, BoxBody, Claims, ClaimsError, Inputs, ListError, Seal, SealPayloadError, SealingError,
     SignedList, SignedSeal,
 };
+use crate::session::{AbortError, Proof, VerifiedAbort, verify_aborts};
 use crate::text::Texts;
 use crate::wire;
 
@@ -112,6 +113,12 @@ pub enum BoxError {
     /// The result is of another Seal or box.
     #[error("the result is not of this box's Seal")]
     OtherResult,
+    /// An Abort of a session before.
+    #[error("Abort: {0}")]
+    Abort(#[from] AbortError),
+    /// Aborts twice or out of order.
+    #[error("the Aborts are not in ascending order of session and party")]
+    AbortOrder,
 }
 
 impl BundleError {
@@ -143,6 +150,8 @@ pub struct BoxParts {
     pub claims: [Envelope; 3],
     /// With two signatures or three.
     pub result: Envelope,
+    /// Aborts of the sessions before, ascending by session and party.
+    pub aborts: Vec<Envelope>,
 }
 
 /// Encodes and signs a bundle. Boxes are put in rising order; nothing is verified: do that with [`verify_bundle`] before publishing.
@@ -161,6 +170,7 @@ pub fn sign_bundle(
         lists: parts.lists.iter().map(Envelope::to_wire).collect(),
         claims: parts.claims.iter().map(Envelope::to_wire).collect(),
         result: Some(parts.result.to_wire()),
+        aborts: parts.aborts.iter().map(Envelope::to_wire).collect(),
     };
     let bundle = wire::Bundle {
         manifest: Some(manifest.envelope().to_wire()),
@@ -209,6 +219,10 @@ pub struct BoxReport {
     pub result: BoxResult,
     /// Who signed it.
     pub signers: Vec<Role>,
+    /// What parties stated when they stopped sessions before. None of it bears on the result.
+    pub aborts: Vec<VerifiedAbort>,
+    /// What signatures in these Aborts prove to anyone.
+    pub proofs: Vec<Proof>,
 }
 
 /// Verifies a bundle offline, with nothing but the manifest. Any byte changed is refused.
@@ -250,7 +264,7 @@ pub fn verify_bundle(bytes: &[u8], manifest: &Arc<SignedManifest>) -> Result<Rep
         if boxes.last().is_some_and(|last| last.of_box >= of_box) {
             return Err(BundleError::BoxOrder(of_box));
         }
-        let parts = (part.body, part.lists, part.claims, part.result);
+        let parts = (part.body, part.lists, part.claims, part.result, part.aborts);
         let report = verify_box(seal, parts, manifest, &orders)
             .map_err(|source| BundleError::Box { of_box, source })?;
         boxes.push(report);
@@ -295,6 +309,7 @@ type Parts = (
     Vec<wire::Envelope>,
     Vec<wire::Envelope>,
     Option<wire::Envelope>,
+    Vec<wire::Envelope>,
 );
 
 fn three<T, E: Into<BoxError>>(
@@ -309,7 +324,7 @@ fn three<T, E: Into<BoxError>>(
 
 fn verify_box(
     seal: Envelope,
-    (body, lists, claims, result): Parts,
+    (body, lists, claims, result, aborts): Parts,
     manifest: &Arc<SignedManifest>,
     orders: &[SignedOrder],
 ) -> Result<BoxReport, BoxError> {
@@ -341,6 +356,16 @@ fn verify_box(
         return Err(BoxError::OtherResult);
     }
     result.result().check_numbers(manifest.manifest(), &seal.counts)?;
+    let aborts = aborts
+        .into_iter()
+        .map(Envelope::from_wire)
+        .collect::<Result<Vec<_>, _>>()?;
+    let (aborts, proofs) = verify_aborts(&aborts, &keys, (&seal.election, of_box, signed.hash()))?;
+    if !aborts.is_sorted_by(|one, other| {
+        (one.abort.number, one.abort.party) < (other.abort.number, other.abort.party)
+    }) {
+        return Err(BoxError::AbortOrder);
+    }
     Ok(BoxReport {
         of_box,
         name: in_manifest.name().clone(),
@@ -350,6 +375,8 @@ fn verify_box(
         enrolled: sealed.enrolled.count_ones(),
         result: result.result().clone(),
         signers: result.signers().collect(),
+        aborts,
+        proofs,
     })
 }
 

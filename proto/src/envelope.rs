@@ -97,6 +97,12 @@ pub enum Kind {
     Complaint,
     /// The answer to a complaint.
     Answer,
+    /// A demand for an overdue frame of a tally session.
+    Demand,
+    /// The answer to it.
+    Supply,
+    /// What a party holds of what another signed.
+    Holdings,
     /// The coordinator's bundle.
     Bundle,
 }
@@ -114,6 +120,9 @@ impl Kind {
             Self::Abort => "tally/v1/signed/abort",
             Self::Complaint => "tally/v1/signed/complaint",
             Self::Answer => "tally/v1/signed/answer",
+            Self::Demand => "tally/v1/signed/demand",
+            Self::Supply => "tally/v1/signed/supply",
+            Self::Holdings => "tally/v1/signed/holdings",
             Self::Bundle => "tally/v1/signed/bundle",
         }
     }
@@ -132,6 +141,9 @@ impl fmt::Display for Kind {
             Self::Abort => "Abort",
             Self::Complaint => "complaint",
             Self::Answer => "answer to a complaint",
+            Self::Demand => "demand",
+            Self::Supply => "answer to a demand",
+            Self::Holdings => "statement of holdings",
             Self::Bundle => "bundle",
         })
     }

@@ -40,6 +40,10 @@ pub mod tag {
     pub const CONTRIBUTION: &str = "tally/v1/contribution";
     /// A tally session's id: the three Starts.
     pub const SESSION: &str = "tally/v1/session";
+    /// A party's statement at a barrier of a session.
+    pub const STATEMENT: &str = "tally/v1/session-statement";
+    /// HPKE info of a frame that answers a demand.
+    pub const SEALED_FRAME: &str = "tally/v1/sealed-frame";
     /// An identity file's fingerprint.
     pub const FINGERPRINT: &str = "tally/v1/fingerprint";
     /// An invitation's checksum.

@@ -32,6 +32,7 @@ pub mod result;
 pub mod roll;
 pub mod sealing;
 pub mod secret_file;
+pub mod session;
 pub mod shares;
 pub mod suite;
 pub mod text;

@@ -241,8 +241,14 @@ reasons! {
         "No session is open under these three Starts."
         "Prepare a session with all three parties first.";
     SessionLimit "session.limit" Reject
-        "The box has used up its tally sessions without a person's leave."
-        "Find out why the sessions aborted, then let the operators agree to go on.";
+        "The box has used up its tally sessions without a person's leave, or this party was restored from a backup."
+        "Find out why the sessions aborted; then the operator of the party that says so runs `party allow-sessions`.";
+    SessionFramePending "session.frame-pending" Retry
+        "The frame that is demanded is not made yet, or not kept any more."
+        "Ask again; a session that makes no progress ends by its deadline.";
+    SessionHidden "session.holdings-hidden" Abort
+        "A party's signed statement of what it holds leaves out what its other signatures show that it held."
+        "Keep the statement with its Claims and Seal; they prove it to anyone.";
     ConfirmationMismatch "confirmation.mismatch" Reject
         "The typed confirmation is not the election's id."
         "Read the manifest, then type the election's id exactly.";

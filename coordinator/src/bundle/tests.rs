@@ -130,6 +130,7 @@ fn tallied(world: &World, result_signers: usize) -> wire::BoxBundle {
         lists: evidence.lists.iter().map(|l| l.envelope().to_wire()).collect(),
         claims: evidence.claims_envelopes.iter().map(Envelope::to_wire).collect(),
         result: Some(result.to_wire()),
+        aborts: Vec::new(),
     }
 }
 

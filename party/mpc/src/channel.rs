@@ -94,6 +94,16 @@ impl Scope {
         out[5..9].copy_from_slice(&self.chunk.to_le_bytes());
         out
     }
+
+    /// What [`Scope::to_bytes`] makes; `None` where it names no phase.
+    pub fn from_bytes(bytes: &[u8; 9]) -> Option<Self> {
+        let [phase, s0, s1, s2, s3, c0, c1, c2, c3] = *bytes;
+        Some(Self {
+            phase: Phase::from_number(phase)?,
+            step: u32::from_le_bytes([s0, s1, s2, s3]),
+            chunk: u32::from_le_bytes([c0, c1, c2, c3]),
+        })
+    }
 }
 
 impl fmt::Display for Scope {

@@ -101,6 +101,39 @@ impl Statement {
         }
         out
     }
+
+    /// What [`Statement::to_bytes`] makes; `None` for anything else.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(DOMAIN)?;
+        let (binding, rest) = rest.split_first_chunk::<32>()?;
+        let (&signer, rest) = rest.split_first()?;
+        let (number, rest) = rest.split_first_chunk::<4>()?;
+        let (at, rest) = rest.split_first_chunk::<9>()?;
+        Some(Self {
+            binding: Binding::from_bytes(*binding),
+            signer: Role::from_index(signer)?,
+            number: u32::from_le_bytes(*number),
+            at: Scope::from_bytes(at)?,
+            channels: ChannelHashes::from_bytes(rest.try_into().ok()?),
+        })
+    }
+
+    /// Whether two statements of different parties at one barrier can both be true: the same opening behind it, and the same hashes of the
+    /// channels between the two.
+    ///
+    /// # Panics
+    /// When both are of one party: there is no channel between them.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let (first, second) = if self.signer.next() == other.signer {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        assert_ne!(self.signer, other.signer, "two statements of two parties");
+        self.at == other.at
+            && first.channels.to_next == second.channels.from_prev
+            && first.channels.from_next == second.channels.to_prev
+    }
 }
 
 const DOMAIN: &[u8] = b"tally-mpc barrier v1";
@@ -205,7 +238,47 @@ pub(crate) mod tests {
                 ..statement
             });
         }
+        for statement in &encodings {
+            let bytes = statement.to_bytes();
+            assert_eq!(Statement::from_bytes(&bytes), Some(*statement));
+            assert_eq!(Statement::from_bytes(&bytes[1..]), None);
+            assert_eq!(Statement::from_bytes(&bytes[..bytes.len() - 1]), None);
+            assert_eq!(Statement::from_bytes(&[&bytes[..], &[0]].concat()), None);
+        }
         let encodings: std::collections::HashSet<_> = encodings.iter().map(Statement::to_bytes).collect();
         assert_eq!(encodings.len(), 9);
+    }
+
+    #[test]
+    fn two_parties_agree_when_every_hash_between_them_does() {
+        let statement = |signer, hashes: [u8; 4]| Statement {
+            binding: Binding::new(&[1; 32], b"e", b"b", 1),
+            signer,
+            number: 7,
+            at: Scope {
+                phase: crate::Phase::Sort,
+                step: 3,
+                chunk: 0,
+            },
+            channels: ChannelHashes {
+                to_next: [hashes[0]; 32],
+                to_prev: [hashes[1]; 32],
+                from_next: [hashes[2]; 32],
+                from_prev: [hashes[3]; 32],
+            },
+        };
+        for one in Role::ALL {
+            // What only the third party could contradict is left aside.
+            let honest = statement(one, [10, 90, 11, 91]);
+            let next = statement(one.next(), [80, 11, 81, 10]);
+            assert!(honest.agrees_with(&next) && next.agrees_with(&honest), "{one}");
+            for hashes in [[80, 12, 81, 10], [80, 11, 81, 12]] {
+                let lie = statement(one.next(), hashes);
+                assert!(!honest.agrees_with(&lie) && !lie.agrees_with(&honest), "{one}");
+            }
+            let mut elsewhere = next;
+            elsewhere.at.step = 4;
+            assert!(!honest.agrees_with(&elsewhere));
+        }
     }
 }

@@ -70,6 +70,11 @@ impl Binding {
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// As it stands in a statement.
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
 }
 
 /// What a stream is for; streams of different purposes are independent.

@@ -225,6 +225,23 @@ pub(super) fn status(status: &wire::StatusReply) -> String {
     text
 }
 
+/// How the sessions of a box stand, before its operator gives leave for more.
+pub(super) fn sessions(election: &str, of_box: &wire::BoxStatus) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "Election {election}, box {}: {}. The last tally session that this party signed is {}; {} more may begin without your leave.",
+        of_box.r#box,
+        phase(of_box.phase()),
+        of_box.last_session,
+        of_box.sessions_left
+    );
+    if !of_box.trouble.is_empty() {
+        let _ = writeln!(text, "  {}", of_box.trouble);
+    }
+    text
+}
+
 fn phase(phase: BoxPhase) -> &'static str {
     match phase {
         BoxPhase::Unspecified => "unknown",

@@ -195,4 +195,35 @@ impl Control for ControlService {
             self.0.tallies()?.tally(request.into_inner()).await?,
         ))
     }
+
+    async fn conclude(
+        &self,
+        request: Request<wire::Envelope>,
+    ) -> Result<Response<wire::ConcludeReply>, Status> {
+        self.0.roles.require(&request, Needs::Coordinator)?;
+        self.0.tallies()?.conclude(request.into_inner()).await?;
+        Ok(Response::new(wire::ConcludeReply {}))
+    }
+
+    async fn supply(&self, request: Request<wire::Envelope>) -> Result<Response<wire::Envelope>, Status> {
+        self.0.roles.require(&request, Needs::Coordinator)?;
+        Ok(Response::new(
+            self.0.tallies()?.supply(request.into_inner()).await?,
+        ))
+    }
+
+    async fn deliver(&self, request: Request<wire::Envelope>) -> Result<Response<wire::SupplyReply>, Status> {
+        self.0.roles.require(&request, Needs::Coordinator)?;
+        self.0.tallies()?.deliver(request.into_inner()).await?;
+        Ok(Response::new(wire::SupplyReply {}))
+    }
+
+    async fn allow_sessions(
+        &self,
+        request: Request<wire::AllowSessionsRequest>,
+    ) -> Result<Response<wire::AllowSessionsReply>, Status> {
+        self.0.roles.require(&request, Needs::Operator)?;
+        let sessions = self.0.tallies()?.allow(request.into_inner()).await?;
+        Ok(Response::new(wire::AllowSessionsReply { sessions }))
+    }
 }

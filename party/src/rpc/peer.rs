@@ -80,6 +80,30 @@ impl Peer for PeerService {
         ))
     }
 
+    async fn holdings(
+        &self,
+        request: Request<wire::HoldingsRequest>,
+    ) -> Result<Response<wire::Envelope>, Status> {
+        let caller = self.0.roles.party(&request)?;
+        Ok(Response::new(
+            self.0.tallies()?.holdings(caller, request.into_inner()).await?,
+        ))
+    }
+
+    async fn relay(&self, request: Request<wire::Envelope>) -> Result<Response<wire::Mediation>, Status> {
+        let caller = self.0.roles.party(&request)?;
+        Ok(Response::new(
+            self.0.tallies()?.relay(caller, request.into_inner()).await?,
+        ))
+    }
+
+    async fn supply(&self, request: Request<wire::Envelope>) -> Result<Response<wire::Envelope>, Status> {
+        self.0.roles.party(&request)?;
+        Ok(Response::new(
+            self.0.tallies()?.supply(request.into_inner()).await?,
+        ))
+    }
+
     async fn session(
         &self,
         request: Request<Streaming<wire::Frame>>,

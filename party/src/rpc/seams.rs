@@ -58,6 +58,8 @@ pub struct TallyState {
     pub last_session: u64,
     /// What stopped the last session; empty: nothing did.
     pub trouble: String,
+    /// Sessions that may begin without a person.
+    pub sessions_left: u32,
 }
 
 /// Tally sessions, as the services see them.
@@ -75,6 +77,25 @@ pub trait Tallies: Send + Sync + 'static {
         caller: Role,
         frames: Streaming<wire::Frame>,
     ) -> Result<Answers<wire::Frame>, Refusal>;
+
+    /// Peer.Holdings.
+    async fn holdings(&self, caller: Role, request: wire::HoldingsRequest)
+    -> Result<wire::Envelope, Refusal>;
+
+    /// Peer.Relay.
+    async fn relay(&self, caller: Role, demand: wire::Envelope) -> Result<wire::Mediation, Refusal>;
+
+    /// Peer.Supply and Control.Supply.
+    async fn supply(&self, demand: wire::Envelope) -> Result<wire::Envelope, Refusal>;
+
+    /// Control.Deliver.
+    async fn deliver(&self, answer: wire::Envelope) -> Result<(), Refusal>;
+
+    /// Control.Conclude.
+    async fn conclude(&self, result: wire::Envelope) -> Result<(), Refusal>;
+
+    /// Control.AllowSessions, of this party's own operator.
+    async fn allow(&self, request: wire::AllowSessionsRequest) -> Result<u32, Refusal>;
 
     /// How far the tally of a box is.
     async fn state(&self, election: ElectionId, of_box: BoxId) -> Result<TallyState, Refusal>;

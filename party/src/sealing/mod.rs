@@ -83,7 +83,7 @@ mod waiting;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tally_proto::envelope::Signer;
+use tally_proto::envelope::{Envelope, Signer};
 use tally_proto::ids::Role;
 
 pub use complaint::ComplaintError;
@@ -99,13 +99,29 @@ use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::party::Party;
 use crate::store::vault::StorageKey;
-use crate::store::{Store, StoreError, WriteTx};
-use tables::BoxKey;
+use crate::store::{Store, StoreError, Tables, WriteTx};
+use tables::{BoxKey, Once};
 use waiting::Steps;
 
 /// Makes the tables of this module, in the store's opening transaction.
 pub(crate) fn create_tables(tx: &WriteTx) -> Result<(), StoreError> {
     tables::create(tx)
+}
+
+/// The List, Claims and Seal of `party`, as far as they are held here.
+pub(crate) fn signed_by(
+    tx: &impl Tables,
+    (election, of_box): (u32, u32),
+    party: Role,
+) -> Result<[Option<Envelope>; 3], StoreError> {
+    let key = BoxKey { election, of_box };
+    let mut held = [const { None }; 3];
+    for (held, what) in held.iter_mut().zip([Once::List, Once::Claims, Once::Seal]) {
+        *held = tables::signed(tx, key, what, party.index())?
+            .map(|bytes| Envelope::decode(&bytes).map_err(|_| StoreError::Corrupt { table: "seal_signed" }))
+            .transpose()?;
+    }
+    Ok(held)
 }
 
 /// Sealing, of any number of boxes, for one party. Cheap to clone: clones are the same.

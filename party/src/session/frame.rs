@@ -116,6 +116,11 @@ impl Numbering {
         }
     }
 
+    /// The number that is due.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// The next frame to send.
     pub(crate) fn stamp(&mut self, body: Body) -> wire::Frame {
         let sequence = self.next;

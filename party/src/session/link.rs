@@ -1,5 +1,6 @@
 //! One neighbour in one session: frames out of and into the engine's thread, over a stream of the connection.
 
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use tally_mpc::{Channel, ChannelError, LAST_WAITS, Label, Neighbour};
+use prost::Message as _;
+use tally_mpc::{Channel, ChannelError, LAST_WAITS, Label, Neighbour, Phase};
 use tally_proto::ids::{Hash32, Role};
 use tally_proto::wire;
 use tokio::runtime::Handle;
@@ -16,6 +18,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tonic::Status;
 
+use super::board::Board;
+use super::demands::Demands;
 use super::frame::{Body, FrameError, Numbering, detached, weight};
 use super::log::LogError;
 use super::opening::Contribution;
@@ -28,11 +32,17 @@ const QUEUE_BYTES: usize = 16 << 20;
 /// After the end, how long the connection may take to deliver what is queued.
 const LINGER: Duration = Duration::from_secs(30);
 
+/// So often a neighbour may answer that it waits itself, for one frame. Among honest parties once is enough: whoever is at the end of the
+/// chain is called overdue meanwhile.
+const EXCUSES: u32 = 3;
+
 /// How patient a session is, and how far away its parties seem.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// A message is overdue, and a send stuck, after this long.
     pub message: Duration,
+    /// An answer to a demand is overdue after this long; then the party that owes is called overdue.
+    pub relay: Duration,
     /// The whole session ends by then, whatever it waits for.
     pub session: Duration,
     /// Simulated one-way latency: messages are held back this long. Measurements only.
@@ -43,6 +53,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             message: Duration::from_secs(60),
+            relay: Duration::from_secs(20),
             session: Duration::from_secs(4 * 3600),
             latency: Duration::ZERO,
         }
@@ -61,9 +72,18 @@ pub(crate) enum Loss {
     /// The neighbour stopped and says why; an encoded signed Abort.
     #[error("the neighbour aborted")]
     Abort(Bytes),
-    /// Nothing was heard in time.
-    #[error("nothing was heard in time")]
+    /// It did not come while the connections were made.
+    #[error("it did not come in time")]
     Silent,
+    /// A frame was overdue, also after it was demanded; what supports that.
+    #[error("its frame was overdue, also after it was demanded through the third party")]
+    Overdue(Vec<wire::Evidence>),
+    /// It took no more frames.
+    #[error("it took no more frames")]
+    Stuck,
+    /// The session's time is over.
+    #[error("the session did not end within its time")]
+    Deadline,
     /// This party knows no address of the neighbour.
     #[error("no address is configured")]
     NoAddress,
@@ -149,6 +169,11 @@ impl Fate {
         self.state().separate = true;
     }
 
+    /// Whether the loss of one neighbour ends its own link only.
+    fn is_separate(&self) -> bool {
+        self.state().separate
+    }
+
     /// Waits until something went wrong.
     pub(crate) async fn decided(&self) {
         let decided = self.0.decided.notified();
@@ -162,9 +187,12 @@ impl Fate {
     }
 }
 
-struct Arrival {
-    at: Instant,
-    frame: wire::Frame,
+/// A frame that came, and how.
+pub(crate) struct Arrival {
+    pub(crate) at: Instant,
+    pub(crate) frame: wire::Frame,
+    /// In answer to a demand.
+    pub(crate) relayed: bool,
 }
 
 /// The outgoing half as tonic takes it.
@@ -192,6 +220,10 @@ pub(crate) struct Link {
     inbound: Arc<Queue<Arrival>>,
     numbering_out: Numbering,
     numbering_in: Numbering,
+    /// Frames that came in answer to a demand, by number: hashes. They may still come directly.
+    relayed: HashMap<u64, Hash32>,
+    /// Keeps what is sent, where frames can be demanded.
+    board: Option<Arc<Board>>,
     /// The task that reads the stream, and the runtime it runs on, once the opening frames are exchanged.
     reader: Option<(AbortHandle, Handle)>,
 }
@@ -216,6 +248,8 @@ impl Opener {
             inbound: Arc::new(Queue::new(QUEUE_BYTES)),
             numbering_out: Numbering::new(session),
             numbering_in: Numbering::new(session),
+            relayed: HashMap::new(),
+            board: None,
             reader: None,
         };
         {
@@ -306,6 +340,7 @@ async fn receive(
             Arrival {
                 at: Instant::now(),
                 frame,
+                relayed: false,
             },
             weight,
         );
@@ -315,16 +350,47 @@ async fn receive(
 impl Link {
     fn send(&mut self, body: Body, deadline: Instant) -> Result<(), QueueError> {
         let weight = body.weight();
+        let is_barrier = is_barrier(&body);
         let frame = self.numbering_out.stamp(body);
+        if let Some(board) = &self.board {
+            board.keep(self.neighbour, &frame, is_barrier);
+        }
         self.outbound.push(frame, weight, deadline)
     }
 
     fn recv(&mut self, deadline: Instant, latency: Duration) -> Result<Body, LinkError> {
-        let arrival = self.inbound.pop(deadline)?;
-        if !latency.is_zero() {
-            std::thread::sleep((arrival.at + latency).saturating_duration_since(Instant::now()));
+        loop {
+            let arrival = self.inbound.pop(deadline)?;
+            if !latency.is_zero() {
+                std::thread::sleep((arrival.at + latency).saturating_duration_since(Instant::now()));
+            }
+            let Some(body) = self.take(arrival)? else { continue };
+            if let Some(board) = self.board.as_ref().filter(|_| is_barrier(&body)) {
+                board.confirmed(self.neighbour);
+            }
+            return Ok(body);
         }
-        Ok(self.numbering_in.check(arrival.frame)?)
+    }
+
+    /// The content of a frame that came; `None` for one that had come before on the other way.
+    fn take(&mut self, arrival: Arrival) -> Result<Option<Body>, FrameError> {
+        let Arrival { frame, relayed, .. } = arrival;
+        let sequence = frame.sequence;
+        if sequence < self.numbering_in.next() {
+            // Carried on two ways, or come directly before its answer did.
+            if relayed {
+                return Ok(None);
+            }
+            // Demanded, and then come directly after all, once and with the same content.
+            let carried = self.relayed.remove(&sequence);
+            if carried.is_some_and(|hash| hash == Hash32::of(&frame.encode_to_vec())) {
+                return Ok(None);
+            }
+        }
+        if relayed {
+            self.relayed.insert(sequence, Hash32::of(&frame.encode_to_vec()));
+        }
+        self.numbering_in.check(frame).map(Some)
     }
 
     /// Queues the last frame.
@@ -352,6 +418,10 @@ impl Drop for Link {
     }
 }
 
+fn is_barrier(body: &Body) -> bool {
+    matches!(body, Body::Message(label, _) if label.scope.phase == Phase::Barrier)
+}
+
 #[derive(Debug, thiserror::Error)]
 enum LinkError {
     #[error(transparent)]
@@ -368,11 +438,22 @@ pub(crate) struct NetChannel {
     pool: Pool,
     pace: Pace,
     ends: Instant,
+    /// Absent where frames cannot be demanded: in measurements.
+    demands: Option<Demands>,
 }
 
 impl NetChannel {
     /// Over the two links of one session; the session's time runs from now.
-    pub(crate) fn new(next: Link, prev: Link, fate: Fate, pace: Pace) -> Self {
+    pub(crate) fn new(
+        mut next: Link,
+        mut prev: Link,
+        fate: Fate,
+        pace: Pace,
+        demands: Option<Demands>,
+    ) -> Self {
+        for link in [&mut next, &mut prev] {
+            link.board = demands.as_ref().map(|demands| Arc::clone(&demands.board));
+        }
         Self {
             next,
             prev,
@@ -380,6 +461,7 @@ impl NetChannel {
             pool: Pool::default(),
             pace,
             ends: Instant::now() + pace.session,
+            demands,
         }
     }
 
@@ -406,6 +488,48 @@ impl NetChannel {
         }
     }
 
+    /// Waits on for a frame that is overdue: it is demanded, and demanded again while its sender shows that it waits itself.
+    fn demanded(&mut self, from: Neighbour) -> Result<Body, LinkError> {
+        let (latency, ends, relay) = (self.pace.latency, self.ends, self.pace.relay);
+        let demands = self.demands.clone();
+        let link = self.link(from);
+        let neighbour = link.neighbour;
+        let mut standing = None;
+        for _ in 0..=EXCUSES {
+            if Instant::now() >= ends {
+                break;
+            }
+            let Some(demands) = &demands else { break };
+            demands.open(neighbour, link.numbering_in.next(), Arc::clone(&link.inbound));
+            let body = link.recv((Instant::now() + relay).min(ends), latency);
+            let stands = demands.close();
+            match body {
+                Err(LinkError::Queue(QueueError::TimedOut)) if stands.excused => {}
+                Err(LinkError::Queue(QueueError::TimedOut)) => {
+                    standing = Some(stands);
+                    break;
+                }
+                other => return other,
+            }
+            standing = Some(stands);
+        }
+        let evidence = standing.map(|standing| standing.evidence()).unwrap_or_default();
+        self.overdue(neighbour, Loss::Overdue(evidence));
+        Err(QueueError::TimedOut.into())
+    }
+
+    /// A wait for `neighbour` was in vain. It ends the session, but not while the outputs are opened: then the engine may wait again.
+    fn overdue(&self, neighbour: Role, loss: Loss) {
+        if self.fate.is_separate() {
+            return;
+        }
+        if Instant::now() >= self.ends {
+            self.fate.decide(None, Loss::Deadline);
+        } else {
+            self.fate.decide(Some(neighbour), loss);
+        }
+    }
+
     fn queue_error(&self, error: QueueError) -> ChannelError {
         match error {
             QueueError::TimedOut => ChannelError::Overdue,
@@ -421,22 +545,31 @@ impl Channel for NetChannel {
     fn separate(&mut self) {
         self.fate.separate();
         // Whoever has delayed the session until now must not make one party stop here while another goes on.
-        self.ends = self.ends.max(Instant::now() + LAST_WAITS * self.pace.message);
+        let wait = self.pace.message + (EXCUSES + 1) * self.pace.relay;
+        self.ends = self.ends.max(Instant::now() + LAST_WAITS * wait);
     }
 
     fn send(&mut self, to: Neighbour, label: Label, message: Vec<u8>) -> Result<(), ChannelError> {
         let deadline = self.deadline();
         let message = self.pool.share(message);
-        self.link(to)
-            .send(Body::Message(label, message), deadline)
-            .map_err(|error| self.queue_error(error))
+        let link = self.link(to);
+        let neighbour = link.neighbour;
+        let sent = link.send(Body::Message(label, message), deadline);
+        if let Err(QueueError::TimedOut) = sent {
+            self.overdue(neighbour, Loss::Stuck);
+        }
+        sent.map_err(|error| self.queue_error(error))
     }
 
     fn recv(&mut self, from: Neighbour, label: Label, expected_len: usize) -> Result<Vec<u8>, ChannelError> {
         let (deadline, latency) = (self.deadline(), self.pace.latency);
         let link = self.link(from);
         let neighbour = link.neighbour;
-        let body = match link.recv(deadline, latency) {
+        let mut received = link.recv(deadline, latency);
+        if let Err(LinkError::Queue(QueueError::TimedOut)) = received {
+            received = self.demanded(from);
+        }
+        let body = match received {
             Ok(body) => body,
             Err(LinkError::Queue(error)) => return Err(self.queue_error(error)),
             Err(LinkError::Frame(error)) => {
@@ -472,6 +605,7 @@ mod tests {
             let arrival = Arrival {
                 at: Instant::now(),
                 frame,
+                relayed: false,
             };
             inbound.push_now(arrival, 1).expect("a new queue takes it");
             fate.state().links.push(Ends {

@@ -6,6 +6,7 @@ use tally_proto::connect;
 use tally_proto::ids::{Role, RoleExt as _};
 use tonic::transport::Endpoint;
 
+use super::demands::Demands;
 use super::link::{Fate, Link, Loss, NetChannel, Opener, Pace};
 use super::lobby::Lobby;
 use super::opening::{Contribution, pair_seed};
@@ -36,18 +37,19 @@ pub(crate) async fn meet(
     lobby: &Lobby,
     fate: &Fate,
     pace: Pace,
-) -> Result<Met, (Role, Loss)> {
+    demands: Option<&Demands>,
+) -> Result<Met, (Option<Role>, Loss)> {
     let one = async |neighbour: Role| {
         let met = neighbour_of(prepared, starts, neighbour, endpoints, lobby, fate);
         match tokio::time::timeout(pace.message, met).await {
-            Ok(met) => met.map_err(|loss| (neighbour, loss)),
-            Err(_) => Err((neighbour, Loss::Silent)),
+            Ok(met) => met.map_err(|loss| (Some(neighbour), loss)),
+            Err(_) => Err((Some(neighbour), Loss::Silent)),
         }
     };
     let own = prepared.own;
     let ((next, seed_next, from_next), (prev, seed_prev, from_prev)) = tokio::select! {
         both = async { tokio::try_join!(one(own.next()), one(own.prev())) } => both?,
-        () = fate.decided() => return Err(fate.first().map_or((own, Loss::Interrupted), |(with, loss)| (with.unwrap_or(own), loss))),
+        () = fate.decided() => return Err(fate.first().unwrap_or((None, Loss::Interrupted))),
     };
     let scene = &prepared.scene;
     let binding = Binding::new(
@@ -57,7 +59,7 @@ pub(crate) async fn meet(
         starts.number.get(),
     );
     Ok(Met {
-        channel: NetChannel::new(next, prev, fate.clone(), pace),
+        channel: NetChannel::new(next, prev, fate.clone(), pace, demands.cloned()),
         fate: fate.clone(),
         seeds: Seeds {
             prev: seed_prev,

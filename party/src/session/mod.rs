@@ -17,14 +17,18 @@
 //! | `service` | Prepare, Tally and Session as the services call them; `peer` is a listener for sessions alone |
 //! | `run`, `progress` | the session's run; what it tells meanwhile |
 
+mod board;
+mod demands;
 mod frame;
-mod ledger;
+pub(crate) mod holdings;
+pub(crate) mod ledger;
 mod link;
 mod lobby;
 pub mod log;
 mod meet;
 mod notary;
 mod opening;
+mod others;
 mod outcome;
 mod peer;
 mod pool;
@@ -40,12 +44,13 @@ pub mod transport;
 
 pub(crate) use ledger::create_tables;
 
+pub use demands::Demands;
 pub use frame::{FrameError, MAX_FRAME_BYTES};
 pub use link::Pace;
 pub use lobby::Lobby;
 pub use meet::Endpoints;
 pub use opening::Scene;
-pub use peer::{Answer, Frames, SessionPeer};
+pub use peer::{Answer, Current, Frames, SessionPeer};
 pub use progress::{PhaseReport, Progress};
 pub use run::{Engine, EngineError, Interrupt, Report, Stop, Surroundings, run};
 pub use sealed::SealedBoxes;

@@ -3,16 +3,16 @@
 use tally_mpc::Notary;
 use tally_proto::envelope::{PublicKey, SignatureBytes, Signer};
 use tally_proto::ids::{Hash32, Role, RoleExt as _};
-use tally_proto::layout::Writer;
+use tally_proto::session::statement_layout;
+use tally_proto::wire;
+use tally_proto::wire::evidence::Object;
 
-/// Domain of a statement's signature.
-const STATEMENT: &str = "tally/v1/session-statement";
-
-/// Signs and checks the statements of one session with the parties' own keys, bound to the session's id.
+/// Signs and checks the statements of one session with the parties' own keys, bound to the session's id. Keeps this party's last one.
 pub(crate) struct SessionNotary {
     session: Hash32,
     signer: Signer,
     keys: [PublicKey; 3],
+    last: Option<wire::BarrierStatement>,
 }
 
 impl SessionNotary {
@@ -22,23 +22,33 @@ impl SessionNotary {
             session,
             signer,
             keys,
+            last: None,
         }
     }
 
-    fn message(&self, statement: &[u8]) -> Writer {
-        Writer::new(STATEMENT)
-            .fixed(self.session.as_bytes())
-            .bytes(statement)
+    /// What this party signed last, as evidence.
+    pub(crate) fn last(&self) -> Option<wire::Evidence> {
+        self.last.clone().map(|statement| wire::Evidence {
+            object: Some(Object::Barrier(statement)),
+        })
     }
 }
 
 impl Notary for SessionNotary {
     fn sign(&mut self, statement: &[u8]) -> [u8; 64] {
-        self.signer.sign_layout(&self.message(statement)).0
+        let signature = self
+            .signer
+            .sign_layout(&statement_layout(&self.session, statement))
+            .0;
+        self.last = Some(wire::BarrierStatement {
+            statement: statement.to_vec(),
+            signature: signature.to_vec(),
+        });
+        signature
     }
 
     fn verify(&mut self, signer: Role, statement: &[u8], signature: &[u8; 64]) -> bool {
-        let message = self.message(statement);
+        let message = statement_layout(&self.session, statement);
         self.keys[signer.slot()].verify(message.as_bytes(), &SignatureBytes(*signature))
     }
 }

@@ -96,14 +96,6 @@ impl Scene {
     }
 }
 
-/// A session's id: a hash over the three Start payloads in party order.
-pub(crate) fn session_id(starts: [&[u8]; 3]) -> Hash32 {
-    starts
-        .iter()
-        .fold(Writer::new(tag::SESSION), |layout, start| layout.bytes(start))
-        .sha256()
-}
-
 /// The seed of the pair (`a`, `b`), from both contributions. Both ends get the same, whichever way round they ask.
 pub(crate) fn pair_seed(
     scene: &Scene,
@@ -165,13 +157,5 @@ pub(crate) mod tests {
         assert!(!mine.opens(&commitment, &other, number, Role::P1, Role::P2));
         assert!(!Contribution::fresh(&mut rng).opens(&commitment, &scene, number, Role::P1, Role::P2));
         assert!(Contribution::from_frame(&[0; 31]).is_none());
-    }
-
-    #[test]
-    fn session_ids_depend_on_every_start_and_on_their_order() {
-        let base = session_id([b"a", b"b", b"c"]);
-        assert_ne!(base, session_id([b"b", b"a", b"c"]));
-        assert_ne!(base, session_id([b"a", b"b", b"d"]));
-        assert_ne!(base, session_id([b"ab", b"", b"c"]));
     }
 }

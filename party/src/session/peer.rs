@@ -10,6 +10,7 @@ use tally_proto::wire;
 use tally_proto::wire::peer_server::Peer;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::service::Sessions;
 use crate::roles::Roles;
 
 /// Frames of a session in one direction.
@@ -18,11 +19,15 @@ pub type Frames = BoxStream<'static, Result<wire::Frame, Status>>;
 /// Takes the frames that a party sends and returns those to send it.
 pub type Answer = dyn Fn(Role, Frames) -> BoxFuture<'static, Result<Frames, Refusal>> + Send + Sync;
 
+/// Finds the sessions that questions beside a session go to.
+pub type Current = dyn Fn() -> Sessions + Send + Sync;
+
 /// A Peer service that serves sessions and nothing else: for measurements and tests, where there is no box to seal.
 #[derive(Clone)]
 pub struct SessionPeer {
     roles: Arc<Roles>,
     answer: Arc<Answer>,
+    current: Option<Arc<Current>>,
 }
 
 impl std::fmt::Debug for SessionPeer {
@@ -37,6 +42,21 @@ impl SessionPeer {
         Self {
             roles: Arc::new(roles),
             answer,
+            current: None,
+        }
+    }
+
+    /// Questions beside a session go to the sessions that `current` gives; without it they are refused.
+    #[must_use]
+    pub fn asking(mut self, current: Arc<Current>) -> Self {
+        self.current = Some(current);
+        self
+    }
+
+    fn sessions(&self) -> Result<Sessions, Status> {
+        match &self.current {
+            Some(current) => Ok(current()),
+            None => sessions_only(),
         }
     }
 }
@@ -71,6 +91,25 @@ impl Peer for SessionPeer {
     }
     async fn seal_signature(&self, _: Request<wire::SealRef>) -> Result<Response<wire::Envelope>, Status> {
         sessions_only()
+    }
+    async fn holdings(
+        &self,
+        request: Request<wire::HoldingsRequest>,
+    ) -> Result<Response<wire::Envelope>, Status> {
+        let party = self.roles.party(&request)?;
+        let held = self.sessions()?.holdings(party, request.into_inner()).await?;
+        Ok(Response::new(held.to_wire()))
+    }
+    async fn relay(&self, request: Request<wire::Envelope>) -> Result<Response<wire::Mediation>, Status> {
+        let party = self.roles.party(&request)?;
+        Ok(Response::new(
+            self.sessions()?.relay(party, request.into_inner()).await?,
+        ))
+    }
+    async fn supply(&self, request: Request<wire::Envelope>) -> Result<Response<wire::Envelope>, Status> {
+        self.roles.party(&request)?;
+        let supplied = self.sessions()?.supply(request.into_inner()).await?;
+        Ok(Response::new(supplied.to_wire()))
     }
     async fn session(
         &self,

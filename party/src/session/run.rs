@@ -6,12 +6,17 @@ use bytes::Bytes;
 use tally_mpc::{
     Binding, Channel, Notary, Observer, Outcome, Seeds, TallyError, TallyInput, TallyParams, tally,
 };
+use tally_mpc::{ChannelError, CheckError, Signed};
 use tally_proto::envelope::Envelope;
-use tally_proto::ids::{Role, RoleExt as _};
+use tally_proto::ids::Role;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
+use tally_proto::session::{Check, SessionAbort};
+use tally_proto::wire;
+use tally_proto::wire::evidence::Object;
 use tokio::sync::{oneshot, watch};
 
+use super::demands::Demands;
 use super::link::{Fate, Loss, Pace};
 use super::lobby::Lobby;
 use super::log::channel::{Recorded, RecordedNotary};
@@ -24,16 +29,20 @@ use super::progress::{Meter, PhaseReport, Progress};
 use super::start::{Prepared, Starts};
 
 /// Why a session ended without outputs, as the signed Abort says it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Stop {
     /// The stable reason.
     pub reason: Reason,
+    /// The check that failed.
+    pub check: Check,
     /// The step in which it happened.
     pub step: String,
-    /// The pair of parties between which it happened, "P1-P2"; empty when no other party had to do with it.
-    pub channel: String,
-    /// The parties of which one is at fault; empty when it is this one's own caller.
+    /// The pair of parties between which it happened, in order; `None` when it was between no two.
+    pub channel: Option<[Role; 2]>,
+    /// The parties of which one is at fault, ascending, without this one; empty when it is this one's own caller.
     pub suspects: Vec<Role>,
+    /// What proves or supports it.
+    pub evidence: Vec<wire::Evidence>,
     /// What happened, for the log and the coordinator.
     pub detail: String,
 }
@@ -87,6 +96,8 @@ pub struct Surroundings<'a> {
     pub pace: Pace,
     /// Where it is logged.
     pub log: &'a Recorder,
+    /// How it demands frames that are overdue; absent in measurements.
+    pub demands: Option<&'a Demands>,
 }
 
 /// What the engine's thread works with.
@@ -160,16 +171,21 @@ pub async fn run<T: Send + 'static>(
         lobby,
         pace,
         log,
+        demands,
     } = surroundings;
+    let accuser = Accuser {
+        own,
+        starts: starts.clone(),
+    };
     let log = log.clone();
     let met = match log_opening(&log, &prepared, starts) {
-        Ok(()) => meet(&prepared, starts, endpoints, lobby, &fate, pace).await,
-        Err(error) => Err((own, Loss::Log(error))),
+        Ok(()) => meet(&prepared, starts, endpoints, lobby, &fate, pace, demands).await,
+        Err(error) => Err((None, Loss::Log(error))),
     };
     let met = match met {
         Ok(met) => met,
         Err((with, loss)) => {
-            let stop = stop_of_loss(own, Some(with), loss, "opening".to_owned());
+            let stop = accuser.stop_of_loss(with, loss, "opening".to_owned());
             log.end(Some(&statement(&stop)));
             return Err(stop);
         }
@@ -196,7 +212,7 @@ pub async fn run<T: Send + 'static>(
             })
         });
         let outcome = outcome.map_err(|error| match error {
-            EngineError::Tally(error) => stop_of_error(own, &fate, &error),
+            EngineError::Tally(error) => accuser.stop_of_error(&fate, &error, notary.last()),
             EngineError::Input(refusal) => Stop {
                 reason: refusal.reason,
                 ..input_stop(refusal.detail)
@@ -250,6 +266,7 @@ fn log_revealed(log: &Recorder, own: Role, [next, prev]: &[Contribution; 2]) -> 
 fn log_stop(error: LogError) -> Stop {
     Stop {
         reason: error.reason(),
+        check: Check::Log,
         step: "session log".to_owned(),
         ..internal(error.to_string())
     }
@@ -258,6 +275,7 @@ fn log_stop(error: LogError) -> Stop {
 fn input_stop(detail: String) -> Stop {
     Stop {
         step: "input".to_owned(),
+        check: Check::Input,
         ..internal(detail)
     }
 }
@@ -265,97 +283,169 @@ fn input_stop(detail: String) -> Stop {
 fn internal(detail: String) -> Stop {
     Stop {
         reason: Reason::Internal,
+        check: Check::Fault,
         step: "engine".to_owned(),
-        channel: String::new(),
+        channel: None,
         suspects: Vec::new(),
+        evidence: Vec::new(),
         detail,
     }
 }
 
-fn channel_name(one: Role, other: Role) -> String {
-    let (low, high) = if one < other { (one, other) } else { (other, one) };
-    format!("P{}-P{}", low.number(), high.number())
+fn in_order([one, other]: [Role; 2]) -> [Role; 2] {
+    if one < other { [one, other] } else { [other, one] }
 }
 
-/// What the engine's error means, given what the connections saw.
-fn stop_of_error(own: Role, fate: &Fate, error: &TallyError) -> Stop {
-    let step = error
-        .step()
-        .map_or_else(|| "input".to_owned(), |step| step.to_string());
-    match (error, fate.first()) {
-        // A wait that ended because something else went wrong: that is what counts.
-        (
-            TallyError::Channel {
-                source: tally_mpc::ChannelError::Closed | tally_mpc::ChannelError::Interrupted,
-                ..
-            },
-            Some((with, loss)),
-        ) => stop_of_loss(own, with, loss, step),
-        (
-            TallyError::Channel {
-                neighbour, source, ..
-            },
-            _,
-        ) => {
-            let other = own.neighbour(*neighbour);
-            let reason = match source {
-                tally_mpc::ChannelError::Overdue => Reason::TallyOverdue,
-                tally_mpc::ChannelError::Closed => Reason::TallyAborted,
-                _ => Reason::TallyCheckFailed,
-            };
-            Stop {
-                reason,
-                step,
-                channel: channel_name(own, other),
-                suspects: vec![other],
-                detail: error.to_string(),
+/// Says what an error means to this party, and with what evidence.
+struct Accuser {
+    own: Role,
+    starts: Starts,
+}
+
+impl Accuser {
+    /// Suspects in order, without this party, which knows that it is honest.
+    fn others(&self, mut suspects: Vec<Role>) -> Vec<Role> {
+        suspects.sort();
+        suspects.dedup();
+        suspects.retain(|role| *role != self.own);
+        suspects
+    }
+
+    /// What the engine's error means, given what the connections saw. `last` is this party's last barrier statement.
+    fn stop_of_error(&self, fate: &Fate, error: &TallyError, last: Option<wire::Evidence>) -> Stop {
+        let own = self.own;
+        let step = error
+            .step()
+            .map_or_else(|| "input".to_owned(), |step| step.to_string());
+        match (error, fate.first()) {
+            // A wait that ended because something else went wrong: that is what counts.
+            (
+                TallyError::Channel {
+                    source: ChannelError::Closed | ChannelError::Interrupted | ChannelError::Overdue,
+                    ..
+                },
+                Some((with, loss)),
+            ) => self.stop_of_loss(with, loss, step),
+            (
+                TallyError::Channel {
+                    neighbour, source, ..
+                },
+                _,
+            ) => {
+                let other = own.neighbour(*neighbour);
+                let (reason, check) = match source {
+                    ChannelError::Overdue => (Reason::TallyOverdue, Check::Deadline),
+                    ChannelError::Closed => (Reason::TallyAborted, Check::Connection),
+                    ChannelError::Transport(_) => (Reason::TallyCheckFailed, Check::Frame),
+                    _ => (Reason::TallyCheckFailed, Check::Message),
+                };
+                Stop {
+                    reason,
+                    check,
+                    step,
+                    channel: Some(in_order([own, other])),
+                    suspects: vec![other],
+                    evidence: Vec::new(),
+                    detail: error.to_string(),
+                }
             }
+            (
+                TallyError::Check { .. }
+                | TallyError::Contradiction { .. }
+                | TallyError::ImpossibleTotal { .. }
+                | TallyError::Stopped,
+                _,
+            ) => Stop {
+                reason: Reason::TallyCheckFailed,
+                check: error.check().parse().unwrap_or(Check::Fault),
+                step,
+                channel: error.channel().map(in_order),
+                suspects: self.others(error.suspects()),
+                evidence: self.signed_accounts(error, last),
+                detail: format!("{} ({})", error, error.check()),
+            },
+            _ => input_stop(error.to_string()),
         }
-        (
-            TallyError::Check { .. }
-            | TallyError::Contradiction { .. }
-            | TallyError::ImpossibleTotal { .. }
-            | TallyError::Stopped,
-            _,
-        ) => Stop {
-            reason: Reason::TallyCheckFailed,
+    }
+
+    /// The signed statements behind a failed comparison of channel hashes, and the Starts that name their session.
+    fn signed_accounts(&self, error: &TallyError, last: Option<wire::Evidence>) -> Vec<wire::Evidence> {
+        let TallyError::Check { source, .. } = error else {
+            return Vec::new();
+        };
+        let statements = match source {
+            CheckError::Transcript { signed, .. } => last.into_iter().chain([barrier(signed)]).collect(),
+            CheckError::Statements { signed, .. } => signed.iter().map(barrier).collect::<Vec<_>>(),
+            _ => return Vec::new(),
+        };
+        self.starts.evidence().into_iter().chain(statements).collect()
+    }
+
+    /// What a lost neighbour, a neighbour's Abort or the end of the session's time means.
+    fn stop_of_loss(&self, with: Option<Role>, loss: Loss, step: String) -> Stop {
+        let own = self.own;
+        let (reason, check) = match &loss {
+            Loss::Broken(_) => (Reason::PartyUnreachable, Check::Connection),
+            Loss::NoAddress => (Reason::PartyUnreachable, Check::Input),
+            Loss::Silent | Loss::Overdue(_) => (Reason::TallyOverdue, Check::Deadline),
+            Loss::Stuck => (Reason::TallyOverdue, Check::Connection),
+            Loss::Deadline => (Reason::TallyOverdue, Check::Session),
+            Loss::Ended => (Reason::TallyAborted, Check::Connection),
+            Loss::Abort(_) => (Reason::TallyAborted, Check::Neighbour),
+            Loss::Log(error) => (error.reason(), Check::Log),
+            Loss::Interrupted => (Reason::TallyAborted, Check::Interrupted),
+            Loss::Contribution => (Reason::TallyCheckFailed, Check::Contribution),
+            Loss::Frame(_) => (Reason::TallyCheckFailed, Check::Frame),
+        };
+        let other = with.filter(|role| *role != own);
+        let mut stop = Stop {
+            reason,
+            check,
             step,
-            channel: error
-                .channel()
-                .map_or_else(String::new, |[one, other]| channel_name(one, other)),
-            suspects: error.suspects(),
-            detail: format!("{} ({})", error, error.check()),
-        },
-        _ => input_stop(error.to_string()),
+            channel: other.map(|other| in_order([own, other])),
+            suspects: other.into_iter().collect(),
+            evidence: Vec::new(),
+            detail: match other {
+                Some(other) => format!("{other}: {loss}"),
+                None => loss.to_string(),
+            },
+        };
+        match (loss, other) {
+            // This party's own configuration lacks it.
+            (Loss::NoAddress, _) => stop.suspects.clear(),
+            // Somebody was slow; no frame was overdue by itself.
+            (Loss::Deadline, _) => stop.suspects = self.others(Role::ALL.to_vec()),
+            (Loss::Overdue(evidence), _) => stop.evidence = evidence,
+            (Loss::Abort(statement), Some(other)) => self.told(&mut stop, other, &statement),
+            _ => {}
+        }
+        stop
+    }
+
+    /// `other` says that it stopped, and whom it suspects: it, or one of these, is at fault.
+    fn told(&self, stop: &mut Stop, other: Role, statement: &[u8]) {
+        let said = Envelope::decode(statement).ok().and_then(|envelope| {
+            let abort = SessionAbort::open(&envelope, &self.starts.keys).ok()?;
+            (abort.party == other && abort.session == self.starts.id).then_some((envelope, abort))
+        });
+        let Some((envelope, abort)) = said else {
+            stop.check = Check::Frame;
+            stop.detail = format!("{other} stopped and sent no Abort of this session signed by it");
+            return;
+        };
+        stop.suspects = self.others([vec![other], abort.suspects.clone()].concat());
+        stop.detail = format!("{other} says: {}", outcome::words(&abort));
+        stop.evidence.push(wire::Evidence {
+            object: Some(Object::Statement(envelope.to_wire())),
+        });
     }
 }
 
-/// What a lost neighbour means.
-fn stop_of_loss(own: Role, with: Option<Role>, loss: Loss, step: String) -> Stop {
-    let reason = match &loss {
-        Loss::Broken(_) | Loss::NoAddress => Reason::PartyUnreachable,
-        Loss::Silent => Reason::TallyOverdue,
-        Loss::Ended | Loss::Abort(_) | Loss::Interrupted => Reason::TallyAborted,
-        Loss::Log(error) => error.reason(),
-        Loss::Contribution | Loss::Frame(_) => Reason::TallyCheckFailed,
-    };
-    let other = with.filter(|role| *role != own && !matches!(loss, Loss::Interrupted));
-    Stop {
-        reason,
-        step,
-        channel: other.map(|other| channel_name(own, other)).unwrap_or_default(),
-        suspects: if matches!(loss, Loss::NoAddress) {
-            Vec::new()
-        } else {
-            other.into_iter().collect()
-        },
-        detail: match (other, &loss) {
-            (Some(other), Loss::Abort(statement)) => match Envelope::decode(statement) {
-                Ok(statement) => format!("{other} says: {}", outcome::describe(&statement)),
-                Err(error) => format!("{other} aborted with a statement that does not decode: {error}"),
-            },
-            (Some(other), loss) => format!("{other}: {loss}"),
-            (None, loss) => loss.to_string(),
-        },
+fn barrier(signed: &Signed) -> wire::Evidence {
+    wire::Evidence {
+        object: Some(Object::Barrier(wire::BarrierStatement {
+            statement: signed.statement.to_bytes().to_vec(),
+            signature: signed.signature.to_vec(),
+        })),
     }
 }

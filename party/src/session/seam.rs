@@ -26,6 +26,34 @@ impl Tallies for Sessions {
         Sessions::session(self, caller, frames).await
     }
 
+    async fn holdings(
+        &self,
+        caller: Role,
+        request: wire::HoldingsRequest,
+    ) -> Result<wire::Envelope, Refusal> {
+        Ok(Sessions::holdings(self, caller, request).await?.to_wire())
+    }
+
+    async fn relay(&self, caller: Role, demand: wire::Envelope) -> Result<wire::Mediation, Refusal> {
+        Sessions::relay(self, caller, demand).await
+    }
+
+    async fn supply(&self, demand: wire::Envelope) -> Result<wire::Envelope, Refusal> {
+        Ok(Sessions::supply(self, demand).await?.to_wire())
+    }
+
+    async fn deliver(&self, answer: wire::Envelope) -> Result<(), Refusal> {
+        Sessions::deliver(self, answer).await
+    }
+
+    async fn conclude(&self, result: wire::Envelope) -> Result<(), Refusal> {
+        Sessions::conclude(self, result).await
+    }
+
+    async fn allow(&self, request: wire::AllowSessionsRequest) -> Result<u32, Refusal> {
+        Sessions::allow(self, request).await
+    }
+
     async fn state(&self, election: ElectionId, of_box: BoxId) -> Result<TallyState, Refusal> {
         Sessions::state(self, &election, of_box).await
     }

@@ -10,18 +10,25 @@ use tally_proto::envelope::{Envelope, PublicKey, Signer};
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _, SessionNumber};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
+use tally_proto::result::{BoxResult, MIN_SIGNATURES};
+use tally_proto::session::Demand;
 use tally_proto::wire;
 use tally_proto::wire::tally_event::Event;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::ledger;
+use super::board::Board;
+use super::demands::{self, Demands};
+use super::holdings::{self, Question};
+use super::ledger::{self, RaiseError};
 use super::link::Pace;
 use super::lobby::Lobby;
 use super::log::{Recorder, SessionLogs};
 use super::meet::Endpoints;
 use super::opening::Scene;
+use super::others::Others;
 use super::outcome;
 use super::progress::Progress;
 use super::run::{Engine, EngineError, Interrupt, Stop, Surroundings, run};
@@ -61,7 +68,10 @@ pub struct Sessions(Arc<Inner>);
 
 struct Inner {
     parts: SessionsParts,
+    others: Others,
     lobby: Arc<Lobby>,
+    /// Sessions begin one at a time: nothing else happens to a box between looking and writing.
+    beginning: tokio::sync::Mutex<()>,
     boxes: Mutex<HashMap<(ElectionId, BoxId), BoxSessions>>,
 }
 
@@ -76,8 +86,11 @@ struct BoxSessions {
 #[derive(Clone)]
 struct Begun {
     id: Hash32,
+    number: SessionNumber,
+    board: Arc<Board>,
     interrupt: Interrupt,
     progress: watch::Receiver<Option<Progress>>,
+    demand: watch::Receiver<Option<wire::Envelope>>,
     end: watch::Receiver<Option<End>>,
 }
 
@@ -99,8 +112,10 @@ impl Sessions {
     /// Sessions of a party that has just started: none is prepared or running, whatever was before.
     pub fn new(parts: SessionsParts) -> Self {
         Self(Arc::new(Inner {
+            others: Others::new(&parts.endpoints),
             parts,
             lobby: Arc::default(),
+            beginning: tokio::sync::Mutex::default(),
             boxes: Mutex::default(),
         }))
     }
@@ -132,11 +147,12 @@ impl Sessions {
         }))
     }
 
-    /// Control.Prepare: this party's Start for the session of that number. An older session of the box that is still running ends;
-    /// one that is opening its outputs is waited for.
+    /// Control.Prepare: this party's Start for the session of that number, once both others have said what they hold of it. An older session
+    /// of the box that is still running ends; one that is opening its outputs is waited for.
     ///
     /// # Errors
-    /// `session.stale`: the number is not above the last one or too far above it; `tally.already`; what the source says; `store.failed`.
+    /// `party.unreachable`: one of the others does not answer; `session.stale`: the number is not above every one that this party signed, or
+    /// too far above; `session.limit`: a person must give leave; `tally.already`; what the source says; `store.failed`.
     pub async fn prepare(&self, request: wire::PrepareRequest) -> Result<Envelope, Refusal> {
         let election = ElectionId::new(&request.election)?;
         let (of_box, number) = (BoxId(request.r#box), SessionNumber(request.session));
@@ -147,7 +163,11 @@ impl Sessions {
             box_id: of_box,
         };
         let place = (election, of_box);
-        self.end_older(&place).await;
+        {
+            let _one = self.0.beginning.lock().await;
+            self.end_older(&place).await;
+        }
+        self.recollect(&place, &scene, &ready.keys).await?;
         let key = place.clone();
         self.blocking(move |inner| {
             let (election, of_box) = key;
@@ -190,7 +210,9 @@ impl Sessions {
         let election = ElectionId::new(&request.election)?;
         let of_box = BoxId(request.r#box);
         let place = (election, of_box);
-        if let Some(result) = self.stored_result(&place).await? {
+        if let Some((result, concluded)) = self.stored_result(&place).await?
+            && (concluded || request.starts.is_empty())
+        {
             let already = Refusal::new(
                 Reason::TallyAlready,
                 "the box is tallied: this is its stored Result",
@@ -202,7 +224,7 @@ impl Sessions {
         for start in request.starts.into_iter().take(4) {
             starts.push(Envelope::from_wire(start)?);
         }
-        let begun = self.begin(&place, &starts)?;
+        let begun = self.begin(&place, &starts).await?;
         let (events, stream) = mpsc::channel(16);
         tokio::spawn(tell(begun, events));
         Ok(ReceiverStream::new(stream).boxed())
@@ -223,6 +245,194 @@ impl Sessions {
             .await
     }
 
+    /// Peer.Holdings: what this party holds of what `caller` signed for a box.
+    ///
+    /// # Errors
+    /// `message.malformed`; `store.failed`.
+    pub async fn holdings(&self, caller: Role, request: wire::HoldingsRequest) -> Result<Envelope, Refusal> {
+        let election = ElectionId::new(&request.election)?;
+        let (of_box, nonce) = (BoxId(request.r#box), holdings::nonce(&request)?);
+        self.blocking(move |inner| {
+            let own = inner.parts.own;
+            let read = inner.parts.store.read(|tx| {
+                let scene = (election.clone(), of_box);
+                match elections::number_of(tx, election.as_str())? {
+                    Some(number) => holdings::held(tx, (number, of_box.get()), scene, (caller, own), nonce),
+                    // Of an election that it has never seen it holds nothing.
+                    None => Ok(holdings::nothing(scene, (caller, own), nonce)),
+                }
+            });
+            let held = read.map_err(store_failed)?;
+            Ok(held.sign(&inner.parts.signer))
+        })
+        .await
+    }
+
+    /// Peer.Relay: fetches the answer to a Demand of `caller` against the third party.
+    ///
+    /// # Errors
+    /// `session.unknown`; what is wrong with the Demand.
+    pub async fn relay(&self, caller: Role, demand: wire::Envelope) -> Result<wire::Mediation, Refusal> {
+        let envelope = Envelope::from_wire(demand)?;
+        let (board, scene, number) = self.session_of(&envelope)?;
+        let parts = &self.0.parts;
+        let tools = (&self.0.others, &*parts.signer);
+        demands::relay(
+            &board,
+            (&scene, number),
+            caller,
+            &envelope,
+            tools,
+            parts.pace.relay,
+        )
+        .await
+    }
+
+    /// Peer.Supply and Control.Supply: this party's answer to a Demand against it. The Demand is signed by who may have the answer, and the
+    /// answer is sealed, so it does not matter who brings it.
+    ///
+    /// # Errors
+    /// `session.unknown`; `session.frame-pending`; what is wrong with the Demand.
+    pub async fn supply(&self, demand: wire::Envelope) -> Result<Envelope, Refusal> {
+        let envelope = Envelope::from_wire(demand)?;
+        let (board, ..) = self.session_of(&envelope)?;
+        let parts = &self.0.parts;
+        demands::supply(&board, &envelope, &parts.signer, &*parts.entropy)
+    }
+
+    /// Control.Deliver: the answer to the Demand that this party has open.
+    ///
+    /// # Errors
+    /// `session.unknown`: no Demand is open, or this is no answer to it.
+    pub async fn deliver(&self, answer: wire::Envelope) -> Result<(), Refusal> {
+        let envelope = Envelope::from_wire(answer)?;
+        let boards: Vec<Arc<Board>> = self
+            .0
+            .boxes()
+            .values()
+            .filter_map(|sessions| sessions.begun.as_ref().map(|begun| Arc::clone(&begun.board)))
+            .collect();
+        if boards.iter().any(|board| board.answered(&envelope).is_ok()) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::SessionUnknown,
+            "no demand is open here that this answers",
+        ))
+    }
+
+    /// Control.Conclude: a Result with two signatures. No session follows it, whatever this party itself saw.
+    ///
+    /// # Errors
+    /// `result.signatures`: it is no Result of this box's Seal, or has not the signatures of two parties. What the source says.
+    pub async fn conclude(&self, result: wire::Envelope) -> Result<(), Refusal> {
+        let envelope = Envelope::from_wire(result)?;
+        let result =
+            BoxResult::decode(envelope.payload()).map_err(|error| Refusal::new(error.reason(), error))?;
+        let place = (result.election().clone(), result.of_box());
+        let ready = self.ready(&place.0, place.1).await?;
+        let scene = Scene {
+            seal_hash: ready.seal_hash,
+            election: place.0.clone(),
+            box_id: place.1,
+        };
+        if envelope.signatures().len() < MIN_SIGNATURES
+            || !holdings::is_result(&envelope, &scene, &ready.keys)
+        {
+            return Err(Refusal::new(
+                Reason::ResultSignatures,
+                "it is no Result of this box's Seal with the signatures of two parties",
+            ));
+        }
+        self.blocking(move |inner| {
+            let put = inner.parts.store.write(|tx| {
+                let key = (elections::number_or_new(tx, place.0.as_str())?, place.1.get());
+                ledger::put_result(tx, key, &envelope)
+            });
+            put.map_err(Refusal::from)
+        })
+        .await
+    }
+
+    /// Control.AllowSessions: this party's operator gives leave for more sessions of a box. Returns how many.
+    ///
+    /// # Errors
+    /// `confirmation.mismatch`: what was typed is not the election's id; `election.unknown`; `store.failed`.
+    pub async fn allow(&self, request: wire::AllowSessionsRequest) -> Result<u32, Refusal> {
+        let election = ElectionId::new(&request.election)?;
+        let of_box = BoxId(request.r#box);
+        if request.confirmation != election.as_str() {
+            return Err(Refusal::new(
+                Reason::ConfirmationMismatch,
+                format_args!("{:?} is not {:?}", request.confirmation, election.as_str()),
+            ));
+        }
+        // Known, and sealed: leave is given for what there is.
+        self.ready(&election, of_box).await?;
+        tracing::warn!(%election, box_id = %of_box, "the operator gives leave for more tally sessions");
+        self.blocking(move |inner| {
+            let allowed = inner.parts.store.write(|tx| {
+                let key = (elections::number_or_new(tx, election.as_str())?, of_box.get());
+                ledger::allow(tx, key)?;
+                ledger::left(tx, key)
+            });
+            allowed.map_err(store_failed)
+        })
+        .await
+    }
+
+    /// Asks both others what they hold of this party's signatures for the box, and takes it over.
+    async fn recollect(
+        &self,
+        place: &(ElectionId, BoxId),
+        scene: &Scene,
+        keys: &[PublicKey; 3],
+    ) -> Result<(), Refusal> {
+        let parts = &self.0.parts;
+        let own = parts.own;
+        let question = Question::new(place.0.as_str(), place.1.get(), &*parts.entropy);
+        let ask = async |peer: Role| {
+            let answer = self.0.others.holdings(peer, question.request.clone()).await?;
+            let answered = question.answered(own, peer, answer, keys);
+            answered
+                .map(|(holdings, _)| holdings)
+                .map_err(|error| holdings::unusable(peer, &error))
+        };
+        let (next, prev) = tokio::try_join!(ask(own.next()), ask(own.prev()))?;
+        let (place, scene, keys) = (place.clone(), scene.clone(), *keys);
+        let restored = self
+            .blocking(move |inner| {
+                let taken = inner.parts.store.write(|tx| {
+                    let key = (elections::number_or_new(tx, place.0.as_str())?, place.1.get());
+                    holdings::take_over(tx, key, &scene, &keys, &[next, prev])
+                });
+                taken.map_err(Refusal::from)
+            })
+            .await?;
+        if restored {
+            tracing::error!(
+                "the others hold a newer Start of this party than its store knows: it was restored from an older copy"
+            );
+        }
+        Ok(())
+    }
+
+    /// The session that a Demand names. It may be over here: a neighbour that is behind may still lack its last frames.
+    fn session_of(&self, demand: &Envelope) -> Result<(Arc<Board>, Scene, SessionNumber), Refusal> {
+        let session = Demand::decode(demand).map_err(demands::refused)?.session;
+        let boxes = self.0.boxes();
+        let found = boxes.values().find_map(|sessions| {
+            let begun = sessions.begun.as_ref().filter(|begun| begun.id == session)?;
+            Some((Arc::clone(&begun.board), sessions.scene.clone(), begun.number))
+        });
+        found.ok_or_else(|| {
+            Refusal::new(
+                Reason::SessionUnknown,
+                format_args!("session {} is not the last one of its box here", session.short()),
+            )
+        })
+    }
+
     /// How far the tally of a box is.
     ///
     /// # Errors
@@ -236,11 +446,11 @@ impl Sessions {
             .and_then(|sessions| sessions.begun.clone());
         let end = begun.as_ref().and_then(|begun| begun.end.borrow().clone());
         let running = begun.is_some() && end.is_none();
-        let (last_session, done, stored) = self
+        let (last_session, done, stored, sessions_left) = self
             .blocking(move |inner| {
                 let read = inner.parts.store.read(|tx| {
                     let Some(number) = elections::number_of(tx, place.0.as_str())? else {
-                        return Ok((0, false, None));
+                        return Ok((0, false, None, ledger::WITHOUT_A_PERSON));
                     };
                     let key = (number, place.1.get());
                     let last = ledger::last(tx, key)?;
@@ -248,6 +458,7 @@ impl Sessions {
                         last.get(),
                         ledger::result(tx, key)?.is_some(),
                         ledger::abort(tx, key, last)?,
+                        ledger::left(tx, key)?,
                     ))
                 });
                 read.map_err(store_failed)
@@ -258,7 +469,9 @@ impl Sessions {
             (Some(End::Abort(_, stop)), _) => stop.to_string(),
             (Some(End::Failed(refusal)), _) => refusal.to_string(),
             // After a restart only the signed statement is left.
-            (_, Some(abort)) => outcome::describe(&Envelope::decode(&abort)?),
+            (_, Some(abort)) => {
+                outcome::describe(&Envelope::decode(&abort)?, &self.0.parts.signer.public_key())
+            }
             _ => String::new(),
         };
         Ok(TallyState {
@@ -266,6 +479,7 @@ impl Sessions {
             done,
             last_session,
             trouble,
+            sessions_left,
         })
     }
 
@@ -278,42 +492,78 @@ impl Sessions {
         }
     }
 
-    /// Begins the session of `starts`, or finds it running.
-    fn begin(&self, place: &(ElectionId, BoxId), starts: &[Envelope]) -> Result<Begun, Refusal> {
+    /// Begins the session of `starts`, or finds it running. The Starts are on disk before the first frame.
+    async fn begin(&self, place: &(ElectionId, BoxId), starts: &[Envelope]) -> Result<Begun, Refusal> {
         let unknown = |detail: String| Refusal::new(Reason::SessionUnknown, detail);
-        let mut boxes = self.0.boxes();
-        let Some(sessions) = boxes.get_mut(place) else {
-            return Err(unknown(format!(
-                "{} has prepared no session of this box since it started; prepare a new one with all three parties",
-                self.0.parts.own
-            )));
+        let _one = self.0.beginning.lock().await;
+        let (starts, prepared, ready) = {
+            let mut boxes = self.0.boxes();
+            let Some(sessions) = boxes.get_mut(place) else {
+                return Err(unknown(format!(
+                    "{} has prepared no session of this box since it started; prepare a new one with all three parties",
+                    self.0.parts.own
+                )));
+            };
+            let starts = Starts::verify(starts, &sessions.keys, &sessions.scene)?;
+            if let Some(begun) = sessions.begun.as_ref().filter(|begun| begun.id == starts.id) {
+                return Ok(begun.clone());
+            }
+            let Some((prepared, ready)) = sessions.prepared.take_if(|(prepared, _)| prepared.is_of(&starts))
+            else {
+                return Err(unknown(format!(
+                    "the Start of {} among these is not its newest, or its session is over; prepare a new one with all three parties",
+                    self.0.parts.own
+                )));
+            };
+            (starts, prepared, ready)
         };
-        let starts = Starts::verify(starts, &sessions.keys, &sessions.scene)?;
-        if let Some(begun) = sessions.begun.as_ref().filter(|begun| begun.id == starts.id) {
-            return Ok(begun.clone());
-        }
-        let Some((prepared, ready)) = sessions.prepared.take_if(|(prepared, _)| prepared.is_of(&starts))
-        else {
-            return Err(unknown(format!(
-                "the Start of {} among these is not its newest, or its session is over; prepare a new one with all three parties",
-                self.0.parts.own
-            )));
-        };
+        let (of, written) = (place.clone(), starts.clone());
+        self.blocking(move |inner| {
+            let began = inner.parts.store.write(|tx| {
+                let key = (elections::number_or_new(tx, of.0.as_str())?, of.1.get());
+                let own = inner.parts.own;
+                let others = [own.next(), own.prev()].map(|party| (party, written.number, written.of(party)));
+                ledger::begin(tx, key, &others)
+            });
+            began.map_err(Refusal::from)
+        })
+        .await?;
+        let parts = &self.0.parts;
         let interrupt = Interrupt::default();
         let (progress, progress_seen) = watch::channel(None);
         let (end, end_seen) = watch::channel(None);
+        let (told, demand_seen) = watch::channel(None);
+        let board = Arc::new(Board::new(starts.id, parts.own, starts.keys));
+        let demands = Demands {
+            board: Arc::clone(&board),
+            scene: prepared.scene.clone(),
+            signer: Arc::clone(&parts.signer),
+            entropy: Arc::clone(&parts.entropy),
+            others: self.0.others.clone(),
+            runtime: Handle::current(),
+            told: Arc::new(told),
+            patience: parts.pace.relay,
+        };
         let begun = Begun {
             id: starts.id,
+            number: starts.number,
+            board,
             interrupt: interrupt.clone(),
             progress: progress_seen,
+            demand: demand_seen,
             end: end_seen,
         };
-        sessions.begun = Some(begun.clone());
+        if let Some(sessions) = self.0.boxes().get_mut(place) {
+            sessions.begun = Some(begun.clone());
+        }
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
             let ended = inner
-                .conduct(prepared, ready, &starts, &interrupt, progress)
+                .conduct(prepared, ready, &starts, &interrupt, progress, &demands)
                 .await;
+            if !matches!(ended, End::Result(_)) {
+                demands.board.forget();
+            }
             end.send_replace(Some(ended));
         });
         Ok(begun)
@@ -335,7 +585,8 @@ impl Sessions {
         }
     }
 
-    async fn stored_result(&self, place: &(ElectionId, BoxId)) -> Result<Option<Envelope>, Refusal> {
+    /// The Result as known here, and whether two parties signed it.
+    async fn stored_result(&self, place: &(ElectionId, BoxId)) -> Result<Option<(Envelope, bool)>, Refusal> {
         let place = place.clone();
         let bytes = self
             .blocking(move |inner| {
@@ -343,13 +594,22 @@ impl Sessions {
                     .parts
                     .store
                     .read(|tx| match elections::number_of(tx, place.0.as_str())? {
-                        Some(number) => ledger::result(tx, (number, place.1.get())),
+                        Some(number) => {
+                            let key = (number, place.1.get());
+                            Ok(ledger::result(tx, key)?.map(|bytes| (bytes, ledger::concluded(tx, key))))
+                        }
                         None => Ok(None),
                     });
                 read.map_err(store_failed)
             })
             .await?;
-        Ok(bytes.map(|bytes| Envelope::decode(&bytes)).transpose()?)
+        let Some((bytes, concluded)) = bytes else {
+            return Ok(None);
+        };
+        Ok(Some((
+            Envelope::decode(&bytes)?,
+            concluded.map_err(store_failed)?,
+        )))
     }
 
     async fn ready(&self, election: &ElectionId, of_box: BoxId) -> Result<Ready, Refusal> {
@@ -413,6 +673,7 @@ impl Inner {
         starts: &Starts,
         interrupt: &Interrupt,
         progress: watch::Sender<Option<Progress>>,
+        demands: &Demands,
     ) -> End {
         let (scene, number, own) = (prepared.scene.clone(), starts.number, self.parts.own);
         let log = match self.begin_log(scene.clone(), number).await {
@@ -430,14 +691,19 @@ impl Inner {
             engine.tally(input, &params)
         };
         let statement = {
-            let (scene, signer) = (scene.clone(), Arc::clone(&self.parts.signer));
-            move |stop: &Stop| outcome::abort(&scene, number, own, stop, &signer).encode().into()
+            let (scene, signer, starts) = (scene.clone(), Arc::clone(&self.parts.signer), starts.clone());
+            move |stop: &Stop| {
+                outcome::abort(&scene, &starts, own, stop, &signer)
+                    .encode()
+                    .into()
+            }
         };
         let surroundings = Surroundings {
             endpoints: &self.parts.endpoints,
             lobby: &self.lobby,
             pace: self.parts.pace,
             log: &log,
+            demands: Some(demands),
         };
         tracing::info!(election = %scene.election, box_id = %scene.box_id, session = %number, "session begins");
         let ended = run(
@@ -466,9 +732,9 @@ impl Inner {
             Err(stop) => {
                 tracing::warn!(
                     election = %scene.election, box_id = %scene.box_id, session = %number, reason = %stop.reason.code(),
-                    step = %stop.step, channel = %stop.channel, detail = %stop.detail, "session aborts"
+                    check = %stop.check.code(), step = %stop.step, suspects = ?stop.suspects, detail = %stop.detail, "session aborts"
                 );
-                End::Abort(outcome::abort(&scene, number, own, &stop, signer), stop)
+                End::Abort(outcome::abort(&scene, starts, own, &stop, signer), stop)
             }
         };
         let kept = end.clone();
@@ -479,12 +745,13 @@ impl Inner {
                     scene.box_id.get(),
                 );
                 match &kept {
-                    End::Result(envelope) => ledger::put_result(tx, key, &envelope.encode()),
-                    End::Abort(envelope, _) => ledger::put_abort(tx, key, number, &envelope.encode()),
-                    End::Failed(_) => Ok(()),
+                    End::Result(envelope) => ledger::put_result(tx, key, envelope)?,
+                    End::Abort(envelope, _) => ledger::put_abort(tx, key, number, &envelope.encode())?,
+                    End::Failed(_) => {}
                 }
+                Ok::<_, RaiseError>(())
             });
-            write.map_err(store_failed)
+            write.map_err(Refusal::from)
         });
         // What is not on disk is not shown.
         match stored.await {
@@ -507,9 +774,11 @@ async fn ended(end: &mut watch::Receiver<Option<End>>) -> Option<End> {
 async fn tell(begun: Begun, events: mpsc::Sender<Result<wire::TallyEvent, Status>>) {
     let Begun {
         mut progress,
+        mut demand,
         mut end,
         ..
     } = begun;
+    let mut demanding = true;
     let mut running = true;
     let end = loop {
         tokio::select! {
@@ -526,6 +795,15 @@ async fn tell(begun: Begun, events: mpsc::Sender<Result<wire::TallyEvent, Status
                     return;
                 }
                 tokio::time::sleep(TELL_EVERY).await;
+            }
+            changed = demand.changed(), if demanding => {
+                demanding = changed.is_ok();
+                let open = demand.borrow_and_update().clone();
+                if let Some(open) = open
+                    && events.send(Ok(event(Event::Demand(open)))).await.is_err()
+                {
+                    return;
+                }
             }
         }
     };

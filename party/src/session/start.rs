@@ -1,19 +1,18 @@
 //! Starts: each party's signed opening of a session, with its commitments to what it contributes to the pairs' seeds.
 
-use bytes::Bytes;
 use prost::Message as _;
 use rand::CryptoRng;
-use tally_proto::decode::{DecodeError, decode_canonical};
+use tally_proto::decode::DecodeError;
 use tally_proto::envelope::{Envelope, EnvelopeError, Kind, PublicKey, Signer};
 use tally_proto::ids::{Hash32, IdError, Role, RoleExt as _, SessionNumber};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
+
+use tally_proto::session::{Start, StartPayloadError, session_id};
 use tally_proto::wire;
+use tally_proto::wire::evidence::Object;
 
-use super::opening::{Contribution, Scene, session_id};
-
-/// Longest Start payload.
-const MAX_START_BYTES: usize = 1024;
+use super::opening::{Contribution, Scene};
 
 /// Why three Starts open no session.
 #[derive(Debug, thiserror::Error)]
@@ -154,18 +153,17 @@ impl Prepared {
 
     /// Whether the Start of this party among `starts` is the one prepared here.
     pub fn is_of(&self, starts: &Starts) -> bool {
-        starts.payloads[self.own.slot()] == *self.start.payload() && starts.number == self.number
+        starts.envelopes[self.own.slot()].payload() == self.start.payload() && starts.number == self.number
     }
 }
 
 /// Three Starts that open one session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Starts {
     /// The session's number.
     pub number: SessionNumber,
     /// The session's id.
     pub id: Hash32,
-    payloads: [Bytes; 3],
     /// The Starts themselves, in party order.
     pub(crate) envelopes: [Envelope; 3],
     /// The parties' keys.
@@ -196,16 +194,28 @@ impl Starts {
                 });
             }
         }
-        let payloads = [first, second, third].map(|start| start.payload().clone());
-        let id = session_id([&payloads[0], &payloads[1], &payloads[2]]);
+        let id = session_id([first.payload(), second.payload(), third.payload()]);
         Ok(Self {
             number: a.0,
             id,
-            payloads,
             envelopes: [first, second, third].map(Envelope::clone),
             keys: *keys,
             commitments: [a.1, b.1, c.1],
         })
+    }
+
+    /// The Start of `party`.
+    pub(crate) fn of(&self, party: Role) -> &Envelope {
+        &self.envelopes[party.slot()]
+    }
+
+    /// The three as evidence, in party order.
+    pub(crate) fn evidence(&self) -> Vec<wire::Evidence> {
+        let object = |start: &Envelope| Some(Object::Start(start.to_wire()));
+        let evidence = |start| wire::Evidence {
+            object: object(start),
+        };
+        self.envelopes.iter().map(evidence).collect()
     }
 
     /// What `from` committed to contribute to its pair with `to`.
@@ -224,27 +234,21 @@ fn check(
     start
         .verify_all(Kind::Start, std::slice::from_ref(key))
         .map_err(|source| StartError::Signature { party, source })?;
-    let message: wire::Start = decode_canonical("Start", start.payload(), MAX_START_BYTES)
-        .map_err(|source| StartError::Payload { party, source })?;
+    let start = Start::decode(start.payload()).map_err(|error| match error {
+        StartPayloadError::Envelope(source) => StartError::Signature { party, source },
+        StartPayloadError::Decode(source) => StartError::Payload { party, source },
+        StartPayloadError::Field { field, source } => StartError::Field { party, field, source },
+    })?;
     let fields = [
-        ("party", message.party == party.number()),
-        ("seal", message.seal_hash == scene.seal_hash.as_bytes()),
-        ("election", message.election == scene.election.as_str()),
-        ("box", message.r#box == scene.box_id.get()),
+        ("party", start.party == party),
+        ("seal", start.seal_hash == scene.seal_hash),
+        ("election", start.election == scene.election),
+        ("box", start.of_box == scene.box_id),
     ];
     if let Some((field, _)) = fields.iter().find(|(_, same)| !same) {
         return Err(StartError::Other { party, field });
     }
-    let commitment = |field, bytes: &[u8]| {
-        Hash32::from_slice(bytes).map_err(|source| StartError::Field { party, field, source })
-    };
-    Ok((
-        SessionNumber(message.session),
-        (
-            commitment("commitment_next", &message.commitment_next)?,
-            commitment("commitment_prev", &message.commitment_prev)?,
-        ),
-    ))
+    Ok((start.number, start.commitments))
 }
 
 #[cfg(test)]

@@ -114,6 +114,11 @@ pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Channel, tonic::trans
     endpoint.connect_with_connector(Connector).await
 }
 
+/// A connection that is made when first used, for questions beside a session.
+pub(crate) fn connect_lazily(endpoint: &Endpoint) -> Channel {
+    endpoint.connect_with_connector_lazy(Connector)
+}
+
 /// Opens [`Buffered`] connections for tonic.
 #[derive(Clone, Copy, Debug)]
 struct Connector;

@@ -87,6 +87,7 @@ fn made() -> Made {
         lists: evidence.lists.each_ref().map(|list| list.envelope().clone()),
         claims: evidence.claims_envelopes,
         result,
+        aborts: Vec::new(),
     };
     Made { world, orders, parts }
 }

@@ -109,6 +109,7 @@ impl Seeds {
             lists: evidence.lists.each_ref().map(|list| list.envelope().clone()),
             claims: evidence.claims_envelopes.clone(),
             result: opened,
+            aborts: Vec::new(),
         };
         let bundle = sign_bundle(
             &world.coordinator,
