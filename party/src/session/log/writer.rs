@@ -224,10 +224,15 @@ fn create(path: &Path, header: &[u8]) -> io::Result<File> {
     let mut file = options.open(path)?;
     file.write_all(&(header.len() as u32).to_le_bytes())?;
     file.write_all(header)?;
+    // Else a crash could take the file away whose content was synced.
+    #[cfg(unix)]
+    if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        File::open(directory)?.sync_all()?;
+    }
     Ok(file)
 }
 
-/// The writer's thread: seals and writes until the last chunk, then syncs the file and its directory entry.
+/// The writer's thread: seals and writes until the last chunk, then syncs the file.
 fn write(
     mut file: File,
     key: &ChunkKey,
