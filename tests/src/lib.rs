@@ -1,6 +1,7 @@
 //! Whole elections on real processes: the harness, the demonstration, and what both are compared with.
 
 pub mod blt;
+pub mod cheating;
 pub mod crowd;
 pub mod demo;
 pub mod process;
