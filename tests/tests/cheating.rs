@@ -5,7 +5,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use tally_mpc::{CheckError, Role, TallyError};
+use tally_mpc::{CheckError, ProofError, Role, TallyError};
 use tally_tests::cheating::attack::{Act, Deed, Lie};
 use tally_tests::cheating::election::{Election, Size, params};
 use tally_tests::cheating::kind::Kind;
@@ -144,6 +144,9 @@ fn the_check_that_is_meant_finds_it() {
     found(Kind::ProofSeed, Deed::FlipBit, is_proof);
     found(Kind::ProofHash, Deed::FlipBit, is_proof);
     found(Kind::ProofOpening, Deed::FlipBit, is_proof);
+    found(Kind::ProofLast, Deed::Zero, |check| {
+        matches!(check, CheckError::Proof(ProofError::ZeroPoint { .. }))
+    });
     found(Kind::Rows, Deed::SwapRows, |check| {
         matches!(check, CheckError::Shuffle { .. })
     });
@@ -154,7 +157,7 @@ fn the_check_that_is_meant_finds_it() {
     found(Kind::Commitment, Deed::FlipBit, |check| {
         matches!(check, CheckError::Commitments { .. })
     });
-    found(Kind::Statement, Deed::FlipBit, |check| {
+    found(Kind::Statement, Deed::BadSignature, |check| {
         matches!(check, CheckError::Signature { .. })
     });
     found(Kind::Statement, Deed::FalseAccount, |check| {

@@ -48,6 +48,7 @@ pub use layout::{BallotLayout, Choice, Contest, LayoutError};
 pub use ledger::Ledger;
 pub use notary::{ChannelHashes, Notary, Signed, Statement};
 pub use observer::{Observer, Opening, Traffic};
+pub use proof::ProofError;
 pub use prss::{Binding, Seed, Seeds};
 pub use role::{Neighbour, Role};
 pub use share::Column;

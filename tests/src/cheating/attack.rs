@@ -35,6 +35,8 @@ pub enum Deed {
     Silence,
     /// The statement says something else, and is signed: the other neighbour gets the true one.
     FalseAccount,
+    /// The statement is true, its signature is not the party's.
+    BadSignature,
     /// A refusal comes in the place of an opening of the outputs.
     Refuse,
 }
@@ -94,6 +96,11 @@ impl Deed {
             }
             Self::Short => drop(message.pop()),
             Self::Refuse => *message = vec![0],
+            Self::BadSignature => {
+                if let Some(last) = message.last_mut() {
+                    *last ^= 1;
+                }
+            }
             Self::Twice | Self::Skip | Self::WrongLabel | Self::Silence | Self::FalseAccount => {}
         }
     }

@@ -202,7 +202,7 @@ fn lies(reference: &End) -> Vec<Lie> {
         let mut deeds = Deed::GENERAL.to_vec();
         match kind {
             Kind::Rows | Kind::Tags => deeds.extend(Deed::ON_ROWS),
-            Kind::Statement => deeds.push(Deed::FalseAccount),
+            Kind::Statement => deeds.extend([Deed::FalseAccount, Deed::BadSignature]),
             Kind::OutputOpening => deeds.push(Deed::Refuse),
             _ => {}
         }
