@@ -167,7 +167,8 @@ pub trait Channel {
 
     /// From now on each neighbour is heard for itself: the end or the silence of one must not end the wait for the other, and a receive
     /// that was overdue may be tried again, at most [`LAST_WAITS`] times in all. The engine says so before it states that the outputs may
-    /// be opened; from there on one neighbour is enough. A channel that wraps another passes it on.
+    /// be opened; from there on one neighbour is enough. None of these waits may be more than twice as long as another: what one honest
+    /// party does is in time for the other by the number of its waits. A channel that wraps another passes it on.
     fn separate(&mut self);
 }
 

@@ -41,7 +41,8 @@ const EXCUSES: u32 = 3;
 pub struct Pace {
     /// A message is overdue, and a send stuck, after this long.
     pub message: Duration,
-    /// An answer to a demand is overdue after this long; then the party that owes is called overdue.
+    /// An answer to a demand is overdue after this long; then the party that owes is called overdue. At most half of `message`: else one
+    /// wait could be more than twice as long as another, which [`Channel::separate`] rules out.
     pub relay: Duration,
     /// The whole session ends by then, whatever it waits for.
     pub session: Duration,
@@ -621,6 +622,12 @@ mod tests {
 
     fn pop(queue: &Queue<Arrival>) -> Result<(), QueueError> {
         queue.pop(Instant::now() + Duration::from_millis(1)).map(|_| ())
+    }
+
+    #[test]
+    fn no_wait_is_more_than_twice_as_long_as_another() {
+        let Pace { message, relay, .. } = Pace::default();
+        assert!(message + (EXCUSES + 1) * relay <= 2 * (message + relay));
     }
 
     #[test]

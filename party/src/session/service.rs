@@ -163,10 +163,7 @@ impl Sessions {
             box_id: of_box,
         };
         let place = (election, of_box);
-        {
-            let _one = self.0.beginning.lock().await;
-            self.end_older(&place).await;
-        }
+        self.end_older(&place).await;
         self.recollect(&place, &scene, &ready.keys).await?;
         let key = place.clone();
         self.blocking(move |inner| {
@@ -571,11 +568,12 @@ impl Sessions {
 
     /// Ends an older session of the box, if one is running and not yet opening its outputs, and waits until it is over.
     async fn end_older(&self, place: &(ElectionId, BoxId)) {
-        let begun = self
-            .0
-            .boxes()
-            .get(place)
-            .and_then(|sessions| sessions.begun.clone());
+        let begun = {
+            // One that is just beginning is seen. No other box waits for the end.
+            let _one = self.0.beginning.lock().await;
+            let boxes = self.0.boxes();
+            boxes.get(place).and_then(|sessions| sessions.begun.clone())
+        };
         if let Some(mut begun) = begun {
             if begun.end.borrow().is_none() {
                 begun.interrupt.before_outputs();
