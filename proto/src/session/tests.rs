@@ -214,6 +214,12 @@ fn evidence_of_another_session_or_signer_is_refused() {
         foreign.examine(&world.keys),
         Err(AbortError::OtherSession)
     ));
+    let last = [Role::P2, Role::P3].map(|signer| world.statement(signer, u32::MAX, signer.index()));
+    let ended = world.abort(Role::P1, &[], [world.starts(), last.to_vec()].concat());
+    assert!(
+        matches!(ended.examine(&world.keys), Err(AbortError::Barrier)),
+        "what parties say at their end convicts nobody"
+    );
     let bare = world.abort(Role::P1, &[], contradiction(&world));
     assert!(matches!(bare.examine(&world.keys), Err(AbortError::OtherSession)));
 
