@@ -50,6 +50,8 @@ struct Open {
     envelope: Envelope,
     key: Answer,
     inbound: Arc<Queue<Arrival>>,
+    /// The frame came: another copy would only fill the queue.
+    supplied: bool,
     standing: Standing,
 }
 
@@ -165,6 +167,7 @@ impl Board {
             envelope,
             key,
             inbound,
+            supplied: false,
             standing,
         });
     }
@@ -181,10 +184,11 @@ impl Board {
     /// Takes an answer to the open Demand, whoever carried it.
     ///
     /// # Errors
-    /// No Demand is open, or it is no answer to it. The Demand stays open then.
+    /// No Demand is open, it has its frame, or it is no answer to it. The Demand stays open then.
     pub(crate) fn answered(&self, envelope: &Envelope) -> Result<(), DemandError> {
         let mut state = self.state();
-        let open = state.open.as_mut().ok_or(DemandError::Other)?;
+        let open = state.open.as_mut().filter(|open| !open.supplied);
+        let open = open.ok_or(DemandError::Other)?;
         let hash = open.envelope.hash();
         match Supply::open(envelope, &open.demand, &hash, &self.keys)? {
             Supply::Waiting(_) => open.standing.excused = true,
@@ -200,6 +204,7 @@ impl Board {
                     frame,
                     relayed: true,
                 };
+                open.supplied = true;
                 // An ended queue means that the session is over.
                 let _ = open.inbound.push_now(arrival, weight);
             }
@@ -326,6 +331,7 @@ mod tests {
         let forged = Supply::Frame(vec![0; 80]).sign(&hash, Role::P2, &signers[1]);
         assert!(board.answered(&forged).is_err(), "it does not open");
         board.answered(&supply(7, &mut rng)).expect("the answer");
+        assert!(board.answered(&supply(7, &mut rng)).is_err(), "it came already");
         let arrival = inbound
             .pop(Instant::now() + std::time::Duration::from_secs(1))
             .expect("it is there");
