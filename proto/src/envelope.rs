@@ -105,6 +105,8 @@ pub enum Kind {
     Holdings,
     /// The coordinator's bundle.
     Bundle,
+    /// An auditor's statement.
+    Audit,
 }
 
 impl Kind {
@@ -124,6 +126,7 @@ impl Kind {
             Self::Supply => "tally/v1/signed/supply",
             Self::Holdings => "tally/v1/signed/holdings",
             Self::Bundle => "tally/v1/signed/bundle",
+            Self::Audit => "tally/v1/signed/audit",
         }
     }
 }
@@ -145,6 +148,7 @@ impl fmt::Display for Kind {
             Self::Supply => "answer to a demand",
             Self::Holdings => "statement of holdings",
             Self::Bundle => "bundle",
+            Self::Audit => "auditor's statement",
         })
     }
 }

@@ -3,6 +3,7 @@
 //! [`wire`] holds what prost and tonic generate. Every other module turns such messages into types that are right by construction;
 //! digests, commitments and signatures are taken over the fixed byte layouts of [`layout`], never over protobuf.
 
+pub mod audit;
 pub mod ballot;
 pub mod bitmap;
 pub mod bundle;
