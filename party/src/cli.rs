@@ -1,5 +1,6 @@
-//! The `party` command: init, check-config, run, countersign, allow-sessions, status.
+//! The `party` command: init, check-config, run, countersign, allow-sessions, status, audit.
 
+mod audit;
 mod show;
 
 use std::ffi::OsString;
@@ -21,6 +22,8 @@ use crate::init::{self, Init, InitError};
 use crate::operator::{Operator, OperatorError};
 use crate::server::{Deps, Server, ServerError};
 use crate::telemetry::{self, TelemetryError};
+
+pub use audit::AuditCommandError;
 
 /// The server of one of the three parties that hold and tally the votes.
 #[derive(Debug, Parser)]
@@ -90,6 +93,11 @@ enum Command {
         #[arg(long, default_value = "")]
         election: String,
     },
+    /// Make an auditor's key
+    AuditKey(audit::AuditKey),
+    /// Run this party's part of a tally session again from its log, check what it holds of the box, and sign what was found.
+    /// The server must be stopped. An auditor works here and takes out the statement only; nobody audits two parties
+    Audit(audit::AuditArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -141,6 +149,9 @@ pub enum CliError {
         /// The box.
         of_box: u32,
     },
+    /// The audit.
+    #[error(transparent)]
+    Audit(#[from] audit::AuditCommandError),
     /// Reading or writing the terminal.
     #[error("terminal: {0}")]
     Terminal(#[from] io::Error),
@@ -265,6 +276,8 @@ async fn run(command: Command) -> Result<(), CliError> {
             print!("{}", show::status(&status));
             Ok(())
         }
+        Command::AuditKey(arguments) => Ok(audit::key(&arguments)?),
+        Command::Audit(arguments) => Ok(audit::audit(arguments).await?),
     }
 }
 

@@ -4,6 +4,7 @@
 //! ([`intake`]), seals boxes ([`sealing`]) and tallies them ([`session`]). [`server::Server::start`] runs one in this process; the command is
 //! [`cli::main_with`].
 
+pub mod audit;
 pub mod check;
 pub mod cli;
 pub mod clock;

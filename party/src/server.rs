@@ -53,7 +53,7 @@ impl Deps {
     pub fn system(config: &Config) -> Deps {
         Deps {
             clock: Arc::new(SystemClock),
-            storage: Storage::File(config.data_dir.join("party.redb")),
+            storage: Storage::File(config.data_dir.join(Storage::FILE)),
             entropy: Arc::new(SystemEntropy),
         }
     }

@@ -7,9 +7,9 @@
 use crate::decode::{DecodeError, decode_canonical};
 use crate::envelope::{Envelope, EnvelopeError, Kind, PublicKey, SignatureBytes, Signer};
 use crate::ids::{BoxId, ElectionId, Hash32, IdError, Role, RoleExt as _, SessionNumber, UnixSeconds};
-use crate::layout::Writer;
 use crate::manifest::Manifest;
 use crate::reason::Reason;
+use crate::session::statement_layout;
 use crate::wire;
 
 mod combine;
@@ -26,8 +26,6 @@ pub const MAX_AUDITOR_BYTES: usize = 200;
 pub const MAX_DETAIL_BYTES: usize = 1000;
 /// Bytes of a mark in a trail.
 const MARK_BYTES: usize = Label::BYTES + 16;
-/// Domain of the signatures that parties make at barriers.
-const STATEMENT: &str = "tally/v1/session-statement";
 
 /// Why a statement was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -207,16 +205,9 @@ pub struct Stated {
 impl Stated {
     /// Whether the party it names signed it, in the session of that id.
     pub fn verifies(&self, session_id: &Hash32, keys: &[PublicKey; 3]) -> bool {
-        let message = session_statement(session_id, &self.statement.to_bytes());
+        let message = statement_layout(session_id, &self.statement.to_bytes());
         keys[self.statement.signer.slot()].verify(message.as_bytes(), &self.signature)
     }
-}
-
-/// What a party signs at a barrier of a session, and once more at its end.
-pub fn session_statement(session_id: &Hash32, statement: &[u8]) -> Writer {
-    Writer::new(STATEMENT)
-        .fixed(session_id.as_bytes())
-        .bytes(statement)
 }
 
 /// How a session ended for the audited party.
@@ -450,7 +441,6 @@ fn channel_to_wire(channel: &ChannelRecord) -> wire::AuditChannel {
 }
 
 fn statement(bytes: &[u8]) -> Result<Statement, AuditError> {
-    let bytes: &[u8; Statement::BYTES] = bytes.try_into().map_err(|_| AuditError::Field("statement"))?;
     Statement::from_bytes(bytes).ok_or(AuditError::Field("statement"))
 }
 

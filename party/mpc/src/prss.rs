@@ -66,11 +66,6 @@ impl Binding {
         Self(hash.finalize().into())
     }
 
-    /// As a statement carries it.
-    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -60,6 +60,7 @@
 //! twice. So each List names the orders its party had in force, the Seal takes the longest of the three sequences, and a party that
 //! lacks one stops and is handed it. Later orders do not touch a box with a List.
 
+mod audit;
 mod candidates;
 mod claims;
 pub mod complaint;

@@ -50,7 +50,7 @@ impl Inner {
     }
 
     /// The Seal that follows from what is here, and in how many halves credentials are issued.
-    fn compute(&self, tx: &impl Tables, subject: &Subject) -> Result<(Sealed, usize), SealError> {
+    pub(super) fn compute(&self, tx: &impl Tables, subject: &Subject) -> Result<(Sealed, usize), SealError> {
         let lists = self.lists(tx, subject)?;
         let election = agreed(subject, &lists)?;
         let claims = self

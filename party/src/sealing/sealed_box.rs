@@ -74,6 +74,11 @@ impl std::fmt::Debug for CredentialShares {
 }
 
 impl SealedBox {
+    /// The party's sealing and what it knows of the box.
+    pub(super) fn parts(&self) -> (&Inner, &Subject) {
+        (&self.0.inner, &self.0.subject)
+    }
+
     /// The election.
     pub fn election(&self) -> &ElectionId {
         &self.0.subject.election

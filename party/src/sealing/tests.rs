@@ -1,5 +1,6 @@
 //! Three parties seal in one process, over a network that a saboteur may sit in, on disks that fail on command.
 
+mod audit;
 mod complaints;
 mod crash;
 mod honest;

@@ -27,7 +27,7 @@ mod lobby;
 pub mod log;
 mod meet;
 mod notary;
-mod opening;
+pub(crate) mod opening;
 mod others;
 mod outcome;
 mod peer;
@@ -39,7 +39,7 @@ mod sealed;
 mod seam;
 mod service;
 mod source;
-mod start;
+pub(crate) mod start;
 pub mod transport;
 
 pub(crate) use ledger::create_tables;

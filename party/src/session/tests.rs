@@ -1,5 +1,6 @@
 //! Whole sessions between three parties over loopback TLS, and what happens when a frame, a Start or a party is not as it should be.
 
+mod audit;
 mod frames;
 mod numbers;
 mod results;

@@ -42,9 +42,12 @@ pub mod sim;
 pub mod tables;
 pub mod vault;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use redb::{Database, Key, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition, Value};
+use redb::{
+    Database, Key, ReadOnlyDatabase, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition,
+    Value,
+};
 
 pub use accepted::{Accepted, Kind};
 
@@ -54,6 +57,11 @@ pub enum Storage {
     File(PathBuf),
     /// Any other backend: tests hand in [`sim::SimDisk`].
     Backend(Box<dyn StorageBackend>),
+}
+
+impl Storage {
+    /// The name of the store's file in `data_dir`.
+    pub const FILE: &'static str = "party.redb";
 }
 
 impl std::fmt::Debug for Storage {
@@ -116,6 +124,9 @@ pub enum StoreError {
         /// Index in the configuration.
         own: u64,
     },
+    /// A write to a store that was opened for reading.
+    #[error("the store was opened for reading only")]
+    ReadOnly,
     /// A stored row does not decode.
     #[error("the store's table {table} holds a row that does not decode; restore it from a backup")]
     Corrupt {
@@ -193,7 +204,13 @@ impl WriteTx {
 
 /// The store. Shared by reference; all methods block.
 pub struct Store {
-    database: Database,
+    database: Opened,
+}
+
+/// How the file is open.
+enum Opened {
+    Writing(Database),
+    Reading(ReadOnlyDatabase),
 }
 
 impl std::fmt::Debug for Store {
@@ -237,6 +254,19 @@ impl Store {
         }
     }
 
+    /// Opens the store of `party` in a file for reading only: nothing in the file changes. No server may have it open, and the last one must
+    /// have been stopped, not killed: what a crash left is repaired when the server starts again.
+    /// # Errors
+    /// [`StoreError::Engine`] when the file cannot be opened, is in use, or needs repair; [`StoreError::Schema`] and
+    /// [`StoreError::ForeignParty`] when it is not this party's.
+    pub fn open_to_read(path: &Path, party: u8) -> Result<Store, StoreError> {
+        let store = Store {
+            database: Opened::Reading(Self::builder().open_read_only(path)?),
+        };
+        store.read(|tx| tables::check(tx, party))?;
+        Ok(store)
+    }
+
     fn builder() -> redb::Builder {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
@@ -244,7 +274,9 @@ impl Store {
     }
 
     fn with_tables(database: Database, party: u8) -> Result<Store, StoreError> {
-        let store = Store { database };
+        let store = Store {
+            database: Opened::Writing(database),
+        };
         store.write(|tx| tables::create(tx, party))?;
         Ok(store)
     }
@@ -254,7 +286,11 @@ impl Store {
     /// # Errors
     /// What `body` returns, or the engine's failure.
     pub fn read<T, E: From<StoreError>>(&self, body: impl FnOnce(&ReadTx) -> Result<T, E>) -> Result<T, E> {
-        let tx = self.database.begin_read().map_err(StoreError::from)?;
+        let tx = match &self.database {
+            Opened::Writing(database) => database.begin_read(),
+            Opened::Reading(database) => database.begin_read(),
+        };
+        let tx = tx.map_err(StoreError::from)?;
         body(&ReadTx(tx))
     }
 
@@ -265,7 +301,10 @@ impl Store {
     /// What `body` returns, or the engine's failure; after a failed commit the state on disk is either of the two, and is known again
     /// when the store is reopened.
     pub fn write<T, E: From<StoreError>>(&self, body: impl FnOnce(&WriteTx) -> Result<T, E>) -> Result<T, E> {
-        let tx = WriteTx(self.database.begin_write().map_err(StoreError::from)?);
+        let Opened::Writing(database) = &self.database else {
+            return Err(StoreError::ReadOnly.into());
+        };
+        let tx = WriteTx(database.begin_write().map_err(StoreError::from)?);
         match body(&tx) {
             Ok(value) => {
                 tx.0.commit().map_err(StoreError::from)?;

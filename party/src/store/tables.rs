@@ -2,7 +2,7 @@
 
 use redb::{ReadableTable, TableDefinition};
 
-use super::{StoreError, WriteTx};
+use super::{StoreError, Tables, WriteTx};
 
 /// Schema version written by this program.
 pub const SCHEMA: u64 = 1;
@@ -41,6 +41,23 @@ pub(super) const LOG_ENTRIES: TableDefinition<'static, (u32, u64), (u8, u32, &[u
     TableDefinition::new("log_entries");
 pub(super) const LOG_NODES: TableDefinition<'static, (u32, u8, u64), &[u8; 32]> =
     TableDefinition::new("log_nodes");
+
+/// Checks that the file is of this version and party.
+pub(super) fn check(tx: &impl Tables, party: u8) -> Result<(), StoreError> {
+    let meta = tx.table(META)?;
+    let found = |name| Ok::<_, StoreError>(meta.get(name)?.map_or(0, |row| row.value()));
+    let (schema, of_party, own) = (found("schema")?, found("party")?, u64::from(party));
+    if schema != SCHEMA {
+        return Err(StoreError::Schema {
+            found: schema,
+            known: SCHEMA,
+        });
+    }
+    if of_party != own {
+        return Err(StoreError::ForeignParty { found: of_party, own });
+    }
+    Ok(())
+}
 
 /// Makes every table and checks that the file is of this version and party.
 pub(super) fn create(tx: &WriteTx, party: u8) -> Result<(), StoreError> {

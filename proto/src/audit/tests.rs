@@ -105,7 +105,7 @@ fn audit(party: Role) -> Audit {
 }
 
 fn sign(audit: &mut Audit, signer: &Signer, statement: Statement) {
-    let message = session_statement(&audit.session_id, &statement.to_bytes());
+    let message = statement_layout(&audit.session_id, &statement.to_bytes());
     audit.stated.push(Stated {
         statement,
         signature: signer.sign_layout(&message),

@@ -127,7 +127,18 @@ impl World {
 
     /// Has `by` accept what was made, as intake does; the receipt.
     pub(super) fn accept(&self, made: &Made, by: Role) -> Receipt {
-        let receipt = self.store(by).write(|tx| self.accept_in(tx, made, by));
+        let receipt = self
+            .store(by)
+            .write(|tx| self.accept_in(tx, made, by, CLOSES * 1000));
+        receipt.expect("an open store")
+    }
+
+    /// Has `by` accept a ballot a second after it was cast, or a record when it was signed.
+    pub(super) fn accept_in_time(&self, made: &Made, by: Role) -> Receipt {
+        let at = BallotHeader::decode(&made.header).map_or(OPENS - 1000, |header| header.cast_at().get());
+        let receipt = self
+            .store(by)
+            .write(|tx| self.accept_in(tx, made, by, (at + 1) * 1000));
         receipt.expect("an open store")
     }
 
@@ -135,14 +146,18 @@ impl World {
     pub(super) fn accept_many<'a>(&self, made: impl IntoIterator<Item = &'a Made>, by: Role) {
         let batch = self.store(by).write(|tx| {
             made.into_iter()
-                .try_for_each(|made| self.accept_in(tx, made, by).map(drop))
+                .try_for_each(|made| self.accept_in(tx, made, by, CLOSES * 1000).map(drop))
         });
         batch.expect("an open store");
     }
 
-    fn accept_in(&self, tx: &WriteTx, made: &Made, by: Role) -> Result<Receipt, StoreError> {
+    fn accept_in(&self, tx: &WriteTx, made: &Made, by: Role, at_ms: u64) -> Result<Receipt, StoreError> {
         let position = log::size(tx, 1)?;
-        let receipt = acceptance(made.digest, by, position).sign(self.signer(by));
+        let stated = Acceptance {
+            received_at: UnixMillis(at_ms),
+            ..acceptance(made.digest, by, position)
+        };
+        let receipt = stated.sign(self.signer(by));
         let entry = log::Entry {
             kind: made.kind,
             of_box: BOX,
@@ -153,7 +168,7 @@ impl World {
             header: made.header.clone(),
             authority_signature: made.authority_signature.clone(),
             ciphertext_hash: [3; 32],
-            received_at_ms: CLOSES * 1000,
+            received_at_ms: at_ms,
             position,
             receipt_signature: receipt.to_wire().signature.try_into().expect("64 bytes"),
             sealed_shares: self

@@ -188,6 +188,7 @@ pub(super) enum Tamper {
     Repeat,
     Leave,
     Swap,
+    Flip,
     Truncate,
     Empty,
     TooLong,
@@ -243,6 +244,12 @@ impl Tamper {
                         let mut both = vec![frame];
                         both.extend(held.take());
                         both
+                    }
+                    Tamper::Flip if here => {
+                        let mut payload = frame.payload.to_vec();
+                        payload[3] ^= 1;
+                        frame.payload = payload.into();
+                        vec![frame]
                     }
                     Tamper::Truncate if here => {
                         frame.payload = frame.payload.slice(..frame.payload.len() - 1);
@@ -461,6 +468,27 @@ impl World {
         *self.current[i].lock().expect("not poisoned") = self.sessions[i].clone();
     }
 
+    /// The box as that party's sealing hands it over.
+    pub(super) fn ready(&self, role: Role) -> Ready {
+        let source = Synthetic {
+            election: Arc::clone(&self.election),
+            role,
+            keys: self.keys,
+            refusing: Arc::clone(&self.refusing),
+        };
+        let election = ELECTION.parse().expect("a slug");
+        source.ready(&election, BoxId(BOX)).expect("the one box there is")
+    }
+
+    pub(super) fn store(&self, role: Role) -> &Store {
+        &self.stores[role.slot()]
+    }
+
+    /// Where the parties' session logs are.
+    pub(super) fn logs(&self) -> &std::path::Path {
+        self.logs.path()
+    }
+
     /// The party's disk as it is now.
     pub(super) fn backup(&self, role: Role) -> SimDisk {
         self.disks[role.slot()].after_crash(0)
@@ -595,7 +623,7 @@ pub(super) async fn allow(sessions: &Sessions, typed: &str) -> Result<u32, Refus
     sessions.allow(request).await
 }
 
-fn session_logs(directory: &std::path::Path, role: Role) -> SessionLogs {
+pub(super) fn session_logs(directory: &std::path::Path, role: Role) -> SessionLogs {
     let key = StorageKey::new([role.index(); 32]);
     SessionLogs::new(directory.join(role.to_string()), Arc::new(key))
 }

@@ -1,0 +1,390 @@
+//! The audit of a sealed box, as one party holds it: its log of acceptances, its List, the Seal, the rows and the openings.
+
+use tally_proto::audit::{Check, Item, Verdict};
+use tally_proto::ballot::BallotHeader;
+use tally_proto::calendar::Timing;
+use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, UnixMillis};
+use tally_proto::merkle::Frontier;
+use tally_proto::note::Checkpoint;
+use tally_proto::order::EffectiveElection;
+use tally_proto::receipt::log_leaf;
+use tally_proto::roll::{Roll, RollEntry};
+use tally_proto::sealing::{DigestList, Sealed, SignedList};
+
+use super::Inner;
+use super::error::SealError;
+use super::fill::Held;
+use super::sealed_box::SealedBox;
+use super::subject::Subject;
+use super::tables;
+use crate::audit::item;
+use crate::store::{Kind, Tables, accepted, elections, log};
+
+impl SealedBox {
+    /// Audits what this party holds of the box: the checks up to [`Check::Tickets`], in order. Blocks; a million ballots take minutes
+    /// where they carry signatures to check.
+    ///
+    /// # Errors
+    /// The store cannot be read. What is wrong with its content is in the items.
+    pub fn audit(&self) -> Result<Vec<Item>, SealError> {
+        let (inner, subject) = self.parts();
+        inner.store.read(|tx| {
+            let list = &inner.lists(tx, subject)?[inner.me.slot()];
+            let sealed = inner.compute(tx, subject).map(|(sealed, _)| sealed);
+            let roll = roll(tx, subject);
+            let acceptances = acceptances(tx, inner.me, subject, list)?;
+            let mut items = vec![
+                item(Check::Roll, roll),
+                item(Check::Log, acceptances.log),
+                item(Check::List, acceptances.list),
+            ];
+            match sealed {
+                Ok(sealed) => {
+                    items.push(item(Check::Receipts, receipts(inner.me, &sealed)));
+                    items.push(item(Check::Seal, self.recomputed(&sealed)));
+                    items.push(item(Check::Accounted, accounted(tx, inner.me, subject, &sealed)?));
+                    items.push(item(Check::Rows, self.rows_of(tx, &sealed)?));
+                }
+                Err(error) => {
+                    let what = format!("no Seal follows from the stored evidence: {error}");
+                    for check in [Check::Receipts, Check::Seal, Check::Accounted, Check::Rows] {
+                        items.push(item(check, Err(what.clone())));
+                    }
+                }
+            }
+            items.push(item(Check::Openings, self.openings(tx)));
+            for check in [Check::CardOffsets, Check::Tickets] {
+                items.push(Item {
+                    check,
+                    verdict: Verdict::NotApplicable,
+                    detail: "not supported: a manifest that asks for them is refused".to_owned(),
+                });
+            }
+            Ok(items)
+        })
+    }
+
+    fn recomputed(&self, sealed: &Sealed) -> Result<String, String> {
+        let signed = self.seal();
+        if sealed.seal.encode() != *signed.envelope().payload() {
+            return Err(
+                "the Seal recomputed from the stored evidence is another than the signed one".to_owned(),
+            );
+        }
+        let seal = signed.seal();
+        Ok(format!(
+            "{} rows, {} of them with a station's signature; {} records; {} excluded",
+            seal.counts.total(),
+            seal.counts.station + seal.counts.paper,
+            sealed.standing.len(),
+            seal.exclusions.len()
+        ))
+    }
+
+    /// What the tally takes from the store is what the Seal says: rows, records, flags.
+    fn rows_of(&self, tx: &impl Tables, sealed: &Sealed) -> Result<Result<String, String>, SealError> {
+        if let Some(at) = (0..self.rows().len().max(sealed.rows.len()))
+            .find(|&at| self.rows().get(at) != sealed.rows.get(at))
+        {
+            return Ok(Err(format!("row {} is not the Seal's", at + 1)));
+        }
+        let mut standing = sealed.standing.iter();
+        let mut same = true;
+        tables::for_each_standing(tx, self.parts().1.key, |v, digest| {
+            let due = standing.next();
+            same &= due.is_some_and(|(voter, of)| (voter.get(), &of.0) == (v, digest));
+            Ok::<_, SealError>(())
+        })?;
+        Ok(if !same || standing.next().is_some() {
+            Err("the standing records are not the Seal's".to_owned())
+        } else if *self.live() != sealed.live || *self.enrolled() != sealed.enrolled {
+            Err("the flags of the voters are not the Seal's".to_owned())
+        } else {
+            Ok(format!(
+                "{} rows, {} records",
+                sealed.rows.len(),
+                sealed.standing.len()
+            ))
+        })
+    }
+
+    /// Both shares of every row and standing record open the commitments in the header that the digest names.
+    fn openings(&self, tx: &impl Tables) -> Result<String, String> {
+        let (inner, subject) = self.parts();
+        let mut standing = Vec::new();
+        tables::for_each_standing(tx, subject.key, |_, digest| {
+            standing.push(Digest(*digest));
+            Ok::<_, SealError>(())
+        })
+        .map_err(|error| error.to_string())?;
+        let rows = self.rows().iter().map(|digest| (Kind::Ballot, digest));
+        let records = standing.iter().map(|digest| (Kind::Record, digest));
+        let mut opened = 0u64;
+        for (kind, digest) in rows.chain(records) {
+            inner
+                .opens(tx, subject, kind, digest)
+                .map_err(|error| error.to_string())?
+                .map_err(|what| format!("{kind} {digest}: {what}"))?;
+            opened += 1;
+        }
+        Ok(format!("both shares of {opened} ballots and records"))
+    }
+}
+
+impl Inner {
+    fn opens(
+        &self,
+        tx: &impl Tables,
+        subject: &Subject,
+        kind: Kind,
+        digest: &Digest,
+    ) -> Result<Result<(), String>, SealError> {
+        let Some(held) = Held::any(tx, subject, kind, digest)? else {
+            return Ok(Err("is not in the store".to_owned()));
+        };
+        if held.public.digest() != *digest {
+            return Ok(Err("its stored header has another digest".to_owned()));
+        }
+        let context = subject.context(kind)?;
+        let shares = match held.shares(self, subject) {
+            Ok(shares) => shares,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        for (of, opening) in [(self.me, &shares.this), (self.me.next(), &shares.next)] {
+            if !held.public.is_opened_by(&context, of, opening) {
+                return Ok(Err(format!("the share of {of} does not open its commitment")));
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+fn roll(tx: &impl Tables, subject: &Subject) -> Result<String, String> {
+    let mut entries = Vec::new();
+    elections::for_each_roll_entry(
+        tx,
+        subject.key.election,
+        subject.key.of_box,
+        |_, online, reference| {
+            entries.push(RollEntry {
+                online,
+                reference: reference.to_owned(),
+            });
+            Ok::<_, SealError>(())
+        },
+    )
+    .map_err(|error| error.to_string())?;
+    let of_box = subject.ballot_box().map_err(|error| error.to_string())?;
+    let roll = Roll::new(entries).map_err(|error| error.to_string())?;
+    roll.check_box(of_box).map_err(|error| error.to_string())?;
+    Ok(format!("{} voters", roll.voters()))
+}
+
+struct Acceptances {
+    log: Result<String, String>,
+    list: Result<String, String>,
+}
+
+/// Rebuilds the log of the election from what is stored, and the List of the box from the log.
+fn acceptances(
+    tx: &impl Tables,
+    me: Role,
+    subject: &Subject,
+    list: &SignedList,
+) -> Result<Acceptances, SealError> {
+    let size = log::size(tx, subject.key.election)?;
+    let mut leaves: Vec<Option<Hash32>> = vec![None; usize::try_from(size).unwrap_or(usize::MAX)];
+    let mut stray = None;
+    let mut timely: [Vec<Digest>; 2] = [Vec::new(), Vec::new()];
+    let mut late = None;
+    let named = list.list().orders.len();
+    let known = subject.order_hashes();
+    let under = if known.get(..named) == Some(list.list().orders.as_slice()) {
+        Some(subject.under(named)?)
+    } else {
+        None
+    };
+    for of_box in subject.manifest().boxes() {
+        let here = of_box.id() == subject.of_box;
+        for (slot, kind) in [Kind::Ballot, Kind::Record].into_iter().enumerate() {
+            accepted::for_each(
+                tx,
+                kind,
+                subject.key.election,
+                of_box.id().get(),
+                |digest, row| {
+                    let digest = Digest(*digest);
+                    let received_at = UnixMillis(row.received_at_ms);
+                    let leaf = log_leaf(of_box.id(), &digest, &Hash32(row.ciphertext_hash), received_at);
+                    match usize::try_from(row.position)
+                        .ok()
+                        .and_then(|at| leaves.get_mut(at))
+                    {
+                        Some(place @ None) => *place = Some(leaf),
+                        _ => stray = stray.or(Some(digest)),
+                    }
+                    if here {
+                        let in_time = under.as_ref().is_some_and(|election| {
+                            is_timely(election, kind, &row.header, &digest, received_at)
+                        });
+                        if in_time {
+                            timely[slot].push(digest);
+                        } else {
+                            late = late.or(Some(digest));
+                        }
+                    }
+                    Ok::<_, SealError>(())
+                },
+            )?;
+        }
+    }
+    Ok(Acceptances {
+        log: judge_log(tx, me, subject, list, (leaves, stray))?,
+        list: match (under, late) {
+            (None, _) => Err("the orders that the List names are not those known here".to_owned()),
+            (_, Some(digest)) => Err(format!("{digest} was not in time, or its header is another's")),
+            _ => judge_list(list, &timely),
+        },
+    })
+}
+
+fn is_timely(
+    election: &EffectiveElection,
+    kind: Kind,
+    header: &[u8],
+    digest: &Digest,
+    received_at: UnixMillis,
+) -> bool {
+    match kind {
+        Kind::Ballot => BallotHeader::decode(header).is_ok_and(|header| {
+            header.digest() == *digest
+                && election
+                    .channel(header.channel())
+                    .is_some_and(|channel| channel.check(header.cast_at(), received_at) == Ok(Timing::InTime))
+        }),
+        Kind::Record => {
+            received_at.seconds() <= election.receive_until()
+                && tally_proto::record::RecordHeader::decode(header)
+                    .is_ok_and(|header| header.digest() == *digest)
+        }
+    }
+}
+
+fn judge_log(
+    tx: &impl Tables,
+    me: Role,
+    subject: &Subject,
+    list: &SignedList,
+    (leaves, stray): (Vec<Option<Hash32>>, Option<Digest>),
+) -> Result<Result<String, String>, SealError> {
+    if let Some(digest) = stray {
+        return Ok(Err(format!(
+            "{digest} is stored without a place of its own in the log"
+        )));
+    }
+    let key = &subject.keys[me.slot()];
+    let checkpoint = match Checkpoint::open(&list.list().checkpoint, &subject.election, me, key) {
+        Ok(checkpoint) => checkpoint,
+        Err(error) => return Ok(Err(format!("the checkpoint in the List: {error}"))),
+    };
+    let mut frontier = Frontier::new();
+    let mut covered = (checkpoint.size == 0).then(|| frontier.root());
+    for (at, leaf) in (0u64..).zip(leaves) {
+        let Some(leaf) = leaf else {
+            let entry = log::entry(tx, subject.key.election, at)?;
+            let what = entry.map_or_else(
+                || "nothing says what it was".to_owned(),
+                |entry| {
+                    let (digest, of_box) = (Digest(entry.digest), BoxId(entry.of_box));
+                    format!("{} {digest} of box {of_box} is not stored", entry.kind)
+                },
+            );
+            return Ok(Err(format!("position {at} of the log: {what}")));
+        };
+        frontier.push(leaf);
+        // Boxes that still took ballots made the log longer than this box's checkpoint.
+        if frontier.size() == checkpoint.size {
+            covered = Some(frontier.root());
+        }
+    }
+    Ok(match covered {
+        None => Err(format!(
+            "the checkpoint in the List covers {} entries, the log holds {}",
+            checkpoint.size,
+            frontier.size()
+        )),
+        Some(root) if root != checkpoint.root => Err(
+            "the log rebuilt from what is stored has another root than the checkpoint in the List".to_owned(),
+        ),
+        Some(_) => Ok(format!("{} entries under the checkpoint", checkpoint.size)),
+    })
+}
+
+fn judge_list(list: &SignedList, [ballots, records]: &[Vec<Digest>; 2]) -> Result<String, String> {
+    let (listed, list) = ([ballots, records], list.list());
+    let stated = [("ballots", list.ballots), ("records", list.records)];
+    for ((kind, stated), digests) in stated.into_iter().zip(listed) {
+        // The store gives digests in their order.
+        let body = DigestList::new(digests.clone()).map_err(|error| error.to_string())?;
+        if body.statement() != stated {
+            return Err(format!(
+                "the List states {} {kind}, the log's timely entries are {} or others",
+                stated.0,
+                digests.len()
+            ));
+        }
+    }
+    Ok(format!("{} ballots, {} records", ballots.len(), records.len()))
+}
+
+/// Whether another party proved that this one gave a receipt for what it did not list.
+fn receipts(me: Role, sealed: &Sealed) -> Result<String, String> {
+    let hidden: Vec<_> = sealed
+        .settled
+        .hidden()
+        .iter()
+        .filter(|claimed| claimed.party == me)
+        .collect();
+    match hidden.first() {
+        Some(first) => Err(format!(
+            "{} receipts of {me} for what it did not list were claimed, the first for {}",
+            hidden.len(),
+            first.digest
+        )),
+        None => Ok("none was claimed against the party".to_owned()),
+    }
+}
+
+/// What became of every ballot that this party listed.
+fn accounted(
+    tx: &impl Tables,
+    me: Role,
+    subject: &Subject,
+    sealed: &Sealed,
+) -> Result<Result<String, String>, SealError> {
+    let mut rows = sealed.rows.clone();
+    rows.sort_unstable();
+    let exclusions = &sealed.seal.exclusions;
+    let (mut counted, mut excluded, mut alone) = (0u64, 0u64, 0u64);
+    for digest in tables::body(tx, subject.key, me.index(), Kind::Ballot)? {
+        let digest = Digest(digest);
+        if rows.binary_search(&digest).is_ok() {
+            counted += 1;
+        } else if exclusions.binary_search_by_key(&digest, |out| out.digest).is_ok() {
+            excluded += 1;
+        } else {
+            for other in [me.next(), me.prev()] {
+                let listed = tables::lists(tx, subject.key, other.index(), Kind::Ballot, &digest.0)?;
+                if listed || sealed.settled.accepts(other, &digest) {
+                    return Ok(Err(format!(
+                        "ballot {digest} has two acceptances, but is neither a row nor excluded"
+                    )));
+                }
+            }
+            alone += 1;
+        }
+    }
+    Ok(Ok(format!(
+        "{counted} sealed, {excluded} excluded, {alone} with one acceptance only"
+    )))
+}
