@@ -184,8 +184,8 @@ pub fn checks(checked: &Checked, width: u16, styled: bool) -> String {
             missing.join(", box ")
         );
     }
-    out += "\nThat the totals are those of the sealed shares stands on the signatures of the parties; the shares are no part of a \
-            bundle.\n";
+    out += "\nThat the totals are those of the sealed shares stands on the signatures of the parties, unless auditors' statements \
+            prove it (--statement); the shares are no part of a bundle.\n";
     out
 }
 
@@ -200,4 +200,4 @@ fn contest_words(contest: &tally_proto::result::ContestResult) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -167,6 +167,38 @@ pub enum Error {
     /// No box has a result yet.
     #[error("no box of election {0} has a result: run `tally` first")]
     NothingTallied(ElectionId),
+    /// An auditor's statement that does not hold.
+    #[error("{code}: {}: {source}", path.display(), code = source.reason().code())]
+    Statement {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: tally_proto::audit::AuditError,
+    },
+    /// A statement of an auditor who is not among the trusted.
+    #[error("{}: signed by the auditor's key {key}, which is not among the --auditor-key given", path.display())]
+    Auditor {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: tally_proto::envelope::PublicKey,
+    },
+    /// No public key.
+    #[error(
+        "{text:?} is no auditor's public key: {source}; it is what `party audit-key` prints, 64 hexadecimal digits"
+    )]
+    AuditorKey {
+        /// What was given.
+        text: String,
+        /// What is wrong.
+        source: EnvelopeError,
+    },
+    /// Statements that contradict the bundle.
+    #[error("the audit refutes the published result of box {}", boxes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", box "))]
+    Refuted {
+        /// Which boxes.
+        boxes: Vec<BoxId>,
+    },
     /// A bundle that does not hold.
     #[error("{code}: the bundle is refused: {0}", code = .0.reason().code())]
     Bundle(#[from] tally_proto::bundle::BundleError),

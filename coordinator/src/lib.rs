@@ -9,6 +9,7 @@
 //! [`registrar`]), so that tests and demonstrations drive an election without a terminal.
 
 pub mod aborts;
+pub mod audits;
 pub mod board;
 pub mod bundle;
 pub mod cli;

@@ -16,7 +16,9 @@ mod combine;
 
 pub use combine::{Blame, Combined, Pair, PairVerdict, combine};
 
-use tally_mpc::{Label, Statement};
+use tally_mpc::Label;
+// What a statement at a barrier is made of.
+pub use tally_mpc::{Binding, ChannelHashes, Phase, Scope, Statement};
 
 /// Largest statement in bytes: the trails of a stopped session of a million ballots are far below.
 pub const MAX_AUDIT_BYTES: usize = 16 << 20;

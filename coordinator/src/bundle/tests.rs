@@ -16,7 +16,7 @@ use crate::roll;
 const BOX: BoxId = BoxId(1);
 
 /// A coordinator's directory with the keys of a made-up election, one of whose two boxes is sealed and tallied.
-struct Scene {
+pub(crate) struct Scene {
     dir: tempfile::TempDir,
     world: World,
     directory: Directory,
@@ -24,7 +24,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(result_signers: usize) -> Self {
+    pub(crate) fn new(result_signers: usize) -> Self {
         let world = World::new(Shape {
             voters: [9, 4],
             ..Shape::default()
@@ -56,11 +56,23 @@ impl Scene {
         }
     }
 
-    fn make(&self) -> Made {
+    pub(crate) fn manifest(&self) -> &SignedManifest {
+        self.election.signed()
+    }
+
+    pub(crate) fn party_signer(&self, party: tally_proto::ids::Role) -> &tally_proto::envelope::Signer {
+        &self.world.signers[party.slot()]
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn make(&self) -> Made {
         make(&self.directory, &self.election, OPENS + 90_000).expect("a bundle")
     }
 
-    fn check(&self, bundle: &[u8]) -> Result<Checked, Error> {
+    pub(crate) fn check(&self, bundle: &[u8]) -> Result<Checked, Error> {
         check(bundle, Arc::new(self.election.signed().clone()))
     }
 }

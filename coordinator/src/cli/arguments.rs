@@ -101,6 +101,12 @@ pub(super) enum Command {
     VerifyResult {
         #[command(flatten)]
         bundle: BundleFiles,
+        /// A signed statement of an auditor, from `party audit`; may be repeated
+        #[arg(long = "statement", value_name = "FILE")]
+        statements: Vec<PathBuf>,
+        /// Public key of an auditor you trust; may be repeated. Where one is given, no other auditor's statement is taken
+        #[arg(long = "auditor-key", value_name = "KEY")]
+        auditor_keys: Vec<String>,
     },
     /// Issue credentials (the same commands as `registrar`)
     Registrar {

@@ -1,7 +1,7 @@
 //! The commands of a coordinator.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tally_proto::ids::BoxId;
@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::orders::{self, Wish};
 use crate::progress::grouped;
 use crate::report::{self, Summary};
-use crate::{board, bundle, files, sealing, setup, status, tallying};
+use crate::{audits, board, bundle, files, sealing, setup, status, tallying};
 
 /// How often `status --watch` asks.
 const WATCH: Duration = Duration::from_secs(2);
@@ -44,7 +44,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Error> {
             html,
             language,
         } => show_report(&bundle, html.as_deref(), &language),
-        Command::VerifyResult { bundle } => verify(&bundle),
+        Command::VerifyResult {
+            bundle,
+            statements,
+            auditor_keys,
+        } => verify(&bundle, &statements, &auditor_keys),
         Command::Registrar {
             registrar_dir,
             command,
@@ -440,8 +444,19 @@ fn show_report(files: &BundleFiles, html: Option<&Path>, language: &str) -> Resu
     Ok(())
 }
 
-fn verify(files: &BundleFiles) -> Result<(), Error> {
+fn verify(files: &BundleFiles, statements: &[PathBuf], auditor_keys: &[String]) -> Result<(), Error> {
     let checked = bundle::check_files(&files.bundle, &files.manifest)?;
     print!("{}", bundle::checks(&checked, width(), styled()));
-    Ok(())
+    if statements.is_empty() {
+        return Ok(());
+    }
+    let findings = audits::verify(&checked, statements, auditor_keys, (width(), styled()))?;
+    print!("{}", findings.text);
+    if findings.refuted.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Refuted {
+            boxes: findings.refuted,
+        })
+    }
 }

@@ -1,11 +1,9 @@
 //! Statements survive the wire, are refused when altered, and three of them name who deviated.
 
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
-use tally_mpc::{Binding, ChannelHashes, Phase, Scope};
-
 use super::*;
 use crate::fixture::{Shape, World};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 
 fn signers() -> [Signer; 3] {
     let mut rng = StdRng::seed_from_u64(9);
