@@ -89,7 +89,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::DataPath,
         "\"sessions\"",
         "Directory of the sealed logs of tally sessions; a relative path starts at data_dir. A session is always logged: without its log a \
-         result cannot be audited. Some 300 bytes a row; keep them until the result is final.",
+         result cannot be audited. Some 300 bytes a row. Keep them \
+         until the result is final, then destroy them: unlike the store, they hold the tally's messages, which only keep their secrets \
+         from bounded computing power.",
     ),
     required(
         "listen",
