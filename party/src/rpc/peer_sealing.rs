@@ -76,6 +76,14 @@ impl sealing::Peers for GrpcPeers {
         begin(peer, self.client(peer)?.claims(of)).await
     }
 
+    async fn holdings(
+        &self,
+        peer: Role,
+        request: wire::HoldingsRequest,
+    ) -> Result<wire::Envelope, PeerError> {
+        begin(peer, self.client(peer)?.holdings(request)).await
+    }
+
     async fn fill(&self, peer: Role, request: wire::FillRequest) -> Result<FillParts, PeerError> {
         Ok(parts(peer, begin(peer, self.client(peer)?.fill(request)).await?))
     }
@@ -169,8 +177,8 @@ impl Seals for SealingService {
         Ok(self.sealing.phase(&election, of_box).await?)
     }
 
-    async fn list(&self, _caller: Role, of: wire::SealRef) -> Result<Answers<wire::ListPart>, Refusal> {
-        Ok(answers(self.sealing.list(of).await?))
+    async fn list(&self, caller: Role, of: wire::SealRef) -> Result<Answers<wire::ListPart>, Refusal> {
+        Ok(answers(self.sealing.list(caller, of).await?))
     }
 
     async fn claims(&self, _caller: Role, of: wire::SealRef) -> Result<wire::Envelope, Refusal> {

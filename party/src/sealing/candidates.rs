@@ -70,13 +70,18 @@ impl Inner {
         Ok(())
     }
 
-    /// Candidates that this party neither accepted nor was given: ballots, then records, each in ascending order.
+    /// Candidates that this party neither accepted nor was given: ballots, then records, each in ascending order. What it lists it
+    /// accepted, and holds, unless its List came back from another party.
     pub(super) fn missing(
         &self,
         tx: &impl Tables,
         subject: &Subject,
     ) -> Result<Vec<(Kind, Digest)>, SealError> {
-        let own = 1 << (self.me.index() - 1);
+        let own = if tables::is_adopted(tx, subject.key)? {
+            0
+        } else {
+            1 << (self.me.index() - 1)
+        };
         let mut missing = Vec::new();
         for kind in [Kind::Ballot, Kind::Record] {
             self.for_each_listed(tx, subject, kind, |listed| {

@@ -23,7 +23,7 @@ use super::{Inner, Sealing};
 use crate::store::{Kind, StoreError, Tables, receipts};
 
 /// Checks signature, form and subject of the Claims of `of`.
-fn open_claims(envelope: &Envelope, subject: &Subject, of: Role) -> Result<Claims, Flaw> {
+pub(super) fn open_claims(envelope: &Envelope, subject: &Subject, of: Role) -> Result<Claims, Flaw> {
     let (claims, _) = Claims::open(envelope, &subject.keys).map_err(|error| match error {
         ClaimsError::Envelope(_) => Flaw::Signature,
         _ => Flaw::Encoding,

@@ -37,6 +37,8 @@ pub enum Lie {
     FalseComplaint,
     /// Did not answer a complaint.
     Silent,
+    /// Signed that it holds nothing of what its own Claims or Seal show that it held.
+    HidHoldings,
 }
 
 impl Lie {
@@ -51,6 +53,7 @@ impl Lie {
             Self::WrongAnswer => Reason::SealShareWrong,
             Self::FalseComplaint => Reason::SealComplaintFalse,
             Self::Silent => Reason::SealShareWithheld,
+            Self::HidHoldings => Reason::SessionHidden,
         }
     }
 }
@@ -68,6 +71,7 @@ impl fmt::Display for Lie {
             Self::WrongAnswer => "answered a complaint with what does not open the commitment",
             Self::FalseComplaint => "complained of an answer that opens the commitment",
             Self::Silent => "did not answer a complaint",
+            Self::HidHoldings => "hid what it held of another party's signatures",
         })
     }
 }
@@ -209,6 +213,17 @@ pub enum SealError {
         /// What was computed here.
         ours: Hash32,
     },
+    /// The others hold another object with this party's signature than this party has, or would sign now.
+    #[error(
+        "{of} holds {item} with this party's signature that is not the one here: this party's store was restored, or run twice; \
+         nothing more is signed for the box"
+    )]
+    SignedOther {
+        /// Who holds it.
+        of: Role,
+        /// Which object.
+        item: Item,
+    },
     /// Something asked for is not there yet.
     #[error("{0} is not there yet; ask again")]
     NotYet(Item),
@@ -250,7 +265,10 @@ impl From<SealError> for Refusal {
             SealError::Sealing(error) => error.reason(),
             SealError::Aborted(abort) => abort.finding.lie.reason(),
             SealError::Complaint(_) => Reason::MessageMalformed,
-            SealError::Lost { .. } | SealError::Store(_) | SealError::Vault(_) => Reason::StoreFailed,
+            SealError::SignedOther { .. }
+            | SealError::Lost { .. }
+            | SealError::Store(_)
+            | SealError::Vault(_) => Reason::StoreFailed,
             SealError::Input(_) => Reason::Internal,
             SealError::Interrupted => Reason::PartyShuttingDown,
             SealError::Envelope(error) => return error.clone().into(),

@@ -33,10 +33,10 @@ pub(super) fn open_list(envelope: Envelope, subject: &Subject, of: Role) -> Resu
 }
 
 /// A List with its body, checked.
-struct Complete {
-    signed: SignedList,
-    ballots: Vec<[u8; 32]>,
-    records: Vec<[u8; 32]>,
+pub(super) struct Complete {
+    pub(super) signed: SignedList,
+    pub(super) ballots: Vec<[u8; 32]>,
+    pub(super) records: Vec<[u8; 32]>,
 }
 
 /// Collects the body of one kind: strictly ascending, of the announced number and hash.
@@ -173,7 +173,11 @@ pub(super) async fn first_of(peer: Role, mut parts: ListParts) -> Result<Envelop
 }
 
 /// Reads a List with its body off a stream.
-async fn collect(mut parts: ListParts, subject: &Subject, of: Role) -> Result<Complete, PeerError> {
+pub(super) async fn collect(
+    mut parts: ListParts,
+    subject: &Subject,
+    of: Role,
+) -> Result<Complete, PeerError> {
     let malformed = |flaw| PeerError::Malformed {
         peer: of,
         what: Item::List,

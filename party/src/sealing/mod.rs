@@ -70,6 +70,7 @@ mod hearing;
 mod input;
 mod lists;
 mod peers;
+mod recollect;
 mod run;
 mod seal;
 mod sealed_box;

@@ -18,7 +18,8 @@ pub type FillParts = BoxStream<'static, Result<wire::FillPart, PeerError>>;
 
 /// The two other parties. `peer` is the one asked; what it answers is not yet checked.
 pub trait Peers: Send + Sync {
-    /// The List of `of.of_party` and its body: the peer's own, or, relayed, the third party's (then the envelope alone).
+    /// The List of `of.of_party` and its body: the peer's own, or this party's as the peer holds it; or, relayed, the third party's (then the
+    /// envelope alone).
     fn list(
         &self,
         peer: Role,
@@ -30,6 +31,13 @@ pub trait Peers: Send + Sync {
         &self,
         peer: Role,
         of: wire::SealRef,
+    ) -> impl Future<Output = Result<wire::Envelope, PeerError>> + Send;
+
+    /// What the peer holds of what this party signed for a box.
+    fn holdings(
+        &self,
+        peer: Role,
+        request: wire::HoldingsRequest,
     ) -> impl Future<Output = Result<wire::Envelope, PeerError>> + Send;
 
     /// Headers and the share that both we and `peer` are entitled to, for candidates that we did not accept.
@@ -139,6 +147,8 @@ pub enum Item {
     Mediation,
     /// A signed Seal.
     Seal,
+    /// What it holds of this party's signatures.
+    Holdings,
 }
 
 impl fmt::Display for Item {
@@ -150,6 +160,7 @@ impl fmt::Display for Item {
             Self::Answer => "its answer to a complaint",
             Self::Mediation => "its mediation",
             Self::Seal => "its signed Seal",
+            Self::Holdings => "its statement of what it holds of this party's signatures",
         })
     }
 }

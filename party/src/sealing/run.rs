@@ -49,6 +49,7 @@ impl Sealing {
         let mut step = |phase, done, total| progress(Step { phase, done, total });
 
         step("list", 0, 1);
+        let recollected = self.recollect(&subject, peers).await?;
         self.make_list(&subject).await?;
         step("list", 1, 1);
 
@@ -71,12 +72,14 @@ impl Sealing {
         )
         .await?;
         self.settle_claims(&subject).await?;
+        self.check_holdings(&subject, &recollected).await?;
         step("claims", 3, 3);
 
         self.fill_candidates(&subject, peers, &mut step).await?;
 
         step("seal", 0, 1);
-        let seal = self.make_seal(&subject).await?;
+        let seal = self.make_seal(&subject, recollected.seal()).await?;
+        self.check_holdings(&subject, &recollected).await?;
         step("seal", 1, 1);
 
         step("signatures", 1, 3);

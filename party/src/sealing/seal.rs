@@ -12,29 +12,39 @@ use tally_proto::sealing::{
 use super::candidates::Listed;
 use super::error::SealError;
 use super::fill::{Held, Public};
+use super::peers::Item;
 use super::subject::Subject;
 use super::tables::{self, Flag, Once};
 use super::{Inner, Sealing};
 use crate::store::{Kind, StoreError, Tables, elections};
 
 impl Sealing {
-    /// Computes and signs this party's Seal, or finds the one there is.
-    pub(super) async fn make_seal(&self, subject: &Subject) -> Result<Envelope, SealError> {
+    /// Computes and signs this party's Seal, or finds the one there is. `before`: who holds which one of its Seals.
+    pub(super) async fn make_seal(
+        &self,
+        subject: &Subject,
+        before: Option<(Role, Hash32)>,
+    ) -> Result<Envelope, SealError> {
         let subject = subject.clone();
-        let seal = self.blocking(move |inner| inner.make_seal(&subject)).await?;
+        let seal = self
+            .blocking(move |inner| inner.make_seal(&subject, before))
+            .await?;
         self.0.steps.advance();
         Ok(seal)
     }
 }
 
 impl Inner {
-    fn make_seal(&self, subject: &Subject) -> Result<Envelope, SealError> {
+    fn make_seal(&self, subject: &Subject, before: Option<(Role, Hash32)>) -> Result<Envelope, SealError> {
         let (key, me) = (subject.key, self.me.index());
         if let Some(bytes) = self.store.read(|tx| tables::signed(tx, key, Once::Seal, me))? {
             return Ok(Envelope::decode(&bytes)?);
         }
         let (sealed, halves) = self.store.read(|tx| self.compute(tx, subject))?;
         let envelope = sealed.seal.sign(&self.signer);
+        if let Some((of, _)) = before.filter(|(_, hash)| *hash != envelope.hash()) {
+            return Err(SealError::SignedOther { of, item: Item::Seal });
+        }
         self.store.write(|tx| {
             tables::put_rows(tx, key, &sealed.rows)?;
             tables::put_flags(tx, key, Flag::Live, sealed.live.as_bytes())?;

@@ -26,18 +26,18 @@ pub type ListReply = BoxStream<'static, Result<wire::ListPart, SealError>>;
 pub type FillReply = BoxStream<'static, Result<wire::FillPart, SealError>>;
 
 impl Sealing {
-    /// The List that `of` names: this party's with its body, or the third party's envelope as it was shown here. Held for a while when it
-    /// is not there yet.
+    /// The List that `of` names: this party's, or the caller's own as it was shown here, with its body; or the third party's envelope. Held
+    /// for a while when it is not there yet.
     ///
     /// # Errors
     /// [`SealError::NotYet`], an unknown box, or the store.
-    pub async fn list(&self, of: wire::SealRef) -> Result<ListReply, SealError> {
+    pub async fn list(&self, caller: Role, of: wire::SealRef) -> Result<ListReply, SealError> {
         let (subject, of_party, envelope) = self.signed(of, Once::List, Item::List).await?;
         let head = wire::ListPart {
             part: Some(Part::List(envelope.to_wire())),
         };
         let head = stream::once(async { Ok(head) });
-        if of_party != self.0.me {
+        if of_party != self.0.me && of_party != caller {
             return Ok(head.boxed());
         }
         let sealing = self.clone();

@@ -56,6 +56,7 @@ pub(super) fn finding(proof: &Envelope) -> Result<Option<Finding>, SealError> {
         (Ok(Reason::SealTwoLists), Some(Object::Seal(_))) => Lie::TwoSeals,
         (Ok(Reason::SealDisagreement), _) => Lie::OtherSeal,
         (Ok(Reason::SealWrongKind), _) => Lie::WrongKind,
+        (Ok(Reason::SessionHidden), _) => Lie::HidHoldings,
         (Ok(Reason::SealShareWrong), _) => Lie::WrongAnswer,
         (Ok(Reason::SealComplaintFalse), _) => Lie::FalseComplaint,
         _ => return Ok(None),

@@ -11,6 +11,7 @@
 //! | `seal_flags` | e, b, what | bitmap live (1) or enrolled (2), one bit a voter, LSB first |
 //! | `seal_standing` | e, b, v, half | digest of the record that stands for voter v |
 //! | `seal_whole` | e, b | the Seal's Envelope with three signatures: the box is sealed |
+//! | `seal_adopted` | e, b | this party's List came back from another party: what it lists may not be held here |
 //! | `seal_proofs` | e, b, party, hash | an Abort that proves a lie of that party |
 //!
 //! Every write is insert-once: [`sign`] and [`put_body`] refuse to replace, whoever calls them.
@@ -43,6 +44,7 @@ const FLAGS: TableDefinition<'static, (u32, u32, u8), &[u8]> = TableDefinition::
 const STANDING: TableDefinition<'static, (u32, u32, u32, u8), &[u8; 32]> =
     TableDefinition::new("seal_standing");
 const WHOLE: TableDefinition<'static, (u32, u32), &[u8]> = TableDefinition::new("seal_whole");
+const ADOPTED: TableDefinition<'static, (u32, u32), ()> = TableDefinition::new("seal_adopted");
 const PROOFS: TableDefinition<'static, (u32, u32, u8, &[u8; 32]), &[u8]> =
     TableDefinition::new("seal_proofs");
 
@@ -58,6 +60,7 @@ pub(super) fn create(tx: &WriteTx) -> Result<(), StoreError> {
     tx.table_mut(STANDING)?;
     tx.table_mut(WHOLE)?;
     tx.table_mut(PROOFS)?;
+    tx.table_mut(ADOPTED)?;
     Ok(())
 }
 
@@ -234,6 +237,17 @@ pub(super) fn put_settled(tx: &WriteTx, key: BoxKey) -> Result<(), StoreError> {
 /// Whether all claimed receipts are judged.
 pub(super) fn is_settled(tx: &impl Tables, key: BoxKey) -> Result<bool, StoreError> {
     Ok(tx.table(SETTLED)?.get((key.election, key.of_box))?.is_some())
+}
+
+/// Marks that this party's List came back from another party.
+pub(super) fn put_adopted(tx: &WriteTx, key: BoxKey) -> Result<(), StoreError> {
+    tx.table_mut(ADOPTED)?.insert((key.election, key.of_box), ())?;
+    Ok(())
+}
+
+/// Whether this party's List came back from another party.
+pub(super) fn is_adopted(tx: &impl Tables, key: BoxKey) -> Result<bool, StoreError> {
+    Ok(tx.table(ADOPTED)?.get((key.election, key.of_box))?.is_some())
 }
 
 /// A candidate that this party did not accept, completed by the others.

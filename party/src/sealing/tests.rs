@@ -9,4 +9,5 @@ mod network;
 mod objects;
 mod records;
 mod refusals;
+mod restored;
 mod world;

@@ -5,7 +5,7 @@
 //! on a Result come the same way: with two of them no session follows.
 
 use rand::Rng as _;
-use tally_proto::envelope::{Envelope, Kind, PublicKey};
+use tally_proto::envelope::{Envelope, Kind, PublicKey, Signer};
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -17,7 +17,7 @@ use super::ledger::{self, RaiseError};
 use super::opening::Scene;
 use crate::entropy::Entropy;
 use crate::sealing;
-use crate::store::{StoreError, Tables, WriteTx};
+use crate::store::{Store, StoreError, Tables, WriteTx, elections};
 
 /// A question, with the nonce that its answers must bear.
 pub(crate) struct Question {
@@ -63,8 +63,32 @@ impl Question {
     }
 }
 
+/// The signed answer of `own` to a question of `caller`.
+///
+/// # Errors
+/// `message.malformed`; `store.failed`.
+pub(crate) fn answer(
+    store: &Store,
+    (own, signer): (Role, &Signer),
+    caller: Role,
+    request: &wire::HoldingsRequest,
+) -> Result<Envelope, Refusal> {
+    let election = ElectionId::new(&request.election)?;
+    let (of_box, nonce) = (BoxId(request.r#box), Hash32::from_slice(&request.nonce)?.0);
+    let read = store.read(|tx| {
+        let scene = (election.clone(), of_box);
+        match elections::number_of(tx, election.as_str())? {
+            Some(number) => held(tx, (number, of_box.get()), scene, (caller, own), nonce),
+            // Of an election that it has never seen it holds nothing.
+            None => Ok(nothing(scene, (caller, own), nonce)),
+        }
+    });
+    let held = read.map_err(|error| Refusal::new(Reason::StoreFailed, error))?;
+    Ok(held.sign(signer))
+}
+
 /// What the store holds of the signatures of `of`.
-pub(crate) fn held(
+fn held(
     tx: &impl Tables,
     key: ledger::Key,
     scene: (ElectionId, BoxId),
@@ -94,7 +118,7 @@ pub(crate) fn held(
 }
 
 /// Holdings of nothing.
-pub(crate) fn nothing(
+fn nothing(
     (election, of_box): (ElectionId, BoxId),
     (of, by): (Role, Role),
     nonce: [u8; NONCE_BYTES],
@@ -172,9 +196,4 @@ pub(crate) fn unusable(by: Role, error: &HoldingsError) -> Refusal {
         Reason::SignatureBad,
         format_args!("the statement of {by} of what it holds cannot be used: {error}"),
     )
-}
-
-/// The nonce of a question.
-pub(crate) fn nonce(request: &wire::HoldingsRequest) -> Result<[u8; NONCE_BYTES], Refusal> {
-    Ok(Hash32::from_slice(&request.nonce)?.0)
 }

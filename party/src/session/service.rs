@@ -247,20 +247,9 @@ impl Sessions {
     /// # Errors
     /// `message.malformed`; `store.failed`.
     pub async fn holdings(&self, caller: Role, request: wire::HoldingsRequest) -> Result<Envelope, Refusal> {
-        let election = ElectionId::new(&request.election)?;
-        let (of_box, nonce) = (BoxId(request.r#box), holdings::nonce(&request)?);
         self.blocking(move |inner| {
-            let own = inner.parts.own;
-            let read = inner.parts.store.read(|tx| {
-                let scene = (election.clone(), of_box);
-                match elections::number_of(tx, election.as_str())? {
-                    Some(number) => holdings::held(tx, (number, of_box.get()), scene, (caller, own), nonce),
-                    // Of an election that it has never seen it holds nothing.
-                    None => Ok(holdings::nothing(scene, (caller, own), nonce)),
-                }
-            });
-            let held = read.map_err(store_failed)?;
-            Ok(held.sign(&inner.parts.signer))
+            let parts = &inner.parts;
+            holdings::answer(&parts.store, (parts.own, &parts.signer), caller, &request)
         })
         .await
     }

@@ -190,7 +190,7 @@ async fn a_party_that_is_down_only_stops() {
         match run {
             Err(SealError::Waiting {
                 of: Role::P3,
-                item: Item::List,
+                item: Item::Holdings,
                 ..
             }) => {}
             other => panic!("{other:?}"),

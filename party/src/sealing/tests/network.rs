@@ -9,6 +9,8 @@ use tally_proto::ids::{BoxId, ElectionId, Role, RoleExt as _};
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
+use crate::session::holdings;
+
 use super::super::{FillParts, ListParts, PeerError, Peers, SealError, Sealing};
 
 type Answered<T> = Result<T, PeerError>;
@@ -33,6 +35,9 @@ pub(super) trait Saboteur: Send + Sync {
         claims: Answered<wire::Envelope>,
     ) -> Answered<wire::Envelope> {
         claims
+    }
+    fn holdings(&self, from: Role, to: Role, holdings: Answered<wire::Envelope>) -> Answered<wire::Envelope> {
+        holdings
     }
     fn fill(
         &self,
@@ -124,7 +129,7 @@ impl Peers for Seen {
     async fn list(&self, peer: Role, of: wire::SealRef) -> Answered<ListParts> {
         let of_party = role(of.of_party);
         let sealing = self.network.at(peer, self.me)?;
-        let honest = match sealing.list(of).await {
+        let honest = match sealing.list(self.me, of).await {
             Ok(parts) => parts
                 .collect::<Vec<_>>()
                 .await
@@ -150,6 +155,15 @@ impl Peers for Seen {
         self.network
             .saboteur
             .claims(peer, self.me, of_party, travel(peer, honest))
+    }
+
+    async fn holdings(&self, peer: Role, request: wire::HoldingsRequest) -> Answered<wire::Envelope> {
+        let sealing = self.network.at(peer, self.me)?;
+        let signed = (peer, &*sealing.0.signer);
+        let honest = holdings::answer(&sealing.0.store, signed, self.me, &request)
+            .map(|holdings| holdings.to_wire())
+            .map_err(|refusal| PeerError::of_refusal(peer, refusal));
+        self.network.saboteur.holdings(peer, self.me, honest)
     }
 
     async fn fill(&self, peer: Role, request: wire::FillRequest) -> Answered<FillParts> {

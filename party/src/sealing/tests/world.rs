@@ -197,6 +197,20 @@ impl World {
         self.network.put(role, Some(place.sealing.clone()));
     }
 
+    /// The disk of `role` as it is now.
+    pub(super) fn backup(&self, role: Role) -> SimDisk {
+        self.disk(role).after_crash(0)
+    }
+
+    /// Starts `role` again from an older copy of its disk.
+    pub(super) fn restore(&mut self, role: Role, backup: &SimDisk) {
+        self.network.put(role, None);
+        let place = &mut self.places[role.slot()];
+        let signer = Arc::clone(&place.signer);
+        *place = Place::open(role, backup.after_crash(0), signer, &self.clock);
+        self.network.put(role, Some(place.sealing.clone()));
+    }
+
     /// Runs the sealing of `roles` at the same time.
     pub(super) async fn seal(&self, roles: &[Role]) -> Vec<Result<SealedBox, SealError>> {
         let runs = roles.iter().map(|role| {

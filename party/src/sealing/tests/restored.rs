@@ -1,0 +1,208 @@
+//! A party comes back with an older copy of its store: it signs nothing twice.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tally_proto::envelope::Envelope;
+use tally_proto::ids::{Role, RoleExt as _};
+use tally_proto::session::Holdings;
+use tally_proto::wire;
+
+use super::super::tables::{self, BoxKey, Once};
+use super::super::{Basis, Item, Lie, PeerError, SealError};
+use super::network::Saboteur;
+use super::world::{BOX, World};
+
+/// The List, Claims or Seal of `of` as `at` holds it.
+fn held(world: &World, at: Role, of: Role, what: Once) -> Option<Vec<u8>> {
+    let key = BoxKey {
+        election: 1,
+        of_box: BOX,
+    };
+    world
+        .store(at)
+        .read(|tx| tables::signed(tx, key, what, of.index()))
+        .expect("readable")
+}
+
+/// Six ballots, each with two or three acceptances, and two records.
+fn fill(world: &mut World) {
+    for i in 0..6 {
+        let made = world.online(i * 7);
+        for role in Role::ALL {
+            if i % 4 != u64::from(role.index()) {
+                world.accept(&made, role);
+            }
+        }
+    }
+    for v in 0..2 {
+        let record = world.record(v, 1, 0, u64::from(v) + 100);
+        world.accept_by_all(&record);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_party_takes_its_signatures_back_and_what_it_lost() {
+    for role in Role::ALL {
+        let mut world = World::new();
+        fill(&mut world);
+        let backup = world.backup(role);
+        // Accepted after the backup was made: its List names what the restored store does not hold.
+        let late = world.online(400);
+        world.accept_by_all(&late);
+        let sealed = world.sealed().await;
+        let before = [Once::List, Once::Claims, Once::Seal].map(|what| held(&world, role, role, what));
+        assert!(before.iter().all(Option::is_some));
+        world.restore(role, &backup);
+        for what in [Once::List, Once::Claims, Once::Seal] {
+            assert_eq!(held(&world, role, role, what), None, "it knows of nothing");
+        }
+        let again = world.seal(&[role]).await.remove(0).expect("sealed as before");
+        assert_eq!(again.seal_hash(), sealed[0].seal_hash(), "{role}");
+        assert!(again.rows().contains(&late.digest));
+        let mut rows = 0;
+        let walked = again.for_each_row(|_, digest, shares| {
+            if *digest == late.digest {
+                assert_eq!(shares.this.share(), late.openings[role.slot()].share());
+            }
+            rows += 1;
+            Ok::<_, SealError>(())
+        });
+        walked.expect("it has its shares of what it lost");
+        assert_eq!(rows, again.rows().len());
+        let after = [Once::List, Once::Claims, Once::Seal].map(|what| held(&world, role, role, what));
+        assert_eq!(after, before, "{role}: the very same, and no second one");
+    }
+}
+
+/// One party hides from another what it holds; what it signs must not contradict itself, unless it does.
+struct Hider {
+    by: Role,
+    from: Role,
+    hiding: AtomicBool,
+    signer: tally_proto::envelope::Signer,
+}
+
+impl Hider {
+    fn world(by: Role, from: Role) -> (World, &'static Self) {
+        let hider: &'static Self = Box::leak(Box::new(Self {
+            by,
+            from,
+            hiding: AtomicBool::new(false),
+            signer: super::world::signer(by),
+        }));
+        (World::sabotaged(hider), hider)
+    }
+}
+
+impl Saboteur for &'static Hider {
+    fn holdings(
+        &self,
+        from: Role,
+        to: Role,
+        holdings: Result<wire::Envelope, PeerError>,
+    ) -> Result<wire::Envelope, PeerError> {
+        if (from, to) != (self.by, self.from) || !self.hiding.load(Ordering::Relaxed) {
+            return holdings;
+        }
+        let keys = Role::ALL.map(|role| super::world::signer(role).public_key());
+        let honest = Envelope::from_wire(holdings?).expect("an envelope");
+        let honest = Holdings::open(&honest, &keys).expect("honest");
+        let lie = Holdings {
+            list: None,
+            claims: None,
+            seal: None,
+            ..honest
+        };
+        Ok(lie.sign(&self.signer).to_wire())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hiding_a_list_convicts_the_hider_and_changes_nothing() {
+    let (mut world, hider) = Hider::world(Role::P2, Role::P1);
+    fill(&mut world);
+    let backup = world.backup(Role::P1);
+    world.sealed().await;
+    let before = held(&world, Role::P1, Role::P1, Once::List);
+    world.restore(Role::P1, &backup);
+    hider.hiding.store(true, Ordering::Relaxed);
+    let run = world.seal(&[Role::P1]).await.remove(0);
+    let Err(SealError::Aborted(abort)) = run else {
+        panic!("not aborted: {run:?}")
+    };
+    assert_eq!(
+        (abort.finding.named, abort.finding.lie, abort.finding.basis),
+        (Role::P2, Lie::HidHoldings, Basis::Proved)
+    );
+    assert_eq!(
+        held(&world, Role::P1, Role::P1, Once::List),
+        before,
+        "the honest one has shown it"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_signed_before_both_others_have_answered() {
+    let mut world = World::new();
+    fill(&mut world);
+    world.network.put(Role::P3, None);
+    let run = world.seal(&[Role::P1]).await.remove(0);
+    assert!(
+        matches!(
+            run,
+            Err(SealError::Waiting {
+                of: Role::P3,
+                item: Item::Holdings,
+                ..
+            })
+        ),
+        "{run:?}"
+    );
+    assert_eq!(held(&world, Role::P1, Role::P1, Once::List), None);
+}
+
+/// Answers with what was once true, or with another party's answer.
+struct Replayer(Mutex<Option<wire::Envelope>>);
+
+impl Saboteur for Replayer {
+    fn holdings(
+        &self,
+        from: Role,
+        to: Role,
+        holdings: Result<wire::Envelope, PeerError>,
+    ) -> Result<wire::Envelope, PeerError> {
+        if (from, to) != (Role::P2, Role::P1) {
+            return holdings;
+        }
+        let mut old = self.0.lock().expect("no test panics with it");
+        Ok(old.get_or_insert(holdings?).clone())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_answer_is_none() {
+    let mut world = World::sabotaged(Replayer(Mutex::new(None)));
+    fill(&mut world);
+    // The first answer is honest, and fits its question.
+    let backup = world.backup(Role::P1);
+    world.sealed().await;
+    world.restore(Role::P1, &backup);
+    let run = world.seal(&[Role::P1]).await.remove(0);
+    assert!(
+        matches!(
+            run,
+            Err(SealError::Waiting {
+                of: Role::P2,
+                item: Item::Holdings,
+                source: PeerError::Malformed { .. }
+            })
+        ),
+        "{run:?}"
+    );
+    assert_eq!(
+        held(&world, Role::P1, Role::P1, Once::List),
+        None,
+        "nothing is signed"
+    );
+}
