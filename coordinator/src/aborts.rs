@@ -34,6 +34,11 @@ impl Stopped {
         Ok(Self { aborts, proofs })
     }
 
+    /// Whether every Abort is that party's.
+    pub fn is_by(&self, party: Role) -> bool {
+        self.aborts.iter().all(|verified| verified.abort.party == party)
+    }
+
     /// Of a verified bundle.
     pub fn of(aborts: Vec<VerifiedAbort>, proofs: Vec<Proof>) -> Self {
         Self { aborts, proofs }
@@ -188,18 +193,23 @@ fn step_words(step: &str) -> String {
     }
 }
 
-/// Joins Aborts to those kept of the box: one of each party and session, in order. The oldest sessions beyond what is kept fall out.
+/// Joins Aborts to those kept of the box: one of each party and session, in order. What does not hold, or is of another box or Seal, is left
+/// out: it would spoil the bundle. The oldest sessions beyond what is kept fall out.
 pub(crate) fn keep(
     kept: Vec<wire::Envelope>,
     fresh: &[Envelope],
     keys: &[PublicKey; 3],
+    of: (&ElectionId, BoxId, Hash32),
 ) -> Vec<wire::Envelope> {
     let mut all: Vec<((u64, Role), Envelope)> = Vec::new();
     let kept = kept
         .into_iter()
         .filter_map(|envelope| Envelope::from_wire(envelope).ok());
     for envelope in kept.chain(fresh.iter().cloned()) {
-        let Ok(abort) = SessionAbort::open(&envelope, keys) else {
+        let Ok((verified, _)) = verify_aborts(std::slice::from_ref(&envelope), keys, of) else {
+            continue;
+        };
+        let Some(VerifiedAbort { abort, .. }) = verified.first() else {
             continue;
         };
         let place = (abort.number.get(), abort.party);

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tally_proto::envelope::{Envelope, Kind};
-use tally_proto::ids::{BoxId, Hash32, Role, RoleExt as _};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _};
 use tally_proto::manifest::Manifest;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::result::{BoxResult, ResultError, SignedResult};
-use tally_proto::session::{Demand, SessionAbort};
+use tally_proto::session::Demand;
 use tally_proto::wire;
 use tonic::Status;
 
@@ -77,10 +77,11 @@ pub async fn tally(
     }))
     .await;
     progress.finish(&scope);
-    let outcome = Outcome::of(manifest, &parties, ended, progress)?;
     let mut bundle = stored;
-    bundle.aborts = aborts::keep(bundle.aborts, &outcome.aborts, &manifest.party_keys());
-    let settled = outcome.settle(manifest, &parties, of_box, hash_of(&bundle));
+    let of = (manifest.election(), of_box, hash_of(&bundle));
+    let outcome = Outcome::of(manifest, &parties, of, ended, progress);
+    bundle.aborts = aborts::keep(bundle.aborts, &outcome.aborts, &manifest.party_keys(), of);
+    let settled = outcome.settle(manifest, &parties, of);
     bundle.result = settled
         .as_ref()
         .ok()
@@ -242,6 +243,9 @@ fn carry(parties: &Parties, by: &Party, demand: wire::Envelope, progress: &dyn P
     });
 }
 
+/// Election, box and Seal.
+type Of<'a> = (&'a ElectionId, BoxId, Hash32);
+
 /// What the three parties answered.
 struct Outcome {
     /// By content; at most one is right.
@@ -252,13 +256,15 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// Sorts the answers. An Abort must be its sender's own.
+    /// Sorts the answers. A Result must be signed by parties; an Abort must be its sender's own, of this box, and its evidence must hold. What is
+    /// not is said and left aside: no party can spoil what the others say.
     fn of(
         manifest: &Manifest,
         parties: &Parties,
+        of: Of<'_>,
         ended: Vec<Result<Ended, PartyError>>,
         progress: &dyn Progress,
-    ) -> Result<Self, Error> {
+    ) -> Self {
         let keys = manifest.party_keys();
         let mut outcome = Self {
             results: Vec::new(),
@@ -268,28 +274,22 @@ impl Outcome {
         };
         for (party, ended) in parties.each().iter().zip(ended) {
             match ended {
-                Ok(Ended::Result(envelope)) => {
-                    let envelope = Envelope::from_wire(envelope)?;
-                    envelope.verify(Kind::Result, &keys)?;
-                    match outcome
-                        .results
-                        .iter_mut()
-                        .find(|r| r.payload() == envelope.payload())
-                    {
-                        Some(same) => envelope.signatures().iter().for_each(|s| same.add_signature(*s)),
-                        None => outcome.results.push(envelope),
+                Ok(Ended::Result(result)) => {
+                    let good = |envelope: &Envelope| envelope.verify(Kind::Result, &keys).is_ok();
+                    match Envelope::from_wire(result).ok().filter(good) {
+                        Some(envelope) => outcome.add(envelope),
+                        None => outcome.strange(party, "a Result that is not signed by parties", progress),
                     }
                 }
                 Ok(Ended::Aborted(abort)) => {
-                    let envelope = Envelope::from_wire(abort)?;
-                    match SessionAbort::open(&envelope, &keys) {
-                        Ok(abort) if abort.party == party.role() => outcome.aborts.push(envelope),
-                        Ok(_) => progress.note(&format!("{} sent another party's Abort", party.name())),
-                        Err(error) => {
-                            progress.note(&format!(
-                                "{} sent an Abort that does not hold: {error}",
-                                party.name()
-                            ));
+                    let own = |envelope: &Envelope| {
+                        Stopped::verify(std::slice::from_ref(envelope), &keys, of)
+                            .is_ok_and(|stopped| stopped.is_by(party.role()))
+                    };
+                    match Envelope::from_wire(abort).ok().filter(own) {
+                        Some(envelope) => outcome.aborts.push(envelope),
+                        None => {
+                            outcome.strange(party, "an Abort that is not its own, or does not hold", progress)
                         }
                     }
                 }
@@ -297,7 +297,24 @@ impl Outcome {
                 Err(error) => outcome.failed.push(error),
             }
         }
-        Ok(outcome)
+        outcome
+    }
+
+    fn add(&mut self, envelope: Envelope) {
+        let same = |other: &&mut Envelope| other.payload() == envelope.payload();
+        match self.results.iter_mut().find(same) {
+            Some(same) => envelope
+                .signatures()
+                .iter()
+                .for_each(|signature| same.add_signature(*signature)),
+            None => self.results.push(envelope),
+        }
+    }
+
+    /// `party` answered with something that is of no use: it has said nothing, and the others are heard all the same.
+    fn strange(&mut self, party: &Party, what: &str, progress: &dyn Progress) {
+        progress.note(&format!("{} sent {what}", party.name()));
+        self.silent.push(party.name().to_owned());
     }
 
     /// Two signatures on the same bytes make a result, whatever a third party says.
@@ -305,9 +322,9 @@ impl Outcome {
         self,
         manifest: &Manifest,
         parties: &Parties,
-        of_box: BoxId,
-        seal_hash: Hash32,
+        of: Of<'_>,
     ) -> Result<(wire::Envelope, Tallied), Error> {
+        let of_box = of.1;
         let outcome = |problem| Error::Outcome { of_box, problem };
         let mut signed = Vec::new();
         for envelope in &self.results {
@@ -339,7 +356,6 @@ impl Outcome {
         }
         if !self.aborts.is_empty() {
             let names = [0, 1, 2].map(|slot: usize| parties.each()[slot].name().to_owned());
-            let of = (manifest.election(), of_box, seal_hash);
             let words = match Stopped::verify(&self.aborts, &manifest.party_keys(), of) {
                 Ok(stopped) => stopped.in_words(&names),
                 Err(error) => format!("the session stopped, and an Abort of it does not hold: {error}"),
@@ -361,3 +377,6 @@ impl Outcome {
         Err(Error::Parties(self.failed))
     }
 }
+
+#[cfg(test)]
+mod tests;

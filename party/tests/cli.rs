@@ -5,7 +5,7 @@ mod world;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use tally_party::cli::{countersign, main_with};
+use tally_party::cli::{allow_sessions, countersign, main_with};
 use tally_party::operator::Operator;
 use tally_proto::calendar::ChannelKind;
 use tally_proto::envelope::Kind;
@@ -135,4 +135,31 @@ async fn countersign_shows_orders_too() {
         shown.contains("a flood in district 2") && shown.contains("Countersigned."),
         "{shown}"
     );
+}
+
+#[tokio::test]
+async fn allow_sessions_shows_how_they_stand_and_takes_only_the_id() {
+    let world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let leaf = world.leaf_of(Role::P1, PeerRole::Operator(Role::P1));
+    let mut operator = Operator::over(party.peer_channel(Some(&leaf)));
+    let mut ask = async |of_box: u32, typed: &str| {
+        let (mut output, mut input) = (Vec::new(), typed.as_bytes());
+        let asked = allow_sessions(&mut operator, ("ward-7", of_box), &mut input, &mut output, false).await;
+        (asked, String::from_utf8(output).expect("text"))
+    };
+    let (asked, shown) = ask(1, "yes\n").await;
+    assert!(asked.is_ok());
+    assert!(shown.contains("3 more may begin without your leave"), "{shown}");
+    assert!(
+        shown.contains("Left as it is: \"yes\" is not \"ward-7\""),
+        "{shown}"
+    );
+    // Leave is given for sessions of a sealed box.
+    let (asked, _) = ask(1, "ward-7\n").await;
+    let refused = asked.expect_err("not sealed").to_string();
+    assert!(refused.contains("seal.pending"), "{refused}");
+    let (asked, _) = ask(9, "ward-7\n").await;
+    let refused = asked.expect_err("no such box").to_string();
+    assert!(refused.contains("has no box 9"), "{refused}");
 }

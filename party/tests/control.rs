@@ -93,6 +93,16 @@ async fn every_method_refuses_every_wrong_role_by_name() {
                 "coordinator",
                 control.tally(wire::TallyRequest::default()).await.err(),
             ),
+            ("coordinator", control.conclude(envelope.clone()).await.err()),
+            ("coordinator", control.supply(envelope.clone()).await.err()),
+            ("coordinator", control.deliver(envelope.clone()).await.err()),
+            (
+                "operator:1",
+                control
+                    .allow_sessions(wire::AllowSessionsRequest::default())
+                    .await
+                    .err(),
+            ),
             (
                 "registrar:letters",
                 registration.register(tokio_stream::empty()).await.err(),
@@ -105,6 +115,12 @@ async fn every_method_refuses_every_wrong_role_by_name() {
             ("party:2", peer.judge(wire::JudgeRequest::default()).await.err()),
             ("party:2", peer.seal_signature(seal).await.err()),
             ("party:2", peer.session(tokio_stream::empty()).await.err()),
+            (
+                "party:2",
+                peer.holdings(wire::HoldingsRequest::default()).await.err(),
+            ),
+            ("party:2", peer.relay(envelope.clone()).await.err()),
+            ("party:2", peer.supply(envelope).await.err()),
         ];
         for (i, (admitted, error)) in reasons.into_iter().enumerate() {
             let refused_role = error.is_some_and(|status| reason::<()>(Err(status)) == Reason::RoleRefused);

@@ -318,12 +318,32 @@ fn kept_aborts_are_one_of_each_party_and_session_in_order() {
         Vec::new(),
         &[numbered(Role::P2, 2), numbered(Role::P1, 2)],
         &scene.keys,
+        (&election(), BOX, SEAL),
     );
     let forged = Envelope::unsigned(numbered(Role::P3, 1).payload().clone());
+    // Signed, and of another Seal, or with a boast: neither may get into a bundle.
+    let foreign = scene.sign(SessionAbort {
+        seal_hash: Hash32([8; 32]),
+        number: SessionNumber(9),
+        ..scene.abort(Role::P1, Check::Connection, "opening", None, &[])
+    });
+    let boast = SessionAbort {
+        proved: true,
+        number: SessionNumber(9),
+        ..scene.abort(Role::P2, Check::Connection, "opening", None, &[])
+    };
+    let boast = boast.sign(&scene.signers[1]);
     let all = keep(
         first,
-        &[numbered(Role::P3, 1), numbered(Role::P1, 2), forged],
+        &[
+            numbered(Role::P3, 1),
+            numbered(Role::P1, 2),
+            forged,
+            foreign,
+            boast,
+        ],
         &scene.keys,
+        (&election(), BOX, SEAL),
     );
     let places: Vec<(u64, Role)> = all
         .into_iter()
@@ -336,7 +356,7 @@ fn kept_aborts_are_one_of_each_party_and_session_in_order() {
     assert_eq!(places, [(1, Role::P3), (2, Role::P1), (2, Role::P2)]);
 
     let many: Vec<Envelope> = (1..=70).map(|number| numbered(Role::P1, number)).collect();
-    let kept = keep(Vec::new(), &many, &scene.keys);
+    let kept = keep(Vec::new(), &many, &scene.keys, (&election(), BOX, SEAL));
     assert_eq!(kept.len(), KEPT_SESSIONS);
     assert_eq!(kept.last(), Some(&many[69].to_wire()), "the newest stay");
 }

@@ -37,6 +37,15 @@
 //!    the box sealed. From then on a request to seal returns what is stored, whatever has changed since: no request carries
 //!    bytes that this party would sign without having computed them.
 //!
+//! # A restored backup
+//!
+//! A party cannot tell that its store is an older copy. So before it signs a List, Claims or a Seal it asks both others, with a fresh nonce,
+//! what they hold of its signatures; without both answers it signs nothing. A List or Claims that one of them holds is taken back, a Seal is
+//! computed anew and must be the same; what a List names and the store lost is filled like a candidate that the party did not accept. An
+//! answer that leaves out what its signer's own Claims or Seal name convicts the signer. (What only a liar has seen of this party can be
+//! hidden by it: then there are two Lists, and this party has the liar's signature that it held none. Who is right, the order of the
+//! two, no signature shows; sealing stops.)
+//!
 //! # Credential records
 //!
 //! A record stands only with three acceptances, so that no voter is given a credential that one party never saw. Registrars collect

@@ -6,6 +6,8 @@
 //! thread of its own over the two streams. It ends with a signed Result or a signed Abort, and is never resumed: the contributions live
 //! in memory only. Every session is logged, sealed at rest, for the audit.
 //!
+//! PROTOCOL.md beside this file tells all of it, with what is not covered.
+//!
 //! | file | what |
 //! |---|---|
 //! | `opening`, `start` | contributions, commitments, session id, pair seeds; making and checking Starts |
@@ -13,6 +15,8 @@
 //! | `frame`, `queue`, `pool`, `link` | numbered frames; the engine's channel over two streams, with deadlines and back-pressure |
 //! | `lobby`, `meet` | incoming streams find their session; dialling, revealing, checking |
 //! | `source`, `ledger`, `outcome` | what sealing hands over; numbers, results and aborts on disk; signed Aborts |
+//! | `holdings`, `others` | what the others hold of this party's signatures; questions to them beside a session |
+//! | `board`, `demands` | frames kept in case they are demanded; demanding, relaying and answering |
 //! | `log` | the session's sealed log: format, writer beside the tally, reader |
 //! | `service` | Prepare, Tally and Session as the services call them; `peer` is a listener for sessions alone |
 //! | `run`, `progress` | the session's run; what it tells meanwhile |

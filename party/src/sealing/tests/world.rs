@@ -136,7 +136,7 @@ impl World {
         let places = Role::ALL
             .into_iter()
             .zip(signers)
-            .map(|(role, signer)| Place::open(role, SimDisk::new(), signer, &clock))
+            .map(|(role, signer)| Place::open(role, SimDisk::new(), signer, &clock, 0))
             .collect();
         let world = Self {
             rng,
@@ -193,7 +193,7 @@ impl World {
         self.network.put(role, None);
         let place = &mut self.places[role.slot()];
         let disk = place.disk.after_crash(seed);
-        *place = Place::open(role, disk, Arc::clone(&place.signer), &self.clock);
+        *place = Place::open(role, disk, Arc::clone(&place.signer), &self.clock, 0);
         self.network.put(role, Some(place.sealing.clone()));
     }
 
@@ -207,7 +207,7 @@ impl World {
         self.network.put(role, None);
         let place = &mut self.places[role.slot()];
         let signer = Arc::clone(&place.signer);
-        *place = Place::open(role, backup.after_crash(0), signer, &self.clock);
+        *place = Place::open(role, backup.after_crash(0), signer, &self.clock, 1);
         self.network.put(role, Some(place.sealing.clone()));
     }
 
@@ -242,7 +242,8 @@ impl World {
 }
 
 impl Place {
-    fn open(role: Role, disk: SimDisk, signer: Arc<Signer>, clock: &ManualClock) -> Self {
+    /// `start`: another one draws other randomness.
+    fn open(role: Role, disk: SimDisk, signer: Arc<Signer>, clock: &ManualClock, start: u64) -> Self {
         let store = Store::open(Storage::Backend(Box::new(disk.clone())), role.index());
         let store = Arc::new(store.expect("the disk works"));
         let sealing = Sealing::new(Parts {
@@ -256,7 +257,7 @@ impl Place {
                 pause: Duration::from_millis(50),
                 hold: Duration::from_secs(2),
             },
-            entropy: Arc::new(SeededEntropy::new(SEED + u64::from(role.index()))),
+            entropy: Arc::new(SeededEntropy::new(SEED + u64::from(role.index()) + 1000 * start)),
         });
         Self {
             disk,

@@ -346,3 +346,65 @@ async fn a_party_that_never_comes_is_overdue() {
         assert_eq!(abort.suspects.len(), 1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_party_killed_in_the_middle_is_noticed_at_once_and_the_next_session_works() {
+    let mut world = World::new(Election::new(20, 40, 4, 2, 23), pace()).await;
+    // Slow enough to be in the middle for a while.
+    world.tamper(Tamper::Drip);
+    let starts = world.prepare(1).await;
+    let doomed = tokio::runtime::Runtime::new().expect("a runtime");
+    let (a, asked) = (world.sessions[0].clone(), request(&starts));
+    let (under_way, seen) = tokio::sync::oneshot::channel();
+    doomed.spawn(async move {
+        let mut events = a.tally(asked).await.expect("begins");
+        let mut under_way = Some(under_way);
+        while let Some(event) = events.next().await {
+            if let Ok(wire::TallyEvent {
+                event: Some(Event::Progress(_)),
+            }) = event
+                && let Some(under_way) = under_way.take()
+            {
+                // The test may have failed meanwhile.
+                let _ = under_way.send(());
+            }
+        }
+    });
+    let [_, b, c] = &world.sessions;
+    let kill = async {
+        seen.await.expect("the engine runs");
+        // Its tasks and sockets are gone, without a word.
+        doomed.shutdown_background();
+        Instant::now()
+    };
+    let (killed, one, other) = tokio::join!(kill, last(b, &starts), last(c, &starts));
+    assert!(
+        killed.elapsed() < Duration::from_secs(5),
+        "far before the deadline of 30 s"
+    );
+    for event in [&one, &other] {
+        let (abort, _) = examined(&world, event);
+        assert!(abort.suspects.contains(&Role::P1), "{abort:?}");
+        assert!(
+            matches!(abort.check, Check::Connection | Check::Neighbour),
+            "{abort:?}"
+        );
+    }
+    let first = [&one, &other].into_iter().any(|event| {
+        let (abort, _) = examined(&world, event);
+        abort.check == Check::Connection && abort.suspects == [Role::P1]
+    });
+    assert!(first, "one of the two saw it itself and names P1 alone");
+    for role in [Role::P2, Role::P3] {
+        assert!(
+            world.state(role).await.trouble.contains("session 1 stopped"),
+            "it is kept and shown"
+        );
+    }
+    world.tamper(Tamper::Nothing);
+    world.restart(Role::P1);
+    let events = world.session(2).await;
+    for (role, event) in Role::ALL.into_iter().zip(&events) {
+        assert_eq!(world.result(role, event), world.election.count(), "{role}");
+    }
+}
