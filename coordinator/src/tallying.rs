@@ -61,9 +61,9 @@ pub async fn tally(
     let rows = u64::from(seal.voters) + 1 + seal.counts.total();
     let parties = election.parties(directory)?;
     let id = manifest.election().as_str();
-    let starts = match prepare(&parties, id, of_box, patience, progress).await? {
-        Prepared::Session(starts) => starts.to_vec(),
-        Prepared::Already => Vec::new(),
+    let (starts, refused) = match prepare(&parties, id, of_box, patience, progress).await? {
+        Prepared::Session(starts) => (starts.to_vec(), Vec::new()),
+        Prepared::Already(refused) => (Vec::new(), refused),
     };
     let scope = format!("tally box {of_box}");
     let request = wire::TallyRequest {
@@ -81,6 +81,10 @@ pub async fn tally(
     let of = (manifest.election(), of_box, hash_of(&bundle));
     let outcome = Outcome::of(manifest, &parties, of, ended, progress);
     bundle.aborts = aborts::keep(bundle.aborts, &outcome.aborts, &manifest.party_keys(), of);
+    // Whoever says so without a Result to show has refused to take part, and that is all there is to tell.
+    if outcome.results.is_empty() && !refused.is_empty() {
+        return Err(Error::Parties(refused));
+    }
     let settled = outcome.settle(manifest, &parties, of);
     bundle.result = settled
         .as_ref()
@@ -117,8 +121,8 @@ async fn conclude(parties: &Parties, result: &wire::Envelope, progress: &dyn Pro
 
 enum Prepared {
     Session([wire::Envelope; 3]),
-    /// A result is there already.
-    Already,
+    /// A result is there already, as these say.
+    Already(Vec<PartyError>),
 }
 
 /// Agrees on a session number above all earlier ones and asks for the three Starts.
@@ -167,7 +171,7 @@ async fn prepare(
         Ok(starts) => Ok(Prepared::Session(starts)),
         // Whoever has a result opens no session; it hands out what it has.
         Err(errors) if errors.iter().any(|e| e.refusal.reason == Reason::TallyAlready) => {
-            Ok(Prepared::Already)
+            Ok(Prepared::Already(errors))
         }
         Err(errors) => Err(Error::Parties(errors)),
     }
