@@ -11,6 +11,7 @@ use crate::progress::Quiet;
 const BOX: BoxId = BoxId(1);
 const SEAL: Hash32 = Hash32([7; 32]);
 
+/// Parties that are never called: a channel wants a runtime to stand by.
 struct Scene {
     world: World,
     parties: Parties,
@@ -83,8 +84,8 @@ impl Scene {
     }
 }
 
-#[test]
-fn two_signatures_make_a_result_whatever_the_third_says() {
+#[tokio::test]
+async fn two_signatures_make_a_result_whatever_the_third_says() {
     let scene = Scene::new();
     let garbage = || {
         Ended::Result(wire::Envelope {
@@ -112,8 +113,8 @@ fn two_signatures_make_a_result_whatever_the_third_says() {
     assert_eq!(scene.settle(all).1.expect("it stands").signed_by, Role::ALL);
 }
 
-#[test]
-fn one_signature_is_no_result_and_the_aborts_are_told() {
+#[tokio::test]
+async fn one_signature_is_no_result_and_the_aborts_are_told() {
     let scene = Scene::new();
     let ended = [
         scene.result(Role::P1, 1),

@@ -1,9 +1,10 @@
 use super::*;
 use crate::fixture::{OPENS, Shape, World};
-use crate::ids::{StationId, VoterIndex};
+use crate::ids::{RoleExt as _, SessionNumber, StationId, VoterIndex};
 use crate::order::{Change, Correction};
 use crate::record::Half;
 use crate::sealing::tests::{ballot, record};
+use crate::session::{Check, SessionAbort};
 use tally_mpc::{ContestTotals, Counts, Outcome};
 
 const BOX: BoxId = BoxId(1);
@@ -320,4 +321,59 @@ fn a_bundle_of_another_manifest_is_named_as_such() {
     let other = SignedManifest::open(envelope).expect("opens");
     let refused = verify_bundle(&made.bundle(), &Arc::new(other)).expect_err("refused");
     assert_eq!(refused.reason(), Reason::BundleOther);
+}
+
+#[test]
+fn aborts_of_sessions_before_are_verified_and_reported_apart() {
+    let made = made();
+    let seal_hash = made.parts.seal.hash();
+    let abort = |party: Role, number: u64, seal_hash: Hash32, proved: bool| {
+        let abort = SessionAbort {
+            election: made.world.manifest.manifest().election().clone(),
+            of_box: BOX,
+            seal_hash,
+            number: SessionNumber(number),
+            session: Hash32([9; 32]),
+            party,
+            reason: Reason::PartyUnreachable,
+            check: Check::Connection,
+            step: "opening".to_owned(),
+            channel: None,
+            suspects: Role::ALL
+                .into_iter()
+                .filter(|role| *role == party.next())
+                .collect(),
+            proved,
+            evidence: Vec::new(),
+        };
+        abort.sign(&made.world.signers[party.slot()]).to_wire()
+    };
+    let with = |aborts: Vec<wire::Envelope>| made.resigned(|bundle| bundle.boxes[0].aborts = aborts);
+    let (one, other) = (
+        abort(Role::P1, 1, seal_hash, false),
+        abort(Role::P3, 1, seal_hash, false),
+    );
+    let report = with(vec![one.clone(), other.clone()]).expect("verifies");
+    let of_box = &report.boxes[0];
+    let named: Vec<_> = of_box
+        .aborts
+        .iter()
+        .map(|verified| (verified.abort.party, verified.abort.suspects.clone()))
+        .collect();
+    assert_eq!(named, [(Role::P1, vec![Role::P2]), (Role::P3, vec![Role::P1])]);
+    assert!(of_box.proofs.is_empty(), "words prove nothing");
+    assert_eq!(of_box.signers, [Role::P1, Role::P2], "and bear on no result");
+
+    let mut forged = other.clone();
+    forged.signatures = one.signatures.clone();
+    for aborts in [
+        vec![other.clone(), one.clone()],
+        vec![one.clone(), one.clone()],
+        vec![abort(Role::P1, 1, Hash32([1; 32]), false)],
+        vec![abort(Role::P1, 1, seal_hash, true)],
+        vec![forged],
+    ] {
+        let error = with(aborts).expect_err("refused");
+        assert_eq!(error.reason(), Reason::BundleAltered, "{error}");
+    }
 }
