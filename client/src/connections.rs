@@ -2,7 +2,9 @@
 //!
 //! One HTTP/2 connection a party, opened at first use and opened again after a failure; thousands of casts run over it side by
 //! side. The parties' agreed time is asked for once and then carried on with the monotonic clock for a few seconds, so that many
-//! casts at once do not each ask again. It is the parties' time all the same, never this device's.
+//! casts at once do not each ask again. It is the parties' time all the same, never this device's. Each party gets a bounded number of
+//! requests at a time; still, whoever casts for thousands (a load generator) should keep a few hundred casts under way at once, since
+//! each has a minute.
 
 use std::sync::Arc;
 use std::time::Duration;
