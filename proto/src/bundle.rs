@@ -40,7 +40,7 @@ pub enum BundleError {
     #[error("the manifest to verify with is not countersigned by all three parties")]
     ManifestNotComplete,
     /// Another manifest than the given one.
-    #[error("the bundle is of manifest {bundle}, the one to verify with is {given}")]
+    #[error("the bundle is of manifest {}, the one to verify with is {}", .bundle.short(), .given.short())]
     OtherManifest {
         /// In the bundle.
         bundle: Hash32,

@@ -286,7 +286,15 @@ mod tests {
         assert!(ask(&anchor, Some(&foreign)).await.is_err());
         assert!(ask(&anchor, None).await.is_err());
         let other_anchor = Anchor::from_pem(stranger.cert_pem()).expect("anchor");
-        assert!(ask(&other_anchor, Some(&operator)).await.is_err());
+        let status = ask(&other_anchor, Some(&operator))
+            .await
+            .expect_err("not its own");
+        let refusal = Refusal::of_status(&status);
+        assert_eq!(
+            refusal.reason,
+            crate::reason::Reason::PartyRefusedIdentity,
+            "{refusal}"
+        );
         serving.abort();
     }
 }

@@ -39,7 +39,7 @@ pub enum EnvelopeError {
     #[error("an envelope carries at most {MAX_SIGNATURES} signatures, this has {0}")]
     TooManySignatures(usize),
     /// Signed by somebody who has no say.
-    #[error("the {kind} is signed by {key}, which is not a key that may sign it")]
+    #[error("the {kind} is signed by key {}, which is not a key that may sign it", .key.short())]
     UnknownSigner {
         /// Kind of the object.
         kind: Kind,
@@ -47,7 +47,7 @@ pub enum EnvelopeError {
         key: PublicKey,
     },
     /// The same key twice.
-    #[error("the {kind} carries two signatures of {key}")]
+    #[error("the {kind} carries two signatures of key {}", .key.short())]
     DuplicateSigner {
         /// Kind of the object.
         kind: Kind,
@@ -55,7 +55,7 @@ pub enum EnvelopeError {
         key: PublicKey,
     },
     /// A needed signature is absent.
-    #[error("the {kind} is not signed by {key}")]
+    #[error("the {kind} is not signed by key {}", .key.short())]
     MissingSigner {
         /// Kind of the object.
         kind: Kind,
@@ -64,7 +64,8 @@ pub enum EnvelopeError {
     },
     /// The signature does not verify.
     #[error(
-        "the signature of {key} on the {kind} does not verify: the bytes were changed or signed as something else"
+        "the signature of key {} on the {kind} does not verify: the bytes were changed or signed as something else",
+        .key.short()
     )]
     BadSignature {
         /// Kind of the object.
@@ -175,6 +176,11 @@ impl PublicKey {
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
+    }
+
+    /// The first 4 bytes as hexadecimal, for messages to people.
+    pub fn short(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.as_bytes()[..4])
     }
 
     /// Strictly verifies `signature` over `message` (already a fixed layout with its own tag).

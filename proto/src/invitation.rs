@@ -16,6 +16,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::crockford::{self, Base32Error};
 use crate::ids::{BoxId, Hash32, VoterIndex};
 use crate::layout::{Writer, tag};
+use crate::reason::Reason;
 use crate::record::Half;
 
 /// What links begin with.
@@ -65,6 +66,13 @@ pub enum InvitationError {
         /// Hexadecimal of the manifest's prefix.
         manifest: String,
     },
+}
+
+impl InvitationError {
+    /// The stable reason code.
+    pub const fn reason(&self) -> Reason {
+        Reason::InvitationInvalid
+    }
 }
 
 /// A 64-bit secret of one voter. Erased on drop, never printed, compared in constant time only.

@@ -222,14 +222,14 @@ impl Manifest {
             if !seen.insert(*key.as_bytes()) {
                 return Err(ManifestError::SharedKey {
                     what: "signing key",
-                    key: key.to_string(),
+                    key: key.short(),
                 });
             }
         }
         let mut seen = HashSet::new();
         for party in &self.parties {
             if !seen.insert(party.sealing_key().as_bytes()) {
-                let key = data_encoding::HEXLOWER.encode(party.sealing_key().as_bytes());
+                let key = data_encoding::HEXLOWER.encode(&party.sealing_key().as_bytes()[..4]);
                 return Err(ManifestError::SharedKey {
                     what: "HPKE key",
                     key,
@@ -247,7 +247,7 @@ impl Manifest {
             if !seen.insert(key) {
                 return Err(ManifestError::SharedKey {
                     what: "TLS authority",
-                    key: key.to_string(),
+                    key: key.short(),
                 });
             }
         }

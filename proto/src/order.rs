@@ -34,7 +34,7 @@ pub enum OrderError {
     #[error(transparent)]
     Channel(#[from] ChannelError),
     /// Another election, or another manifest of it.
-    #[error("order {number} is for election {election} with manifest {manifest}, not for this one")]
+    #[error("order {number} is for election {election} with manifest {}, not for this one", .manifest.short())]
     OtherElection {
         /// Its number.
         number: u32,

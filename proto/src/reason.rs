@@ -207,9 +207,6 @@ reasons! {
     RecordAuthorisation "record.authorisation" Reject
         "The registrar's authorisation of the record does not verify."
         "Sign the record's digest with the registrar's key of the manifest.";
-    RecordReceipts "record.receipts" Reject
-        "The record does not have the receipts of all three parties, so it does not stand."
-        "Register it with the party whose receipt is missing.";
     ReceiptInvalid "receipt.invalid" Reject
         "The receipt's signature does not verify, or it is not in time."
         "Hand over receipts as the party gave them.";
@@ -229,8 +226,8 @@ reasons! {
         "This party has signed its one List of the box and will not make another."
         "Use the stored one, which the party returns.";
     SealAlready "seal.already" Reject
-        "The box is sealed; there is no second seal over another set."
-        "Use the stored Seal, which the party returns.";
+        "The box is sealed or its List is signed: what will be tallied is fixed, and there is no second seal over another set."
+        "Nothing is to be done: what is sealed stands, and every request to seal returns it. No order changes it.";
     TallyAlready "tally.already" Reject
         "The box is tallied; there is no second tally."
         "Use the stored Result, which the party returns.";

@@ -67,7 +67,7 @@ pub enum RecordError {
         actual: u32,
     },
     /// Not the registrar of this half.
-    #[error("registrar key {0} is not that of the registrar who issues this half")]
+    #[error("registrar key {} is not that of the registrar who issues this half", .0.short())]
     OtherRegistrar(PublicKey),
     /// The registrar's signature does not verify.
     #[error("the registrar's signature over the record does not verify")]

@@ -46,6 +46,12 @@ impl Refusal {
     /// Like [`Refusal::from_status`], and what a bare transport failure stands for: the party is unreachable, busy, or failed.
     pub fn of_status(status: &Status) -> Self {
         Self::from_status(status).unwrap_or_else(|| {
+            if let Some(flaw) = certificate_flaw(status) {
+                return Self::new(
+                    Reason::PartyRefusedIdentity,
+                    format_args!("the server that answers is not the party's own: {flaw}"),
+                );
+            }
             let reason = match status.code() {
                 Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
                     Reason::PartyUnreachable
@@ -56,7 +62,7 @@ impl Refusal {
                 Code::InvalidArgument => Reason::MessageMalformed,
                 _ => Reason::Internal,
             };
-            Self::new(reason, format_args!("{}: {}", status.code(), status.message()))
+            Self::new(reason, transport_words(status, reason))
         })
     }
 
@@ -98,6 +104,50 @@ impl Refusal {
             },
         }
     }
+}
+
+/// What a failure of the transport comes to: its own words are often no more than "tcp connect error".
+fn transport_words(status: &Status, reason: Reason) -> String {
+    use std::io::ErrorKind;
+    if reason != Reason::PartyUnreachable {
+        return format!("{}: {}", status.code(), status.message());
+    }
+    let io = causes(status).find_map(|error| error.downcast_ref::<std::io::Error>());
+    match io.map(std::io::Error::kind) {
+        Some(ErrorKind::ConnectionRefused) => "nothing listens at its address".to_owned(),
+        Some(
+            ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::NotConnected
+            | ErrorKind::UnexpectedEof,
+        ) => "the connection broke off".to_owned(),
+        Some(ErrorKind::TimedOut) => "no answer in time".to_owned(),
+        _ if status.code() == Code::DeadlineExceeded => "no answer in time".to_owned(),
+        _ => {
+            let root = causes(status).last().map(ToString::to_string);
+            match root.filter(|root| !status.message().contains(root.as_str())) {
+                Some(root) => format!("no answer: {}: {root}", status.message()),
+                None => format!("no answer: {}", status.message()),
+            }
+        }
+    }
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(status), |error| error.source())
+}
+
+/// Why the certificate that a server showed was not believed, if that is why there is no connection.
+fn certificate_flaw(status: &Status) -> Option<&rustls::Error> {
+    causes(status).find_map(|error| {
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(|io| io.get_ref()?.downcast_ref::<rustls::Error>());
+        inner
+            .or_else(|| error.downcast_ref())
+            .filter(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
+    })
 }
 
 impl fmt::Display for Refusal {
@@ -173,6 +223,28 @@ mod tests {
         let status = Status::unavailable("connection refused");
         assert_eq!(Refusal::from_status(&status), None);
         assert_eq!(Refusal::of_status(&status).reason, Reason::PartyUnreachable);
+    }
+
+    #[test]
+    fn a_transport_failure_is_said_in_words() {
+        use std::io::{Error, ErrorKind};
+        for (kind, words) in [
+            (ErrorKind::ConnectionRefused, "nothing listens at its address"),
+            (ErrorKind::UnexpectedEof, "the connection broke off"),
+            (ErrorKind::ConnectionReset, "the connection broke off"),
+            (ErrorKind::TimedOut, "no answer in time"),
+        ] {
+            let status = Status::from_error(Box::new(Error::from(kind)));
+            let refusal = Refusal::of_status(&status);
+            assert_eq!(
+                (refusal.reason, refusal.detail.as_str()),
+                (Reason::PartyUnreachable, words)
+            );
+        }
+        let late = Refusal::of_status(&Status::deadline_exceeded("timeout"));
+        assert_eq!(late.detail, "no answer in time");
+        let other = Refusal::of_status(&Status::unavailable("name not found"));
+        assert_eq!(other.detail, "no answer: name not found");
     }
 
     #[test]

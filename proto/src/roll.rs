@@ -54,7 +54,7 @@ pub enum RollError {
         actual: u32,
     },
     /// Not the manifest's root.
-    #[error("the roll has the root {actual}, the manifest states {expected}")]
+    #[error("the roll has the root {}, the manifest states {}", .actual.short(), .expected.short())]
     OtherRoot {
         /// The manifest's.
         expected: Hash32,

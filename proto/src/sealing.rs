@@ -75,7 +75,7 @@ pub enum SealingError {
         given: usize,
     },
     /// A candidate without its header, or a header without a candidate.
-    #[error("the evidence of {kind} {digest} {}", if *.candidate { "lacks the header: it is a candidate" } else { "has a header: it is no candidate" })]
+    #[error("the evidence of {kind} {} {}", .digest.short(), if *.candidate { "lacks the header: it is a candidate" } else { "has a header: it is no candidate" })]
     Header {
         /// Ballot or record.
         kind: &'static str,

@@ -41,7 +41,7 @@ pub enum BodyError {
     #[error("evidence without a header carries no signature")]
     StraySignature,
     /// Listed by nobody, or by a party that does not exist.
-    #[error("evidence of {digest} is listed by {listed:#b}: bits 0 to 2, at least one")]
+    #[error("evidence of {} is listed by {listed:#b}: bits 0 to 2, at least one", .digest.short())]
     Listed {
         /// The digest.
         digest: Digest,
@@ -49,7 +49,7 @@ pub enum BodyError {
         listed: u32,
     },
     /// Not strictly ascending.
-    #[error("evidence of {0} stands twice or out of order: digests are strictly ascending")]
+    #[error("evidence of {} stands twice or out of order: digests are strictly ascending", .0.short())]
     Order(Digest),
     /// Too much.
     #[error("a body holds at most three Lists of {MAX_DIGESTS} digests of a kind, this has {0}")]

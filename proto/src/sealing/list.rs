@@ -39,7 +39,7 @@ pub enum ListError {
     #[error("{0} bytes are not whole digests of 32 bytes")]
     Ragged(usize),
     /// Not strictly ascending.
-    #[error("digest {0} stands twice or out of order: digests are strictly ascending")]
+    #[error("digest {} stands twice or out of order: digests are strictly ascending", .0.short())]
     Order(Digest),
 }
 
