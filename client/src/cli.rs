@@ -167,7 +167,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
         Ok(Outcome::Done) => 0,
         Ok(Outcome::Left) => 6,
         Err(failure) => {
-            console.complain(&failure.to_string());
+            let code = failure.reason().map(|reason| format!(" ({reason})"));
+            console.complain(&format!("{failure}{}", code.unwrap_or_default()));
             failure.exit_code()
         }
     }

@@ -7,6 +7,8 @@ use tally_proto::identity::PartyIdentity;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, StationId};
 use tally_proto::invitation::{Invitation, InvitationError};
 use tally_proto::manifest::{BallotBox, Manifest, ManifestError, SignedManifest};
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
 use thiserror::Error;
 
 use crate::form::Form;
@@ -39,6 +41,19 @@ pub enum ElectionError {
         /// The boxes there are.
         boxes: Vec<BoxId>,
     },
+}
+
+impl ElectionError {
+    /// The stable reason code.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Envelope(error) => Refusal::from(error.clone()).reason,
+            Self::Manifest(error) => error.reason(),
+            Self::NotComplete { .. } => Reason::ManifestNotCountersigned,
+            Self::Invitation(error) => error.reason(),
+            Self::NoBox { .. } => Reason::BoxUnknown,
+        }
+    }
 }
 
 impl From<ManifestError> for ElectionError {

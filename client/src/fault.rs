@@ -45,6 +45,12 @@ impl Fault {
     pub(crate) fn of(party: Role, agency: &str, refusal: Refusal) -> Self {
         let agency = agency.to_owned();
         match refusal.reason.class() {
+            // Somebody else's server answered at its address: it said nothing about the ballot, and the next one may be the party's own.
+            _ if refusal.reason == Reason::PartyRefusedIdentity => Self::Away {
+                party,
+                agency,
+                refusal,
+            },
             Class::Retry | Class::Fatal => Self::Away {
                 party,
                 agency,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tally_proto::connect::ConnectError;
 use tally_proto::invitation::InvitationError;
+use tally_proto::reason::Reason;
 use thiserror::Error;
 
 use crate::choice::ChoiceError;
@@ -72,6 +73,19 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The stable reason code, where there is one that the message does not name already.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Election(error) | Self::Station(StationError::Election(error)) => Some(error.reason()),
+            Self::Invitation(error) => Some(error.reason()),
+            Self::Choice(error) => Some(error.reason()),
+            Self::NotANumber { .. } | Self::Station(StationError::NotInRoll { .. }) => {
+                Some(Reason::VoterUnknown)
+            }
+            _ => None,
+        }
+    }
+
     /// The exit code, as listed in the help.
     pub fn exit_code(&self) -> u8 {
         match self {
