@@ -5,6 +5,7 @@
 
 mod arguments;
 mod coordinator;
+mod phases;
 mod registrar;
 
 use std::ffi::OsString;

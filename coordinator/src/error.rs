@@ -200,7 +200,7 @@ pub enum Error {
         boxes: Vec<BoxId>,
     },
     /// A bundle that does not hold.
-    #[error("{code}: the bundle is refused: {0}", code = .0.reason().code())]
+    #[error("{code}: the bundle is refused: {0}. {action}", code = .0.reason().code(), action = .0.reason().action())]
     Bundle(#[from] tally_proto::bundle::BundleError),
     /// A registrar that the manifest does not name.
     #[error("election {election} does not name this registrar's key: its registrars are {known:?}")]
@@ -320,9 +320,11 @@ pub enum OutcomeProblem {
 }
 
 fn listed(errors: &[PartyError]) -> String {
-    errors
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    match errors {
+        [one] => one.to_string(),
+        several => several.iter().fold(
+            format!("{} parties did not do what was asked:", several.len()),
+            |text, error| format!("{text}\n  - {error}"),
+        ),
+    }
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 use tally_proto::connect::{self, ConnectError, Dial};
 use tally_proto::identity::PartyIdentity;
 use tally_proto::ids::{Role, RoleExt as _};
@@ -13,7 +15,7 @@ use tally_proto::refusal::Refusal;
 use tally_proto::wire::control_client::ControlClient;
 use tally_proto::wire::registration_client::RegistrationClient;
 use thiserror::Error;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -33,10 +35,12 @@ impl Patience {
 /// First pause between two tries; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// What the others have left to say once one party has failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
 /// A party that refused, or did not answer for as long as patience lasted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{party}: {refusal}")]
+#[error("{party}: {refusal}. {}", .refusal.reason.action())]
 pub struct PartyError {
     /// `P2 University (https://...)`.
     pub party: String,
@@ -199,5 +203,37 @@ impl Parties {
             }
         }
         done.try_into().map_err(|_| failed)
+    }
+
+    /// As [`Parties::all`], for work that the parties do together: once one has failed, the others are waited for no longer than
+    /// [`AFTER_FAILURE`], since they may be waiting for that one. What they have begun they go on with by themselves.
+    ///
+    /// # Errors
+    /// The errors of the parties that failed by then, in order.
+    pub async fn together<T>(
+        &self,
+        work: impl AsyncFn(&Party) -> Result<T, PartyError>,
+    ) -> Result<[T; 3], Vec<PartyError>> {
+        let one = async |party: &Party| (party.role(), work(party).await);
+        let mut under_way: FuturesUnordered<_> = self.0.iter().map(one).collect();
+        let (mut done, mut failed, mut until) = (Vec::new(), Vec::new(), None);
+        loop {
+            let next = match until {
+                None => under_way.next().await,
+                Some(until) => timeout_at(until, under_way.next()).await.unwrap_or(None),
+            };
+            match next {
+                None => break,
+                Some((role, Ok(value))) => done.push((role, value)),
+                Some((_, Err(error))) => {
+                    failed.push(error);
+                    until.get_or_insert_with(|| Instant::now() + AFTER_FAILURE);
+                }
+            }
+        }
+        done.sort_by_key(|(role, _)| role.slot());
+        failed.sort_by_key(|error| error.role.slot());
+        let values: Vec<T> = done.into_iter().map(|(_, value)| value).collect();
+        values.try_into().map_err(|_| failed)
     }
 }

@@ -64,7 +64,7 @@ pub async fn seal(
         r#box: of_box.get(),
     };
     let ended = parties
-        .all(async |party| {
+        .together(async |party| {
             let shown = party.role() == parties.each()[0].role();
             let seal = async || watch_seal(party, &asked, &scope, shown, progress).await;
             party.call(patience, progress, seal).await
@@ -87,6 +87,21 @@ pub async fn seal(
         },
     )?;
     Ok(sealed)
+}
+
+/// The seal that is stored here, if the box was sealed before.
+///
+/// # Errors
+/// A box that the election does not have, or a stored file that does not hold.
+pub fn stored(election: &Election, of_box: BoxId) -> Result<Option<Sealed>, Error> {
+    let manifest = election.signed().manifest();
+    check_box(manifest, of_box)?;
+    let Some(bundle) = election.stored_box(of_box)? else {
+        return Ok(None);
+    };
+    let seal = bundle.seal.clone().ok_or(Error::NotSealed(of_box))?;
+    Envelope::from_wire(seal)?.verify_all(Kind::Seal, &manifest.party_keys())?;
+    in_numbers(of_box, &bundle).map(Some)
 }
 
 /// Refuses a box that the manifest does not have.

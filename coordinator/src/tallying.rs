@@ -77,7 +77,8 @@ pub async fn tally(
     }))
     .await;
     progress.finish(&scope);
-    let mut bundle = stored;
+    // A command that was given meanwhile may have stored more.
+    let mut bundle = election.stored_box(of_box)?.unwrap_or(stored);
     let of = (manifest.election(), of_box, hash_of(&bundle));
     let outcome = Outcome::of(manifest, &parties, of, ended, progress);
     bundle.aborts = aborts::keep(bundle.aborts, &outcome.aborts, &manifest.party_keys(), of);
@@ -95,6 +96,25 @@ pub async fn tally(
     let (result, tallied) = settled?;
     conclude(&parties, &result, progress).await;
     Ok(tallied)
+}
+
+/// The result that is stored here, if the box was tallied before.
+///
+/// # Errors
+/// A box that the election does not have, or a stored file that does not hold.
+pub fn stored(election: &Election, of_box: BoxId) -> Result<Option<Tallied>, Error> {
+    let manifest = election.signed().manifest();
+    check_box(manifest, of_box)?;
+    let Some(result) = election.stored_box(of_box)?.and_then(|stored| stored.result) else {
+        return Ok(None);
+    };
+    let signed = SignedResult::open(Envelope::from_wire(result)?, manifest)?;
+    let (result, signed_by) = (signed.result().clone(), signed.signers().collect());
+    Ok(Some(Tallied {
+        of_box,
+        result,
+        signed_by,
+    }))
 }
 
 /// SHA-256 of a sealed box's Seal.

@@ -8,13 +8,13 @@ use tally_proto::ids::BoxId;
 use tally_proto::pki::PeerRole;
 
 use super::arguments::{BundleFiles, Command, Coordinator as Arguments, OfBoxes, OrderChange};
-use super::{Console, registrar, styled, width};
+use super::{Console, phases, registrar, styled, width};
 use crate::directory::{Directory, Election};
 use crate::error::Error;
 use crate::orders::{self, Wish};
 use crate::progress::grouped;
 use crate::report::{self, Summary};
-use crate::{audits, board, bundle, files, sealing, setup, status, tallying};
+use crate::{audits, board, bundle, files, sealing, setup, status};
 
 /// How often `status --watch` asks.
 const WATCH: Duration = Duration::from_secs(2);
@@ -36,8 +36,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Error> {
         } => order(Office::open(&dir, &election)?, &reason, change, &console).await,
         Command::Serve { listen } => serve(Directory::open(&dir)?, &listen).await,
         Command::Status { election, watch } => show_status(&dir, election.as_deref(), watch).await,
-        Command::Seal(of) => seal(&Office::open(&dir, &of.election)?, &of, &console).await,
-        Command::Tally(of) => tally(&Office::open(&dir, &of.election)?, &of, &console).await,
+        Command::Seal(of) => phases::seal(&Office::open(&dir, &of.election)?, &of, &console).await,
+        Command::Tally(of) => phases::tally(&Office::open(&dir, &of.election)?, &of, &console).await,
         Command::Bundle(of) => make_bundle(&Office::open(&dir, &of.election)?),
         Command::Report {
             bundle,
@@ -57,9 +57,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Error> {
 }
 
 /// A directory and one of its elections.
-struct Office {
-    directory: Directory,
-    election: Election,
+pub(super) struct Office {
+    pub(super) directory: Directory,
+    pub(super) election: Election,
 }
 
 impl Office {
@@ -69,12 +69,12 @@ impl Office {
         Ok(Self { directory, election })
     }
 
-    fn id(&self) -> &str {
+    pub(super) fn id(&self) -> &str {
         self.election.signed().manifest().election().as_str()
     }
 
     /// `riverside-2027 (Riverside council election 2027)`.
-    fn called(&self) -> String {
+    pub(super) fn called(&self) -> String {
         format!(
             "{} ({})",
             self.id(),
@@ -83,7 +83,7 @@ impl Office {
     }
 
     /// The boxes named, or all.
-    fn boxes(&self, of: &OfBoxes) -> Vec<BoxId> {
+    pub(super) fn boxes(&self, of: &OfBoxes) -> Vec<BoxId> {
         if of.boxes.is_empty() {
             self.election
                 .signed()
@@ -97,7 +97,7 @@ impl Office {
         }
     }
 
-    fn box_names(&self, boxes: &[BoxId]) -> Result<String, Error> {
+    pub(super) fn box_names(&self, boxes: &[BoxId]) -> Result<String, Error> {
         let manifest = self.election.signed().manifest();
         let mut names = Vec::with_capacity(boxes.len());
         for id in boxes {
@@ -344,77 +344,6 @@ async fn show_status(dir: &Path, election: Option<&str>, watch: bool) -> Result<
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
     }
-}
-
-async fn seal(office: &Office, of: &OfBoxes, console: &Console) -> Result<(), Error> {
-    let boxes = office.boxes(of);
-    let what = format!(
-        "This seals box {} of election {}: the parties fix for good which ballots will be tallied. Nothing can be added or struck \
-         afterwards, and a box is sealed once.",
-        office.box_names(&boxes)?,
-        office.called()
-    );
-    console.confirm(&what, office.id())?;
-    for id in boxes {
-        let progress = console.progress.as_ref();
-        let sealed = sealing::seal(
-            &office.directory,
-            &office.election,
-            id,
-            console.patience,
-            progress,
-        )
-        .await?;
-        println!(
-            "Box {id} is sealed: {} ballots received online, {} at stations, {} on paper; {} excluded",
-            grouped(sealed.counts.online),
-            grouped(sealed.counts.station),
-            grouped(sealed.counts.paper),
-            grouped(sealed.exclusions.len() as u64)
-        );
-        let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
-        for exclusion in &sealed.exclusions {
-            *reasons.entry(exclusion.reason.code()).or_default() += 1;
-        }
-        for (reason, times) in reasons {
-            println!("  excluded {}: {reason}", grouped(times));
-        }
-        for s in &sealed.stations {
-            println!(
-                "  station {}: {} electronic, {} paper; {} numbers missing, {} used twice, {} falling times: compare with its sign-in list",
-                s.station, s.electronic, s.paper, s.gaps, s.repeated_numbers, s.falling_times
-            );
-        }
-    }
-    Ok(())
-}
-
-async fn tally(office: &Office, of: &OfBoxes, console: &Console) -> Result<(), Error> {
-    let boxes = office.boxes(of);
-    let what = format!(
-        "This tallies box {} of election {}: the totals are opened to all three parties and to you, once and for good.",
-        office.box_names(&boxes)?,
-        office.called()
-    );
-    console.confirm(&what, office.id())?;
-    for id in boxes {
-        let progress = console.progress.as_ref();
-        let tallied = tallying::tally(
-            &office.directory,
-            &office.election,
-            id,
-            console.patience,
-            progress,
-        )
-        .await?;
-        let parties: Vec<String> = tallied.signed_by.iter().map(ToString::to_string).collect();
-        println!(
-            "Box {id} is tallied; the result is signed by {}",
-            parties.join(", ")
-        );
-    }
-    println!("Next: bundle {}", office.id());
-    Ok(())
 }
 
 fn make_bundle(office: &Office) -> Result<(), Error> {
