@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tally_proto::connect;
 use tally_proto::ids::Role;
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
 use tally_proto::wire::ClockRequest;
 use tokio::time::MissedTickBehavior;
 
@@ -30,7 +32,7 @@ pub(crate) async fn watch(party: Arc<Party>) {
         let offsets = futures::future::join_all(others.map(|role| offset_to(&party, role))).await;
         let wrong = alarm(&offsets);
         if let Some(trouble) = &wrong {
-            tracing::error!(party = %party.role, trouble, "clock.wrong");
+            tracing::error!(party = %party.role, trouble, "the clock is wrong");
         }
         party.set_clock_trouble(wrong);
     }
@@ -55,11 +57,10 @@ fn alarm(offsets: &[Option<i128>]) -> Option<String> {
         return None;
     };
     (one.abs() > ALARM_MS && other.abs() > ALARM_MS).then(|| {
-        format!(
-            "this party's clock differs from both others' by {:.1} s and {:.1} s: set it by a trusted source",
-            *one as f64 / 1000.0,
-            *other as f64 / 1000.0
-        )
+        let (one, other) = (*one as f64 / 1000.0, *other as f64 / 1000.0);
+        let trouble =
+            format!("this party's clock differs from both others' by {one:.1} s and {other:.1} s: set it by a trusted source");
+        Refusal::new(Reason::ClockWrong, trouble).to_string()
     })
 }
 
@@ -73,7 +74,10 @@ mod tests {
         assert_eq!(alarm(&[Some(1001), Some(0)]), None, "the other one is wrong");
         assert_eq!(alarm(&[Some(1001), None]), None, "one other clock proves nothing");
         let text = alarm(&[Some(1001), Some(2500)]).expect("an alarm");
-        assert!(text.contains("1.0 s") && text.contains("2.5 s"), "{text}");
+        assert!(
+            text.contains("1.0 s") && text.contains("2.5 s") && text.contains(Reason::ClockWrong.code()),
+            "{text}"
+        );
         assert!(alarm(&[Some(1001), Some(-5000)]).is_some());
     }
 }

@@ -268,7 +268,7 @@ impl Elections {
                     Reason::ManifestOther,
                     format_args!(
                         "election {id} has the manifest {} here, countersigned by this party; define a new election",
-                        known.signed_manifest().hash()
+                        known.signed_manifest().hash().short()
                     ),
                 ));
             }

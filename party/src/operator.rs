@@ -20,7 +20,7 @@ pub enum OperatorError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The server refused, or cannot be reached.
-    #[error("{0}")]
+    #[error("{0}. {action}", action = .0.reason.action())]
     Refused(Refusal),
 }
 

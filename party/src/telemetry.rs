@@ -1,5 +1,7 @@
 //! Structured logs on standard error. They carry ids, phases, counts and times; never a body, never an address next to a digest.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -24,6 +26,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     let filter = EnvFilter::builder().parse(filter)?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => lines.finish().try_init()?,

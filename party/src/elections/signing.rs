@@ -4,14 +4,14 @@ use std::sync::{Arc, PoisonError};
 
 use tally_proto::calendar::Channel;
 use tally_proto::envelope::{Envelope, Kind, Signature, Signer};
-use tally_proto::ids::{Hash32, Role, UnixMillis, UnixSeconds};
+use tally_proto::ids::{BoxId, Hash32, Role, UnixMillis, UnixSeconds};
 use tally_proto::order::{Change, Order, OrderError, SignedOrder};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
 use super::{Election, Elections, manifest_refused, order_refused};
-use crate::store::{Store, StoreError, WriteTx, elections as rows};
+use crate::store::{Store, StoreError, WriteTx, boxes, elections as rows};
 
 /// A signed object that waits, or not, found by its hash.
 enum Found {
@@ -23,7 +23,8 @@ impl Elections {
     /// Takes an order from the coordinator: the next number, with the coordinator's signature. Returns whether it is in force.
     ///
     /// # Errors
-    /// It does not fit the manifest, is not the next, moves a close into the past, or another order has its number.
+    /// It does not fit the manifest, is not the next, moves a close into the past, or another order has its number; `seal.already`: what
+    /// it changes is sealed.
     pub fn propose(&self, store: &Store, envelope: Envelope, now: UnixMillis) -> Result<bool, Refusal> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let payload = Order::decode(envelope.payload()).map_err(order_refused)?;
@@ -55,6 +56,7 @@ impl Elections {
             }));
         }
         check_calendar(&election, &order, now)?;
+        check_boxes(store, &election, &order)?;
         let orders = election
             .orders_in_force()
             .iter()
@@ -88,7 +90,7 @@ impl Elections {
     /// Countersigns the object of that hash with this party's key. Again is fine and gives the same signature.
     ///
     /// # Errors
-    /// `object.unknown`, `confirmation.mismatch`, an order that has meanwhile become impossible, or the store.
+    /// `object.unknown`, `confirmation.mismatch`, an order that has meanwhile become impossible, `seal.already`, or the store.
     pub fn countersign(
         &self,
         store: &Store,
@@ -117,6 +119,7 @@ impl Elections {
             }
             Found::Order(election, order) => {
                 check_calendar(&election, &order, now)?;
+                check_boxes(store, &election, &order)?;
                 let signature = signer.sign_hash(Kind::Order, hash);
                 self.sign_order(store, &election, &order, [signature])?;
                 tracing::info!(election = %election.manifest().election(), order = order.order().number, "order countersigned");
@@ -161,7 +164,7 @@ impl Elections {
         }
         Err(Refusal::new(
             Reason::ObjectUnknown,
-            format_args!("no manifest or order {hash} is here"),
+            format_args!("no manifest or order {} is here", hash.short()),
         ))
     }
 
@@ -232,6 +235,35 @@ impl Elections {
         store.write(write)?;
         self.show(changed);
         Ok(())
+    }
+}
+
+/// An order changes no box whose List this party has signed: it would be in force and still change nothing. What is countersigned by then
+/// may still be completed, since another party's List may name it.
+fn check_boxes(store: &Store, election: &Election, order: &SignedOrder) -> Result<(), Refusal> {
+    let number = election.number;
+    let closed = |of_box: BoxId| store.read(|tx| boxes::is_frozen(tx, number, of_box.get()));
+    let refused = |what: String| {
+        let order = order.order().number;
+        Err(Refusal::new(
+            Reason::SealAlready,
+            format_args!("order {order} comes too late: {what}, and an order changes it no more"),
+        ))
+    };
+    match &order.order().change {
+        Change::Correction(correction) if closed(correction.of_box)? => refused(format!(
+            "this party's List of box {} is signed",
+            correction.of_box
+        )),
+        Change::Correction(_) => Ok(()),
+        Change::Calendar(_) => {
+            for of_box in election.manifest().boxes() {
+                if !closed(of_box.id())? {
+                    return Ok(());
+                }
+            }
+            refused("this party's List of every box is signed".to_owned())
+        }
     }
 }
 

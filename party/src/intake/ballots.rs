@@ -72,7 +72,11 @@ impl Party {
                 | Reason::ShareCommitmentMismatch
                 | Reason::BallotStationSignature => Refusal::new(
                     Reason::BallotKnownOtherContent,
-                    format_args!("ballot {digest} is accepted already; {}", refusal.detail),
+                    format_args!(
+                        "ballot {} is accepted already; {}",
+                        digest.short(),
+                        refusal.detail
+                    ),
                 ),
                 _ => refusal,
             })?;

@@ -155,6 +155,15 @@ impl Seals for SealingService {
                 // What is written stays written; the next run goes on from there.
                 _ = stopping.wait_for(|stop| *stop) => Err(SealError::Interrupted),
             };
+            match &ended {
+                Err(SealError::Aborted(abort)) => {
+                    tracing::error!(%election, box_id = %of_box, finding = %abort.finding, "sealing aborted");
+                }
+                Err(error) => {
+                    tracing::warn!(%election, box_id = %of_box, %error, "sealing stopped, to be asked for again")
+                }
+                Ok(_) => {}
+            }
             let sent = match ended {
                 Ok(sealed) => send_sealed(&events, &sealed).await,
                 Err(SealError::Aborted(abort)) => {

@@ -36,13 +36,13 @@ pub enum ComplaintError {
     #[error("it names another election or box, or not the caller and the third party")]
     Subject,
     /// The complainant accepted the digest itself, or the accused did not, or it is no candidate.
-    #[error("{digest} is not a candidate that the accused accepted and the complainant did not")]
+    #[error("{} is not a candidate that the accused accepted and the complainant did not", .digest.short())]
     NotOwed {
         /// The digest complained of.
         digest: Digest,
     },
     /// This party has no such ballot or record.
-    #[error("{digest} is not held here")]
+    #[error("{} is not held here", .digest.short())]
     NotHeld {
         /// The digest complained of.
         digest: Digest,

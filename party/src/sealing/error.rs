@@ -195,7 +195,8 @@ pub enum SealError {
     Aborted(Box<SealAbort>),
     /// This party's signature says it accepted something that its store does not hold.
     #[error(
-        "this party accepted {kind} {digest} by its own signature but does not hold it; restore the store"
+        "this party accepted {kind} {} by its own signature but does not hold it; restore the store",
+        .digest.short()
     )]
     Lost {
         /// Ballot or record.
@@ -205,7 +206,8 @@ pub enum SealError {
     },
     /// The two others agree on a Seal that this party did not compute.
     #[error(
-        "both other parties signed Seal {theirs}, this party computed {ours}; compare versions, rolls and orders"
+        "both other parties signed Seal {}, this party computed {}; compare versions, rolls and orders",
+        .theirs.short(), .ours.short()
     )]
     OddOneOut {
         /// What they signed.

@@ -46,7 +46,14 @@ impl Sealing {
         if let Some(sealed) = self.sealed(&subject).await? {
             return Ok(sealed);
         }
-        let mut step = |phase, done, total| progress(Step { phase, done, total });
+        let mut logged = "";
+        let mut step = |phase, done, total| {
+            if logged != phase {
+                tracing::info!(%election, box_id = %of_box, step = %phase, "sealing");
+                logged = phase;
+            }
+            progress(Step { phase, done, total });
+        };
 
         step("list", 0, 1);
         let recollected = self.recollect(&subject, peers).await?;
@@ -85,6 +92,7 @@ impl Sealing {
         step("signatures", 1, 3);
         self.take_seals(&subject, &seal, peers).await?;
         step("signatures", 3, 3);
+        tracing::info!(%election, box_id = %of_box, "sealed");
         self.sealed(&subject).await?.ok_or(SealError::Interrupted)
     }
 
