@@ -9,15 +9,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Parser;
-use prost::Message as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tally_proto::wire;
 use thiserror::Error;
 
 use crate::blt::{self, BltError};
 use crate::crowd::{Crowd, CrowdError};
 use crate::process::{ProcessError, Program};
+use crate::published::{self, PublishedError};
 use crate::recount::{Count, recount};
 use crate::script::{Mix, Roll, Script, draw};
 use crate::tamper::{self, TamperError};
@@ -59,10 +58,10 @@ pub enum DemoError {
     Tamper(#[from] TamperError),
     #[error("{path}: {source}", path = path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("the published bundle does not decode: {0}")]
-    Bundle(#[from] prost::DecodeError),
-    #[error("the published bundle lacks {0}")]
-    Lacking(&'static str),
+    #[error(transparent)]
+    Published(#[from] PublishedError),
+    #[error("the published bundle holds {published} boxes, the election has {defined}")]
+    Boxes { published: usize, defined: usize },
     #[error(
         "box {box_id}: the published result is {published:?}, but the recount from the script gives {recounted:?}"
     )]
@@ -207,7 +206,10 @@ async fn run(arguments: &Arguments) -> Result<(), DemoError> {
     stage.done("voting ends", since);
 
     let since = Instant::now();
-    close(&world)?;
+    let closed = world.close("All voters of the demonstration have voted")?;
+    if let Ok(left) = closed.duration_since(SystemTime::now()) {
+        tokio::time::sleep(left).await;
+    }
     stage.done(
         "an order closes all channels early, countersigned by three operators",
         since,
@@ -330,78 +332,26 @@ async fn vote(
     Ok(())
 }
 
-/// Closes all channels by an order, a few seconds ahead, and waits until they are closed.
-fn close(world: &World) -> Result<(), DemoError> {
-    let election = world.plan.election.clone();
-    let ahead = Duration::from_secs(8);
-    let at = SystemTime::now() + ahead;
-    let (at_text, until) = (utc::second(at), utc::second(at + Duration::from_secs(1)));
-    for channel in ["online", "station", "paper"] {
-        world.coordinator(
-            &[
-                "order",
-                &election,
-                "--reason",
-                "All voters of the demonstration have voted",
-                "close",
-                "--channel",
-                channel,
-                "--at",
-                &at_text,
-                "--receive-until",
-                &until,
-            ],
-            &format!("{election}\n"),
-        )?;
-        world.countersign()?;
-        world.coordinator(&["complete", &election], &format!("{election}\n"))?;
-    }
-    let closed = at + Duration::from_secs(2);
-    if let Ok(left) = closed.duration_since(SystemTime::now()) {
-        std::thread::sleep(left);
-    }
-    Ok(())
-}
-
 /// The published counts, which must be those of the recount.
 fn compare(bundle: &[u8], roll: &Roll, options: u32, crowd: &Crowd) -> Result<Vec<Count>, DemoError> {
-    let envelope = wire::Envelope::decode(bundle)?;
-    let bundle = wire::Bundle::decode(envelope.payload)?;
     let mut counts = Vec::new();
-    for (box_id, of_box) in (1_u32..).zip(&roll.boxes).map(|(id, _)| id).zip(&bundle.boxes) {
-        let payload = of_box
-            .result
-            .as_ref()
-            .ok_or(DemoError::Lacking("a box's result"))?
-            .payload
-            .clone();
-        let result = wire::Result::decode(payload)?;
-        let contest = result
-            .contests
-            .first()
-            .ok_or(DemoError::Lacking("a contest's result"))?;
-        let published = Count {
-            totals: contest.totals.clone(),
-            spoilt: contest.spoilt,
-            online: result
-                .counted_online
-                .ok_or(DemoError::Lacking("the count of online ballots"))?,
-            station: result
-                .counted_station
-                .ok_or(DemoError::Lacking("the count of station ballots"))?,
-        };
+    let published = published::read(bundle, roll)?;
+    if published.len() != roll.boxes.len() {
+        return Err(DemoError::Boxes {
+            published: published.len(),
+            defined: roll.boxes.len(),
+        });
+    }
+    for (box_id, of_box) in (1_u32..).zip(published) {
         let recounted = recount(box_id, roll, options, crowd.done());
-        if result.r#box != box_id || published != recounted {
+        if of_box.box_id != box_id || of_box.count != recounted {
             return Err(DemoError::Differs {
                 box_id,
-                published: Box::new(published),
+                published: Box::new(of_box.count),
                 recounted: Box::new(recounted),
             });
         }
-        counts.push(published);
-    }
-    if counts.len() != roll.boxes.len() {
-        return Err(DemoError::Lacking("a box"));
+        counts.push(recounted);
     }
     Ok(counts)
 }

@@ -47,6 +47,17 @@ pub enum ProcessError {
     },
 }
 
+/// How a command ended and what it printed.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
 fn os(what: impl Into<String>) -> impl FnOnce(io::Error) -> ProcessError {
     move |source| ProcessError::Os {
         what: what.into(),
@@ -80,14 +91,14 @@ impl Program {
     /// # Errors
     /// [`ProcessError::Failed`] with all that it printed.
     pub fn run(&self, directory: &Path, words: &[&str], typed: &str) -> Result<String, ProcessError> {
-        let (success, out, err, status) = self.attempt(directory, words, typed)?;
-        if success {
-            return Ok(out);
+        let said = self.attempt(directory, words, typed)?;
+        if said.status.success() {
+            return Ok(said.out);
         }
         Err(ProcessError::Failed {
             command: words.join(" "),
-            status,
-            output: out + &err,
+            status: said.status,
+            output: said.out + &said.err,
         })
     }
 
@@ -101,16 +112,15 @@ impl Program {
         words: &[&str],
         typed: &str,
     ) -> Result<Option<String>, ProcessError> {
-        let (success, out, err, _) = self.attempt(directory, words, typed)?;
-        Ok((!success).then_some(out + &err))
+        let said = self.attempt(directory, words, typed)?;
+        Ok((!said.status.success()).then(|| said.out + &said.err))
     }
 
-    fn attempt(
-        &self,
-        directory: &Path,
-        words: &[&str],
-        typed: &str,
-    ) -> Result<(bool, String, String, ExitStatus), ProcessError> {
+    /// Runs a command to its end with `typed` on its standard input, however it ends.
+    ///
+    /// # Errors
+    /// The command cannot be run.
+    pub fn attempt(&self, directory: &Path, words: &[&str], typed: &str) -> Result<Said, ProcessError> {
         let what = || format!("running `{}`", words.join(" "));
         let mut child = Command::new(&self.0)
             .args(words)
@@ -126,12 +136,11 @@ impl Program {
         }
         let output = child.wait_with_output().map_err(os(what()))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok((
-            output.status.success(),
-            text(&output.stdout),
-            text(&output.stderr),
-            output.status,
-        ))
+        Ok(Said {
+            status: output.status,
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        })
     }
 
     /// Starts a server and waits until it listens on all `addresses`.

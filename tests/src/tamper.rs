@@ -73,7 +73,11 @@ pub async fn ballot(election: &Election, rng: &mut impl CryptoRng) -> Result<Str
     match party.submit(submission).await {
         Ok(_) => Err(TamperError::Accepted),
         Err(status) => match Refusal::from_status(&status) {
-            Some(refusal) => Ok(refusal.to_string()),
+            Some(refusal) => Ok(format!(
+                "{} (P1) refused the ballot: {refusal}. {}",
+                identity.agency(),
+                refusal.reason.action()
+            )),
             None => Err(TamperError::Unreasoned(status)),
         },
     }

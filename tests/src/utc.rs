@@ -9,7 +9,7 @@ use jiff::Timestamp;
 /// # Panics
 /// For moments that no calendar has.
 #[must_use]
-pub(crate) fn minute(at: SystemTime) -> String {
+pub fn minute(at: SystemTime) -> String {
     format("%F %H:%M", at)
 }
 
@@ -18,7 +18,7 @@ pub(crate) fn minute(at: SystemTime) -> String {
 /// # Panics
 /// For moments that no calendar has.
 #[must_use]
-pub(crate) fn second(at: SystemTime) -> String {
+pub fn second(at: SystemTime) -> String {
     format("%F %T", at)
 }
 

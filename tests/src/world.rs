@@ -6,11 +6,13 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
 
-use crate::process::{ProcessError, Program, Server, free_addresses};
+use crate::process::{ProcessError, Program, Said, Server, free_addresses};
 use crate::script::{Place, Roll};
+use crate::utc;
 
 const AGENCIES: [&str; 3] = [
     "National Audit Office",
@@ -261,6 +263,18 @@ impl World {
         }
     }
 
+    /// The log of party server `i` (0 based): of all its processes, one after the other.
+    #[must_use]
+    pub fn party_log(&self, i: usize) -> PathBuf {
+        self.root.join(format!("{}.log", party_dir(i)))
+    }
+
+    /// The configuration of party server `i` (0 based).
+    #[must_use]
+    pub fn party_config(&self, i: usize) -> PathBuf {
+        self.root.join(party_dir(i)).join("party.toml")
+    }
+
     /// Process ids of the party servers that run.
     #[must_use]
     pub fn party_ids(&self) -> Vec<u32> {
@@ -299,6 +313,42 @@ impl World {
             )?;
         }
         Ok(())
+    }
+
+    /// Closes all channels early, by orders that three operators countersign, and gives the moment at which nothing more is taken. It lies
+    /// ahead far enough for all these commands, by how long the first order's commands took.
+    ///
+    /// # Errors
+    /// The first command that fails.
+    pub fn close(&self, reason: &str) -> Result<SystemTime, WorldError> {
+        let channels = if self.plan.stations > 0 { 3 } else { 1 };
+        let began = Instant::now();
+        // What is asked is not changed by asking.
+        self.coordinator(&["signatures", &self.plan.election], "")?;
+        let ahead = began.elapsed() * 5 * 4 * channels + Duration::from_secs(4);
+        let at = SystemTime::now() + ahead;
+        let until = at + Duration::from_secs(1);
+        let (at_text, until_text) = (utc::second(at), utc::second(until));
+        let typed = format!("{}\n", self.plan.election);
+        for channel in ["online", "station", "paper"].into_iter().take(channels as usize) {
+            let words = [
+                "order",
+                &self.plan.election,
+                "--reason",
+                reason,
+                "close",
+                "--channel",
+                channel,
+                "--at",
+                &at_text,
+                "--receive-until",
+                &until_text,
+            ];
+            self.coordinator(&words, &typed)?;
+            self.countersign()?;
+            self.coordinator(&["complete", &self.plan.election], &typed)?;
+        }
+        Ok(until + Duration::from_secs(1))
     }
 
     fn election_toml(&self) -> Result<String, WorldError> {
@@ -437,6 +487,18 @@ impl World {
             .chain(words.iter().copied())
             .collect();
         self.run(&words, typed)
+    }
+
+    /// Runs a coordinator's command, however it ends.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn attempt(&self, words: &[&str], typed: &str) -> Result<Said, WorldError> {
+        let words: Vec<&str> = ["coordinator", "--dir", "coordinator"]
+            .into_iter()
+            .chain(words.iter().copied())
+            .collect();
+        Ok(self.program.attempt(&self.root, &words, typed)?)
     }
 
     /// Runs a command in the world's directory with `typed` on its standard input.
