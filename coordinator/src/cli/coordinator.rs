@@ -1,6 +1,5 @@
 //! The commands of a coordinator.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Whole sessions between three parties over loopback TLS, and what happens when a frame, a Start or a party is not as it should be.
 
 mod audit;
+mod demanded;
 mod frames;
 mod numbers;
 mod results;
