@@ -260,7 +260,8 @@ fn two_away(world: &mut World) {
     }
 }
 
-/// The operator hears which party is down and what to do; what the two others have begun they keep, also when they are killed.
+/// The operator hears which party is down and what to do. The two others sign nothing before the third has said what it holds of theirs; what they
+/// have begun goes on when it is back, also when they are killed.
 async fn one_is_down_when_sealing_starts(world: &mut World) {
     world.kill_party(2);
     let (first, second) = (Log::from_now(world, 0), Log::from_now(world, 1));
@@ -278,7 +279,7 @@ async fn one_is_down_when_sealing_starts(world: &mut World) {
         assert!(last.contains(part), "{part:?} in {}", said.err);
     }
     for log in [first, second] {
-        log.await_line(&["sealing", "box_id=1", "step=lists"]);
+        log.await_line(&["sealing", "box_id=1", "step=list"]);
     }
     world.kill_party(0);
     restart(world, &[0, 2]);
