@@ -206,7 +206,7 @@ impl Parties {
     }
 
     /// As [`Parties::all`], for work that the parties do together: once one has failed, the others are waited for no longer than
-    /// [`AFTER_FAILURE`], since they may be waiting for that one. What they have begun they go on with by themselves.
+    /// `AFTER_FAILURE`, since they may be waiting for that one. What they have begun they go on with by themselves.
     ///
     /// # Errors
     /// The errors of the parties that failed by then, in order.
