@@ -199,6 +199,23 @@ impl Server {
         self.end();
     }
 
+    /// Tells it to stop (SIGTERM) and waits until it has; pulls its plug when it does not within half a minute.
+    ///
+    /// # Errors
+    /// The signal cannot be sent.
+    pub fn stop(mut self) -> Result<(), ProcessError> {
+        Command::new("kill")
+            .args(["-TERM", &self.id().to_string()])
+            .status()
+            .map_err(os(format!("stopping {}", self.name)))?;
+        let since = Instant::now();
+        while since.elapsed() < START && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.end();
+        Ok(())
+    }
+
     /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {

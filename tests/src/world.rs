@@ -20,6 +20,12 @@ const AGENCIES: [&str; 3] = [
     "Data Protection Authority",
 ];
 
+const AUDITORS: [&str; 3] = [
+    "A. Abel, court of audit",
+    "B. Berg, election observers",
+    "C. Chen, parliament's office",
+];
+
 /// What an election is about.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -273,6 +279,55 @@ impl World {
     #[must_use]
     pub fn party_config(&self, i: usize) -> PathBuf {
         self.root.join(party_dir(i)).join("party.toml")
+    }
+
+    /// Has party server `i` (0 based) stop in order.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub fn stop_party(&mut self, i: usize) -> Result<(), WorldError> {
+        match self.parties[i].take() {
+            Some(server) => Ok(server.stop()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Has an auditor of their own audit the newest session of a box at each party, whose servers must be stopped; the statements.
+    ///
+    /// # Errors
+    /// The first audit that cannot be made or finds something, with what it printed.
+    pub fn audit(&self, box_id: u32) -> Result<Vec<PathBuf>, WorldError> {
+        let of_box = box_id.to_string();
+        let mut statements = Vec::new();
+        for (i, auditor) in AUDITORS.into_iter().enumerate() {
+            let dir = party_dir(i);
+            let (key, config) = (format!("{dir}/auditor.key"), format!("{dir}/party.toml"));
+            let out = format!("{dir}/box-{box_id}.audit");
+            if !self.root.join(&key).exists() {
+                self.run(&["party", "audit-key", "--out", &key], "")?;
+            }
+            self.run(
+                &[
+                    "party",
+                    "audit",
+                    "--config",
+                    &config,
+                    "--election",
+                    &self.plan.election,
+                    "--box",
+                    &of_box,
+                    "--auditor",
+                    auditor,
+                    "--key",
+                    &key,
+                    "--out",
+                    &out,
+                ],
+                "",
+            )?;
+            statements.push(self.root.join(out));
+        }
+        Ok(statements)
     }
 
     /// Process ids of the party servers that run.
