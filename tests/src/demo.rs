@@ -381,9 +381,9 @@ fn audited(world: &mut World, bundle: &str, manifest: &str) -> Result<String, De
         words.extend(["--statement", path.as_str()]);
     }
     let said = world.coordinator(&words, "")?;
-    let (_, table) = said
-        .split_once("\nBox 3, session")
-        .ok_or(DemoError::Lacking("the auditors' table"))?;
+    let Some((_, table)) = said.split_once("\nBox 3, session") else {
+        return Err(DemoError::NotProven { said });
+    };
     let proven = format!("Box 3, session{table}");
     if proven.contains("Proven: the published totals") {
         Ok(proven)
