@@ -375,7 +375,9 @@ fn outcome(
                 let hash = Hash32::of(&result.encode());
                 let (own, _, _, keys) = place;
                 let held = signed.result.as_ref().map(|envelope| {
-                    envelope.hash() == hash && envelope.verify_all(Kind::Result, &[keys[own.slot()]]).is_ok()
+                    // The others' signatures may have joined this party's.
+                    let signed = envelope.verify(Kind::Result, keys);
+                    envelope.hash() == hash && signed.is_ok_and(|signed| signed[own.slot()])
                 });
                 let verdict = match held {
                     Some(true) => Ok(format!("the Result {}", hash.short())),
