@@ -15,7 +15,7 @@
 //!
 //! The salt is fresh, so a key seals one file, whatever a restored backup does to session numbers. A chunk holds whole entries. It is
 //! written when it is full and at every barrier; a party that dies leaves a readable prefix without a last chunk. Encryption and disk have
-//! a thread of their own, which the engine waits for only when it is [`writer::QUEUED`] chunks behind. At the end the file is synced, before
+//! a thread of their own, which the engine waits for only when it is `writer::QUEUED` chunks behind. At the end the file is synced, before
 //! the party signs a Result: a tally that cannot be audited has none. A log that cannot be written ends the session; there is no session
 //! without a log.
 
