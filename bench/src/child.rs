@@ -1,6 +1,6 @@
 //! One party of a measurement: a process with its own listener, certificate and signing key.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::BufRead as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,8 +8,6 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tally_mpc::curious::tally_without_checks;
 use tally_mpc::{Counts, Label, Neighbour, Outcome, Phase, Role, Scope, SortParams, Traffic};
 use tally_party::roles::Roles;
@@ -21,18 +19,21 @@ use tally_party::session::{
 };
 use tally_party::store::vault::StorageKey;
 use tally_proto::connect::{Dial, mutual_tls};
-use tally_proto::envelope::{Envelope, PublicKey, Signer};
+use tally_proto::envelope::{Envelope, Kind, PublicKey, Signer};
 use tally_proto::identity::Address;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, RoleExt as _, SessionNumber};
 use tally_proto::pki::{Anchor, Leaf, Trust};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
+use tally_proto::result::{BoxResult, ResultError};
+use tally_proto::wire;
 use tally_proto::wire::peer_server::PeerServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::server::TcpIncoming;
 
-use crate::protocol::{Done, Go, PhaseDone, Ready, Setup, Work};
+use crate::process::{cpu_seconds, peak_rss_bytes, read_line, write_line};
+use crate::protocol::{Done, Go, Kept, PhaseDone, Ready, Setup, Work};
 use crate::synthetic::{PlainCount, Plan};
 
 /// Runs one party: setup, listen, session, report.
@@ -80,18 +81,10 @@ async fn session(setup: Setup) -> Result<()> {
         .serve_with_incoming(transport::buffered(TcpIncoming::from(listener)));
     tokio::spawn(server);
 
-    let scene = Scene {
-        seal_hash: Hash32::of(&setup.seed.to_be_bytes()),
-        election: ElectionId::new("bench")?,
-        box_id: BoxId(1),
-    };
+    let plan = setup.plan;
+    let scene = scene(&plan)?;
     let signer = Signer::generate(&mut rng);
-    let prepared = Prepared::new(own, scene.clone(), SessionNumber(1), &signer, &mut rng);
-    let plan = Plan {
-        voters: setup.voters,
-        ballots: setup.ballots,
-        seed: setup.seed,
-    };
+    let prepared = Prepared::new(own, scene.clone(), SESSION, &signer, &mut rng);
     // Shares are generated before the session, as sealing would have left them.
     let input = match setup.work {
         Work::Tally | Work::Curious => Some(plan.input(own)?),
@@ -133,11 +126,9 @@ async fn session(setup: Setup) -> Result<()> {
         latency: std::time::Duration::from_millis(setup.latency_ms),
         ..Pace::default()
     };
-    // Logged as in a party, on a disk: what that costs belongs to the measurement.
-    let directory = tempfile::tempdir()?;
     let mut storage = [0; 32];
     rng.fill_bytes(&mut storage);
-    let logs = SessionLogs::new(directory.path().to_owned(), Arc::new(StorageKey::new(storage)));
+    let logs = SessionLogs::new(setup.logs, Arc::new(StorageKey::new(storage)));
     let log = logs.begin(own, &scene, starts.number, &mut rng)?;
     let surroundings = Surroundings {
         endpoints: &endpoints,
@@ -152,9 +143,18 @@ async fn session(setup: Setup) -> Result<()> {
     } else {
         SortParams::default()
     });
+    let box_result = {
+        let scene = scene.clone();
+        move |outcome: &Outcome| box_result(&scene, outcome).map(|result| (totals(outcome), Some(result)))
+    };
     let work = setup.work;
     let engine = move |engine: Engine<'_>| match (work, input) {
-        (Work::Tally, Some(input)) => engine.tally(input, &params).map(|outcome| totals(&outcome)),
+        (Work::Tally, Some(input)) => {
+            let outcome = engine.tally(input, &params)?;
+            box_result(&outcome).map_err(|error| {
+                EngineError::Input(Refusal::new(Reason::Internal, format_args!("no Result: {error}")))
+            })
+        }
         (
             Work::Transport {
                 bytes,
@@ -162,22 +162,25 @@ async fn session(setup: Setup) -> Result<()> {
                 lockstep,
             },
             _,
-        ) => exchange(engine, bytes, message, lockstep),
-        (Work::Curious, Some(input)) => Ok(totals(&tally_without_checks(
-            engine.seeds,
-            engine.binding,
-            input,
-            engine.channel,
-            engine.observer,
-            &params,
-        )?)),
+        ) => exchange(engine, bytes, message, lockstep).map(|()| (Vec::new(), None)),
+        (Work::Curious, Some(input)) => {
+            let outcome = tally_without_checks(
+                engine.seeds,
+                engine.binding,
+                input,
+                engine.channel,
+                engine.observer,
+                &params,
+            )?;
+            Ok((totals(&outcome), None))
+        }
         (Work::Tally | Work::Curious, None) => Err(EngineError::Input(Refusal::new(
             Reason::Internal,
             "no input was generated",
         ))),
     };
     let cpu = cpu_seconds()?;
-    let (totals, report) = run(
+    let ((totals, result), report) = run(
         prepared,
         &starts,
         surroundings,
@@ -203,10 +206,52 @@ async fn session(setup: Setup) -> Result<()> {
         peak_rss_bytes: peak_rss_bytes()?,
         cpu_seconds: cpu_seconds()? - cpu,
         totals,
+        kept: result.map(|result| Kept {
+            storage,
+            result: signer.seal_envelope(Kind::Result, result.encode()).encode(),
+            key: signer.public_key().as_bytes().to_vec(),
+        }),
     })?;
     // The neighbours may still be reading: wait until the parent has heard of all three.
     tokio::task::spawn_blocking(|| std::io::stdin().lock().read_line(&mut String::new())).await??;
     Ok(())
+}
+
+/// The one session of a measurement.
+pub(crate) const SESSION: SessionNumber = SessionNumber(1);
+
+/// What the session of `plan` is about. There is no Seal; the hash is that of the seed.
+pub(crate) fn scene(plan: &Plan) -> Result<Scene> {
+    Ok(Scene {
+        seal_hash: Hash32::of(&plan.seed.to_be_bytes()),
+        election: ElectionId::new("bench")?,
+        box_id: BoxId(1),
+    })
+}
+
+/// The Result that a party signs.
+pub(crate) fn box_result(scene: &Scene, outcome: &Outcome) -> Result<BoxResult, ResultError> {
+    let (counted_online, counted_station) = match outcome.counts {
+        Counts::PerChannel { online, electronic } => (Some(online), Some(electronic)),
+        Counts::Counted(_) | Counts::Nothing => (None, None),
+    };
+    let contests = outcome
+        .contests
+        .iter()
+        .zip(1..)
+        .map(|(contest, id)| wire::ContestResult {
+            contest: id,
+            totals: contest.options.clone(),
+            spoilt: contest.spoilt,
+        });
+    BoxResult::from_wire(&wire::Result {
+        seal_hash: scene.seal_hash.as_bytes().to_vec(),
+        election: scene.election.as_str().to_owned(),
+        r#box: scene.box_id.get(),
+        contests: contests.collect(),
+        counted_online,
+        counted_station,
+    })
 }
 
 /// The opened totals in one row, in the order of [`plain_totals`].
@@ -232,7 +277,7 @@ pub fn plain_totals(count: &PlainCount) -> Vec<u64> {
 }
 
 /// Sends `bytes` zeros to either neighbour in messages of `message` bytes and receives as many.
-fn exchange(engine: Engine<'_>, bytes: u64, message: usize, lockstep: bool) -> Result<Vec<u64>, EngineError> {
+fn exchange(engine: Engine<'_>, bytes: u64, message: usize, lockstep: bool) -> Result<(), EngineError> {
     let Engine {
         channel, observer, ..
     } = engine;
@@ -276,42 +321,5 @@ fn exchange(engine: Engine<'_>, bytes: u64, message: usize, lockstep: bool) -> R
         ..Traffic::default()
     };
     observer.phase_finished(Phase::Shuffle, &traffic);
-    Ok(Vec::new())
-}
-
-fn peak_rss_bytes() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .context("no VmHWM in /proc/self/status")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
-    Ok(kib * 1024)
-}
-
-fn cpu_seconds() -> Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    // Fields 14 and 15 of proc(5), counted after the parenthesised name; in ticks of 1/100 s on every Linux.
-    let after = stat.rsplit_once(')').context("an odd /proc/self/stat")?.1;
-    let field = |i: usize| -> Result<f64> {
-        Ok(after
-            .split_whitespace()
-            .nth(i)
-            .context("a short /proc/self/stat")?
-            .parse()?)
-    };
-    Ok((field(11)? + field(12)?) / 100.0)
-}
-
-fn read_line<T: DeserializeOwned>() -> Result<T> {
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    serde_json::from_str(&line).context("a line from the parent")
-}
-
-fn write_line(value: &impl Serialize) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, value)?;
-    out.write_all(b"\n")?;
-    Ok(out.flush()?)
+    Ok(())
 }

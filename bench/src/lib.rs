@@ -4,7 +4,10 @@
 //! tally over mutual TLS with the very session code of the party server. Each party generates the whole synthetic election from the
 //! seed and keeps only its own two shares of it.
 
+pub mod audit;
+pub mod auditor;
 pub mod child;
+mod process;
 pub mod protocol;
 pub mod report;
 pub mod synthetic;

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
+use tally_bench::audit::audit;
+use tally_bench::auditor::auditor;
 use tally_bench::child::{party, plain_totals};
 use tally_bench::protocol::Work;
 use tally_bench::report::TallyReport;
@@ -56,9 +58,27 @@ enum Command {
         #[arg(long)]
         lockstep: bool,
     },
+    /// Tallies a synthetic box with sealed session logs, then audits each party's part. Fails unless the audits prove the totals.
+    Audit {
+        /// Voters of the roll.
+        #[arg(long, default_value_t = 100_000)]
+        voters: u32,
+        /// Ballots of all kinds.
+        #[arg(long, default_value_t = 100_000)]
+        ballots: u32,
+        /// Seed of the synthetic election.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Ends with one JSON object on one line.
+        #[arg(long)]
+        json: bool,
+    },
     /// One party of a measurement; started by the others.
     #[command(hide = true)]
     Party,
+    /// The auditor of one party of a measurement; started by `audit`.
+    #[command(hide = true)]
+    Auditor,
 }
 
 fn main() -> ExitCode {
@@ -75,6 +95,25 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Party => party(),
+        Command::Auditor => auditor(),
+        Command::Audit {
+            voters,
+            ballots,
+            seed,
+            json,
+        } => {
+            let report = audit(Plan {
+                voters,
+                ballots,
+                seed,
+            })?;
+            println!("{voters} voters, {ballots} ballots; three audits prove the totals");
+            print!("{}", report.table());
+            if json {
+                println!("{}", serde_json::to_string(&report)?);
+            }
+            Ok(())
+        }
         Command::Tally {
             voters,
             ballots,

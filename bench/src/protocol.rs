@@ -1,6 +1,10 @@
 //! What parent and parties say to each other: one JSON object a line over the party's standard input and output.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
+
+use crate::synthetic::Plan;
 
 /// What the parties do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,14 +36,12 @@ pub struct Setup {
     pub certificate: String,
     /// Its key, PEM. The keys of a measurement guard nothing.
     pub key: String,
-    /// Voters of the roll.
-    pub voters: u32,
-    /// Ballots.
-    pub ballots: u32,
-    /// Seed of the election.
-    pub seed: u64,
+    /// The election.
+    pub plan: Plan,
     /// What to do.
     pub work: Work,
+    /// Where its session log goes.
+    pub logs: PathBuf,
     /// Simulated one-way latency.
     pub latency_ms: u64,
     /// Whether the sort is cut for distant parties.
@@ -81,6 +83,49 @@ pub struct Done {
     pub cpu_seconds: f64,
     /// The totals, empty when only the transport was measured.
     pub totals: Vec<u64>,
+    /// What an auditor needs besides the session log, after a tally.
+    pub kept: Option<Kept>,
+}
+
+/// What a party keeps of a session beside its log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// The key that its log is sealed under. The keys of a measurement guard nothing.
+    pub storage: [u8; 32],
+    /// Encoded Envelope of its Result.
+    pub result: Vec<u8>,
+    /// Its public key.
+    pub key: Vec<u8>,
+}
+
+/// First and only line to an auditor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AuditSetup {
+    /// Whose part: 1, 2 or 3.
+    pub party: u8,
+    /// The election.
+    pub plan: Plan,
+    /// Where the party's session log is.
+    pub logs: PathBuf,
+    /// What the party kept.
+    pub kept: Kept,
+    /// Public keys of the three.
+    pub keys: [Vec<u8>; 3],
+}
+
+/// First and only line of an auditor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Audited {
+    /// From the opening of the log to the verdict.
+    pub seconds: f64,
+    /// User and system time of the process meanwhile.
+    pub cpu_seconds: f64,
+    /// Most memory the process ever had, bytes; the party's input is in it.
+    pub peak_rss_bytes: u64,
+    /// Length of the session's log.
+    pub log_bytes: u64,
+    /// The auditor's statement, in canonical bytes.
+    pub statement: Vec<u8>,
 }
 
 /// What a phase took at one party.

@@ -6,6 +6,7 @@
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use serde::{Deserialize, Serialize};
 use tally_mpc::layout::split_credential;
 use tally_mpc::{
     BallotKind, BallotLayout, Choice, Contest, InputError, LayoutError, OpenedCounts, Role, Shape,
@@ -27,7 +28,7 @@ pub enum SyntheticError {
 }
 
 /// What an election is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Voters of the roll.
     pub voters: u32,

@@ -1,15 +1,14 @@
 //! The parent of a measurement: three processes from one executable.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tally_mpc::Role;
 use tally_proto::ids::RoleExt as _;
 use tally_proto::pki::{Authority, PeerRole};
 
+use crate::process::Process;
 use crate::protocol::{Done, Go, Ready, Setup, Work};
 use crate::synthetic::Plan;
 
@@ -26,55 +25,21 @@ pub struct Measurement {
     pub wan: bool,
 }
 
-/// A party's process; killed when dropped.
-struct Party {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Drop for Party {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Party {
-    fn start(setup: &Setup) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("party")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting a party")?;
-        let input = child.stdin.take().context("a pipe to the party")?;
-        let output = BufReader::new(child.stdout.take().context("a pipe from the party")?);
-        let mut party = Self { child, input, output };
-        party.tell(setup)?;
-        Ok(party)
-    }
-
-    fn tell(&mut self, value: &impl Serialize) -> Result<()> {
-        serde_json::to_writer(&mut self.input, value)?;
-        self.input.write_all(b"\n")?;
-        Ok(self.input.flush()?)
-    }
-
-    fn hear<T: DeserializeOwned>(&mut self, party: usize) -> Result<T> {
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        serde_json::from_str(&line)
-            .with_context(|| format!("party {} said nothing of use; see above", party + 1))
-    }
-}
-
 /// Starts three parties, lets them work, and returns what each tells, in party order.
 ///
 /// # Errors
 /// A party could not be started, or stopped.
 pub fn measure(measurement: &Measurement) -> Result<[Done; 3]> {
+    // Logged as in a party, on a disk: what that costs belongs to the measurement.
+    let directory = tempfile::tempdir().context("a directory for the session logs")?;
+    measure_in(measurement, directory.path())
+}
+
+/// The same; each party leaves its session log in `directory`, see [`logs_of`].
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_in(measurement: &Measurement, directory: &Path) -> Result<[Done; 3]> {
     let mut authorities = Vec::new();
     for role in Role::ALL {
         authorities.push(Authority::generate(&role.to_string())?);
@@ -83,18 +48,20 @@ pub fn measure(measurement: &Measurement) -> Result<[Done; 3]> {
     let mut parties = Vec::new();
     for role in Role::ALL {
         let leaf = authorities[role.slot()].issue(&PeerRole::Party(role), &["localhost"])?;
-        parties.push(Party::start(&Setup {
-            party: role.index(),
-            authorities: [pem(0), pem(1), pem(2)],
-            certificate: leaf.cert_pem.clone(),
-            key: leaf.key_pem.to_string(),
-            voters: measurement.plan.voters,
-            ballots: measurement.plan.ballots,
-            seed: measurement.plan.seed,
-            work: measurement.work,
-            latency_ms: measurement.latency_ms,
-            wan: measurement.wan,
-        })?);
+        parties.push(Process::start(
+            "party",
+            &Setup {
+                logs: logs_of(directory, role),
+                party: role.index(),
+                authorities: [pem(0), pem(1), pem(2)],
+                certificate: leaf.cert_pem.clone(),
+                key: leaf.key_pem.to_string(),
+                plan: measurement.plan,
+                work: measurement.work,
+                latency_ms: measurement.latency_ms,
+                wan: measurement.wan,
+            },
+        )?);
     }
     let [a, b, c] = hear_all::<Ready>(&mut parties)?;
     let go = Go {
@@ -108,15 +75,20 @@ pub fn measure(measurement: &Measurement) -> Result<[Done; 3]> {
     let done = hear_all(&mut parties)?;
     for party in &mut parties {
         party.tell(&"all done")?;
-        party.child.wait()?;
+        party.wait()?;
     }
     Ok(done)
 }
 
-fn hear_all<T: DeserializeOwned>(parties: &mut [Party]) -> Result<[T; 3]> {
+/// Where a party's session logs are.
+pub fn logs_of(directory: &Path, role: Role) -> PathBuf {
+    directory.join(format!("party-{}", role.index()))
+}
+
+pub(crate) fn hear_all<T: DeserializeOwned>(parties: &mut [Process]) -> Result<[T; 3]> {
     let mut heard = Vec::new();
-    for (i, party) in parties.iter_mut().enumerate() {
-        heard.push(party.hear(i)?);
+    for (party, role) in parties.iter_mut().zip(Role::ALL) {
+        heard.push(party.hear().with_context(|| role.to_string())?);
     }
     heard
         .try_into()

@@ -1,0 +1,35 @@
+//! The commands over real processes, on elections of a few hundred rows.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn tally_bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tally-bench"))
+        .args(arguments)
+        .output()
+        .expect("the command starts")
+}
+
+/// The JSON object that ends the output.
+fn report(arguments: &[&str]) -> Value {
+    let output = tally_bench(arguments);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    serde_json::from_str(text.lines().last().expect("a line")).expect("JSON")
+}
+
+#[test]
+fn three_audits_prove_a_tally() {
+    let report = report(&["audit", "--voters", "60", "--ballots", "200", "--json"]);
+    let audits = report["audits"].as_array().expect("a list");
+    assert_eq!(audits.len(), 3);
+    for audit in audits {
+        assert!(audit["log_bytes"].as_u64().expect("a number") > 10_000, "{audit}");
+        assert!(audit["peak_rss_bytes"].as_u64().expect("a number") > 0, "{audit}");
+    }
+}
