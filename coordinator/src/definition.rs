@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tally_proto::identity::{IdentityError, PartyIdentity, RegistrarIdentity, StationIdentity};
+use tally_proto::manifest::{Network, UnknownNetwork};
 use tally_proto::wire;
 use toml::Spanned;
 
@@ -119,6 +120,7 @@ impl Reader<'_> {
         let mut boxes = self.boxes(&file, &languages)?;
         let channels = self.channels(&file, &languages)?;
         let policy = self.policy(&file)?;
+        let network = self.network(&file)?;
         let participants = self.participants(&file)?;
         let roll = self.roll(&file, &boxes, &policy)?;
         // A manifest's numbers rise; the file may list contests and boxes in the order that reads best.
@@ -142,6 +144,7 @@ impl Reader<'_> {
             policy: Some(policy),
             created_at_s,
             offsets: Vec::new(),
+            network: network.to_wire().into(),
         };
         Ok(Definition { manifest, roll })
     }
@@ -394,6 +397,16 @@ impl Reader<'_> {
                 _ => self.at(&table.openings, wrong(e)),
             })?;
         Ok(wire_channel(kind, name, &zone, openings, receive_until_s))
+    }
+
+    fn network(&self, file: &ElectionFile) -> Result<Network, DefinitionError> {
+        let Some(written) = &file.network else {
+            return Ok(Network::default());
+        };
+        written.get_ref().parse().map_err(|_: UnknownNetwork| {
+            let network = written.get_ref().clone();
+            self.at(written, Problem::Network { network })
+        })
     }
 
     fn policy(&self, file: &ElectionFile) -> Result<wire::ResultPolicy, DefinitionError> {

@@ -13,7 +13,7 @@ use crate::envelope::{Envelope, Kind, SignatureBytes, Signer};
 use crate::identity::{CoordinatorIdentity, PartyIdentity, PartyParts, RegistrarIdentity, StationIdentity};
 use crate::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
 use crate::invitation::Credential;
-use crate::manifest::SignedManifest;
+use crate::manifest::{Network, SignedManifest};
 use crate::merkle::empty_root;
 use crate::note::Checkpoint;
 use crate::order::{Change, EffectiveElection, Order, SignedOrder};
@@ -45,6 +45,8 @@ pub struct Shape {
     pub registrars: usize,
     /// Policy.
     pub min_submissions: u32,
+    /// How far apart the parties are.
+    pub network: Network,
     /// Ports of the parties' peer addresses on localhost.
     pub peer_ports: [u16; 3],
 }
@@ -56,6 +58,7 @@ impl Default for Shape {
             voters: [5, 3],
             registrars: 1,
             min_submissions: 0,
+            network: Network::Near,
             peer_ports: [7201, 7202, 7203],
         }
     }
@@ -230,6 +233,7 @@ impl World {
                 min_submissions: shape.min_submissions,
             }),
             created_at_s: OPENS - 1_000_000,
+            network: shape.network.to_wire().into(),
             ..Default::default()
         };
         let mut envelope = coordinator.seal_envelope(Kind::Manifest, prost::Message::encode_to_vec(&wire));

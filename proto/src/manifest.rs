@@ -3,16 +3,20 @@
 mod ballot_box;
 mod contest;
 mod error;
+mod network;
 mod signed;
 
 pub use ballot_box::BallotBox;
 pub use contest::{Contest, Rule};
 pub use error::{ManifestError, Unsupported};
+pub use network::{Network, UnknownNetwork};
 pub use signed::SignedManifest;
 pub(crate) use signed::countersignatures;
 
 use std::collections::HashSet;
 use std::fmt;
+
+use tally_mpc::{OpenedCounts, TallyParams};
 
 use crate::calendar::{Channel, ChannelKind};
 use crate::decode::decode_canonical;
@@ -63,6 +67,7 @@ pub struct Manifest {
     registrars: Vec<RegistrarIdentity>,
     stations: Vec<StationIdentity>,
     policy: ResultPolicy,
+    network: Network,
     created_at: UnixSeconds,
 }
 
@@ -168,6 +173,7 @@ impl Manifest {
                 .collect::<Result<_, _>>()?,
             stations: wire.stations.iter().map(station).collect::<Result<_, _>>()?,
             policy,
+            network: Network::from_number(wire.network)?,
             created_at: UnixSeconds(wire.created_at_s),
         };
         manifest.check_separate_keys()?;
@@ -204,6 +210,7 @@ impl Manifest {
             }),
             created_at_s: self.created_at.get(),
             offsets: Vec::new(),
+            network: self.network.to_wire().into(),
         }
     }
 
@@ -343,6 +350,21 @@ impl Manifest {
     /// What of a result is opened, and how small a box may be.
     pub fn policy(&self) -> &ResultPolicy {
         &self.policy
+    }
+    /// How far apart the parties are.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+    /// What every party's tally of this election opens, and how it is cut.
+    pub fn tally_params(&self) -> TallyParams {
+        TallyParams {
+            counts: if self.policy.open_counted_per_channel {
+                OpenedCounts::PerChannel
+            } else {
+                OpenedCounts::Nothing
+            },
+            sort: self.network.sort_params(),
+        }
     }
     /// When it was defined.
     pub fn created_at(&self) -> UnixSeconds {

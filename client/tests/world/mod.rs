@@ -111,6 +111,7 @@ impl Agencies {
             }),
             created_at_s: OPENS_S - 1_000,
             offsets: Vec::new(),
+            network: wire::Network::Near.into(),
         };
         Manifest::from_wire(&wire).unwrap()
     }

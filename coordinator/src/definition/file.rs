@@ -52,6 +52,7 @@ pub(super) struct ElectionFile {
     pub(super) roll: Spanned<RollSource>,
     pub(super) parties: Spanned<Vec<Spanned<PathBuf>>>,
     pub(super) registrars: Spanned<Vec<Spanned<PathBuf>>>,
+    pub(super) network: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) station: Vec<Spanned<StationTable>>,
     pub(super) result: Spanned<ResultTable>,

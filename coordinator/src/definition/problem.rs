@@ -274,6 +274,14 @@ pub enum Problem {
     /// Stations without a channel, or the other way round.
     #[error("{0}")]
     StationChannel(StationChannelProblem),
+    /// A network that is not known.
+    #[error(
+        "network {network:?} is not supported: write \"near\" (parties a few milliseconds apart) or \"far\" (tens of milliseconds)"
+    )]
+    Network {
+        /// As written.
+        network: String,
+    },
     /// A channel kind that is not known.
     #[error("channel kind {kind:?} is not supported: write \"online\", \"station\" or \"paper\"")]
     ChannelKind {

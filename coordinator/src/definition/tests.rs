@@ -164,6 +164,18 @@ fn the_sample_is_a_good_election() {
 }
 
 #[test]
+fn a_network_is_near_unless_it_is_said_to_be_far() {
+    let scene = Scene::new();
+    let network = |line: &str| {
+        let definition = scene.read(&SAMPLE.replace("network = \"near\"\n", line));
+        definition.expect("good").manifest.network()
+    };
+    assert_eq!(network(""), wire::Network::Near);
+    assert_eq!(network("network = \"near\"\n"), wire::Network::Near);
+    assert_eq!(network("network = \"far\"\n"), wire::Network::Far);
+}
+
+#[test]
 fn every_refusal_says_where_what_and_what_to_do() {
     let scene = Scene::new();
     let cases: &[(&str, &str, &str)] = &[
@@ -175,77 +187,77 @@ fn every_refusal_says_where_what_and_what_to_do() {
         (
             "rule = \"single\"",
             "rule = \"ranked\"",
-            "election.toml:32: contest 1: rule \"ranked\" is not supported: write \"single\" (one choice) or \"approval\" (with `max`)",
+            "election.toml:37: contest 1: rule \"ranked\" is not supported: write \"single\" (one choice) or \"approval\" (with `max`)",
         ),
         (
             "max = 2",
             "max = 4",
-            "election.toml:44: contest 2: max = 4 of 3 options: write 1 to 3",
+            "election.toml:49: contest 2: max = 4 of 3 options: write 1 to 3",
         ),
         (
             "max = 2\n",
             "",
-            "election.toml:43: contest 2: rule \"approval\" needs `max`, the most options a voter may approve",
+            "election.toml:48: contest 2: rule \"approval\" needs `max`, the most options a voter may approve",
         ),
         (
             "rule = \"single\"",
             "rule = \"single\"\nmax = 1",
-            "election.toml:33: contest 1: max = 1 belongs to rule \"approval\": remove it, or change the rule",
+            "election.toml:38: contest 1: max = 1 belongs to rule \"approval\": remove it, or change the rule",
         ),
         (
             "\"Sophie Germain\"",
             "\"Ada Lovelace\"",
-            "election.toml:36: contest 1: options 1 and 3 are both called \"Ada Lovelace\": give them names a voter can tell apart",
+            "election.toml:41: contest 1: options 1 and 3 are both called \"Ada Lovelace\": give them names a voter can tell apart",
         ),
         (
             "{ en = \"Night bus\", cy = \"Bws nos\" }",
             "{ en = \"Night bus\" }",
-            "election.toml:48: option 3 of contest 2 lacks language \"cy\", which the election's title has: add it, so that every voter reads a whole ballot",
+            "election.toml:53: option 3 of contest 2 lacks language \"cy\", which the election's title has: add it, so that every voter reads a whole ballot",
         ),
         (
             "{ en = \"South\", cy = \"De\" }",
             "{ en = \"South\", cy = \"  \" }",
-            "election.toml:59: the name of box 2 has 0 characters in language \"cy\": write 1 to 500",
+            "election.toml:64: the name of box 2 has 0 characters in language \"cy\": write 1 to 500",
         ),
         (
             "{ en = \"South\", cy = \"De\" }",
             "{ EN = \"South\" }",
-            "election.toml:59: language \"EN\" of the name of box 2 is not a language tag: write a lower case tag such as \"en\" or \"de-at\"",
+            "election.toml:64: language \"EN\" of the name of box 2 is not a language tag: write a lower case tag such as \"en\" or \"de-at\"",
         ),
         (
             "contests = [1]",
             "contests = [3]",
-            "election.toml:60: box \"South\" (id 2) votes on contest 3, which is not defined: define it or remove it from `contests`",
+            "election.toml:65: box \"South\" (id 2) votes on contest 3, which is not defined: define it or remove it from `contests`",
         ),
         (
             "contests = [1]",
             "contests = [1, 1]",
-            "election.toml:60: box \"South\" (id 2) lists contest 1 twice: list each of its contests once",
+            "election.toml:65: box \"South\" (id 2) lists contest 1 twice: list each of its contests once",
         ),
         (
             "contests = [1]",
             "contests = []",
-            "election.toml:60: box \"South\" (id 2) lists no contest: list each of its contests once",
+            "election.toml:65: box \"South\" (id 2) lists no contest: list each of its contests once",
         ),
         (
             "contests = [1, 2]",
             "contests = [1]",
-            "election.toml:41: contest 2 is in no box: add it to a box's `contests` or remove it",
+            "election.toml:46: contest 2 is in no box: add it to a box's `contests` or remove it",
         ),
         (
             "min_voters = 20",
             "min_voters = 26",
-            "election.toml:52: box \"North\" (id 1) has 25 voters on the roll, fewer than min_voters = 26: join it with a neighbouring box, because the result of so few could show how single people voted",
+            "election.toml:57: box \"North\" (id 1) has 25 voters on the roll, fewer than min_voters = 26: join it with a neighbouring box, because the result of so few could show how single people voted",
         ),
         (
             "min_voters = 20",
             "min_voters = 1",
-            "election.toml:22: result.min_voters = 1 protects nobody: write at least 3",
+            "election.toml:27: result.min_voters = 1 protects nobody: write at least 3",
         ),
         (
             "kind = \"closed\"",
             "kind = \"open\"",
-            "election.toml:19: roll kind \"open\" is not supported: write \"closed\" (every voter is on the roll now); an open roll grows by enrolment with an identity card, which this version does not offer",
+            "election.toml:24: roll kind \"open\" is not supported: write \"closed\" (every voter is on the roll now); an open roll grows by enrolment with an identity card, which this version does not offer",
         ),
         (
             "\"party-2.identity.toml\", \"party-3.identity.toml\"",
@@ -265,42 +277,47 @@ fn every_refusal_says_where_what_and_what_to_do() {
         (
             "kind = \"paper\"",
             "kind = \"station\"",
-            "election.toml:83: there are two station channels: put all their openings into one",
+            "election.toml:88: there are two station channels: put all their openings into one",
         ),
         (
             "kind = \"paper\"",
             "kind = \"post\"",
-            "election.toml:83: channel kind \"post\" is not supported: write \"online\", \"station\" or \"paper\"",
+            "election.toml:88: channel kind \"post\" is not supported: write \"online\", \"station\" or \"paper\"",
         ),
         (
             "opens = \"2027-05-03 08:00\"",
             "opens = \"2027-03-28 01:30\"",
-            "election.toml:68: online channel: 2027-03-28 01:30 does not exist in Europe/London: the clocks go forward over it; choose a time before or after",
+            "election.toml:73: online channel: 2027-03-28 01:30 does not exist in Europe/London: the clocks go forward over it; choose a time before or after",
         ),
         (
             "closes = \"2027-05-06 20:00\"",
             "closes = \"2027-05-03 08:00\"",
-            "election.toml:68: online channel: the opening closes at 2027-05-03 08:00, not after it opens at 2027-05-03 08:00: swap or correct them",
+            "election.toml:73: online channel: the opening closes at 2027-05-03 08:00, not after it opens at 2027-05-03 08:00: swap or correct them",
         ),
         (
             "hours = \"09:00 to 17:00\"",
             "closes = \"17:00\"",
-            "election.toml:76: station channel: an opening is written either as { opens = \"...\", closes = \"...\" } or as { days = \"...\", hours = \"...\" }",
+            "election.toml:81: station channel: an opening is written either as { opens = \"...\", closes = \"...\" } or as { days = \"...\", hours = \"...\" }",
         ),
         (
             "identity = \"station-8.identity.toml\"",
             "identity = \"station-7.identity.toml\"",
-            "election.toml:95: station id 7 is used by \"School 7\" and \"School 7\": make one of them anew with another number",
+            "election.toml:100: station id 7 is used by \"School 7\" and \"School 7\": make one of them anew with another number",
         ),
         (
             "boxes = [1]\n",
             "boxes = [9]\n",
-            "election.toml:92: station \"School 7\" names box 9, which is not defined: the boxes are [1, 2]",
+            "election.toml:97: station \"School 7\" names box 9, which is not defined: the boxes are [1, 2]",
+        ),
+        (
+            "network = \"near\"",
+            "network = \"wan\"",
+            "election.toml:19: network \"wan\" is not supported: write \"near\" (parties a few milliseconds apart) or \"far\" (tens of milliseconds)",
         ),
         (
             "counted_per_channel = true",
             "counted_per_canton = true",
-            "election.toml:23: unknown field `counted_per_canton`, expected one of `counted_per_channel`, `min_voters`, `min_submissions`; see the sample election file for every key",
+            "election.toml:28: unknown field `counted_per_canton`, expected one of `counted_per_channel`, `min_voters`, `min_submissions`; see the sample election file for every key",
         ),
     ];
     for (from, to, message) in cases {
@@ -313,18 +330,18 @@ fn files_that_are_missing_or_broken_are_named() {
     let scene = Scene::new();
     let missing = scene.refusal("\"station-8.identity.toml\"", "\"station-9.identity.toml\"");
     assert!(
-        missing.starts_with("election.toml:95: identity file station-9.identity.toml: cannot read: "),
+        missing.starts_with("election.toml:100: identity file station-9.identity.toml: cannot read: "),
         "{missing}"
     );
     let wrong = scene.refusal("\"station-8.identity.toml\"", "\"party-1.identity.toml\"");
     assert!(
-        wrong.starts_with("election.toml:95: identity file party-1.identity.toml: not an identity file"),
+        wrong.starts_with("election.toml:100: identity file party-1.identity.toml: not an identity file"),
         "{wrong}"
     );
     let roll = scene.refusal("file = \"roll.csv\"", "file = \"election.toml\"");
     assert!(roll.contains("roll election.toml: line 1: "), "{roll}");
     let syntax = scene.refusal("[roll]", "[roll");
-    assert!(syntax.starts_with("election.toml:17: "), "{syntax}");
+    assert!(syntax.starts_with("election.toml:22: "), "{syntax}");
     let absent =
         super::read(Path::new("/nonexistent/e.toml"), scene.coordinator.clone(), 0).expect_err("absent");
     assert!(

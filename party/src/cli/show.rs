@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use tally_proto::calendar::Channel;
 use tally_proto::identity::Fingerprint;
 use tally_proto::ids::{Hash32, Role, UnixSeconds};
-use tally_proto::manifest::{Manifest, Rule};
+use tally_proto::manifest::{Manifest, Network, Rule};
 use tally_proto::order::{Change, Order};
 use tally_proto::wire;
 use tally_proto::wire::BoxPhase;
@@ -96,6 +96,14 @@ pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {
         calendar(&mut text, channel);
     }
     let policy = manifest.policy();
+    let _ = writeln!(
+        text,
+        "\n  Network: the tally is cut for parties that are {}.",
+        match manifest.network() {
+            Network::Near => "near one another (a few milliseconds at most)",
+            Network::Far => "far from one another (tens of milliseconds)",
+        }
+    );
     let _ = writeln!(
         text,
         "\n  Results: boxes have at least {} voters, are tallied with at least {} submissions; ballots counted per channel are {}.\n",

@@ -1,6 +1,5 @@
 //! Sealed boxes as sessions take them: the joint between sealing and the tally.
 
-use tally_mpc::{OpenedCounts, TallyParams};
 use tally_proto::ids::{BoxId, ElectionId};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -33,19 +32,11 @@ impl TallySource for SealedBoxes {
             )
         })?;
         let manifest = sealed.manifest().manifest().clone();
-        let counts = if manifest.policy().open_counted_per_channel {
-            OpenedCounts::PerChannel
-        } else {
-            OpenedCounts::Nothing
-        };
         let seal_hash = sealed.seal_hash();
         Ok(Ready {
             seal_hash,
             keys: manifest.party_keys(),
-            params: TallyParams {
-                counts,
-                ..TallyParams::default()
-            },
+            params: manifest.tally_params(),
             input: Box::new(move || Ok(sealed.tally_input()?)),
             conclude: Box::new(move |outcome| BoxResult::from_outcome(&manifest, of_box, seal_hash, outcome)),
         })

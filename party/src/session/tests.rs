@@ -30,6 +30,7 @@ use tally_proto::connect::{Dial, mutual_tls};
 use tally_proto::envelope::{Envelope, Kind, PublicKey, Signer};
 use tally_proto::identity::Address;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _};
+use tally_proto::manifest::Network;
 use tally_proto::pki::{Anchor, Authority, Leaf, PeerRole, Trust};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;

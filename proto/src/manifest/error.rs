@@ -25,6 +25,8 @@ pub enum Unsupported {
     OpenRoll(BoxId),
     /// A contest rule of a later version.
     Rule(ContestId),
+    /// A distance between the parties of a later version.
+    Network(i32),
 }
 
 impl fmt::Display for Unsupported {
@@ -35,6 +37,7 @@ impl fmt::Display for Unsupported {
             Self::CredentialOffsets => f.write_str("credential offsets for card records (offsets)"),
             Self::OpenRoll(id) => write!(f, "an open roll (box {id} states neither voters nor a roll root)"),
             Self::Rule(id) => write!(f, "the rule of contest {id}"),
+            Self::Network(number) => write!(f, "network {number} (supported: near, far)"),
         }
     }
 }

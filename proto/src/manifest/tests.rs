@@ -46,6 +46,7 @@ fn what_is_not_supported_is_refused_by_name() {
     assert!(unsupported(|m| m.ticket_keys.push(wire::TicketKey::default())).contains("tickets"));
     assert!(unsupported(|m| m.offsets.push(wire::CredentialOffset::default())).contains("offsets"));
     assert!(unsupported(|m| m.contests[1].rule = None).contains("contest 2"));
+    assert!(unsupported(|m| m.network = 2).contains("network 2"));
     let open_roll = unsupported(|m| {
         m.boxes[0].voters = 0;
         m.boxes[0].roll_root.clear();
@@ -61,6 +62,38 @@ fn what_is_not_supported_is_refused_by_name() {
             ..
         }
     ));
+}
+
+#[test]
+fn a_network_has_one_encoding_and_cuts_the_sort() {
+    let near = world().manifest.manifest().clone();
+    assert_eq!(
+        (near.network(), near.tally_params().sort),
+        (Network::Near, tally_mpc::SortParams::LAN),
+        "what says nothing is near"
+    );
+    let wire = wire::Manifest {
+        network: wire::Network::Far.into(),
+        ..near.to_wire()
+    };
+    let far = Manifest::from_wire(&wire).expect("a manifest");
+    assert_eq!(
+        (far.network(), far.tally_params().sort),
+        (Network::Far, tally_mpc::SortParams::WAN)
+    );
+    assert_eq!(Manifest::decode(&far.encode()).expect("decodes"), far);
+    // The field is the last one: 15, a number. Near is not written, so it cannot be written in two ways.
+    let mut spelled = near.encode();
+    assert_eq!(far.encode(), [&spelled[..], &[15 << 3, 1]].concat());
+    spelled.extend([15 << 3, 0]);
+    assert!(matches!(
+        Manifest::decode(&spelled),
+        Err(ManifestError::Decode(_))
+    ));
+    for network in Network::ALL {
+        assert_eq!(network.to_string().parse(), Ok(network));
+    }
+    assert_eq!("wan".parse::<Network>(), Err(UnknownNetwork));
 }
 
 #[test]

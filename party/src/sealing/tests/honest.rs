@@ -1,14 +1,19 @@
 //! Nobody lies: what is sealed, and what every party then holds of it.
 
 use futures::StreamExt as _;
-use tally_proto::ids::{Digest, Role, RoleExt as _, StationId, VoterIndex};
+use tally_mpc::{OpenedCounts, SortParams, TallyParams};
+use tally_proto::ids::{BoxId, Digest, Role, RoleExt as _, StationId, VoterIndex};
+use tally_proto::manifest::Network;
 use tally_proto::reason::Reason;
 use tally_proto::sealing::{BoxBody, SealingError};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
 use super::super::{Basis, Item, Lie, SealError};
 use super::objects::{Made, Where};
 use super::world::{BOX, CLOSES, Setting, UNTIL, VOTERS, World};
 use crate::sealing::SealedBox;
+use crate::session::{SealedBoxes, TallySource as _};
 use crate::store::boxes;
 
 /// Rows as sealed, and every party's shares of them as they were made.
@@ -243,6 +248,31 @@ async fn not_before_the_last_moment_on_ones_own_clock() {
     );
     world.clock.set((UNTIL + 1) * 1000);
     check_rows(&world.sealed().await, &[&ballot]);
+}
+
+#[tokio::test]
+async fn a_sealed_box_is_tallied_as_its_manifest_says() {
+    for network in Network::ALL {
+        let mut world = World::with(Setting {
+            apart: network,
+            ..Setting::default()
+        });
+        let ballot = world.online(10);
+        world.accept_by_all(&ballot);
+        world.sealed().await;
+        let boxes = SealedBoxes::new(world.sealing(Role::P2).clone(), Handle::current());
+        let election = world.manifest.manifest().election().clone();
+        let ready = spawn_blocking(move || boxes.ready(&election, BoxId(BOX))).await;
+        let params = ready.expect("no panic").expect("a sealed box").params;
+        let expected = TallyParams {
+            counts: OpenedCounts::PerChannel,
+            sort: match network {
+                Network::Near => SortParams::LAN,
+                Network::Far => SortParams::WAN,
+            },
+        };
+        assert_eq!(params, expected, "{network}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

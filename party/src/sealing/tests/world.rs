@@ -7,7 +7,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tally_proto::envelope::{Kind as Signed, Signer};
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _};
-use tally_proto::manifest::SignedManifest;
+use tally_proto::manifest::{self, SignedManifest};
 use tally_proto::pki::Authority;
 use tally_proto::suite::OpeningKey;
 use tally_proto::wire;
@@ -53,6 +53,7 @@ pub(super) struct World {
 pub(super) struct Setting {
     pub(super) registrars: usize,
     pub(super) min_submissions: u32,
+    pub(super) apart: manifest::Network,
     pub(super) saboteur: Arc<dyn Saboteur>,
 }
 
@@ -61,6 +62,7 @@ impl Default for Setting {
         Self {
             registrars: 1,
             min_submissions: 1,
+            apart: manifest::Network::default(),
             saboteur: Arc::new(Honest),
         }
     }
@@ -366,6 +368,7 @@ fn manifest(
             min_submissions: setting.min_submissions,
         }),
         created_at_s: OPENS - 1_000_000,
+        network: setting.apart.to_wire().into(),
         ..Default::default()
     };
     let payload = prost::Message::encode_to_vec(&manifest);

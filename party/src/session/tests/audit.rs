@@ -161,6 +161,76 @@ async fn three_honest_parties_pass_and_prove_the_totals_together() {
     assert_eq!((combined.named, combined.result), (vec![], Some(expected)));
 }
 
+/// What a party received of its session: a message for each round or more, and the parameters that it ran with.
+fn received(world: &World, role: Role) -> (usize, TallyParams) {
+    let logs = session_logs(world.logs(), role);
+    let mut log = logs
+        .open(role, &scene().election, BoxId(BOX), SESSION)
+        .expect("opens");
+    let (mut labels, mut ran) = (std::collections::HashSet::new(), None);
+    while let Some(entry) = log.next_entry().expect("reads") {
+        match entry {
+            Entry::Received { from, label, .. } => assert!(labels.insert((from, label.to_bytes()))),
+            Entry::Input { params, .. } => ran = Some(params),
+            _ => {}
+        }
+    }
+    (labels.len(), ran.expect("it tallied"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn distant_parties_run_with_fewer_rounds_and_are_audited_by_what_was_agreed() {
+    // Too many rows to compare all pairs at once where rounds are cheap, few enough where they are not.
+    let make = |network| Election::new(300, 400, 40, 20, 40).over(network);
+    let mut messages = Vec::new();
+    for network in Network::ALL {
+        let mut world = World::new(make(network), pace()).await;
+        let events = world.session(1).await;
+        for (role, event) in Role::ALL.into_iter().zip(&events) {
+            assert_eq!(
+                world.result(role, event),
+                world.election.count(),
+                "{network}, {role}"
+            );
+            let audit = world.audit(role);
+            assert_eq!(failed(&audit), [], "{network}, {role}: {:#?}", audit.items);
+            let (seen, params) = received(&world, role);
+            assert_eq!(params.sort, network.sort_params(), "{network}, {role}");
+            messages.push(seen);
+        }
+        // Under a manifest that says otherwise the same log does not pass.
+        for other in Network::ALL.into_iter().filter(|other| *other != network) {
+            world.election = Arc::new(make(other));
+            for role in Role::ALL {
+                assert!(
+                    failed(&world.audit(role)).contains(&Check::Input),
+                    "{network}, {role}"
+                );
+            }
+        }
+    }
+    for (near, far) in messages[..3].iter().zip(&messages[3..]) {
+        assert!(far < near, "{far} messages over a distance, {near} nearby");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parties_that_are_not_agreed_on_the_network_have_no_result() {
+    let make = |network| Election::new(300, 400, 40, 20, 41).over(network);
+    let mut world = World::new(make(Network::Near), pace()).await;
+    let sealed = std::mem::replace(&mut world.election, Arc::new(make(Network::Far)));
+    world.restart(Role::P1);
+    world.election = sealed;
+    let events = world.session(1).await;
+    for (role, event) in Role::ALL.into_iter().zip(&events) {
+        assert!(matches!(event, Event::Abort(_)), "{role}: {event:?}");
+    }
+    assert!(failed(&world.audit(Role::P1)).contains(&Check::Input));
+    for role in [Role::P2, Role::P3] {
+        assert_eq!(failed(&world.audit(role)), [], "{role}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_box_without_ballots_passes() {
     let world = World::new(Election::new(3, 0, 0, 0, 32), pace()).await;

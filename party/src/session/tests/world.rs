@@ -11,6 +11,7 @@ pub(super) struct Election {
     shape: Shape,
     voters: Vec<(bool, bool, u64)>,
     ballots: Vec<(BallotKind, u32, u64, Choice)>,
+    network: Network,
     seed: u64,
 }
 
@@ -60,8 +61,14 @@ impl Election {
             },
             voters: roll,
             ballots,
+            network: Network::default(),
             seed,
         }
+    }
+
+    /// The same, for parties so far apart.
+    pub(super) fn over(self, network: Network) -> Self {
+        Self { network, ..self }
     }
 
     pub(super) fn input(&self, role: Role) -> TallyInput {
@@ -163,7 +170,7 @@ impl TallySource for Synthetic {
             keys: self.keys,
             params: TallyParams {
                 counts: OpenedCounts::PerChannel,
-                ..TallyParams::default()
+                sort: self.election.network.sort_params(),
             },
             input: Box::new(move || Ok(rows.input(role))),
             conclude: {
