@@ -6,8 +6,10 @@ use tally_proto::connect;
 use tally_proto::ids::{Role, RoleExt as _};
 use tonic::transport::Endpoint;
 
+use super::channel::{NetChannel, Pace};
 use super::demands::Demands;
-use super::link::{Fate, Link, Loss, NetChannel, Opener, Pace};
+use super::fate::{Fate, Loss};
+use super::link::{Link, Opener};
 use super::lobby::Lobby;
 use super::opening::{Contribution, pair_seed};
 use super::start::{Prepared, Starts};

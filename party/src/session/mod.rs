@@ -12,17 +12,22 @@
 //! |---|---|
 //! | `opening`, `start` | contributions, commitments, session id, pair seeds; making and checking Starts |
 //! | `transport` | TCP, TLS and HTTP/2 set up for speed |
-//! | `frame`, `queue`, `pool`, `link` | numbered frames; the engine's channel over two streams, with deadlines and back-pressure |
+//! | `frame`, `queue`, `pool`, `link` | numbered frames over a neighbour's stream, with back-pressure |
+//! | `channel`, `fate` | the engine's channel over two links, with deadlines; what went wrong first, and with whom |
 //! | `lobby`, `meet` | incoming streams find their session; dialling, revealing, checking |
 //! | `source`, `ledger`, `outcome` | what sealing hands over; numbers, results and aborts on disk; signed Aborts |
 //! | `holdings`, `others` | what the others hold of this party's signatures; questions to them beside a session |
 //! | `board`, `demands` | frames kept in case they are demanded; demanding, relaying and answering |
 //! | `log` | the session's sealed log: format, writer beside the tally, reader |
 //! | `service` | Prepare, Tally and Session as the services call them; `peer` is a listener for sessions alone |
+//! | `begun`, `recollection` | a session that began here, and how it ended; what the others hold, taken over |
 //! | `run`, `progress` | the session's run; what it tells meanwhile |
 
+mod begun;
 mod board;
+mod channel;
 mod demands;
+mod fate;
 mod frame;
 pub(crate) mod holdings;
 pub(crate) mod ledger;
@@ -38,6 +43,7 @@ mod peer;
 mod pool;
 mod progress;
 mod queue;
+mod recollection;
 mod run;
 mod sealed;
 mod seam;
@@ -48,9 +54,9 @@ pub mod transport;
 
 pub(crate) use ledger::create_tables;
 
+pub use channel::Pace;
 pub use demands::Demands;
 pub use frame::{FrameError, MAX_FRAME_BYTES};
-pub use link::Pace;
 pub use lobby::Lobby;
 pub use meet::Endpoints;
 pub use opening::Scene;

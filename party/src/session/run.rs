@@ -16,8 +16,9 @@ use tally_proto::wire;
 use tally_proto::wire::evidence::Object;
 use tokio::sync::{oneshot, watch};
 
+use super::channel::Pace;
 use super::demands::Demands;
-use super::link::{Fate, Loss, Pace};
+use super::fate::{Fate, Loss};
 use super::lobby::Lobby;
 use super::log::channel::{Recorded, RecordedNotary};
 use super::log::{LogError, Recorder};

@@ -2,45 +2,39 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures::StreamExt as _;
 use tally_proto::connect::{ConnectError, Dial};
 use tally_proto::envelope::{Envelope, PublicKey, Signer};
-use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _, SessionNumber};
+use tally_proto::ids::{BoxId, ElectionId, Role, RoleExt as _, SessionNumber};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::result::{BoxResult, MIN_SIGNATURES};
 use tally_proto::session::Demand;
 use tally_proto::wire;
 use tally_proto::wire::tally_event::Event;
-use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::begun::{Begun, End, event, tell};
 use super::board::Board;
-use super::demands::{self, Demands};
-use super::holdings::{self, Question};
-use super::ledger::{self, RaiseError};
-use super::link::Pace;
+use super::channel::Pace;
+use super::demands;
+use super::holdings;
+use super::ledger;
 use super::lobby::Lobby;
-use super::log::{Recorder, SessionLogs};
+use super::log::SessionLogs;
 use super::meet::Endpoints;
 use super::opening::Scene;
 use super::others::Others;
 use super::outcome;
-use super::progress::Progress;
-use super::run::{Engine, EngineError, Interrupt, Stop, Surroundings, run};
 use super::source::{Ready, TallySource};
-use super::start::{Prepared, Starts};
+use super::start::Prepared;
 use crate::entropy::Entropy;
 use crate::party::Party;
 use crate::rpc::seams::{Answers, TallyState};
 use crate::store::{Store, StoreError, elections};
-
-/// Progress is told at most this often.
-const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// What a party's sessions need.
 pub struct SessionsParts {
@@ -64,42 +58,23 @@ pub struct SessionsParts {
 
 /// The tally sessions of one party server. Cheap to clone.
 #[derive(Clone)]
-pub struct Sessions(Arc<Inner>);
+pub struct Sessions(pub(super) Arc<Inner>);
 
-struct Inner {
-    parts: SessionsParts,
-    others: Others,
-    lobby: Arc<Lobby>,
+pub(super) struct Inner {
+    pub(super) parts: SessionsParts,
+    pub(super) others: Others,
+    pub(super) lobby: Arc<Lobby>,
     /// Sessions begin one at a time: nothing else happens to a box between looking and writing.
-    beginning: tokio::sync::Mutex<()>,
-    boxes: Mutex<HashMap<(ElectionId, BoxId), BoxSessions>>,
+    pub(super) beginning: tokio::sync::Mutex<()>,
+    pub(super) boxes: Mutex<HashMap<(ElectionId, BoxId), BoxSessions>>,
 }
 
 /// The sessions of one box: the newest prepared, and the newest that was begun.
-struct BoxSessions {
-    scene: Scene,
-    keys: [PublicKey; 3],
-    prepared: Option<(Prepared, Ready)>,
-    begun: Option<Begun>,
-}
-
-#[derive(Clone)]
-struct Begun {
-    id: Hash32,
-    number: SessionNumber,
-    board: Arc<Board>,
-    interrupt: Interrupt,
-    progress: watch::Receiver<Option<Progress>>,
-    demand: watch::Receiver<Option<wire::Envelope>>,
-    end: watch::Receiver<Option<End>>,
-}
-
-/// How a session ended.
-#[derive(Clone, Debug)]
-enum End {
-    Result(Envelope),
-    Abort(Envelope, Stop),
-    Failed(Refusal),
+pub(super) struct BoxSessions {
+    pub(super) scene: Scene,
+    pub(super) keys: [PublicKey; 3],
+    pub(super) prepared: Option<(Prepared, Ready)>,
+    pub(super) begun: Option<Begun>,
 }
 
 impl std::fmt::Debug for Sessions {
@@ -367,42 +342,6 @@ impl Sessions {
         .await
     }
 
-    /// Asks both others what they hold of this party's signatures for the box, and takes it over.
-    async fn recollect(
-        &self,
-        place: &(ElectionId, BoxId),
-        scene: &Scene,
-        keys: &[PublicKey; 3],
-    ) -> Result<(), Refusal> {
-        let parts = &self.0.parts;
-        let own = parts.own;
-        let question = Question::new(place.0.as_str(), place.1.get(), &*parts.entropy);
-        let ask = async |peer: Role| {
-            let answer = self.0.others.holdings(peer, question.request.clone()).await?;
-            let answered = question.answered(own, peer, answer, keys);
-            answered
-                .map(|(holdings, _)| holdings)
-                .map_err(|error| holdings::unusable(peer, &error))
-        };
-        let (next, prev) = tokio::try_join!(ask(own.next()), ask(own.prev()))?;
-        let (place, scene, keys) = (place.clone(), scene.clone(), *keys);
-        let restored = self
-            .blocking(move |inner| {
-                let taken = inner.parts.store.write(|tx| {
-                    let key = (elections::number_or_new(tx, place.0.as_str())?, place.1.get());
-                    holdings::take_over(tx, key, &scene, &keys, &[next, prev])
-                });
-                taken.map_err(Refusal::from)
-            })
-            .await?;
-        if restored {
-            tracing::error!(
-                "the others hold a newer Start of this party than its store knows: it was restored from an older copy"
-            );
-        }
-        Ok(())
-    }
-
     /// The session that a Demand names. It may be over here: a neighbour that is behind may still lack its last frames.
     fn session_of(&self, demand: &Envelope) -> Result<(Arc<Board>, Scene, SessionNumber), Refusal> {
         let session = Demand::decode(demand).map_err(demands::refused)?.session;
@@ -478,134 +417,13 @@ impl Sessions {
         }
     }
 
-    /// Begins the session of `starts`, or finds it running. The Starts are on disk before the first frame.
-    async fn begin(&self, place: &(ElectionId, BoxId), starts: &[Envelope]) -> Result<Begun, Refusal> {
-        let unknown = |detail: String| Refusal::new(Reason::SessionUnknown, detail);
-        let _one = self.0.beginning.lock().await;
-        let (starts, prepared, ready) = {
-            let mut boxes = self.0.boxes();
-            let Some(sessions) = boxes.get_mut(place) else {
-                return Err(unknown(format!(
-                    "{} has prepared no session of this box since it started; prepare a new one with all three parties",
-                    self.0.parts.own
-                )));
-            };
-            let starts = Starts::verify(starts, &sessions.keys, &sessions.scene)?;
-            if let Some(begun) = sessions.begun.as_ref().filter(|begun| begun.id == starts.id) {
-                return Ok(begun.clone());
-            }
-            let Some((prepared, ready)) = sessions.prepared.take_if(|(prepared, _)| prepared.is_of(&starts))
-            else {
-                return Err(unknown(format!(
-                    "the Start of {} among these is not its newest, or its session is over; prepare a new one with all three parties",
-                    self.0.parts.own
-                )));
-            };
-            (starts, prepared, ready)
-        };
-        let (of, written) = (place.clone(), starts.clone());
-        self.blocking(move |inner| {
-            let began = inner.parts.store.write(|tx| {
-                let key = (elections::number_or_new(tx, of.0.as_str())?, of.1.get());
-                let own = inner.parts.own;
-                let others = [own.next(), own.prev()].map(|party| (party, written.number, written.of(party)));
-                ledger::begin(tx, key, &others)
-            });
-            began.map_err(Refusal::from)
-        })
-        .await?;
-        let parts = &self.0.parts;
-        let interrupt = Interrupt::default();
-        let (progress, progress_seen) = watch::channel(None);
-        let (end, end_seen) = watch::channel(None);
-        let (told, demand_seen) = watch::channel(None);
-        let board = Arc::new(Board::new(starts.id, parts.own, starts.keys));
-        let demands = Demands {
-            board: Arc::clone(&board),
-            scene: prepared.scene.clone(),
-            signer: Arc::clone(&parts.signer),
-            entropy: Arc::clone(&parts.entropy),
-            others: self.0.others.clone(),
-            runtime: Handle::current(),
-            told: Arc::new(told),
-            patience: parts.pace.relay,
-        };
-        let begun = Begun {
-            id: starts.id,
-            number: starts.number,
-            board,
-            interrupt: interrupt.clone(),
-            progress: progress_seen,
-            demand: demand_seen,
-            end: end_seen,
-        };
-        if let Some(sessions) = self.0.boxes().get_mut(place) {
-            sessions.begun = Some(begun.clone());
-        }
-        let inner = Arc::clone(&self.0);
-        tokio::spawn(async move {
-            let ended = inner
-                .conduct(prepared, ready, &starts, &interrupt, progress, &demands)
-                .await;
-            if !matches!(ended, End::Result(_)) {
-                demands.board.forget();
-            }
-            end.send_replace(Some(ended));
-        });
-        Ok(begun)
-    }
-
-    /// Ends an older session of the box, if one is running and not yet opening its outputs, and waits until it is over.
-    async fn end_older(&self, place: &(ElectionId, BoxId)) {
-        let begun = {
-            // One that is just beginning is seen. No other box waits for the end.
-            let _one = self.0.beginning.lock().await;
-            let boxes = self.0.boxes();
-            boxes.get(place).and_then(|sessions| sessions.begun.clone())
-        };
-        if let Some(mut begun) = begun {
-            if begun.end.borrow().is_none() {
-                begun.interrupt.before_outputs();
-            }
-            // Without an end its task is gone: then it is over, too.
-            let _ = ended(&mut begun.end).await;
-        }
-    }
-
-    /// The Result as known here, and whether two parties signed it.
-    async fn stored_result(&self, place: &(ElectionId, BoxId)) -> Result<Option<(Envelope, bool)>, Refusal> {
-        let place = place.clone();
-        let bytes = self
-            .blocking(move |inner| {
-                let read = inner
-                    .parts
-                    .store
-                    .read(|tx| match elections::number_of(tx, place.0.as_str())? {
-                        Some(number) => {
-                            let key = (number, place.1.get());
-                            Ok(ledger::result(tx, key)?.map(|bytes| (bytes, ledger::concluded(tx, key))))
-                        }
-                        None => Ok(None),
-                    });
-                read.map_err(store_failed)
-            })
-            .await?;
-        let Some((bytes, concluded)) = bytes else {
-            return Ok(None);
-        };
-        Ok(Some((
-            Envelope::decode(&bytes)?,
-            concluded.map_err(store_failed)?,
-        )))
-    }
-
     async fn ready(&self, election: &ElectionId, of_box: BoxId) -> Result<Ready, Refusal> {
         let election = election.clone();
         self.blocking(move |inner| inner.parts.source.ready(&election, of_box))
             .await
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
@@ -614,7 +432,7 @@ impl Sessions {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     inner: Arc<Inner>,
     work: impl FnOnce(&Inner) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
@@ -630,191 +448,13 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn store_failed(error: StoreError) -> Refusal {
+pub(super) fn store_failed(error: StoreError) -> Refusal {
     Refusal::new(Reason::StoreFailed, error)
 }
 
 impl Inner {
-    fn boxes(&self) -> MutexGuard<'_, HashMap<(ElectionId, BoxId), BoxSessions>> {
+    pub(super) fn boxes(&self) -> MutexGuard<'_, HashMap<(ElectionId, BoxId), BoxSessions>> {
         // Nothing panics while it holds the lock.
         self.boxes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Begins the session's log: without one there is no session.
-    async fn begin_log(self: &Arc<Self>, scene: Scene, number: SessionNumber) -> Result<Recorder, Refusal> {
-        let begin = move |inner: &Inner| {
-            let parts = &inner.parts;
-            let log = parts
-                .logs
-                .begin(parts.own, &scene, number, &mut parts.entropy.rng());
-            log.map_err(|error| Refusal::new(error.reason(), error))
-        };
-        blocking(Arc::clone(self), begin).await
-    }
-
-    /// Runs one session, and keeps what it leaves behind.
-    async fn conduct(
-        self: &Arc<Self>,
-        prepared: Prepared,
-        ready: Ready,
-        starts: &Starts,
-        interrupt: &Interrupt,
-        progress: watch::Sender<Option<Progress>>,
-        demands: &Demands,
-    ) -> End {
-        let (scene, number, own) = (prepared.scene.clone(), starts.number, self.parts.own);
-        let log = match self.begin_log(scene.clone(), number).await {
-            Ok(log) => log,
-            Err(refusal) => return End::Failed(refusal),
-        };
-        let Ready {
-            params,
-            input,
-            conclude,
-            ..
-        } = ready;
-        let work = move |engine: Engine<'_>| {
-            let input = input().map_err(EngineError::Input)?;
-            engine.tally(input, &params)
-        };
-        let statement = {
-            let (scene, signer, starts) = (scene.clone(), Arc::clone(&self.parts.signer), starts.clone());
-            move |stop: &Stop| {
-                outcome::abort(&scene, &starts, own, stop, &signer)
-                    .encode()
-                    .into()
-            }
-        };
-        let surroundings = Surroundings {
-            endpoints: &self.parts.endpoints,
-            lobby: &self.lobby,
-            pace: self.parts.pace,
-            log: &log,
-            demands: Some(demands),
-        };
-        tracing::info!(election = %scene.election, box_id = %scene.box_id, session = %number, "session begins");
-        let ended = run(
-            prepared,
-            starts,
-            surroundings,
-            interrupt,
-            progress,
-            work,
-            statement,
-        )
-        .await;
-        let signer = &self.parts.signer;
-        let end = match ended {
-            Ok((outcome, report)) => match conclude(&outcome) {
-                Ok(result) => {
-                    let seconds = report.time.as_secs_f64();
-                    tracing::info!(
-                        election = %scene.election, box_id = %scene.box_id, session = %number, seconds,
-                        "session ends with a result"
-                    );
-                    End::Result(result.sign(signer))
-                }
-                Err(error) => return End::Failed(Refusal::new(error.reason(), error)),
-            },
-            Err(stop) => {
-                tracing::warn!(
-                    election = %scene.election, box_id = %scene.box_id, session = %number, reason = %stop.reason.code(),
-                    check = %stop.check.code(), step = %stop.step, suspects = ?stop.suspects, detail = %stop.detail, "session aborts"
-                );
-                End::Abort(outcome::abort(&scene, starts, own, &stop, signer), stop)
-            }
-        };
-        let kept = end.clone();
-        let stored = blocking(Arc::clone(self), move |inner| {
-            let write = inner.parts.store.write(|tx| {
-                let key = (
-                    elections::number_or_new(tx, scene.election.as_str())?,
-                    scene.box_id.get(),
-                );
-                match &kept {
-                    End::Result(envelope) => ledger::put_result(tx, key, envelope)?,
-                    End::Abort(envelope, _) => ledger::put_abort(tx, key, number, &envelope.encode())?,
-                    End::Failed(_) => {}
-                }
-                Ok::<_, RaiseError>(())
-            });
-            write.map_err(Refusal::from)
-        });
-        // What is not on disk is not shown.
-        match stored.await {
-            Ok(()) => end,
-            Err(refusal) => End::Failed(refusal),
-        }
-    }
-}
-
-fn event(event: Event) -> wire::TallyEvent {
-    wire::TallyEvent { event: Some(event) }
-}
-
-/// Waits for the end; `None` when the session's task is gone without one.
-async fn ended(end: &mut watch::Receiver<Option<End>>) -> Option<End> {
-    end.wait_for(Option::is_some).await.ok()?.clone()
-}
-
-/// Tells a caller where a session is, then how it ended. Ends early when the caller is gone.
-async fn tell(begun: Begun, events: mpsc::Sender<Result<wire::TallyEvent, Status>>) {
-    let Begun {
-        mut progress,
-        mut demand,
-        mut end,
-        ..
-    } = begun;
-    let mut demanding = true;
-    let mut running = true;
-    let end = loop {
-        tokio::select! {
-            biased;
-            end = ended(&mut end) => break end,
-            changed = progress.changed(), if running => {
-                // When the engine is done, only the end is still to come.
-                running = changed.is_ok();
-                let now = *progress.borrow_and_update();
-                if let Some(now) = now
-                    && running
-                    && events.send(Ok(event(Event::Progress(progress_message(&now))))).await.is_err()
-                {
-                    return;
-                }
-                tokio::time::sleep(TELL_EVERY).await;
-            }
-            changed = demand.changed(), if demanding => {
-                demanding = changed.is_ok();
-                let open = demand.borrow_and_update().clone();
-                if let Some(open) = open
-                    && events.send(Ok(event(Event::Demand(open)))).await.is_err()
-                {
-                    return;
-                }
-            }
-        }
-    };
-    let last = match end {
-        Some(End::Result(envelope)) => Ok(event(Event::Result(envelope.to_wire()))),
-        Some(End::Abort(envelope, _)) => Ok(event(Event::Abort(envelope.to_wire()))),
-        Some(End::Failed(refusal)) => Err(refusal.into()),
-        None => Err(Refusal::new(
-            Reason::Internal,
-            "the session ended by a fault of this program; its log tells more",
-        )
-        .into()),
-    };
-    // The caller may be gone.
-    let _ = events.send(last).await;
-}
-
-fn progress_message(progress: &Progress) -> wire::Progress {
-    wire::Progress {
-        phase: progress.phase.name().to_owned(),
-        done: progress.done,
-        total: progress.total,
-        elapsed_ms: u64::try_from(progress.elapsed.as_millis()).unwrap_or(u64::MAX),
-        sent_bytes: progress.bytes_sent,
-        rounds: progress.rounds,
     }
 }

@@ -2,9 +2,11 @@
 
 mod audit;
 mod demanded;
+mod election;
 mod frames;
 mod numbers;
 mod results;
+mod tamper;
 mod world;
 
 use super::log::SessionLogs;

@@ -4,7 +4,7 @@ use tally_mpc::{Channel, ChannelError, Label, Neighbour, Notary, Role, Statement
 
 use super::entry::Way;
 use super::{LogError, Recorder};
-use crate::session::link::{Fate, Loss};
+use crate::session::fate::{Fate, Loss};
 
 /// A channel that enters what arrives into a log. When the log fails, so does the session, by nobody else's fault.
 pub(crate) struct Recorded<'a> {

@@ -5,6 +5,8 @@ use tally_proto::ids::{SessionNumber, UnixSeconds};
 
 use super::super::log::{Entry, LogError};
 use super::super::opening::Contribution;
+use super::election::*;
+use super::tamper::*;
 use super::world::*;
 use super::*;
 use crate::audit::{SessionAudit, SignedEnd, audit_session};

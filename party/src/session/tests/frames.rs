@@ -2,6 +2,8 @@
 
 use tally_proto::session::{Check, Examined, SessionAbort};
 
+use super::election::*;
+use super::tamper::*;
 use super::world::*;
 use super::*;
 

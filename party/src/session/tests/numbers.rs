@@ -1,5 +1,7 @@
 //! Session numbers, and how many sessions there may be.
 
+use super::election::*;
+use super::tamper::*;
 use super::world::*;
 use super::*;
 

@@ -1,5 +1,7 @@
 //! Two signatures make a Result; nothing follows it.
 
+use super::election::*;
+use super::tamper::*;
 use super::world::*;
 use super::*;
 
