@@ -1,6 +1,5 @@
 //! What one party brings to a tally, fed row by row: the roll's flags and credential shares, then the ballots' shares.
 
-use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
 use crate::layout::{BallotLayout, CREDENTIAL_BITS, LayoutError, get_bits};
@@ -106,6 +105,9 @@ pub enum InputError {
     },
 }
 
+/// Words at a time of a fingerprint: enough bytes to keep a vectorised hash busy.
+const FINGERPRINT_WORDS: usize = 2048;
+
 /// Collects the rows of one box.
 pub struct InputBuilder {
     input: TallyInput,
@@ -146,7 +148,8 @@ impl TallyInput {
             });
         }
         let format = RowLayout::new(layout, &shape);
-        let capacity = rows as usize * format.words();
+        // And a word of each row for the tag that the shuffle puts there.
+        let capacity = rows as usize * (format.words() + 1);
         let mut input = TallyInput {
             role,
             layout: layout.clone(),
@@ -171,14 +174,14 @@ impl TallyInput {
         self.shape
     }
 
-    /// SHA-256 over role, shape and all words of both shares, in order: whoever keeps it can tell later whether it was this input.
+    /// BLAKE3 over role, shape and all words of both shares, in order: whoever keeps it can tell later whether it was this input.
     ///
     /// # Security
     /// A hash of shares: for the party's own sealed records and nobody else.
     pub fn fingerprint(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(b"tally-mpc input v1");
-        hash.update([self.role.index()]);
+        let mut hash = blake3::Hasher::new();
+        hash.update(b"tally-mpc input v2");
+        hash.update(&[self.role.index()]);
         let Shape {
             voters,
             online,
@@ -186,10 +189,14 @@ impl TallyInput {
             paper,
         } = self.shape;
         for count in [voters, online, electronic, paper] {
-            hash.update(count.to_le_bytes());
+            hash.update(&count.to_le_bytes());
         }
-        let mut bytes = zeroize::Zeroizing::new([0; 4096]);
-        for words in self.own.chunks(512).chain(self.next.chunks(512)) {
+        let mut bytes = zeroize::Zeroizing::new(vec![0; 8 * FINGERPRINT_WORDS]);
+        for words in self
+            .own
+            .chunks(FINGERPRINT_WORDS)
+            .chain(self.next.chunks(FINGERPRINT_WORDS))
+        {
             let bytes = &mut bytes[..8 * words.len()];
             put_words(bytes, words);
             hash.update(bytes);

@@ -3,11 +3,12 @@
 //! H1 = P_1 holds (A, B), H2 = P_2 (B, C), H3 = P_3 (C, A); x = A ^ B ^ C. From pairwise PRSS: permutations pi12, pi23,
 //! pi31, masks Z12, Z23, Z31 and fresh shares A~ (H3, H1), B~ (H1, H2).
 //!
-//! - H1: X1 = pi12(A ^ B ^ Z12), X2 = pi31(X1 ^ Z31), to H2.
-//! - H2: Y1 = pi12(C ^ Z12), to H3; C1 = pi23(X2 ^ Z23) ^ B~, to H3.
-//! - H3: Y2 = pi31(Y1 ^ Z31), C2 = pi23(Y2 ^ Z23) ^ A~, to H2. C~ = C1 ^ C2.
+//! - H1: X1 = pi12(A ^ B) ^ Z12, X2 = pi31(X1) ^ Z31, to H2.
+//! - H2: Y1 = pi12(C) ^ Z12, to H3; C1 = pi23(X2) ^ Z23 ^ B~, to H3.
+//! - H3: Y2 = pi31(Y1) ^ Z31, C2 = pi23(Y2) ^ Z23 ^ A~, to H2. C~ = C1 ^ C2.
 //!
-//! The result is a sharing of pi23(pi31(pi12(x))); no party knows all three permutations. Four row-messages in all, two
+//! The paper masks before it permutes, pi(x ^ Z): the same, as Z and pi(Z) are equally uniform, and both of its holders draw it. Here the
+//! rows that a check needs later stay as they were. The result is a sharing of pi23(pi31(pi12(x))); no party knows all three permutations. Four row-messages in all, two
 //! rounds. Source: Araki et al., CCS 2021, section 5.2. Against a malicious party every row carries a tag ([`tags`]), and nothing
 //! comes out before the tags are checked.
 
@@ -73,13 +74,16 @@ pub(crate) fn shuffle(gates: &mut Gates<'_>, scope: Scope, table: Table) -> Resu
     Ok(Shuffled(table))
 }
 
+/// Words of rows on their way; wiped on drop.
+type Rows = Zeroizing<Vec<u64>>;
+
 /// What a party keeps of the rows on their way, to check their tags: P_1 X1, P_2 Y1 and X2, P_3 Y1 and Y2.
 #[derive(Default)]
 struct Kept {
     /// X1 at P_1, Y1 at P_2 and P_3.
-    first: Zeroizing<Vec<u64>>,
+    first: Rows,
     /// X2 at P_2, Y2 at P_3.
-    second: Zeroizing<Vec<u64>>,
+    second: Rows,
 }
 
 /// The shuffle without checks; what the checks need goes to `kept` if it is there.
@@ -91,36 +95,29 @@ fn permute(
 ) -> Result<Table, TallyError> {
     let width = table.width;
     let length = table.own.len();
-    let mut own = std::mem::take(&mut table.own);
-    let next = std::mem::take(&mut table.next);
-    drop(table);
+    let mut own = Zeroizing::new(std::mem::take(&mut table.own));
+    let next = Zeroizing::new(std::mem::take(&mut table.next));
     gates.link.count_round();
     gates.link.count_round();
-    let (own, next) = match gates.role() {
+    let (mut own, mut next) = match gates.role() {
         Role::P1 => {
             crate::share::xor(&mut own, &next);
-            let (x1, spare) = pass(gates, scope, Neighbour::Next, own, next, width);
-            if let Some(kept) = kept {
-                kept.first = Zeroizing::new(x1.clone());
-            }
-            let (mut x2, mut share) = pass(gates, scope, Neighbour::Prev, x1, spare, width);
+            let x1 = pass(gates, scope, Neighbour::Next, &own, next, width);
+            let mut x2 = pass(gates, scope, Neighbour::Prev, &x1, own, width);
             send(gates, Neighbour::Next, scope, 0, &x2)?;
             fill(gates, scope, Neighbour::Prev, &mut x2);
+            let mut share = reuse(x1, kept, |kept| &mut kept.first);
             fill(gates, scope, Neighbour::Next, &mut share);
             (x2, share)
         }
         Role::P2 => {
-            let (y1, spare) = pass(gates, scope, Neighbour::Prev, next, own, width);
+            let y1 = pass(gates, scope, Neighbour::Prev, &next, own, width);
             send(gates, Neighbour::Next, scope, 0, &y1)?;
-            if let Some(kept) = kept {
-                kept.first = Zeroizing::new(y1.clone());
-            }
-            let mut x2 = y1;
+            let mut x2 = next;
             receive(gates, Neighbour::Prev, scope, 0, &mut x2)?;
-            if let Some(kept) = kept {
-                kept.second = Zeroizing::new(x2.clone());
-            }
-            let (mut c1, mut share) = pass(gates, scope, Neighbour::Next, x2, spare, width);
+            let c1 = reuse(y1, kept, |kept| &mut kept.first);
+            let mut c1 = pass(gates, scope, Neighbour::Next, &x2, c1, width);
+            let mut share = reuse(x2, kept, |kept| &mut kept.second);
             fill(gates, scope, Neighbour::Prev, &mut share);
             crate::share::xor(&mut c1, &share);
             exchange(gates, Neighbour::Next, scope, 1, &mut c1)?;
@@ -129,14 +126,10 @@ fn permute(
         Role::P3 => {
             let mut y1 = own;
             receive(gates, Neighbour::Prev, scope, 0, &mut y1)?;
-            if let Some(kept) = kept {
-                kept.first = Zeroizing::new(y1.clone());
-            }
-            let (y2, spare) = pass(gates, scope, Neighbour::Next, y1, next, width);
-            if let Some(kept) = kept {
-                kept.second = Zeroizing::new(y2.clone());
-            }
-            let (mut c2, mut share) = pass(gates, scope, Neighbour::Prev, y2, spare, width);
+            let y2 = pass(gates, scope, Neighbour::Next, &y1, next, width);
+            let c2 = reuse(y1, kept, |kept| &mut kept.first);
+            let mut c2 = pass(gates, scope, Neighbour::Prev, &y2, c2, width);
+            let mut share = reuse(y2, kept, |kept| &mut kept.second);
             fill(gates, scope, Neighbour::Next, &mut share);
             crate::share::xor(&mut c2, &share);
             exchange(gates, Neighbour::Prev, scope, 1, &mut c2)?;
@@ -144,20 +137,34 @@ fn permute(
         }
     };
     debug_assert!(own.len() == length && next.len() == length);
-    Ok(Table { width, own, next })
+    Ok(Table {
+        width,
+        own: std::mem::take(&mut own),
+        next: std::mem::take(&mut next),
+    })
 }
 
-/// pi(rows ^ Z) with the permutation and the mask shared with `with`. The result is written to the buffer `out`, whose
-/// content is of no more use; the buffer of `rows` comes back beside it for the next use.
+/// A buffer as long as `rows`, whose content is to be overwritten: `rows` itself, unless it is among what is kept.
+fn reuse(rows: Rows, kept: &mut Option<Kept>, place: impl FnOnce(&mut Kept) -> &mut Rows) -> Rows {
+    match kept {
+        Some(kept) => {
+            let fresh = Zeroizing::new(vec![0; rows.len()]);
+            *place(kept) = rows;
+            fresh
+        }
+        None => rows,
+    }
+}
+
+/// pi(rows) ^ Z with the permutation and the mask shared with `with`, in the buffer `out`, whose content is of no more use.
 fn pass(
     gates: &mut Gates<'_>,
     scope: Scope,
     with: Neighbour,
-    mut rows: Vec<u64>,
-    mut out: Vec<u64>,
+    rows: &[u64],
+    mut out: Rows,
     width: usize,
-) -> (Vec<u64>, Vec<u64>) {
-    gates.prss.stream(with, Purpose::Mask, scope).mask(&mut rows);
+) -> Rows {
     let order = Zeroizing::new(
         gates
             .prss
@@ -165,18 +172,19 @@ fn pass(
             .permutation(rows.len().checked_div(width).unwrap_or(0)),
     );
     match width {
-        1 => gather::<1>(&rows, &order, &mut out),
-        2 => gather::<2>(&rows, &order, &mut out),
-        3 => gather::<3>(&rows, &order, &mut out),
-        4 => gather::<4>(&rows, &order, &mut out),
-        5 => gather::<5>(&rows, &order, &mut out),
+        1 => gather::<1>(rows, &order, &mut out),
+        2 => gather::<2>(rows, &order, &mut out),
+        3 => gather::<3>(rows, &order, &mut out),
+        4 => gather::<4>(rows, &order, &mut out),
+        5 => gather::<5>(rows, &order, &mut out),
         _ => {
             for (row, &from) in out.chunks_exact_mut(width).zip(order.iter()) {
                 row.copy_from_slice(&rows[from as usize * width..][..width]);
             }
         }
     }
-    (out, rows)
+    gates.prss.stream(with, Purpose::Mask, scope).mask(&mut out);
+    out
 }
 
 /// Row i of `out` is row order[i] of `rows`, for rows of W words.

@@ -13,7 +13,6 @@
 //! where it guesses that the row went, and read from the outcome where it did: so P_3, whose tags pi12 moves, is judged by P_1 and
 //! P_2 at X1 and Y1.
 
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{Kept, MESSAGE_WORDS, Table};
@@ -24,11 +23,11 @@ use crate::link::{put_words, words};
 use crate::observer::Opening;
 use crate::prss::Purpose;
 use crate::role::{Neighbour, Role};
-use crate::share::Column;
+use crate::share::{Column, grow};
 use crate::simd::Kernels;
 
-/// Rows at a time, as columns in the nearest cache.
-const BLOCK: usize = 512;
+/// Rows at a time: their sums are enough bytes to keep a vectorised hash busy, and stay in the nearest cache.
+const BLOCK: usize = 2048;
 /// The chunk that labels the tags' own messages; the rows' have chunks 0 and 1.
 const TAGS: u32 = 2;
 /// The chunk that labels the hashes.
@@ -55,21 +54,12 @@ pub(super) fn append(
     let mut masks =
         [Neighbour::Prev, Neighbour::Next].map(|with| gates.prss.stream(with, Purpose::Tag, scope));
     let kernels = Kernels::best();
-    // k_i with w_i + w_{i+1}, k_{i+1} with w_i.
-    let weights: Zeroizing<Vec<u64>> = Zeroizing::new(keys.a.iter().chain(&keys.b).copied().collect());
-    let mut columns = Zeroizing::new(vec![0; 2 * width * BLOCK]);
+    // (k_i + k_{i+1}) w_i + k_i w_{i+1}.
+    let both: Zeroizing<Vec<u64>> = Zeroizing::new(keys.a.iter().zip(&keys.b).map(|(a, b)| a ^ b).collect());
     for (block, tags) in own_tags.chunks_mut(BLOCK).enumerate() {
-        let n = tags.len();
-        let from = block * BLOCK * width;
-        let (own, next) = (&table.own[from..][..n * width], &table.next[from..][..n * width]);
-        for (r, (own, next)) in own.chunks_exact(width).zip(next.chunks_exact(width)).enumerate() {
-            for (j, (own, next)) in own.iter().zip(next).enumerate() {
-                columns[j * n + r] = own ^ next;
-                columns[(width + j) * n + r] = *own;
-            }
-        }
-        kernels.tail_fold(&mut columns[..2 * width * n], &weights);
-        tags.copy_from_slice(&columns[..n]);
+        let part = block * BLOCK * width..(block * BLOCK + tags.len()) * width;
+        kernels.row_sums(&table.own[part.clone()], &both, tags);
+        kernels.row_sums(&table.next[part], &keys.a, tags);
         masks.iter_mut().for_each(|mask| mask.mask(tags));
     }
     let mut next_tags = Zeroizing::new(vec![0; rows]);
@@ -92,23 +82,19 @@ pub(super) fn append(
         }
         gates.link.recycle(message);
     }
-    let tagged = Table {
-        width: width + 1,
-        own: widen(&table.own, &own_tags, width),
-        next: widen(&table.next, &next_tags, width),
-    };
-    table.width = 0;
-    Ok((tagged, keys))
+    widen(&mut table.own, &own_tags, width);
+    widen(&mut table.next, &next_tags, width);
+    table.width = width + 1;
+    Ok((table, keys))
 }
 
-/// Each row with its tag behind it.
-fn widen(rows: &[u64], tags: &[u64], width: usize) -> Vec<u64> {
-    let mut out = Vec::with_capacity(rows.len() + tags.len());
-    for (row, tag) in rows.chunks_exact(width).zip(tags) {
-        out.extend_from_slice(row);
-        out.push(*tag);
+/// Puts each row's tag behind it: in place, from the last row to the first, where the rows came with room for it.
+fn widen(rows: &mut Vec<u64>, tags: &[u64], width: usize) {
+    grow(rows, (width + 1) * tags.len());
+    for (r, &tag) in tags.iter().enumerate().rev() {
+        rows.copy_within(r * width..(r + 1) * width, r * (width + 1));
+        rows[r * (width + 1) + width] = tag;
     }
-    out
 }
 
 /// Opens the keys and compares what the rows on their way and the result add up to.
@@ -167,27 +153,23 @@ pub(super) fn check(
     }
 }
 
-/// SHA-256 of L of every row of the sum of `parts`.
+/// BLAKE3 of L of every row of the sum of `parts`.
 fn hash_of_sums(parts: &[&[u64]], weights: &[u64]) -> [u8; HASH] {
     let width = weights.len();
     let kernels = Kernels::best();
-    let mut hash = Sha256::new().chain_update(b"tally-mpc shuffle v1");
-    let mut columns = Zeroizing::new(vec![0; width * BLOCK]);
-    let mut bytes = Zeroizing::new([0; 8 * BLOCK]);
+    let mut hash = blake3::Hasher::new();
+    hash.update(b"tally-mpc shuffle v2");
+    let mut sums = Zeroizing::new(vec![0; BLOCK]);
+    let mut bytes = Zeroizing::new(vec![0; 8 * BLOCK]);
     let length = parts.first().map_or(0, |part| part.len());
     for from in (0..length).step_by(BLOCK * width) {
         let to = length.min(from + BLOCK * width);
         let n = (to - from) / width;
-        columns[..width * n].fill(0);
+        sums[..n].fill(0);
         for part in parts {
-            for (r, row) in part[from..to].chunks_exact(width).enumerate() {
-                for (j, word) in row.iter().enumerate() {
-                    columns[j * n + r] ^= word;
-                }
-            }
+            kernels.row_sums(&part[from..to], weights, &mut sums[..n]);
         }
-        kernels.tail_fold(&mut columns[..width * n], weights);
-        put_words(&mut bytes[..8 * n], &columns[..n]);
+        put_words(&mut bytes[..8 * n], &sums[..n]);
         hash.update(&bytes[..8 * n]);
     }
     hash.finalize().into()

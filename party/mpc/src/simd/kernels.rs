@@ -338,6 +338,31 @@ pub(super) fn evaluate<L: Clmul>(values: &mut [u64], rho: &[u64]) -> u64 {
     values[0]
 }
 
+/// `out[r] ^= sum_j weights[j] rows[width r + j]`.
+///
+/// A row's words are taken N at a time; the words behind the last N are each multiplied in every lane, by a weight in the first and
+/// by zero in the others.
+#[inline(always)]
+pub(super) fn row_sums<L: Clmul>(rows: &[u64], weights: &[u64], out: &mut [u64]) {
+    let (whole, rest) = weights.split_at(weights.len() / L::N * L::N);
+    let single = |weight: u64| {
+        let mut lanes = [0; 8];
+        lanes[0] = weight;
+        L::load(&lanes)
+    };
+    for (sum, row) in out.iter_mut().zip(rows.chunks_exact(weights.len())) {
+        let mut products = L::sum_zero();
+        let (words, last) = row.split_at(whole.len());
+        for (words, weights) in words.chunks_exact(L::N).zip(whole.chunks_exact(L::N)) {
+            products = L::sum_add(products, L::load(words), L::load(weights));
+        }
+        for (&word, &weight) in last.iter().zip(rest) {
+            products = L::sum_add(products, L::splat(word), single(weight));
+        }
+        *sum ^= L::sum_reduce(products);
+    }
+}
+
 /// The product of two elements.
 #[inline(always)]
 pub(super) fn mul<L: Clmul>(a: u64, b: u64) -> u64 {

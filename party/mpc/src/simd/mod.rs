@@ -177,6 +177,19 @@ impl Kernels {
         dispatch!(self.level, tail_fold(elements, eq))
     }
 
+    /// `out[r] ^= sum_j weights[j] rows[width r + j]`, where the width of a row is the number of weights: a weighted sum of the
+    /// words of each row.
+    ///
+    /// # Panics
+    /// If there are no weights, or `rows` does not hold a row for each place of `out`.
+    pub fn row_sums(self, rows: &[u64], weights: &[u64], out: &mut [u64]) {
+        assert!(
+            !weights.is_empty() && rows.len() == weights.len() * out.len(),
+            "a row of as many words as weights for each sum"
+        );
+        dispatch!(self.level, row_sums(rows, weights, out))
+    }
+
     /// The value at `rho` in F^k of a polynomial given on {0,1,inf}^k. Leaves rubbish in `values`.
     ///
     /// # Panics

@@ -182,6 +182,40 @@ fn the_tail_fold_is_a_weighted_sum() {
 }
 
 #[test]
+fn row_sums_add_the_weighted_words_of_each_row() {
+    let mut seed = Words(18);
+    for width in 1..=9 {
+        for rows in [0, 1, 2, 7, 64] {
+            let (words, weights, before) = (seed.words(width * rows), seed.words(width), seed.words(rows));
+            let model: Vec<u64> = words
+                .chunks(width)
+                .zip(&before)
+                .map(|(row, &before)| {
+                    row.iter()
+                        .zip(&weights)
+                        .fold(before, |s, (&word, &weight)| s ^ slow_mul(word, weight))
+                })
+                .collect();
+            for kernels in levels() {
+                let mut out = before.clone();
+                kernels.row_sums(&words, &weights, &mut out);
+                assert!(
+                    out == model,
+                    "{rows} rows of {width} words, {:?}",
+                    kernels.level()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "as many words as weights")]
+fn rows_of_another_width_are_refused() {
+    Kernels::best().row_sums(&[0; 9], &[1; 4], &mut [0; 2]);
+}
+
+#[test]
 fn evaluation_agrees_with_products_of_multilinear_polynomials() {
     let mut seed = Words(16);
     for variables in 0..=6 {

@@ -349,6 +349,11 @@ macro_rules! compile {
         pub(in super::super) fn evaluate(values: &mut [u64], rho: &[u64]) -> u64 {
             kernels::evaluate::<$clmul>(values, rho)
         }
+        /// See [`kernels::row_sums`]. Rows are a few words long, which would leave most of wide vectors empty.
+        #[target_feature(enable = $features)]
+        pub(in super::super) fn row_sums(rows: &[u64], weights: &[u64], out: &mut [u64]) {
+            kernels::row_sums::<X2>(rows, weights, out);
+        }
         #[target_feature(enable = $features)]
         pub(in super::super) fn mul(a: u64, b: u64) -> u64 {
             kernels::mul::<$clmul>(a, b)
