@@ -4,6 +4,7 @@ use crate::channel::{Phase, Scope};
 use crate::error::TallyError;
 use crate::gates::Gates;
 use crate::local::run_trio;
+use crate::notary::Notary;
 use crate::prss::{Binding, Prss, Purpose, Seed, Seeds};
 use crate::role::{Neighbour, Role};
 use crate::share::Column;
@@ -18,6 +19,8 @@ use crate::{scan, transpose};
 pub enum Kernel {
     /// One AND a row.
     And,
+    /// The proofs of one AND a row, which was computed before: each party proves it once and verifies it twice.
+    Proof,
     /// [row < pivot] of 40 bits by the ripple, one pivot for all.
     CompareRipple,
     /// The same by the tree.
@@ -46,15 +49,35 @@ pub fn transpose(block: &mut [u64; 64]) {
     transpose::transpose64(block);
 }
 
-/// Runs the step once over `rows` rows. P_1 calls `mark(true)` when it has prepared its shares and `mark(false)` at the
-/// end.
+/// Signs nothing and believes everything: signatures are not what is measured.
+struct Believer;
+
+impl Notary for Believer {
+    fn sign(&mut self, _: &[u8]) -> [u8; 64] {
+        [0; 64]
+    }
+
+    fn verify(&mut self, _: Role, _: &[u8], _: &[u8; 64]) -> bool {
+        true
+    }
+}
+
+/// Runs the step once over `rows` rows, with what protects against a malicious party if `checked`. P_1 calls `mark(true)` when it has
+/// prepared its shares and `mark(false)` at the end. The gates of a step are proven where it opens something or has many of them;
+/// of the others only [`Kernel::Proof`] shows what the proofs cost.
 ///
 /// # Errors
 /// None in memory, except that a kernel itself is wrong.
-pub fn run(kernel: Kernel, rows: usize, mark: impl Fn(bool) + Sync) -> Result<(), TallyError> {
+pub fn run(kernel: Kernel, checked: bool, rows: usize, mark: impl Fn(bool) + Sync) -> Result<(), TallyError> {
     let results = run_trio(|role, mut channel| {
         let mut observer = ();
-        let mut gates = Gates::curious(role, &seeds(role), &binding(), &mut channel, &mut observer);
+        let mut notary = Believer;
+        let (seeds, binding) = (seeds(role), binding());
+        let mut gates = if checked {
+            Gates::new(role, &seeds, &binding, &mut channel, &mut notary, &mut observer)
+        } else {
+            Gates::curious(role, &seeds, &binding, &mut channel, &mut observer)
+        };
         let tell = |start| {
             if role == Role::P1 {
                 mark(start);
@@ -73,6 +96,15 @@ fn step(gates: &mut Gates<'_>, kernel: Kernel, rows: usize, tell: impl Fn(bool))
             let mut tape = gates.tape(scope(0));
             tell(true);
             gates.and1(&mut tape, &x, &y)?;
+        }
+        Kernel::Proof => {
+            let (x, y) = (random(gates, 1, length), random(gates, 2, length));
+            gates.let_wait(usize::MAX);
+            let mut tape = gates.tape(scope(0));
+            gates.and1(&mut tape, &x, &y)?;
+            gates.let_wait(rows);
+            tell(true);
+            gates.settle(scope(1))?;
         }
         Kernel::CompareRipple | Kernel::CompareTree => {
             let keys = keys(random(gates, 1, rows));

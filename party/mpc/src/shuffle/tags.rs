@@ -50,50 +50,57 @@ pub(super) fn append(
     });
     let [own_key, next_key] = keys;
     let keys = Column::from_shares(own_key, next_key);
-    let mut own_tags = Zeroizing::new(vec![0; rows]);
+    widen(&mut table.own, width, rows);
+    widen(&mut table.next, width, rows);
+    table.width = width + 1;
+    // (k_i + k_{i+1}) w_i + k_i w_{i+1}; the tag's own place, which is zero, counts for nothing.
+    let both = keys.a.iter().zip(&keys.b).map(|(a, b)| a ^ b);
+    let both: Zeroizing<Vec<u64>> = Zeroizing::new(both.chain([0]).collect());
+    let own_key: Zeroizing<Vec<u64>> = Zeroizing::new(keys.a.iter().copied().chain([0]).collect());
+    let kernels = Kernels::best();
     let mut masks =
         [Neighbour::Prev, Neighbour::Next].map(|with| gates.prss.stream(with, Purpose::Tag, scope));
-    let kernels = Kernels::best();
-    // (k_i + k_{i+1}) w_i + k_i w_{i+1}.
-    let both: Zeroizing<Vec<u64>> = Zeroizing::new(keys.a.iter().zip(&keys.b).map(|(a, b)| a ^ b).collect());
-    for (block, tags) in own_tags.chunks_mut(BLOCK).enumerate() {
-        let part = block * BLOCK * width..(block * BLOCK + tags.len()) * width;
-        kernels.row_sums(&table.own[part.clone()], &both, tags);
-        kernels.row_sums(&table.next[part], &keys.a, tags);
-        masks.iter_mut().for_each(|mask| mask.mask(tags));
-    }
-    let mut next_tags = Zeroizing::new(vec![0; rows]);
-    let label = |part: usize| Label {
-        scope: Scope { chunk: TAGS, ..scope },
-        round: part as u32,
-    };
+    let mut tags = Zeroizing::new(vec![0; MESSAGE_WORDS.min(rows)]);
+    let part_words = MESSAGE_WORDS * table.width;
+    let parts = table
+        .own
+        .chunks_mut(part_words)
+        .zip(table.next.chunks_mut(part_words));
     gates.link.count_round();
-    for (part, (own, next)) in own_tags
-        .chunks(MESSAGE_WORDS)
-        .zip(next_tags.chunks_mut(MESSAGE_WORDS))
-        .enumerate()
-    {
-        let mut message = gates.link.buffer(8 * own.len());
-        put_words(&mut message, own);
-        gates.link.send(Neighbour::Prev, label(part), message)?;
-        let message = gates.link.recv(Neighbour::Next, label(part), 8 * next.len())?;
-        for (tag, word) in next.iter_mut().zip(words(&message)) {
-            *tag = word;
-        }
+    for (part, (own, next)) in parts.enumerate() {
+        let label = Label {
+            scope: Scope { chunk: TAGS, ..scope },
+            round: part as u32,
+        };
+        let tags = &mut tags[..own.len() / (width + 1)];
+        tags.fill(0);
+        kernels.row_sums(own, &both, tags);
+        kernels.row_sums(next, &own_key, tags);
+        masks.iter_mut().for_each(|mask| mask.mask(tags));
+        put_tags(own, width, tags.iter().copied());
+        let mut message = gates.link.buffer(8 * tags.len());
+        put_words(&mut message, tags);
+        gates.link.send(Neighbour::Prev, label, message)?;
+        let message = gates.link.recv(Neighbour::Next, label, 8 * tags.len())?;
+        put_tags(next, width, words(&message));
         gates.link.recycle(message);
     }
-    widen(&mut table.own, &own_tags, width);
-    widen(&mut table.next, &next_tags, width);
-    table.width = width + 1;
     Ok((table, keys))
 }
 
-/// Puts each row's tag behind it: in place, from the last row to the first, where the rows came with room for it.
-fn widen(rows: &mut Vec<u64>, tags: &[u64], width: usize) {
-    grow(rows, (width + 1) * tags.len());
-    for (r, &tag) in tags.iter().enumerate().rev() {
-        rows.copy_within(r * width..(r + 1) * width, r * (width + 1));
-        rows[r * (width + 1) + width] = tag;
+/// Makes room for a tag behind each row: in place, from the last row to the first, where the rows came with room for it.
+fn widen(words: &mut Vec<u64>, width: usize, rows: usize) {
+    grow(words, rows * (width + 1));
+    for row in (0..rows).rev() {
+        words.copy_within(row * width..(row + 1) * width, row * (width + 1));
+        words[row * (width + 1) + width] = 0;
+    }
+}
+
+/// Puts each row's tag behind its `width` words.
+fn put_tags(rows: &mut [u64], width: usize, tags: impl Iterator<Item = u64>) {
+    for (row, tag) in rows.chunks_exact_mut(width + 1).zip(tags) {
+        row[width] = tag;
     }
 }
 
