@@ -30,8 +30,8 @@ use crate::role::{Neighbour, Role};
 
 /// Most words of one proof: 2^22 gates.
 const CHUNK_WORDS: usize = 1 << 16;
-/// Most chunks in lockstep, so that no message grows beyond what a channel takes.
-const WAVE: usize = 64;
+/// Most chunks in lockstep, so that no message grows beyond what a channel takes: the longest is 5,320 bytes for each.
+const WAVE: usize = 128;
 
 impl Gates<'_> {
     /// Sets how many gates may wait for their proof within a step.

@@ -53,12 +53,12 @@ impl SortParams {
 
     /// For parties tens of milliseconds apart: few rounds.
     pub const WAN: Self = Self {
-        fan_out: 4,
+        fan_out: 3,
         finish: 8,
         free_lanes: 1 << 21,
         ripple_from: usize::MAX,
         chunk_lanes: 1 << 18,
-        waiting_gates: 1 << 28,
+        waiting_gates: 1 << 29,
     };
 
     /// Checks the ranges.
