@@ -93,7 +93,7 @@ fn logs(words: usize) -> [Log; 3] {
     };
     std::array::from_fn(|i| {
         let j = (i + 1) % 3;
-        let mut log = Log::with_capacity(words);
+        let mut log = Log::in_chunks_of(words);
         log.record([&x[i], &x[j]], [&y[i], &y[j]], [&a[i], &a[j]]);
         log.answer(products(j).into_iter());
         log
@@ -140,8 +140,11 @@ impl Clock {
 /// One batch: each party proves to both others.
 fn prove(parties: &mut [Proofs; 3], logs: &[Log; 3], batch: u64, clock: &mut Clock) {
     let [one, two, three] = parties;
-    let [a, b, c] = [(one, &logs[0]), (two, &logs[1]), (three, &logs[2])]
-        .map(|(party, log)| clock.time(0, || (party.open(batch, log.whole()), party)));
+    let [a, b, c] = [(one, &logs[0]), (two, &logs[1]), (three, &logs[2])].map(|(party, log)| {
+        clock.time(0, || {
+            (party.open(batch, log.chunks().next().expect("gates")), party)
+        })
+    });
     let (a_party, b_party, c_party) = (a.1, b.1, c.1);
     let proofs = [
         (a.0.prover, c.0.minus, b.0.plus),

@@ -16,20 +16,16 @@
 //!
 //! Both verdicts come after the last message has left, so that an honest verifier never stops before the other has what it needs.
 
-use std::ops::Range;
-
 use super::Gates;
 use crate::channel::{Label, Phase, Scope};
 use crate::error::{CheckError, TallyError};
 use crate::link::Link;
 use crate::proof::{
-    Batch, Log, MinusLast, MinusNext, MinusOpening, MinusRound, PlusOpening, PlusReady, ProofError, Proofs,
+    Batch, Chunk, MinusLast, MinusNext, MinusOpening, MinusRound, PlusOpening, PlusReady, ProofError, Proofs,
     Prover, ProverLast, ProverNext, ProverRound, Shape, Verified, VerifierPlus, Workspace,
 };
 use crate::role::{Neighbour, Role};
 
-/// Most words of one proof: 2^22 gates.
-const CHUNK_WORDS: usize = 1 << 16;
 /// Most chunks in lockstep, so that no message grows beyond what a channel takes: the longest is 5,320 bytes for each.
 const WAVE: usize = 128;
 
@@ -70,27 +66,20 @@ impl Gates<'_> {
         if words == 0 {
             return Ok(());
         }
-        let ranges: Vec<Range<usize>> = (0..words)
-            .step_by(CHUNK_WORDS)
-            .map(|from| from..words.min(from + CHUNK_WORDS))
-            .collect();
+        let chunks: Vec<Chunk<'_>> = checks.log.chunks().collect();
         let mut proven = 0;
-        for wave in ranges.chunks(WAVE) {
-            let verified = prove_wave(
-                &mut self.link,
-                &mut checks.proofs,
-                &checks.log,
-                checks.batches,
-                wave,
-            )
-            .map_err(|stop| match stop {
-                Stop::Link(error) => error,
-                Stop::Proof(source) => TallyError::Check {
-                    at,
-                    role,
-                    source: CheckError::Proof(source),
-                },
-            })?;
+        for wave in chunks.chunks(WAVE) {
+            let verified =
+                prove_wave(&mut self.link, &mut checks.proofs, checks.batches, wave).map_err(|stop| {
+                    match stop {
+                        Stop::Link(error) => error,
+                        Stop::Proof(source) => TallyError::Check {
+                            at,
+                            role,
+                            source: CheckError::Proof(source),
+                        },
+                    }
+                })?;
             proven += granted(role, checks.batches, &verified);
             checks.batches += wave.len() as u64;
         }
@@ -135,18 +124,17 @@ fn granted(role: Role, first: u64, verified: &[[Verified; 2]]) -> usize {
     words
 }
 
-/// Runs the proofs of some chunks of the log in lockstep.
+/// Runs the proofs of some chunks in lockstep.
 fn prove_wave(
     link: &mut Link<'_>,
     proofs: &mut Proofs,
-    log: &Log,
     first: u64,
-    ranges: &[Range<usize>],
+    wave: &[Chunk<'_>],
 ) -> Result<Vec<[Verified; 2]>, Stop> {
-    let mut chunks = Vec::with_capacity(ranges.len());
-    for (batch, range) in (first..).zip(ranges) {
-        let shape = Shape::new(range.len());
-        chunks.push(Trio::new(shape, proofs.open(batch, log.chunk(range.clone()))));
+    let mut chunks = Vec::with_capacity(wave.len());
+    for (batch, chunk) in (first..).zip(wave) {
+        let shape = Shape::new(chunk.words());
+        chunks.push(Trio::new(shape, proofs.open(batch, *chunk)));
     }
     let ticks = chunks.iter().map(Trio::ticks).max().unwrap_or(0);
     for tick in 0..ticks {

@@ -1,37 +1,58 @@
 //! What a party remembers of the AND gates it evaluated, until they are proven.
 
-use std::ops::Range;
 use zeroize::Zeroize;
 
 use crate::share::grow;
 use crate::simd::GROUP;
 
-/// A group of zeros, proven in place of an empty chunk.
-static ZEROS: [u64; GROUP] = [0; GROUP];
+/// Most words of one proof: 2^22 gates.
+const CHUNK_WORDS: usize = 1 << 16;
 
 /// The operands of AND gates in the order of their evaluation, 64 gates a word, six words each: x_i, x_{i+1}, y_i, y_{i+1},
-/// z_{i+1} ^ a_{i+1} and x_i y_i ^ a_i. From them party P_i proves its own gates and verifies those of both others.
+/// z_{i+1} ^ a_{i+1} and x_i y_i ^ a_i. From them party P_i proves its own gates and verifies those of both others, chunk by chunk.
 ///
 /// Gates are appended when they are sent out ([`Log::record`]) and completed, in the same order, when the next party's products
 /// arrive ([`Log::answer`]). Only complete gates can be proven: a verifier must not reveal a challenge before it holds every
 /// product that the challenge is about. All three parties append the same number of words in the same order.
 ///
 /// Not cloned, compared or printed with its content; zeroised on drop.
-#[derive(Default)]
 pub struct Log {
-    /// x_i, x_{i+1}, y_i, y_{i+1}, C-, C+: whole groups each, with zeros from `words` to the end of its group. Beyond that they hold
-    /// what was there before the log was cleared.
-    columns: [Vec<u64>; 6],
+    /// Words of a chunk: a positive number of groups.
+    chunk_words: usize,
+    /// Each full but the last that is in use. Those beyond it are memory kept from before the log was cleared.
+    pieces: Vec<Piece>,
     words: usize,
     answered: usize,
 }
 
+/// The gates of one chunk.
+#[derive(Default)]
+struct Piece {
+    /// x_i, x_{i+1}, y_i, y_{i+1}, C-, C+: whole groups each, with zeros from the last word in use to the end of its group. Beyond that
+    /// they hold what was there before the log was cleared.
+    columns: [Vec<u64>; 6],
+}
+
+impl Default for Log {
+    /// A log in chunks of 2^22 gates.
+    fn default() -> Self {
+        Self::in_chunks_of(CHUNK_WORDS)
+    }
+}
+
 impl Log {
-    /// An empty log with room for that many words before it has to grow.
-    pub fn with_capacity(words: usize) -> Self {
-        let room = words.next_multiple_of(GROUP);
+    /// An empty log that is proven in chunks of so many words. All three parties cut it alike.
+    ///
+    /// # Panics
+    /// If `words` is not a positive multiple of 64.
+    pub fn in_chunks_of(words: usize) -> Self {
+        assert!(
+            words > 0 && words.is_multiple_of(GROUP),
+            "a chunk is a positive number of groups of 64 words"
+        );
         Self {
-            columns: std::array::from_fn(|_| Vec::with_capacity(room)),
+            chunk_words: words,
+            pieces: Vec::new(),
             words: 0,
             answered: 0,
         }
@@ -57,21 +78,17 @@ impl Log {
         for slice in [x[1], y[0], y[1], masks[0], masks[1]] {
             assert_eq!(slice.len(), n, "the six columns of a gate have the same length");
         }
-        let at = self.words..self.words + n;
-        self.words += n;
-        let len = self.words.next_multiple_of(GROUP);
-        for (column, source) in self
-            .columns
-            .iter_mut()
-            .zip([x[0], x[1], y[0], y[1], masks[1], masks[0]])
-        {
-            grow(column, len);
-            column[at.clone()].copy_from_slice(source);
-            column[at.end..len].fill(0);
-        }
-        let products = x[0].iter().zip(y[0]);
-        for (c, (x, y)) in self.columns[5][at].iter_mut().zip(products) {
-            *c ^= x & y;
+        let sources = [x[0], x[1], y[0], y[1], masks[1], masks[0]];
+        let mut from = 0;
+        while from < n {
+            let (number, at) = (self.words / self.chunk_words, self.words % self.chunk_words);
+            let to = n.min(from + self.chunk_words - at);
+            if number == self.pieces.len() {
+                self.pieces.push(Piece::default());
+            }
+            self.pieces[number].record(at, sources.map(|source| &source[from..to]));
+            self.words += to - from;
+            from = to;
         }
     }
 
@@ -79,17 +96,22 @@ impl Log {
     ///
     /// # Panics
     /// If more products arrive than gates are waiting: the caller knows from the gates how many it may take off the wire.
-    pub fn answer(&mut self, products: impl ExactSizeIterator<Item = u64>) {
+    pub fn answer(&mut self, mut products: impl ExactSizeIterator<Item = u64>) {
         let end = self.answered + products.len();
         assert!(
             end <= self.words,
             "{end} products for {} words of gates",
             self.words
         );
-        for (c, z) in self.columns[4][self.answered..end].iter_mut().zip(products) {
-            *c ^= z;
+        while self.answered < end {
+            let (number, at) = (self.answered / self.chunk_words, self.answered % self.chunk_words);
+            let n = (end - self.answered).min(self.chunk_words - at);
+            let waiting = &mut self.pieces[number].columns[4][at..at + n];
+            for (c, z) in waiting.iter_mut().zip(&mut products) {
+                *c ^= z;
+            }
+            self.answered += n;
         }
-        self.answered = end;
     }
 
     /// Forgets the gates and keeps the memory.
@@ -98,49 +120,45 @@ impl Log {
         self.answered = 0;
     }
 
-    /// The gates of all words, as one chunk.
+    /// The gates in chunks, to be proven one by one; of no gates, none.
     ///
     /// # Panics
     /// If gates are incomplete.
-    pub fn whole(&self) -> Chunk<'_> {
-        self.chunk(0..self.words)
-    }
-
-    /// The gates cut into chunks of at most that many words, to be proven one by one.
-    ///
-    /// # Panics
-    /// If gates are incomplete, or `words` is not a positive multiple of 64.
-    pub fn chunks(&self, words: usize) -> impl Iterator<Item = Chunk<'_>> {
+    pub fn chunks(&self) -> impl Iterator<Item = Chunk<'_>> {
         assert!(
-            words > 0 && words.is_multiple_of(GROUP),
-            "a chunk is a positive number of groups of 64 words"
-        );
-        (0..self.words)
-            .step_by(words)
-            .map(move |start| self.chunk(start..self.words.min(start + words)))
-    }
-
-    /// The gates of a range of words that starts at a group.
-    ///
-    /// # Panics
-    /// If gates of the range are incomplete, or it does not start at a group.
-    pub(crate) fn chunk(&self, range: Range<usize>) -> Chunk<'_> {
-        assert!(
-            range.end <= self.answered && range.start.is_multiple_of(GROUP),
+            self.answered == self.words,
             "{} of {} words still wait for their products and cannot be proven",
             self.words - self.answered,
             self.words
         );
-        let groups = range.start..range.end.next_multiple_of(GROUP);
-        let column = |i: usize| {
-            if range.is_empty() {
-                &ZEROS[..]
-            } else {
-                &self.columns[i][groups.clone()]
-            }
-        };
+        self.pieces
+            .iter()
+            .zip((0..self.words).step_by(self.chunk_words))
+            .map(|(piece, from)| piece.chunk(self.chunk_words.min(self.words - from)))
+    }
+}
+
+impl Piece {
+    /// Puts gates behind the first `at` words: x_i, x_{i+1}, y_i, y_{i+1}, a_{i+1}, a_i, of equal length.
+    fn record(&mut self, at: usize, sources: [&[u64]; 6]) {
+        let end = at + sources[0].len();
+        let len = end.next_multiple_of(GROUP);
+        for (column, source) in self.columns.iter_mut().zip(sources) {
+            grow(column, len);
+            column[at..end].copy_from_slice(source);
+            column[end..len].fill(0);
+        }
+        let products = sources[0].iter().zip(sources[2]);
+        for (c, (x, y)) in self.columns[5][at..end].iter_mut().zip(products) {
+            *c ^= x & y;
+        }
+    }
+
+    /// The first `words` words.
+    fn chunk(&self, words: usize) -> Chunk<'_> {
+        let column = |i: usize| &self.columns[i][..words.next_multiple_of(GROUP)];
         Chunk {
-            words: range.len(),
+            words,
             x: [column(0), column(1)],
             y: [column(2), column(3)],
             c_minus: column(4),
@@ -149,7 +167,7 @@ impl Log {
     }
 }
 
-impl Drop for Log {
+impl Drop for Piece {
     fn drop(&mut self) {
         for column in &mut self.columns {
             column.zeroize();

@@ -49,7 +49,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The shape of a proof about `words` words. No words are proven like one group of zeros.
+    /// The shape of a proof about `words` words..
     pub fn new(words: usize) -> Self {
         let mut shape = Self {
             words,

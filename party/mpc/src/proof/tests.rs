@@ -79,9 +79,14 @@ impl Gates {
 
     /// What a party remembers. The gates arrive in uneven pieces.
     fn log(&self, role: Role) -> Log {
+        self.log_in_chunks_of(1 << 16, role)
+    }
+
+    /// The same, cut into chunks of so many words.
+    fn log_in_chunks_of(&self, chunk_words: usize, role: Role) -> Log {
         let (i, j) = (index(role), index(role.next()));
         let words = self.x[0].len();
-        let mut log = Log::default();
+        let mut log = Log::in_chunks_of(chunk_words);
         let mut start = 0;
         for piece in [1, 62, 3, 64, 7, 500].into_iter().cycle() {
             let at = start..words.min(start + piece);
@@ -97,6 +102,14 @@ impl Gates {
         log.answer(self.z[j].iter().copied());
         log
     }
+}
+
+/// The chunk of a log that has one.
+fn only_chunk(log: &Log) -> Chunk<'_> {
+    let mut chunks = log.chunks();
+    let chunk = chunks.next().expect("gates");
+    assert!(chunks.next().is_none(), "one chunk");
+    chunk
 }
 
 /// What every session of these tests is bound to.
@@ -165,7 +178,7 @@ fn run(
     sabotage: &mut dyn FnMut(Kind, &mut Vec<u8>),
 ) -> Outcome {
     let mut parties = Role::ALL.map(|role| proofs(role, seed).with_kernels(kernels[index(role)]));
-    let mut open = |role: Role| parties[index(role)].open(1, logs[index(role)].whole());
+    let mut open = |role: Role| parties[index(role)].open(1, only_chunk(&logs[index(role)]));
     let (p, m, plus) = (
         open(prover).prover,
         open(prover.prev()).minus,
