@@ -15,6 +15,7 @@
 
 mod body;
 mod claims;
+mod gathering;
 mod list;
 mod records;
 mod rows;
@@ -23,14 +24,13 @@ mod statements;
 
 pub use body::{BallotEvidence, BodyError, BoxBody, MAX_BODY_BYTES, RecordEvidence};
 pub use claims::{Claimed, Claims, ClaimsError, MAX_CLAIMED_RECEIPTS, Settled, settle, settle_by};
+pub use gathering::{Agreed, Gathering};
 pub use list::{DigestList, List, ListError, MAX_DIGESTS, SignedList};
-pub use records::Standing;
-pub use rows::Rows;
 pub use seal::{Counts, Exclusion, Seal, SealPayloadError, SignedSeal, StationCount};
 pub use statements::{StatementError, Statements, check_two_statements};
 
 use crate::bitmap::Bitmap;
-use crate::ids::{BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _, VoterIndex};
+use crate::ids::{BoxId, Digest, ElectionId, Hash32, Role, VoterIndex};
 use crate::order::EffectiveElection;
 use crate::reason::Reason;
 
@@ -84,6 +84,14 @@ pub enum SealingError {
         /// Whether it is a candidate.
         candidate: bool,
     },
+    /// Evidence that is not ascending.
+    #[error("the evidence of {kind} has {} twice or out of order", .digest.short())]
+    Order {
+        /// Ballots or records.
+        kind: &'static str,
+        /// The digest.
+        digest: Digest,
+    },
     /// The online column has another length than the roll.
     #[error("the online column has {actual} voters, the roll of the box has {expected}")]
     Online {
@@ -116,9 +124,11 @@ impl SealingError {
             Self::TooFew { .. } => Reason::BallotTooFew,
             Self::OtherSubject { .. } => Reason::ElectionOther,
             Self::OrdersDiffer(_) | Self::OtherOrders { .. } => Reason::OrderInvalid,
-            Self::OtherList { .. } | Self::OtherLists(_) | Self::Header { .. } | Self::Online { .. } => {
-                Reason::SealDisagreement
-            }
+            Self::OtherList { .. }
+            | Self::OtherLists(_)
+            | Self::Order { .. }
+            | Self::Header { .. }
+            | Self::Online { .. } => Reason::SealDisagreement,
         }
     }
 }
@@ -175,7 +185,7 @@ pub fn orders_in_force(lists: [&List; 3]) -> Result<&[Hash32], SealingError> {
     Ok(longest)
 }
 
-/// Computes the Seal.
+/// Computes the Seal from evidence that stands in memory; see [`Gathering`] for evidence that does not.
 ///
 /// # Errors
 /// [`SealingError`]: inputs that do not belong together, or a box below the policy's minimum.
@@ -187,114 +197,18 @@ pub fn compute(inputs: Inputs<'_>) -> Result<Sealed, SealingError> {
         claims,
         body,
     } = inputs;
-    let manifest = election.manifest();
-    let in_manifest = manifest
-        .ballot_box(of_box)
-        .ok_or(SealingError::UnknownBox(of_box))?;
-    check_subjects(&inputs)?;
-    let orders = orders_in_force(lists.each_ref().map(SignedList::list))?;
-    if orders != election.order_hashes() {
-        return Err(SealingError::OtherOrders {
-            named: orders.len(),
-            given: election.order_hashes().len(),
-        });
-    }
-    body.check_lists(lists)?;
-    let (expected, actual) = (in_manifest.voters(), body.online().len());
-    if expected as usize != actual {
-        return Err(SealingError::Online { expected, actual });
-    }
-
-    let settled = settle(manifest, of_box, [&claims[0].0, &claims[1].0, &claims[2].0], body);
-    let mut exclusions = Vec::new();
-    let Rows {
-        rows,
-        counts,
-        stations,
-    } = rows::order(election, of_box, body, &settled, &mut exclusions)?;
-    let submissions = rows.len() as u64;
-    if submissions < u64::from(manifest.policy().min_submissions) {
-        let (name, minimum) = (
-            in_manifest.name().default_text().into(),
-            manifest.policy().min_submissions,
-        );
-        return Err(SealingError::TooFew {
-            of_box,
-            name,
-            submissions,
-            minimum,
-        });
-    }
-    let Standing {
-        records,
-        mut enrolled,
-    } = records::standing(election, of_box, body, &settled, &mut exclusions)?;
-    let mut live = Bitmap::from_bits((0..in_manifest.voters() as usize).map(|_| true));
-    for correction in election.corrections(of_box) {
-        let v = correction.voter.get() as usize;
-        live.set(v, correction.live);
-        enrolled.set(v, correction.enrolled && enrolled.get(v));
-    }
-    exclusions.sort_unstable_by_key(|e: &Exclusion| e.digest);
-
-    let seal = Seal {
-        election: manifest.election().clone(),
-        of_box,
-        manifest_hash: election.manifest_hash(),
-        orders: orders.to_vec(),
-        roll_root: in_manifest.roll_root(),
-        voters: in_manifest.voters(),
-        counts,
-        rows_hash: list::hash_digests(&rows),
-        records_hash: records::hash(&records),
-        live_hash: live.hash(),
-        enrolled_hash: enrolled.hash(),
-        exclusions,
-        stations,
-        list_hashes: lists.each_ref().map(SignedList::hash),
-        claims_hashes: claims.each_ref().map(|(_, hash)| *hash),
-        online_hash: body.online().hash(),
-    };
-    Ok(Sealed {
-        seal,
-        rows,
-        standing: records,
-        live,
-        enrolled,
-        settled,
-    })
-}
-
-fn check_subjects(inputs: &Inputs<'_>) -> Result<(), SealingError> {
-    let Inputs {
+    let of_claims = [&claims[0].0, &claims[1].0, &claims[2].0];
+    let settled = settle(election.manifest(), of_box, of_claims, body);
+    let agreed = Agreed {
         election,
         of_box,
         lists,
         claims,
-        ..
-    } = inputs;
-    let id = election.manifest().election();
-    for party in Role::ALL {
-        let other = |what| SealingError::OtherSubject {
-            what,
-            party,
-            election: id.clone(),
-            of_box: *of_box,
-        };
-        let list = lists[party.slot()].list();
-        let same = list.election == *id && list.of_box == *of_box && list.party == party;
-        if !same || list.manifest_hash != election.manifest_hash() {
-            return Err(other("List"));
-        }
-        let claims = &claims[party.slot()].0;
-        if claims.election != *id || claims.of_box != *of_box || claims.party != party {
-            return Err(other("Claims"));
-        }
-        if claims.list_hashes != lists.each_ref().map(SignedList::hash) {
-            return Err(SealingError::OtherLists(party));
-        }
-    }
-    Ok(())
+    };
+    let mut gathering = Gathering::new(agreed, settled, body.online().clone())?;
+    gathering.ballots(body.ballots())?;
+    gathering.records(body.records())?;
+    gathering.finish()
 }
 
 #[cfg(test)]

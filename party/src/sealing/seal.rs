@@ -5,8 +5,7 @@ use tally_proto::envelope::{Envelope, SignatureBytes};
 use tally_proto::ids::{Hash32, Role, RoleExt as _};
 use tally_proto::order::EffectiveElection;
 use tally_proto::sealing::{
-    BallotEvidence, BoxBody, Inputs, RecordEvidence, Sealed, SealingError, SignedList, compute,
-    orders_in_force,
+    Agreed, BallotEvidence, Gathering, RecordEvidence, Sealed, SealingError, SignedList, orders_in_force,
 };
 
 use super::candidates::Listed;
@@ -17,6 +16,9 @@ use super::subject::Subject;
 use super::tables::{self, Flag, Once};
 use super::{Inner, Sealing};
 use crate::store::{Kind, StoreError, Tables, elections};
+
+/// Headers that stand in memory at once.
+const PART: usize = 8192;
 
 impl Sealing {
     /// Computes and signs this party's Seal, or finds the one there is. `before`: who holds which one of its Seals.
@@ -66,30 +68,34 @@ impl Inner {
         let claims = self
             .claims_of_all(tx, subject)?
             .map(|(envelope, claims)| (claims, envelope.hash()));
-        let body = self.evidence(tx, subject)?;
-        let inputs = Inputs {
+        let agreed = Agreed {
             election: &election,
             of_box: subject.of_box,
             lists: &lists,
             claims: &claims,
-            body: &body,
         };
-        Ok((compute(inputs)?, subject.manifest().halves() as usize))
-    }
-
-    /// The public evidence: every listed digest, and the headers of the candidates.
-    fn evidence(&self, tx: &impl Tables, subject: &Subject) -> Result<BoxBody, SealError> {
-        let (mut ballots, mut records) = (Vec::new(), Vec::new());
+        let mut gathering = Gathering::new(agreed, self.settle(tx, subject)?, self.online(tx, subject)?)?;
+        let mut part = Vec::with_capacity(PART);
         self.for_each_ballot(tx, subject, |evidence| {
-            ballots.push(evidence);
+            part.push(evidence);
+            if part.len() == PART {
+                gathering.ballots(&part)?;
+                part.clear();
+            }
             Ok(())
         })?;
+        gathering.ballots(&part)?;
+        let mut part = Vec::with_capacity(PART);
         self.for_each_record(tx, subject, |evidence| {
-            records.push(evidence);
+            part.push(evidence);
+            if part.len() == PART {
+                gathering.records(&part)?;
+                part.clear();
+            }
             Ok(())
         })?;
-        BoxBody::new(ballots, records, self.online(tx, subject)?)
-            .map_err(|_| StoreError::Corrupt { table: "seal_bodies" }.into())
+        gathering.records(&part)?;
+        Ok((gathering.finish()?, subject.manifest().halves() as usize))
     }
 
     /// Calls `each` with the evidence of every listed ballot, in ascending order.

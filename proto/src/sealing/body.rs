@@ -1,7 +1,6 @@
 //! The public evidence of a box: every listed digest with who listed it, and the headers of the candidates.
 
-use super::SealingError;
-use super::list::{DigestList, MAX_DIGESTS, SignedList};
+use super::list::MAX_DIGESTS;
 use crate::ballot::{BallotError, BallotHeader, optional_signature};
 use crate::bitmap::{Bitmap, BitmapError};
 use crate::decode::{DecodeError, decode_canonical};
@@ -356,29 +355,5 @@ impl BoxBody {
             .map(|e| e.digest)
             .collect();
         (ballots, records)
-    }
-
-    /// Whether this is the evidence of exactly these three Lists.
-    ///
-    /// # Errors
-    /// [`SealingError::OtherList`].
-    pub(super) fn check_lists(&self, lists: &[SignedList; 3]) -> Result<(), SealingError> {
-        for (party, signed) in Role::ALL.into_iter().zip(lists) {
-            let (ballots, records) = self.lists_of(party);
-            let is = |digests, stated| DigestList::new(digests).is_ok_and(|list| list.statement() == stated);
-            if !is(ballots, signed.list().ballots) {
-                return Err(SealingError::OtherList {
-                    kind: "ballots",
-                    party,
-                });
-            }
-            if !is(records, signed.list().records) {
-                return Err(SealingError::OtherList {
-                    kind: "records",
-                    party,
-                });
-            }
-        }
-        Ok(())
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::SealingError;
-use super::body::BoxBody;
+use super::body::RecordEvidence;
 use super::claims::Settled;
+use super::gathering::Judged;
 use super::rows::acceptances;
 use super::seal::Exclusion;
 use crate::bitmap::Bitmap;
@@ -20,47 +21,77 @@ const RECORD_ACCEPTANCES: usize = 3;
 
 /// The records that stand.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub(super) struct Standing {
     /// By voter, then half.
-    pub records: Vec<(VoterIndex, Digest)>,
+    pub(super) records: Vec<(VoterIndex, Digest)>,
     /// Voters for whom all halves stand.
-    pub enrolled: Bitmap,
+    pub(super) enrolled: Bitmap,
 }
 
-/// Selects and checks the records; pushes exclusions, equal serials among them.
-pub(super) fn standing(
+/// A record that passed.
+pub(super) struct Passed {
+    voter: VoterIndex,
+    half: u32,
+    serial: u32,
+    digest: Digest,
+}
+
+/// The records that passed, by voter, half and serial. All serials are kept: those that collide below the highest are published, too.
+#[derive(Debug, Default)]
+pub(super) struct Taken(BTreeMap<(VoterIndex, u32, u32), Vec<Digest>>);
+
+impl Taken {
+    /// Takes one more.
+    pub(super) fn push(&mut self, record: Passed) {
+        let place = (record.voter, record.half, record.serial);
+        self.0.entry(place).or_default().push(record.digest);
+    }
+}
+
+/// Selects and checks one record.
+pub(super) fn judge(
     election: &EffectiveElection,
     of_box: BoxId,
-    body: &BoxBody,
+    online: &Bitmap,
+    evidence: &RecordEvidence,
     settled: &Settled,
-    exclusions: &mut Vec<Exclusion>,
-) -> Result<Standing, SealingError> {
-    // All serials are kept: those that collide below the highest are published, too.
-    let mut serials: BTreeMap<(VoterIndex, u32, u32), Vec<Digest>> = BTreeMap::new();
-    for evidence in body.records() {
-        let digest = evidence.digest();
-        let candidate = acceptances(evidence.listed(), &digest, settled) >= RECORD_ACCEPTANCES;
-        let (header, authorisation) = match (candidate, evidence.public()) {
-            (true, Some(public)) => public,
-            (false, None) => continue,
-            _ => {
-                return Err(SealingError::Header {
-                    kind: "record",
-                    digest,
-                    candidate,
-                });
-            }
-        };
-        match public_check(election, of_box, body.online(), header, &digest, authorisation) {
-            Ok(()) => {
-                let place = (header.voter, header.half.number(), header.serial);
-                serials.entry(place).or_default().push(digest);
-            }
-            Err(reason) => exclusions.push(Exclusion { digest, reason }),
+) -> Result<Judged<Passed>, SealingError> {
+    let digest = evidence.digest();
+    let candidate = acceptances(evidence.listed(), &digest, settled) >= RECORD_ACCEPTANCES;
+    let (header, authorisation) = match (candidate, evidence.public()) {
+        (true, Some(public)) => public,
+        (false, None) => return Ok(Judged::NoCandidate),
+        _ => {
+            return Err(SealingError::Header {
+                kind: "record",
+                digest,
+                candidate,
+            });
         }
-    }
+    };
+    Ok(
+        match public_check(election, of_box, online, header, &digest, authorisation) {
+            Ok(()) => Judged::In(Passed {
+                voter: header.voter,
+                half: header.half.number(),
+                serial: header.serial,
+                digest,
+            }),
+            Err(reason) => Judged::Out(Exclusion { digest, reason }),
+        },
+    )
+}
+
+/// Which of the records that passed stand, of `voters` voters whose credentials are issued in so many halves; pushes exclusions for equal
+/// serials.
+pub(super) fn standing(
+    halves: u32,
+    voters: usize,
+    taken: Taken,
+    exclusions: &mut Vec<Exclusion>,
+) -> Standing {
     let mut highest: BTreeMap<(VoterIndex, u32), Vec<Digest>> = BTreeMap::new();
-    for ((voter, half, _), digests) in serials {
+    for ((voter, half, _), digests) in taken.0 {
         if digests.len() > 1 {
             let excluded = |digest: &Digest| Exclusion {
                 digest: *digest,
@@ -71,8 +102,7 @@ pub(super) fn standing(
         // Serials rise within (voter, half), so the last one stays.
         highest.insert((voter, half), digests);
     }
-    let halves = election.manifest().halves();
-    let mut enrolled = Bitmap::zeros(body.online().len());
+    let mut enrolled = Bitmap::zeros(voters);
     let mut records = Vec::new();
     let mut own: Vec<(VoterIndex, Digest)> = Vec::new();
     for ((voter, half), digests) in highest {
@@ -88,7 +118,7 @@ pub(super) fn standing(
             records.append(&mut own);
         }
     }
-    Ok(Standing { records, enrolled })
+    Standing { records, enrolled }
 }
 
 /// The checks that anyone can repeat on one record.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::SealingError;
-use super::body::BoxBody;
+use super::body::BallotEvidence;
 use super::claims::Settled;
+use super::gathering::Judged;
 use super::seal::{Counts, Exclusion, StationCount};
 use crate::ballot::{BallotHeader, StationMark};
 use crate::calendar::ChannelKind;
@@ -18,18 +19,18 @@ const BALLOT_ACCEPTANCES: usize = 2;
 
 /// The ballots of a box in row order.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Rows {
+pub(super) struct Rows {
     /// Their digests.
-    pub rows: Vec<Digest>,
+    pub(super) rows: Vec<Digest>,
     /// How many of each channel.
-    pub counts: Counts,
+    pub(super) counts: Counts,
     /// What is published of every station that serves the box, ascending.
-    pub stations: Vec<StationCount>,
+    pub(super) stations: Vec<StationCount>,
 }
 
 /// Row order, as a sort key. Derived: compares fields in this order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Key {
     channel: ChannelKind,
     cast_at: UnixSeconds,
     mark: Option<StationMark>,
@@ -44,39 +45,44 @@ pub(super) fn acceptances(listed: [bool; 3], digest: &Digest, settled: &Settled)
         .count()
 }
 
-/// Selects, checks and orders the candidates; pushes exclusions.
+/// Selects and checks one ballot.
+pub(super) fn judge(
+    election: &EffectiveElection,
+    of_box: BoxId,
+    evidence: &BallotEvidence,
+    settled: &Settled,
+) -> Result<Judged<Key>, SealingError> {
+    let digest = evidence.digest();
+    let candidate = acceptances(evidence.listed(), &digest, settled) >= BALLOT_ACCEPTANCES;
+    let (header, signature) = match (candidate, evidence.public()) {
+        (true, Some(public)) => public,
+        (false, None) => return Ok(Judged::NoCandidate),
+        _ => {
+            return Err(SealingError::Header {
+                kind: "ballot",
+                digest,
+                candidate,
+            });
+        }
+    };
+    Ok(match public_check(election, of_box, header, &digest, signature) {
+        Ok(()) => Judged::In(Key {
+            channel: header.channel(),
+            cast_at: header.cast_at(),
+            mark: header.station_mark(),
+            digest,
+        }),
+        Err(reason) => Judged::Out(Exclusion { digest, reason }),
+    })
+}
+
+/// Orders the ballots that passed, which come in ascending order of digests; pushes exclusions.
 pub(super) fn order(
     election: &EffectiveElection,
     of_box: BoxId,
-    body: &BoxBody,
-    settled: &Settled,
+    mut keys: Vec<Key>,
     exclusions: &mut Vec<Exclusion>,
-) -> Result<Rows, SealingError> {
-    let mut keys: Vec<Key> = Vec::with_capacity(body.ballots().len());
-    for evidence in body.ballots() {
-        let digest = evidence.digest();
-        let candidate = acceptances(evidence.listed(), &digest, settled) >= BALLOT_ACCEPTANCES;
-        let (header, signature) = match (candidate, evidence.public()) {
-            (true, Some(public)) => public,
-            (false, None) => continue,
-            _ => {
-                return Err(SealingError::Header {
-                    kind: "ballot",
-                    digest,
-                    candidate,
-                });
-            }
-        };
-        match public_check(election, of_box, header, &digest, signature) {
-            Ok(()) => keys.push(Key {
-                channel: header.channel(),
-                cast_at: header.cast_at(),
-                mark: header.station_mark(),
-                digest,
-            }),
-            Err(reason) => exclusions.push(Exclusion { digest, reason }),
-        }
-    }
+) -> Rows {
     let stations = reconcile_stations(election, of_box, &mut keys, exclusions);
     keys.sort_unstable();
     let count = |channel| keys.iter().filter(|k| k.channel == channel).count() as u64;
@@ -85,11 +91,11 @@ pub(super) fn order(
         station: count(ChannelKind::Station),
         paper: count(ChannelKind::Paper),
     };
-    Ok(Rows {
+    Rows {
         rows: keys.iter().map(|k| k.digest).collect(),
         counts,
         stations,
-    })
+    }
 }
 
 /// The checks that anyone can repeat on one ballot.
