@@ -1,0 +1,121 @@
+//! Which records stand.
+
+use super::*;
+
+#[test]
+fn a_record_stands_with_three_acceptances_and_the_highest_serial() {
+    let mut world = World::new(Shape::default());
+    let whole = Half::WHOLE;
+    let v0_old = record(&mut world, 0, 1, whole, ALL);
+    let v0_new = record(&mut world, 0, 2, whole, ALL);
+    let v1_two_receipts = record(&mut world, 1, 5, whole, [true, true, false]);
+    let v1_standing = record(&mut world, 1, 3, whole, ALL);
+    let v2_equal: Vec<_> = (0..2).map(|_| record(&mut world, 2, 4, whole, ALL)).collect();
+    let v2_lower = record(&mut world, 2, 1, whole, ALL);
+    let v3_claimed = record(&mut world, 3, 1, whole, [true, true, false]);
+    let v4_station_only = record(&mut world, 4, 1, whole, ALL);
+    let d = |r: &Record| r.public.0.digest();
+    let records = [
+        vec![
+            v0_old,
+            v0_new.clone(),
+            v1_two_receipts,
+            v1_standing.clone(),
+            v2_lower,
+        ],
+        v2_equal.clone(),
+        vec![v3_claimed.clone(), v4_station_only.clone()],
+    ]
+    .concat();
+    let claimed = [vec![], vec![world.receipt(Role::P3, BOX, d(&v3_claimed))], vec![]];
+    let evidence = world.evidence(BOX, &[], &records, claimed, [&[]; 3]);
+    let sealed = compute(evidence.inputs(&world.election(), BOX)).expect("a Seal");
+    let v = VoterIndex;
+    assert_eq!(
+        sealed.standing,
+        [
+            (v(0), d(&v0_new)),
+            (v(1), d(&v1_standing)),
+            (v(3), d(&v3_claimed))
+        ]
+    );
+    assert_eq!(sealed.enrolled.as_bytes(), [0b01011]);
+    assert_eq!(sealed.live.as_bytes(), [0b11111]);
+    let mut expected = vec![
+        (d(&v2_equal[0]), Reason::RecordSerial),
+        (d(&v2_equal[1]), Reason::RecordSerial),
+        (d(&v4_station_only), Reason::VoterStationOnly),
+    ];
+    expected.sort();
+    assert_eq!(
+        sealed
+            .seal
+            .exclusions
+            .iter()
+            .map(|e| (e.digest, e.reason))
+            .collect::<Vec<_>>(),
+        expected
+    );
+    assert_eq!(
+        sealed.settled.hidden(),
+        [Claimed {
+            party: Role::P3,
+            digest: d(&v3_claimed)
+        }]
+    );
+}
+
+#[test]
+fn both_halves_must_stand() {
+    let mut world = World::new(Shape {
+        registrars: 2,
+        ..Shape::default()
+    });
+    let half = |n| Half::new(n, 2).expect("half");
+    let both = [
+        record(&mut world, 0, 1, half(0), ALL),
+        record(&mut world, 0, 2, half(1), ALL),
+    ];
+    let first_only = record(&mut world, 1, 1, half(0), ALL);
+    let second_only = record(&mut world, 2, 1, half(1), ALL);
+    let equal = [
+        record(&mut world, 3, 1, half(0), ALL),
+        record(&mut world, 3, 1, half(1), ALL),
+        record(&mut world, 3, 1, half(1), ALL),
+    ];
+    let records = [both.to_vec(), vec![first_only, second_only], equal.to_vec()].concat();
+    let sealed = seal(&world, &[], &records);
+    let d = |r: &Record| r.public.0.digest();
+    assert_eq!(sealed.standing, both.each_ref().map(|r| (VoterIndex(0), d(r))));
+    assert_eq!(sealed.enrolled.as_bytes(), [0b00001]);
+    assert_eq!(sealed.seal.exclusions.len(), 2);
+}
+
+#[test]
+fn orders_correct_live_and_enrolled_but_enrol_nobody() {
+    let mut world = World::new(Shape::default());
+    let records = [
+        record(&mut world, 0, 1, Half::WHOLE, ALL),
+        record(&mut world, 1, 1, Half::WHOLE, ALL),
+    ];
+    let correct = |number, voter, live, enrolled| {
+        let change = Correction {
+            of_box: BOX,
+            voter: VoterIndex(voter),
+            live,
+            enrolled,
+        };
+        world.order(number, Change::Correction(change))
+    };
+    let orders = [
+        correct(1, 0, true, false),
+        correct(2, 1, false, true),
+        correct(3, 2, true, true),
+    ];
+    let election = EffectiveElection::new(world.manifest.clone(), &orders).expect("applies");
+    let hashes = orders.each_ref().map(crate::order::SignedOrder::hash);
+    let evidence = world.evidence(BOX, &[], &records, no_claims(), [&hashes, &hashes[..2], &[]]);
+    let sealed = compute(evidence.inputs(&election, BOX)).expect("a Seal");
+    assert_eq!(sealed.live.as_bytes(), [0b11101]);
+    assert_eq!(sealed.enrolled.as_bytes(), [0b00010]);
+}
