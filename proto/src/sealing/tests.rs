@@ -1,5 +1,6 @@
 mod model;
 mod objects;
+mod parts;
 mod records;
 
 use super::*;
