@@ -40,16 +40,18 @@ pub mod receipts;
 pub mod serials;
 pub mod sim;
 pub mod tables;
+mod untouched;
 pub mod vault;
 
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Database, Key, ReadOnlyDatabase, ReadableDatabase, ReadableTable, StorageBackend, Table, TableDefinition,
-    Value,
+    Database, DatabaseError, Key, ReadOnlyDatabase, ReadableDatabase, ReadableTable, StorageBackend, Table,
+    TableDefinition, Value,
 };
 
 pub use accepted::{Accepted, Kind};
+use untouched::Untouched;
 
 /// Where the store keeps its bytes.
 pub enum Storage {
@@ -124,6 +126,9 @@ pub enum StoreError {
         /// Index in the configuration.
         own: u64,
     },
+    /// Another process has the file open.
+    #[error("the store is open in another process: stop the party's server first")]
+    InUse,
     /// A write to a store that was opened for reading.
     #[error("the store was opened for reading only")]
     ReadOnly,
@@ -210,6 +215,8 @@ pub struct Store {
 /// How the file is open.
 enum Opened {
     Writing(Database),
+    /// For reading, after a repair in memory.
+    Repaired(Database),
     Reading(ReadOnlyDatabase),
 }
 
@@ -254,15 +261,28 @@ impl Store {
         }
     }
 
-    /// Opens the store of `party` in a file for reading only: nothing in the file changes. No server may have it open, and the last one must
-    /// have been stopped, not killed: what a crash left is repaired when the server starts again.
+    /// Opens the store of `party` in a file for reading only: nothing in the file changes. No server may have it open. What the server was
+    /// killed over is repaired in memory, which reads the whole file once.
+    ///
     /// # Errors
-    /// [`StoreError::Engine`] when the file cannot be opened, is in use, or needs repair; [`StoreError::Schema`] and
+    /// [`StoreError::InUse`] while a server has it open, [`StoreError::Engine`] when the file cannot be opened, [`StoreError::Schema`] and
     /// [`StoreError::ForeignParty`] when it is not this party's.
     pub fn open_to_read(path: &Path, party: u8) -> Result<Store, StoreError> {
-        let store = Store {
-            database: Opened::Reading(Self::builder().open_read_only(path)?),
+        let database = match Self::builder().open_read_only(path) {
+            Ok(database) => Opened::Reading(database),
+            // It was not closed in order.
+            Err(DatabaseError::RepairAborted) => {
+                let untouched = Untouched::open(path)?;
+                match Self::builder().create_with_backend(untouched) {
+                    Ok(database) => Opened::Repaired(database),
+                    Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::InUse),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::InUse),
+            Err(error) => return Err(error.into()),
         };
+        let store = Store { database };
         store.read(|tx| tables::check(tx, party))?;
         Ok(store)
     }
@@ -287,7 +307,7 @@ impl Store {
     /// What `body` returns, or the engine's failure.
     pub fn read<T, E: From<StoreError>>(&self, body: impl FnOnce(&ReadTx) -> Result<T, E>) -> Result<T, E> {
         let tx = match &self.database {
-            Opened::Writing(database) => database.begin_read(),
+            Opened::Writing(database) | Opened::Repaired(database) => database.begin_read(),
             Opened::Reading(database) => database.begin_read(),
         };
         let tx = tx.map_err(StoreError::from)?;

@@ -259,3 +259,46 @@ fn a_file_whose_making_was_cut_short_is_made_anew() {
     let store = Store::open(Storage::File(path), 1).expect("opens");
     assert_eq!(store.read(|tx| log::size(tx, 1)).expect("reads"), 1);
 }
+
+#[test]
+fn a_store_is_read_after_a_kill_and_its_file_stays_as_the_kill_left_it() {
+    let directory = tempfile::tempdir().expect("directory");
+    let (path, killed) = (
+        directory.path().join("party.redb"),
+        directory.path().join("killed"),
+    );
+    let store = Store::open(Storage::File(path.clone()), 1).expect("made");
+    for i in 1..4 {
+        accept(&store, i).expect("accepts");
+    }
+    assert!(
+        matches!(Store::open_to_read(&path, 1), Err(StoreError::InUse)),
+        "a server has it"
+    );
+    // What a server leaves that is killed now: all its commits are on disk, and nothing says that it ended.
+    let left = std::fs::read(&path).expect("read");
+    std::fs::write(&killed, &left).expect("copied");
+    let audited = Store::open_to_read(&killed, 1).expect("repaired in memory");
+    assert_eq!(audited.read(|tx| log::size(tx, 1)).expect("reads"), 3);
+    assert!(matches!(accept(&audited, 9), Err(StoreError::ReadOnly)));
+    assert!(
+        matches!(
+            Store::open(Storage::File(killed.clone()), 1),
+            Err(StoreError::Engine(_))
+        ),
+        "no server starts during an audit"
+    );
+    drop(audited);
+    assert!(matches!(
+        Store::open_to_read(&killed, 2),
+        Err(StoreError::ForeignParty { found: 1, own: 2 })
+    ));
+    assert!(std::fs::read(&killed).expect("read") == left);
+    drop(store);
+    // Stopped in order: nothing to repair.
+    let before = std::fs::read(&path).expect("read");
+    let audited = Store::open_to_read(&path, 1).expect("opens");
+    assert_eq!(audited.read(|tx| log::size(tx, 1)).expect("reads"), 3);
+    drop(audited);
+    assert!(std::fs::read(&path).expect("read") == before);
+}
