@@ -234,6 +234,40 @@ async fn parties_that_are_not_agreed_on_the_network_have_no_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_the_others_signed_too_is_the_partys_and_one_that_only_they_signed_is_not() {
+    let world = tallied(39).await;
+    let payload = world.election.count().encode_to_vec();
+    let signed_by = |roles: &[Role]| {
+        let mut envelope = Envelope::unsigned(payload.clone());
+        for role in roles {
+            envelope.add_signature(world.signer(*role).sign(Kind::Result, &payload));
+        }
+        envelope
+    };
+    let audit = |result: Envelope| {
+        let logs = session_logs(world.logs(), Role::P2);
+        let log = logs.open(Role::P2, &scene().election, BoxId(BOX), SESSION);
+        let signed = SignedEnd {
+            result: Some(result),
+            abort: None,
+        };
+        let audit = audit_session(
+            log.expect("opens"),
+            Role::P2,
+            &scene(),
+            SESSION,
+            world.ready(Role::P2),
+            &signed,
+        );
+        failed(&audit.expect("a log that opens"))
+    };
+    assert_eq!(audit(signed_by(&Role::ALL)), []);
+    assert_eq!(audit(signed_by(&[Role::P3, Role::P2])), []);
+    assert_eq!(audit(signed_by(&[Role::P1, Role::P3])), [Check::Outcome]);
+    assert_eq!(audit(signed_by(&[])), [Check::Outcome]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_box_without_ballots_passes() {
     let world = World::new(Election::new(3, 0, 0, 0, 32), pace()).await;
     world.session(1).await;
