@@ -297,6 +297,24 @@ impl Group<'_> {
         if !named.is_empty() {
             out += &format!("Named: {}.\n", named.join("; "));
         }
+        for set in combined.named.iter().filter(|set| set.len() > 1) {
+            let set: Vec<String> = set.iter().map(ToString::to_string).collect();
+            out += &format!(
+                "One of {} lied, on the wire or in its log: the records of the two contradict each other and no signature tells which is \
+                 false. It is one of them for certain, it may be both.\n",
+                set.join(" and ")
+            );
+        }
+        let cleared = Role::ALL
+            .into_iter()
+            .filter(|role| self.of(*role).is_some() && combined.named.iter().all(|set| !set.contains(role)));
+        let cleared: Vec<String> = cleared.map(|role| role.to_string()).collect();
+        if !named.is_empty() && !cleared.is_empty() {
+            out += &format!(
+                "Nothing in the statements speaks against {}.\n",
+                cleared.join(" and ")
+            );
+        }
         match (combined.proves_totals(), self.published()) {
             (true, Some(true)) => {
                 out += "Proven: the published totals are right for the sealed list, even if all three parties were corrupt.\n";

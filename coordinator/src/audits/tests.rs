@@ -2,11 +2,14 @@
 
 use std::fs;
 
+use tally_mpc::Label;
 use tally_proto::audit::{
-    AuditError, Binding, ChannelHashes, ChannelRecord, Item, Phase, Scope, Statement as Signed, Stopped,
+    AuditError, Binding, ChannelHashes, ChannelRecord, Item, Mark, Phase, Scope, Stated, Statement as Signed,
+    Stopped,
 };
 use tally_proto::envelope::Signer;
 use tally_proto::ids::UnixSeconds;
+use tally_proto::session::statement_layout;
 
 use super::*;
 use crate::bundle::tests::Scene;
@@ -194,6 +197,78 @@ fn a_stopped_session_names_the_culprit_and_refutes_no_other() {
     );
     assert!(found.text.contains("stopped at sort step 2"), "{}", found.text);
     assert!(found.text.contains("Named: P3."), "{}", found.text);
+}
+
+/// The marks of a channel's messages, of which the one at `other` and those after it have other hashes.
+fn trail(messages: u8, other: u8) -> Vec<Mark> {
+    (0..messages)
+        .map(|at| Mark {
+            label: Label {
+                scope: Scope {
+                    phase: Phase::Sort,
+                    step: 2,
+                    chunk: 0,
+                },
+                round: u32::from(at),
+            }
+            .to_bytes(),
+            hash: [if at < other { at } else { 100 + at }; 16],
+        })
+        .collect()
+}
+
+#[test]
+fn a_lie_on_the_wire_and_in_the_log_is_put_to_the_pair_in_plain_words() {
+    let (scene, checked, mut audits) = world();
+    for audit in &mut audits {
+        audit.session = SessionNumber(7);
+        audit.end = End::Stopped(Stopped {
+            reason: "tally.check-failed".into(),
+            step: "sort step 2".into(),
+            channel: "P1-P2".into(),
+            suspects: vec![Role::P1],
+        });
+        for channel in &mut audit.channels {
+            channel.trail = trail(9, 9);
+        }
+    }
+    // P1 sent P2 something else than an honest party sends, and both logs hold what an honest party takes. Or P2's log is made up.
+    audits[0].channels[0].trail = trail(9, 4);
+    let found = said(&scene, &checked, &audits);
+    assert!(found.refuted.is_empty(), "a session without a result");
+    for sentence in [
+        "What P1 sent P2 is not what an honest party sends: P1 sent it, or the log of P2 is false; no signature settles which.",
+        "Named: P1 or P2.",
+        "One of P1 and P2 lied, on the wire or in its log: the records of the two contradict each other and no signature tells which is \
+         false. It is one of them for certain, it may be both.",
+        "Nothing in the statements speaks against P3.",
+    ] {
+        assert!(found.text.contains(sentence), "{sentence}\n{}", found.text);
+    }
+
+    // A statement that P1 signed over what P2 holds settles it.
+    let signed = audits[1].channels[3].trail[6].hash;
+    let Some(mut statement) = audits[0].agreed else {
+        panic!("made above")
+    };
+    statement.channels.to_next[..16].copy_from_slice(&signed);
+    let signer = scene.party_signer(Role::P1);
+    let message = statement_layout(&audits[0].session_id, &statement.to_bytes());
+    audits[1].stated.push(Stated {
+        statement,
+        signature: signer.sign_layout(&message),
+    });
+    let found = said(&scene, &checked, &audits);
+    assert!(found.text.contains("Named: P1.\n"), "{}", found.text);
+    assert!(found.text.contains("P1 signed that it sent it"), "{}", found.text);
+    assert!(
+        found
+            .text
+            .contains("Nothing in the statements speaks against P2 and P3."),
+        "{}",
+        found.text
+    );
+    assert!(!found.text.contains("One of P1 and P2"), "{}", found.text);
 }
 
 #[test]
