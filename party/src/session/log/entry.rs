@@ -164,6 +164,58 @@ impl std::fmt::Debug for Entry {
     }
 }
 
+impl Entry {
+    /// Appends its bytes to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Starts(starts) => put_starts(out, starts),
+            Self::Contribution { from, to, secret } => put_contribution(out, *from, *to, secret),
+            Self::Input { fingerprint, params } => put_input(out, fingerprint, params),
+            Self::Received { from, label, message } => put_received(out, *from, *label, message),
+            Self::Failed {
+                way,
+                with,
+                label,
+                fault,
+            } => put_failed(out, *way, *with, *label, fault),
+            Self::Stated { statement, signature } => put_stated(out, statement.as_slice(), signature),
+            Self::Ended { abort } => put_ended(out, abort.as_ref().map(Envelope::encode).as_deref()),
+        }
+    }
+
+    /// Takes the first entry off the content of a chunk; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`EntryError`].
+    pub fn take(bytes: &mut &[u8]) -> Result<Option<Self>, EntryError> {
+        let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else {
+            return match bytes.first() {
+                None => Ok(None),
+                Some(kind) => Err(EntryError::Malformed {
+                    kind: *kind,
+                    length: bytes.len(),
+                }),
+            };
+        };
+        let [kind, length @ ..] = *head;
+        let length = u32::from_le_bytes(length) as usize;
+        let malformed = || EntryError::Malformed { kind, length };
+        let (body, rest) = rest.split_at_checked(length).ok_or_else(malformed)?;
+        let entry = match kind {
+            STARTS => starts(body)?,
+            CONTRIBUTION => contribution(body),
+            INPUT => input(body),
+            RECEIVED => received(body),
+            FAILED => failed(body),
+            STATED => stated(body),
+            ENDED => Some(ended(body)?),
+            other => return Err(EntryError::Kind(other)),
+        };
+        *bytes = rest;
+        Ok(Some(entry.ok_or_else(malformed)?))
+    }
+}
+
 const STARTS: u8 = 1;
 const CONTRIBUTION: u8 = 2;
 const INPUT: u8 = 3;
@@ -219,6 +271,7 @@ pub(super) fn put_input(out: &mut Vec<u8>, fingerprint: &[u8; 32], params: &Tall
     });
 }
 
+/// The parameters of the sort in the order of the layout; [`sort_of`] is the way back.
 fn sort_numbers(sort: &SortParams) -> [usize; 6] {
     let SortParams {
         fan_out,
@@ -236,6 +289,25 @@ fn sort_numbers(sort: &SortParams) -> [usize; 6] {
         chunk_lanes,
         waiting_gates,
     ]
+}
+
+fn sort_of(numbers: [usize; 6]) -> SortParams {
+    let [
+        fan_out,
+        finish,
+        free_lanes,
+        ripple_from,
+        chunk_lanes,
+        waiting_gates,
+    ] = numbers;
+    SortParams {
+        fan_out,
+        finish,
+        free_lanes,
+        ripple_from,
+        chunk_lanes,
+        waiting_gates,
+    }
 }
 
 /// [`Entry::Received`].
@@ -300,45 +372,7 @@ fn neighbour(side: u8) -> Option<Neighbour> {
     }
 }
 
-/// Takes the first entry off `bytes`; `None` when there is none.
-///
-/// # Errors
-/// [`EntryError`].
-pub(super) fn take(bytes: &mut &[u8]) -> Result<Option<Entry>, EntryError> {
-    let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else {
-        return match bytes.first() {
-            None => Ok(None),
-            Some(kind) => Err(EntryError::Malformed {
-                kind: *kind,
-                length: bytes.len(),
-            }),
-        };
-    };
-    let [kind, a, b, c, d] = *head;
-    let length = u32::from_le_bytes([a, b, c, d]) as usize;
-    let malformed = || EntryError::Malformed { kind, length };
-    let (body, rest) = rest.split_at_checked(length).ok_or_else(malformed)?;
-    *bytes = rest;
-    let entry = match kind {
-        STARTS => Entry::Starts(starts(body)?.ok_or_else(malformed)?),
-        CONTRIBUTION => contribution(body).ok_or_else(malformed)?,
-        INPUT => input(body).ok_or_else(malformed)?,
-        RECEIVED => received(body).ok_or_else(malformed)?,
-        FAILED => failed(body).ok_or_else(malformed)?,
-        STATED => stated(body).ok_or_else(malformed)?,
-        ENDED => Entry::Ended {
-            abort: if body.is_empty() {
-                None
-            } else {
-                Some(Envelope::decode(body)?)
-            },
-        },
-        other => return Err(EntryError::Kind(other)),
-    };
-    Ok(Some(entry))
-}
-
-fn starts(mut body: &[u8]) -> Result<Option<[Envelope; 3]>, EnvelopeError> {
+fn starts(mut body: &[u8]) -> Result<Option<Entry>, EnvelopeError> {
     let mut starts = Vec::with_capacity(3);
     while let Some((length, rest)) = body.split_first_chunk::<4>() {
         let Some((start, rest)) = rest.split_at_checked(u32::from_le_bytes(*length) as usize) else {
@@ -347,7 +381,8 @@ fn starts(mut body: &[u8]) -> Result<Option<[Envelope; 3]>, EnvelopeError> {
         starts.push(Envelope::decode(start)?);
         body = rest;
     }
-    Ok(starts.try_into().ok().filter(|_| body.is_empty()))
+    let starts = starts.try_into().ok().filter(|_| body.is_empty());
+    Ok(starts.map(Entry::Starts))
 }
 
 fn contribution(body: &[u8]) -> Option<Entry> {
@@ -371,14 +406,6 @@ fn input(body: &[u8]) -> Option<Entry> {
     for (number, bytes) in sort.iter_mut().zip(numbers) {
         *number = usize::try_from(u64::from_le_bytes(*bytes)).ok()?;
     }
-    let [
-        fan_out,
-        finish,
-        free_lanes,
-        ripple_from,
-        chunk_lanes,
-        waiting_gates,
-    ] = sort;
     Some(Entry::Input {
         fingerprint: *fingerprint,
         params: TallyParams {
@@ -388,14 +415,7 @@ fn input(body: &[u8]) -> Option<Entry> {
                 2 => OpenedCounts::PerChannel,
                 _ => return None,
             },
-            sort: SortParams {
-                fan_out,
-                finish,
-                free_lanes,
-                ripple_from,
-                chunk_lanes,
-                waiting_gates,
-            },
+            sort: sort_of(sort),
         },
     })
 }
@@ -442,4 +462,9 @@ fn stated(body: &[u8]) -> Option<Entry> {
         statement: Box::new(statement.try_into().ok()?),
         signature: Box::new(*signature),
     })
+}
+
+fn ended(body: &[u8]) -> Result<Entry, EnvelopeError> {
+    let abort = (!body.is_empty()).then(|| Envelope::decode(body)).transpose()?;
+    Ok(Entry::Ended { abort })
 }

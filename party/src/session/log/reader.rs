@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use super::LogError;
-use super::entry::{self, Entry};
+use super::entry::Entry;
 use super::sealing::{ChunkKey, Header, LAST, MAX_HEADER_BYTES, TAG_BYTES};
 use super::writer::MAX_CHUNK_BYTES;
 use crate::store::vault::StorageKey;
@@ -15,7 +15,7 @@ use crate::store::vault::StorageKey;
 /// The entries of one log, in order.
 pub struct Reader {
     path: PathBuf,
-    file: BufReader<File>,
+    file: Box<dyn Read + Send>,
     header: Header,
     key: ChunkKey,
     /// Chunks opened so far.
@@ -35,8 +35,17 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     /// Opens the file and reads its header.
     pub(super) fn open(path: PathBuf, key: &StorageKey) -> Result<Self, LogError> {
+        let file = File::open(&path).map_err(LogError::file(&path))?;
+        Self::over(path, BufReader::with_capacity(256 << 10, file), key)
+    }
+
+    /// Reads the header off the bytes of a log; `path` is only for what goes wrong.
+    ///
+    /// # Errors
+    /// [`LogError::File`], [`LogError::Other`].
+    pub fn over(path: PathBuf, file: impl Read + Send + 'static, key: &StorageKey) -> Result<Self, LogError> {
         let fail = LogError::file(&path);
-        let mut file = BufReader::with_capacity(256 << 10, File::open(&path).map_err(&fail)?);
+        let mut file: Box<dyn Read + Send> = Box::new(file);
         let mut length = [0; 4];
         file.read_exact(&mut length).map_err(&fail)?;
         let length = u32::from_le_bytes(length) as usize;
@@ -81,7 +90,7 @@ impl Reader {
         loop {
             let mut rest = self.content.get(self.at..).unwrap_or_default();
             let before = rest.len();
-            let taken = entry::take(&mut rest).map_err(|source| LogError::Entry {
+            let taken = Entry::take(&mut rest).map_err(|source| LogError::Entry {
                 path: self.path.clone(),
                 source,
             })?;

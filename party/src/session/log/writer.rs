@@ -126,32 +126,20 @@ impl Recorder {
     }
 
     /// Any entry, as a party that forges its own log would write it.
-    #[cfg(test)]
-    pub(crate) fn enter(&self, entry: &super::Entry) {
-        use super::Entry;
-        let entered = self.append(|out| match entry {
-            Entry::Starts(starts) => entry::put_starts(out, starts),
-            Entry::Contribution { from, to, secret } => entry::put_contribution(out, *from, *to, secret),
-            Entry::Input { fingerprint, params } => entry::put_input(out, fingerprint, params),
-            Entry::Received { from, label, message } => entry::put_received(out, *from, *label, message),
-            Entry::Failed {
-                way,
-                with,
-                label,
-                fault,
-            } => entry::put_failed(out, *way, *with, *label, fault),
-            Entry::Stated { statement, signature } => entry::put_stated(out, statement.as_slice(), signature),
-            Entry::Ended { abort } => {
-                let abort = abort.as_ref().map(Envelope::encode);
-                entry::put_ended(out, abort.as_deref());
-            }
-        });
-        entered.expect("the disk works");
+    ///
+    /// # Panics
+    /// The disk fails.
+    #[cfg(any(test, feature = "fixture"))]
+    pub fn enter(&self, entry: &super::Entry) {
+        self.append(|out| entry.encode(out)).expect("the disk works");
     }
 
     /// The last chunk, without an entry that ends the log.
-    #[cfg(test)]
-    pub(crate) fn seal(&self) {
+    ///
+    /// # Panics
+    /// The disk fails.
+    #[cfg(any(test, feature = "fixture"))]
+    pub fn seal(&self) {
         self.state().hand_over(true).expect("the disk works");
         self.finish().expect("the disk works");
     }
