@@ -10,5 +10,6 @@ pub mod child;
 mod process;
 pub mod protocol;
 pub mod report;
+pub mod seal;
 pub mod synthetic;
 pub mod trio;

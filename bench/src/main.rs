@@ -9,6 +9,7 @@ use tally_bench::auditor::auditor;
 use tally_bench::child::{party, plain_totals};
 use tally_bench::protocol::Work;
 use tally_bench::report::TallyReport;
+use tally_bench::seal::{audit_box, fill, seal, serve};
 use tally_bench::synthetic::Plan;
 use tally_bench::trio::{Measurement, measure};
 
@@ -73,6 +74,33 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Seals a synthetic box over three servers whose stores were filled before, and checks the Seal.
+    Seal {
+        /// Voters of the roll, each with a credential record; as many as ballots where none are given.
+        #[arg(long)]
+        voters: Option<u32>,
+        /// Ballots of all kinds.
+        #[arg(long, default_value_t = 10_000)]
+        ballots: u32,
+        /// Seed of the synthetic election.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Audits the three sealed boxes as well.
+        #[arg(long)]
+        audit: bool,
+        /// Ends with one JSON object on one line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fills a party's store; started by `seal`.
+    #[command(hide = true)]
+    SealFill,
+    /// A party's server; started by `seal`.
+    #[command(hide = true)]
+    SealParty,
+    /// Audits a party's sealed box; started by `seal`.
+    #[command(hide = true)]
+    SealAudit,
     /// One party of a measurement; started by the others.
     #[command(hide = true)]
     Party,
@@ -95,6 +123,35 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Party => party(),
+        Command::SealFill => fill(),
+        Command::SealParty => serve(),
+        Command::SealAudit => audit_box(),
+        Command::Seal {
+            voters,
+            ballots,
+            seed,
+            audit,
+            json,
+        } => {
+            let voters = voters.unwrap_or(ballots);
+            let report = seal(
+                Plan {
+                    voters,
+                    ballots,
+                    seed,
+                },
+                audit,
+            )?;
+            println!(
+                "{voters} voters with a record each, {ballots} ballots; three signatures on a Seal of {} rows",
+                report.rows
+            );
+            print!("{}", report.table());
+            if json {
+                println!("{}", serde_json::to_string(&report)?);
+            }
+            Ok(())
+        }
         Command::Auditor => auditor(),
         Command::Audit {
             voters,

@@ -1,0 +1,222 @@
+//! The election of a sealing measurement: three initialised parties in one directory, and a manifest that all have countersigned.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use prost::Message as _;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+use tally_mpc::{BallotLayout, Role};
+use tally_party::config::Config;
+use tally_party::init::{Init, init};
+use tally_party::keys;
+use tally_proto::envelope::{Envelope, Kind, Signer};
+use tally_proto::identity::{CoordinatorIdentity, PartyIdentity, RegistrarIdentity, StationIdentity};
+use tally_proto::ids::{BoxId, ElectionId, RoleExt as _, StationId};
+use tally_proto::manifest::SignedManifest;
+use tally_proto::pki::{Authority, Leaf, PeerRole};
+use tally_proto::roll::{Roll, RollEntry};
+use tally_proto::wire;
+
+use crate::synthetic::Plan;
+
+/// First second of every channel's opening, in the past: the parties run on the system's clock.
+pub(super) const OPENS: u64 = 1_700_000_000;
+/// Last second of every channel's opening.
+pub(super) const CLOSES: u64 = OPENS + 36_000;
+/// The one box.
+pub(super) const BOX: BoxId = BoxId(1);
+
+/// What the processes of the measurement share.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Ward {
+    /// Voters, ballots, seed.
+    pub(super) plan: Plan,
+    /// Where everything is.
+    directory: PathBuf,
+    /// The manifest with all signatures, encoded Envelope.
+    manifest: Vec<u8>,
+}
+
+impl Ward {
+    /// Initialises three parties and a coordinator in `directory`, defines the election and countersigns it.
+    pub(super) fn found(plan: Plan, directory: &Path) -> Result<(Self, Leaf)> {
+        let mut rng = StdRng::seed_from_u64(plan.seed);
+        let authority = Authority::generate("Commission")?;
+        let coordinator = Signer::generate(&mut rng);
+        let commission = CoordinatorIdentity::new(
+            "Commission",
+            "https://localhost:7100",
+            authority.cert_pem(),
+            coordinator.public_key(),
+        )?;
+        let mut identities = Vec::new();
+        for role in Role::ALL {
+            identities.push(party(role, directory, &mut rng)?);
+        }
+        for role in Role::ALL {
+            let others = directory_of(directory, role).join("others");
+            std::fs::write(others.join("coordinator.identity.toml"), commission.to_toml())?;
+            for identity in identities.iter().filter(|identity| identity.role() != role) {
+                let name = format!("party-{}.identity.toml", identity.role().number());
+                std::fs::write(others.join(name), identity.to_toml())?;
+            }
+        }
+        let manifest = manifest(&plan, &identities, &commission)?;
+        let mut envelope = coordinator.seal_envelope(Kind::Manifest, manifest.encode_to_vec());
+        for role in Role::ALL {
+            let signer = keys::signer(&config_in(directory, role)?.keys.signing)?;
+            envelope.add_signature(signer.sign(Kind::Manifest, envelope.payload()));
+        }
+        let ward = Self {
+            plan,
+            directory: directory.to_owned(),
+            manifest: envelope.encode(),
+        };
+        ward.manifest()?;
+        Ok((ward, authority.issue(&PeerRole::Coordinator, &[])?))
+    }
+
+    /// The manifest, signed by all.
+    pub(super) fn manifest(&self) -> Result<SignedManifest> {
+        Ok(SignedManifest::open(Envelope::decode(&self.manifest)?)?)
+    }
+
+    /// The party's configuration.
+    pub(super) fn config(&self, role: Role) -> Result<Config> {
+        config_in(&self.directory, role)
+    }
+
+    /// The registrar.
+    pub(super) fn registrar(&self) -> Result<Signer> {
+        Ok(Signer::from_seed(&[71; 32])?)
+    }
+
+    /// The one station, which serves all boxes.
+    pub(super) fn station(&self) -> Result<Signer> {
+        Ok(Signer::from_seed(&[72; 32])?)
+    }
+}
+
+/// The election's id.
+pub(super) fn election() -> Result<ElectionId> {
+    Ok(ElectionId::new("bench")?)
+}
+
+/// The roll: everybody may vote online.
+pub(super) fn roll(voters: u32) -> impl Iterator<Item = RollEntry> {
+    (0..voters).map(|v| RollEntry {
+        reference: format!("voter-{v}"),
+        online: true,
+    })
+}
+
+fn directory_of(directory: &Path, role: Role) -> PathBuf {
+    directory.join(format!("party-{}", role.number()))
+}
+
+fn config_in(directory: &Path, role: Role) -> Result<Config> {
+    Ok(Config::load(&directory_of(directory, role).join("party.toml"))?)
+}
+
+/// Initialises a party on two free ports.
+fn party(role: Role, directory: &Path, rng: &mut StdRng) -> Result<PartyIdentity> {
+    let free = [
+        TcpListener::bind(("127.0.0.1", 0))?,
+        TcpListener::bind(("127.0.0.1", 0))?,
+    ];
+    let [public, peer] = [free[0].local_addr()?, free[1].local_addr()?];
+    let made = init(
+        &directory_of(directory, role),
+        &Init {
+            role,
+            agency: format!("Agency {}", role.number()),
+            public_address: format!("https://localhost:{}", public.port()),
+            peer_address: format!("https://localhost:{}", peer.port()),
+            public_listen: Some(public),
+            peer_listen: Some(peer),
+        },
+        rng,
+    )?;
+    Ok(keys::party_identity(&made.identity)?)
+}
+
+fn text(text: &str) -> Vec<wire::Text> {
+    vec![wire::Text {
+        language: "en".to_owned(),
+        text: text.to_owned(),
+    }]
+}
+
+fn manifest(
+    plan: &Plan,
+    parties: &[PartyIdentity],
+    coordinator: &CoordinatorIdentity,
+) -> Result<wire::Manifest> {
+    let channel = |kind: wire::ChannelKind| wire::Channel {
+        kind: kind.into(),
+        name: text("channel"),
+        time_zone: "UTC".to_owned(),
+        openings: vec![wire::Opening {
+            opens_local: "8:00".to_owned(),
+            closes_local: "18:00".to_owned(),
+            opens_s: OPENS,
+            closes_s: CLOSES,
+        }],
+        receive_until_s: CLOSES + 60,
+    };
+    let roll = Roll::new(roll(plan.voters).collect()).context("a roll")?;
+    let seats = Ward {
+        plan: *plan,
+        directory: PathBuf::new(),
+        manifest: Vec::new(),
+    };
+    let registrar = RegistrarIdentity::new("letters", seats.registrar()?.public_key())?;
+    let station = StationIdentity::new(
+        StationId(1),
+        "Station 1",
+        seats.station()?.public_key(),
+        Vec::new(),
+    )?;
+    Ok(wire::Manifest {
+        version: 1,
+        election: election()?.as_str().to_owned(),
+        title: text("Ward"),
+        contests: vec![wire::Contest {
+            id: 1,
+            title: text("Councillor"),
+            options: (1..=6)
+                .map(|option| wire::Choice {
+                    name: text(&format!("Option {option}")),
+                })
+                .collect(),
+            rule: Some(wire::contest::Rule::Single(wire::SingleRule {})),
+        }],
+        boxes: vec![wire::Box {
+            id: BOX.get(),
+            name: text("Ward"),
+            contests: vec![1],
+            voters: plan.voters,
+            roll_root: roll.root().0.to_vec(),
+            index_bits: BallotLayout::index_bits_for(plan.voters) as u32,
+        }],
+        channels: vec![
+            channel(wire::ChannelKind::Online),
+            channel(wire::ChannelKind::Station),
+            channel(wire::ChannelKind::Paper),
+        ],
+        parties: parties.iter().map(PartyIdentity::to_wire).collect(),
+        coordinator: Some(coordinator.to_wire()),
+        registrars: vec![registrar.to_wire()],
+        stations: vec![station.to_wire()],
+        policy: Some(wire::ResultPolicy {
+            open_counted_per_channel: true,
+            min_voters: 2,
+            min_submissions: 1,
+        }),
+        created_at_s: OPENS - 1_000_000,
+        ..Default::default()
+    })
+}
