@@ -117,6 +117,23 @@ pub fn stored(election: &Election, of_box: BoxId) -> Result<Option<Tallied>, Err
     }))
 }
 
+/// Hands the result that is stored here to all three parties once more: one that was away when it came about has it then.
+///
+/// # Errors
+/// As [`stored`].
+pub async fn hand_over(
+    directory: &Directory,
+    election: &Election,
+    of_box: BoxId,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let stored = election.stored_box(of_box)?.and_then(|stored| stored.result);
+    if let Some(result) = stored {
+        conclude(&election.parties(directory)?, &result, progress).await;
+    }
+    Ok(())
+}
+
 /// SHA-256 of a sealed box's Seal.
 fn hash_of(bundle: &wire::BoxBundle) -> Hash32 {
     bundle
@@ -145,7 +162,8 @@ enum Prepared {
     Already(Vec<PartyError>),
 }
 
-/// Agrees on a session number above all earlier ones and asks for the three Starts.
+/// Agrees on a session number above all earlier ones and asks for the three Starts. With a party away there is no session; but a Result may be
+/// there already, of which two parties know by themselves.
 async fn prepare(
     parties: &Parties,
     election: &str,
@@ -154,7 +172,7 @@ async fn prepare(
     progress: &dyn Progress,
 ) -> Result<Prepared, Error> {
     let last = parties
-        .all(async |party| {
+        .at_once(async |party| {
             let ask = async || {
                 let request = wire::StatusRequest {
                     election: election.to_owned(),
@@ -173,9 +191,12 @@ async fn prepare(
                 .max()
                 .unwrap_or(0))
         })
-        .await
-        .map_err(Error::Parties)?;
-    let session = last.into_iter().max().unwrap_or(0).saturating_add(1);
+        .await;
+    let known = last.iter().flatten().copied().max().unwrap_or(0);
+    let away: Vec<PartyError> = last.into_iter().filter_map(Result::err).collect();
+    let session = known.saturating_add(1);
+    // Whoever is away was waited for already.
+    let patience = if away.is_empty() { patience } else { Patience::NONE };
     let starts = parties
         .all(async |party| {
             let request = wire::PrepareRequest {
@@ -193,6 +214,7 @@ async fn prepare(
         Err(errors) if errors.iter().any(|e| e.refusal.reason == Reason::TallyAlready) => {
             Ok(Prepared::Already(errors))
         }
+        Err(_) if !away.is_empty() => Err(Error::Parties(away)),
         Err(errors) => Err(Error::Parties(errors)),
     }
 }

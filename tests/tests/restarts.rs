@@ -184,7 +184,7 @@ async fn killed_and_started_again_in_every_phase() {
     killed_while_tallying(&mut world).await;
     told("killed while tallying");
     restart(&mut world, &[1, 2, 0]);
-    asked_twice(&world).await;
+    asked_twice(&mut world).await;
     published_and_right(&world, &crowd);
     told("published");
 }
@@ -361,7 +361,7 @@ async fn killed_while_tallying(world: &mut World) {
 }
 
 /// What was done is shown again, whoever asks: the coordinator from its files, the parties from theirs.
-async fn asked_twice(world: &World) {
+async fn asked_twice(world: &mut World) {
     let mut sessions = Vec::new();
     for of_box in 1..=BOXES {
         sessions.push(box_status(world, 0, of_box).await.last_session);
@@ -383,9 +383,19 @@ async fn asked_twice(world: &World) {
     world
         .coordinator(&["seal", ELECTION], TYPED)
         .expect("given again");
-    world
-        .coordinator(&["tally", ELECTION], TYPED)
+    // Two parties have it: the third may be away.
+    world.kill_party(2);
+    let given = world
+        .coordinator(&["--patience", "2", "tally", ELECTION], TYPED)
         .expect("given again");
+    assert_eq!(
+        given
+            .matches(" is tallied; the result is signed by P1, P2, P3")
+            .count(),
+        6,
+        "{given}"
+    );
+    world.start_party(2).expect("starts again");
     for (of_box, before) in (1..=BOXES).zip(sessions) {
         let name = of_box.to_string();
         let [then, now] = [&kept, &boxes].map(|dir| std::fs::read(dir.join(&name)).expect("a box"));

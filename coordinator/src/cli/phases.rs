@@ -74,7 +74,11 @@ pub(super) async fn tally(office: &Office, of: &OfBoxes, console: &Console) -> R
     let mut boxes = Vec::new();
     for id in office.boxes(of) {
         match tallying::stored(&office.election, id)? {
-            Some(tallied) => show_tallied("was tallied before, and is tallied once", &tallied),
+            Some(tallied) => {
+                show_tallied("was tallied before, and is tallied once", &tallied);
+                let progress = console.progress.as_ref();
+                tallying::hand_over(&office.directory, &office.election, id, progress).await?;
+            }
             None => boxes.push(id),
         }
     }

@@ -11,7 +11,11 @@ use super::service::{Sessions, store_failed};
 use crate::store::elections;
 
 impl Sessions {
-    /// Asks both others what they hold of this party's signatures for the box, and takes it over.
+    /// Asks both others what they hold of this party's signatures for the box, and takes over what comes: a Result stands with two signatures
+    /// also while the third party is away.
+    ///
+    /// # Errors
+    /// One of them did not answer, or not with an answer; what the other said is taken over nevertheless. `store.failed`.
     pub(super) async fn recollect(
         &self,
         place: &(ElectionId, BoxId),
@@ -28,13 +32,20 @@ impl Sessions {
                 .map(|(holdings, _)| holdings)
                 .map_err(|error| holdings::unusable(peer, &error))
         };
-        let (next, prev) = tokio::try_join!(ask(own.next()), ask(own.prev()))?;
+        let (next, prev) = tokio::join!(ask(own.next()), ask(own.prev()));
+        let (mut held, mut missing) = (Vec::with_capacity(2), Ok(()));
+        for answer in [next, prev] {
+            match answer {
+                Ok(holdings) => held.push(holdings),
+                Err(refusal) => missing = missing.and(Err(refusal)),
+            }
+        }
         let (place, scene, keys) = (place.clone(), scene.clone(), *keys);
         let restored = self
             .blocking(move |inner| {
                 let taken = inner.parts.store.write(|tx| {
                     let key = (elections::number_or_new(tx, place.0.as_str())?, place.1.get());
-                    holdings::take_over(tx, key, &scene, &keys, &[next, prev])
+                    holdings::take_over(tx, key, &scene, &keys, &held)
                 });
                 taken.map_err(Refusal::from)
             })
@@ -44,7 +55,30 @@ impl Sessions {
                 "the others hold a newer Start of this party than its store knows: it was restored from an older copy"
             );
         }
-        Ok(())
+        missing
+    }
+
+    /// The Result for whoever collects it: where it does not stand here yet, the others are asked first. One that is there is shown also when
+    /// they do not answer.
+    ///
+    /// # Errors
+    /// There is none here, and what the source says, or why the others cannot be asked; `store.failed`.
+    pub(super) async fn collected_result(
+        &self,
+        place: &(ElectionId, BoxId),
+    ) -> Result<Option<(Envelope, bool)>, Refusal> {
+        let stored = self.stored_result(place).await?;
+        if matches!(stored, Some((_, true))) {
+            return Ok(stored);
+        }
+        let asked = match self.ready(&place.0, place.1).await {
+            Ok(ready) => self.recollect(place, &ready.scene(place), &ready.keys).await,
+            Err(refusal) => Err(refusal),
+        };
+        match self.stored_result(place).await? {
+            None => asked.map(|()| None),
+            stored => Ok(stored),
+        }
     }
 
     /// The Result as known here, and whether two parties signed it.

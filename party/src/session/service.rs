@@ -132,14 +132,15 @@ impl Sessions {
         let election = ElectionId::new(&request.election)?;
         let (of_box, number) = (BoxId(request.r#box), SessionNumber(request.session));
         let ready = self.ready(&election, of_box).await?;
-        let scene = Scene {
-            seal_hash: ready.seal_hash,
-            election: election.clone(),
-            box_id: of_box,
-        };
         let place = (election, of_box);
+        let scene = ready.scene(&place);
         self.end_older(&place).await;
-        self.recollect(&place, &scene, &ready.keys).await?;
+        if let Err(missing) = self.recollect(&place, &scene, &ready.keys).await
+            && !matches!(self.stored_result(&place).await?, Some((_, true)))
+        {
+            // Without both answers nothing is signed; that the box is tallied is said also with one.
+            return Err(missing);
+        }
         let key = place.clone();
         self.blocking(move |inner| {
             let (election, of_box) = key;
@@ -174,7 +175,7 @@ impl Sessions {
 
     /// Control.Tally: runs the session that the three Starts open, tells its progress and ends with this party's Result or Abort. Asked
     /// again while it runs, it tells the rest. The session goes on when the caller goes away. Of a tallied box the stream is the stored
-    /// Result, then the refusal `tally.already`.
+    /// Result, then the refusal `tally.already`. Without Starts the Result is collected: a party that does not know it yet asks the others.
     ///
     /// # Errors
     /// What is wrong with the Starts; `session.unknown`: this party's Start among them is not the newest it prepared since it started.
@@ -182,9 +183,15 @@ impl Sessions {
         let election = ElectionId::new(&request.election)?;
         let of_box = BoxId(request.r#box);
         let place = (election, of_box);
-        if let Some((result, concluded)) = self.stored_result(&place).await?
-            && (concluded || request.starts.is_empty())
-        {
+        let known = if request.starts.is_empty() {
+            self.collected_result(&place).await?
+        } else {
+            // With one signature sessions go on: the same Seal gives the same outputs.
+            self.stored_result(&place)
+                .await?
+                .filter(|(_, concluded)| *concluded)
+        };
+        if let Some((result, _)) = known {
             let already = Refusal::new(
                 Reason::TallyAlready,
                 "the box is tallied: this is its stored Result",
@@ -292,11 +299,7 @@ impl Sessions {
             BoxResult::decode(envelope.payload()).map_err(|error| Refusal::new(error.reason(), error))?;
         let place = (result.election().clone(), result.of_box());
         let ready = self.ready(&place.0, place.1).await?;
-        let scene = Scene {
-            seal_hash: ready.seal_hash,
-            election: place.0.clone(),
-            box_id: place.1,
-        };
+        let scene = ready.scene(&place);
         if envelope.signatures().len() < MIN_SIGNATURES
             || !holdings::is_result(&envelope, &scene, &ready.keys)
         {
@@ -417,7 +420,7 @@ impl Sessions {
         }
     }
 
-    async fn ready(&self, election: &ElectionId, of_box: BoxId) -> Result<Ready, Refusal> {
+    pub(super) async fn ready(&self, election: &ElectionId, of_box: BoxId) -> Result<Ready, Refusal> {
         let election = election.clone();
         self.blocking(move |inner| inner.parts.source.ready(&election, of_box))
             .await

@@ -6,6 +6,8 @@ use tally_proto::ids::{BoxId, ElectionId, Hash32};
 use tally_proto::refusal::Refusal;
 use tally_proto::result::{BoxResult, ResultError};
 
+use super::opening::Scene;
+
 /// Makes this party's input, decrypting its shares; runs on the engine's thread and may block.
 pub type MakeInput = Box<dyn FnOnce() -> Result<TallyInput, Refusal> + Send>;
 
@@ -24,6 +26,17 @@ pub struct Ready {
     pub input: MakeInput,
     /// The result. The same bytes at all three parties.
     pub conclude: Conclude,
+}
+
+impl Ready {
+    /// What a session of the box at `place` tallies.
+    pub(crate) fn scene(&self, (election, box_id): &(ElectionId, BoxId)) -> Scene {
+        Scene {
+            seal_hash: self.seal_hash,
+            election: election.clone(),
+            box_id: *box_id,
+        }
+    }
 }
 
 impl std::fmt::Debug for Ready {

@@ -4,6 +4,8 @@ use super::election::*;
 use super::tamper::*;
 use super::world::*;
 use super::*;
+use crate::session::ledger;
+use crate::store::elections;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_party_that_refuses_to_sign_keeps_nobody_from_the_result() {
@@ -114,4 +116,159 @@ async fn a_result_handed_over_ends_the_sessions_of_a_party_that_aborted() {
         party.conclude(other).await.expect_err("refused").reason,
         Reason::Internal
     );
+}
+
+/// A session whose Result P1 stores, and the disks of P2 and P3 as they are while it runs.
+async fn killed_before_they_stored(world: &World) -> (wire::Result, [SimDisk; 2]) {
+    let starts = world.prepare(1).await;
+    let [a, b, c] = &world.sessions;
+    for sessions in [b, c] {
+        // It goes on without its caller.
+        drop(sessions.tally(request(&starts)).await.expect("begins"));
+    }
+    let disks = [Role::P2, Role::P3].map(|role| world.backup(role));
+    let (one, other, third) = tokio::join!(last(a, &starts), last(b, &starts), last(c, &starts));
+    let result = world.result(Role::P1, &one);
+    for (role, event) in [(Role::P2, other), (Role::P3, third)] {
+        assert_eq!(
+            world.result(role, &event),
+            result,
+            "nobody was slower than its kill"
+        );
+    }
+    (result, disks)
+}
+
+/// What a party shows to whoever collects the Result: who signed it.
+async fn collected(world: &World, role: Role) -> Result<(wire::Result, Vec<bool>), Refusal> {
+    let mut events = world.sessions[role.slot()].tally(request(&[])).await?;
+    let event = events.next().await.expect("an event").expect("the result").event;
+    let Some(Event::Result(envelope)) = event else {
+        panic!("no result: {event:?}")
+    };
+    let envelope = Envelope::from_wire(envelope).expect("well formed");
+    let signed = envelope
+        .verify(Kind::Result, &world.keys)
+        .expect("good signatures");
+    Ok((
+        wire::Result::decode(envelope.payload().clone()).expect("a Result"),
+        signed,
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parties_killed_before_they_stored_the_result_come_to_the_same_one() {
+    let mut world = World::new(Election::new(6, 9, 2, 1, 34), pace()).await;
+    let (result, [second, third]) = killed_before_they_stored(&world).await;
+    world.restore(Role::P2, &second);
+    world.restore(Role::P3, &third);
+    for role in [Role::P2, Role::P3] {
+        assert!(!world.state(role).await.done, "{role}");
+        // P1 has signed it, alone: that is one party's word, which nobody takes.
+        let refusal = collected(&world, role).await.expect_err("there is none");
+        assert_eq!(refusal.reason, Reason::SessionUnknown, "{refusal}");
+    }
+    let events = world.session(2).await;
+    for (role, event) in Role::ALL.into_iter().zip(&events) {
+        assert_eq!(world.result(role, event), result, "{role}");
+    }
+    for sessions in &world.sessions {
+        let refusal = prepare(sessions, 3).await.expect_err("refused");
+        assert_eq!(refusal.reason, Reason::TallyAlready, "{refusal}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parties_killed_before_they_stored_it_take_a_result_that_stands_from_the_third() {
+    let mut world = World::new(Election::new(6, 9, 2, 1, 35), pace()).await;
+    let (result, [second, third]) = killed_before_they_stored(&world).await;
+    // P1 hears of the others' signatures before their disks are gone.
+    let refusal = prepare(&world.sessions[0], 2).await.expect_err("refused");
+    assert_eq!(refusal.reason, Reason::TallyAlready);
+    world.restore(Role::P2, &second);
+    world.restore(Role::P3, &third);
+    // P2 collects it; P3 hears of it when it is to open another session, though P2 is away.
+    assert_eq!(
+        collected(&world, Role::P2).await.expect("a result"),
+        (result.clone(), vec![true; 3])
+    );
+    assert!(world.state(Role::P2).await.done);
+    world.stop_listening(Role::P2).await;
+    let refusal = prepare(&world.sessions[2], 2).await.expect_err("refused");
+    assert_eq!(refusal.reason, Reason::TallyAlready, "{refusal}");
+    world.restart(Role::P3);
+    assert!(world.state(Role::P3).await.done, "it is stored");
+    assert_eq!(
+        collected(&world, Role::P3).await.expect("a result"),
+        (result, vec![true; 3])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_signatures_are_found_while_the_third_party_is_away() {
+    let mut world = World::new(Election::new(6, 9, 2, 1, 36), pace()).await;
+    let events = world.session(1).await;
+    let result = world.result(Role::P1, &events[0]);
+    // Each has stored its own signature; nobody has put two together. After a restart no connection to P3 is left over.
+    world.stop_listening(Role::P3).await;
+    world.restart(Role::P1);
+    world.restart(Role::P2);
+    let refusal = prepare(&world.sessions[0], 2).await.expect_err("refused");
+    assert_eq!(
+        refusal.reason,
+        Reason::TallyAlready,
+        "not that P3 is away: {refusal}"
+    );
+    assert_eq!(
+        collected(&world, Role::P2).await.expect("a result"),
+        (result, vec![true, true, false])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_is_taken_from_nobody_without_two_good_signatures_under_this_seal() {
+    let mut world = World::new(Election::new(6, 9, 2, 1, 37), pace()).await;
+    let other = |alter: &dyn Fn(&mut wire::Result)| {
+        let mut result = world.election.count();
+        alter(&mut result);
+        BoxResult::from_wire(&result).expect("a result")
+    };
+    let more = other(&|result| result.contests[0].totals[0] += 1);
+    let foreign = other(&|result| result.seal_hash = vec![8; 32]);
+    let with = |base: &Envelope, added: &Envelope| {
+        let mut whole = base.clone();
+        added
+            .signatures()
+            .iter()
+            .for_each(|signature| whole.add_signature(*signature));
+        whole
+    };
+    let alone = more.sign(world.signer(Role::P1));
+    let stranger = Signer::generate(&mut StdRng::seed_from_u64(99));
+    let shown = [
+        alone.clone(),
+        // P2's signature under other totals, and somebody's who is no party.
+        with(&alone, &other(&|_| {}).sign(world.signer(Role::P2))),
+        with(&alone, &more.sign(&stranger)),
+        // Two good ones, under another Seal.
+        with(
+            &foreign.sign(world.signer(Role::P1)),
+            &foreign.sign(world.signer(Role::P2)),
+        ),
+    ];
+    let clean = world.backup(Role::P1);
+    for lie in shown {
+        world.restore(Role::P1, &clean);
+        let stored = world.store(Role::P1).write(|tx| {
+            let key = (elections::number_or_new(tx, ELECTION)?, BOX);
+            ledger::put_result(tx, key, &lie)
+        });
+        stored.expect("its own store believes it");
+        assert!(collected(&world, Role::P2).await.is_err());
+        assert!(!world.state(Role::P2).await.done);
+        // It stops nothing either.
+        prepare(&world.sessions[1], world.state(Role::P2).await.last_session + 1)
+            .await
+            .expect("a Start");
+    }
 }
