@@ -29,6 +29,7 @@ use crate::store::elections;
 /// Progress is told at most this often.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
+/// A session that began here, as whoever asks sees it.
 #[derive(Clone)]
 pub(super) struct Begun {
     pub(super) id: Hash32,
@@ -48,36 +49,89 @@ pub(super) enum End {
     Failed(Refusal),
 }
 
+impl Begun {
+    fn is_running(&self) -> bool {
+        // Without an end its task is gone: then it is over, too.
+        self.end.borrow().is_none() && self.end.has_changed().is_ok()
+    }
+
+    /// Ends it unless it is opening its outputs, and waits until it is over.
+    async fn over(mut self) {
+        if self.is_running() {
+            self.interrupt.before_outputs();
+        }
+        // Without an end its task is gone.
+        let _ = ended(&mut self.end).await;
+    }
+}
+
+/// What Starts come to.
+enum Next {
+    /// Their session runs, or ran.
+    Running(Begun),
+    /// Their session may begin.
+    Taken(Box<(Starts, Prepared, Ready)>),
+    /// Their session may begin once this older one is over.
+    After(Begun),
+}
+
 impl Sessions {
-    /// Begins the session of `starts`, or finds it running. The Starts are on disk before the first frame.
+    /// Begins the session of `starts`, or finds it running. One at a time runs of a box: an older one that began meanwhile ends first.
     pub(super) async fn begin(
         &self,
         place: &(ElectionId, BoxId),
         starts: &[Envelope],
     ) -> Result<Begun, Refusal> {
-        let unknown = |detail: String| Refusal::new(Reason::SessionUnknown, detail);
-        let _one = self.0.beginning.lock().await;
-        let (starts, prepared, ready) = {
-            let mut boxes = self.0.boxes();
-            let Some(sessions) = boxes.get_mut(place) else {
-                return Err(unknown(format!(
-                    "{} has prepared no session of this box since it started; prepare a new one with all three parties",
-                    self.0.parts.own
-                )));
-            };
-            let starts = Starts::verify(starts, &sessions.keys, &sessions.scene)?;
-            if let Some(begun) = sessions.begun.as_ref().filter(|begun| begun.id == starts.id) {
-                return Ok(begun.clone());
+        loop {
+            let one = self.0.beginning.lock().await;
+            match self.next(place, starts)? {
+                Next::Running(begun) => return Ok(begun),
+                Next::Taken(taken) => return self.begin_taken(place, *taken).await,
+                Next::After(older) => {
+                    // No other box waits for the end.
+                    drop(one);
+                    older.over().await;
+                }
             }
-            let Some((prepared, ready)) = sessions.prepared.take_if(|(prepared, _)| prepared.is_of(&starts))
-            else {
-                return Err(unknown(format!(
-                    "the Start of {} among these is not its newest, or its session is over; prepare a new one with all three parties",
-                    self.0.parts.own
-                )));
-            };
-            (starts, prepared, ready)
+        }
+    }
+
+    /// What `starts` come to, given what is prepared and running here.
+    fn next(&self, place: &(ElectionId, BoxId), starts: &[Envelope]) -> Result<Next, Refusal> {
+        let unknown = |detail: String| Refusal::new(Reason::SessionUnknown, detail);
+        let mut boxes = self.0.boxes();
+        let Some(sessions) = boxes.get_mut(place) else {
+            return Err(unknown(format!(
+                "{} has prepared no session of this box since it started; prepare a new one with all three parties",
+                self.0.parts.own
+            )));
         };
+        let starts = Starts::verify(starts, &sessions.keys, &sessions.scene)?;
+        if let Some(begun) = sessions.begun.as_ref().filter(|begun| begun.id == starts.id) {
+            return Ok(Next::Running(begun.clone()));
+        }
+        let newest = sessions.prepared.as_ref();
+        if newest.is_some_and(|(prepared, _)| prepared.is_of(&starts))
+            && let Some(older) = sessions.begun.as_ref().filter(|begun| begun.is_running())
+        {
+            return Ok(Next::After(older.clone()));
+        }
+        let Some((prepared, ready)) = sessions.prepared.take_if(|(prepared, _)| prepared.is_of(&starts))
+        else {
+            return Err(unknown(format!(
+                "the Start of {} among these is not its newest, or its session is over; prepare a new one with all three parties",
+                self.0.parts.own
+            )));
+        };
+        Ok(Next::Taken(Box::new((starts, prepared, ready))))
+    }
+
+    /// Begins a session. The Starts are on disk before the first frame.
+    async fn begin_taken(
+        &self,
+        place: &(ElectionId, BoxId),
+        (starts, prepared, ready): (Starts, Prepared, Ready),
+    ) -> Result<Begun, Refusal> {
         let (of, written) = (place.clone(), starts.clone());
         self.blocking(move |inner| {
             let began = inner.parts.store.write(|tx| {
@@ -138,12 +192,8 @@ impl Sessions {
             let boxes = self.0.boxes();
             boxes.get(place).and_then(|sessions| sessions.begun.clone())
         };
-        if let Some(mut begun) = begun {
-            if begun.end.borrow().is_none() {
-                begun.interrupt.before_outputs();
-            }
-            // Without an end its task is gone: then it is over, too.
-            let _ = ended(&mut begun.end).await;
+        if let Some(begun) = begun {
+            begun.over().await;
         }
     }
 }

@@ -67,6 +67,8 @@ struct FateInner {
 #[derive(Default)]
 struct FateState {
     first: Option<(Option<Role>, Loss)>,
+    /// What went wrong first with each neighbour.
+    lost: Vec<(Role, Loss)>,
     /// From here on the loss of one neighbour no longer ends the wait for the other.
     separate: bool,
     links: Vec<Ends>,
@@ -85,6 +87,13 @@ impl Fate {
         self.state().first.clone()
     }
 
+    /// What went wrong first with `neighbour`, whatever did before with others.
+    pub(crate) fn of(&self, neighbour: Role) -> Option<Loss> {
+        let state = self.state();
+        let lost = state.lost.iter().find(|(lost, _)| *lost == neighbour)?;
+        Some(lost.1.clone())
+    }
+
     /// Ends every wait of the engine. Frames that are queued still leave.
     pub(crate) fn decide(&self, with: Option<Role>, loss: Loss) {
         self.end(self.state(), with, loss);
@@ -99,6 +108,11 @@ impl Fate {
     }
 
     fn end(&self, mut state: MutexGuard<'_, FateState>, with: Option<Role>, loss: Loss) {
+        if let Some(with) = with
+            && state.lost.iter().all(|(lost, _)| *lost != with)
+        {
+            state.lost.push((with, loss.clone()));
+        }
         if state.first.is_none() {
             state.first = Some((with, loss));
         }
@@ -197,6 +211,11 @@ mod tests {
         fate.decide(Some(Role::P2), Loss::Ended);
         assert_eq!(pop(&lost.0), Err(QueueError::Interrupted));
         assert_eq!(pop(&other.0), Err(QueueError::Interrupted));
+        fate.decide(Some(Role::P3), Loss::Stuck);
+        fate.decide(Some(Role::P3), Loss::Ended);
+        assert!(matches!(fate.first(), Some((Some(Role::P2), Loss::Ended))));
+        assert!(matches!(fate.of(Role::P3), Some(Loss::Stuck)), "its own first");
+        assert!(fate.of(Role::P1).is_none());
     }
 
     #[test]

@@ -100,6 +100,7 @@ pub enum FrameError {
 }
 
 /// Numbers and names the outgoing frames of one direction.
+#[derive(Clone)]
 pub(crate) struct Numbering {
     session: Hash32,
     session_bytes: Bytes,

@@ -140,12 +140,15 @@ pub(crate) fn allow(tx: &WriteTx, key: Key) -> Result<(), StoreError> {
 /// A session begins with these Starts of others: written down before the first frame, so that this party can always show them.
 ///
 /// # Errors
-/// The sessions are used up, or the store failed.
+/// The box is tallied, its sessions are used up, or the store failed.
 pub(crate) fn begin(
     tx: &WriteTx,
     key: Key,
     starts: &[(Role, SessionNumber, &Envelope)],
 ) -> Result<(), RaiseError> {
+    if concluded(tx, key)? {
+        return Err(RaiseError::Tallied);
+    }
     let begun = WITHOUT_A_PERSON - left(tx, key)?;
     if begun >= WITHOUT_A_PERSON {
         return Err(RaiseError::Limit);

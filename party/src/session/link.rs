@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -54,10 +54,42 @@ impl Drop for Outgoing {
     }
 }
 
+/// What goes out to one neighbour. It ends once nobody may send any more.
+struct Sending(Arc<Queue<wire::Frame>>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// The links of a session whose parties still meet. A party that stops before its engine runs says why to whoever it has met, as it does
+/// later: a stream that just ends would look as if it were the one at fault.
+#[derive(Default)]
+pub(crate) struct Farewell(Mutex<Vec<(Arc<Sending>, Numbering)>>);
+
+impl Farewell {
+    fn keep(&self, outbound: &Arc<Sending>, numbering: &Numbering) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push((Arc::clone(outbound), numbering.clone()));
+    }
+
+    /// Says that this party stopped, and why: an encoded signed Abort.
+    pub(crate) fn say(self, statement: &Bytes) {
+        let kept = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (outbound, mut numbering) in kept {
+            let abort = Body::Abort(statement.clone());
+            let weight = abort.weight();
+            // Refused when the connection is gone; then nobody is there to be told.
+            let _ = outbound.0.push_now(numbering.stamp(abort), weight);
+        }
+    }
+}
+
 /// The engine's end of one neighbour's stream.
 pub(crate) struct Link {
     pub(crate) neighbour: Role,
-    outbound: Arc<Queue<wire::Frame>>,
+    outbound: Arc<Sending>,
     pub(crate) inbound: Arc<Queue<Arrival>>,
     numbering_out: Numbering,
     pub(crate) numbering_in: Numbering,
@@ -76,16 +108,17 @@ pub(crate) struct Opener {
 }
 
 impl Opener {
-    /// Begins with this party's opening frame. The frames to send are the second value.
+    /// Begins with this party's opening frame. The frames to send are the second value; `farewell` may send one more while it is kept.
     pub(crate) fn new(
         neighbour: Role,
         session: Hash32,
         ours: &Contribution,
         fate: &Fate,
+        farewell: &Farewell,
     ) -> (Self, Outgoing) {
         let mut link = Link {
             neighbour,
-            outbound: Arc::new(Queue::new(QUEUE_BYTES)),
+            outbound: Arc::new(Sending(Arc::new(Queue::new(QUEUE_BYTES)))),
             inbound: Arc::new(Queue::new(QUEUE_BYTES)),
             numbering_out: Numbering::new(session),
             numbering_in: Numbering::new(session),
@@ -93,13 +126,14 @@ impl Opener {
             board: None,
             reader: None,
         };
-        fate.binds(neighbour, &link.inbound, &link.outbound);
+        fate.binds(neighbour, &link.inbound, &link.outbound.0);
         let opening = Body::Opening(ours.reveal());
         let weight = opening.weight();
         let frame = link.numbering_out.stamp(opening);
         // A new queue is not ended, so this cannot be refused.
-        let _ = link.outbound.push_now(frame, weight);
-        let outgoing = Outgoing(Arc::clone(&link.outbound));
+        let _ = link.outbound.0.push_now(frame, weight);
+        farewell.keep(&link.outbound, &link.numbering_out);
+        let outgoing = Outgoing(Arc::clone(&link.outbound.0));
         (
             Self {
                 link,
@@ -193,7 +227,7 @@ impl Link {
         if let Some(board) = &self.board {
             board.keep(self.neighbour, &frame, is_barrier);
         }
-        self.outbound.push(frame, weight, deadline)
+        self.outbound.0.push(frame, weight, deadline)
     }
 
     /// The next frame's content, held back by `latency`.
@@ -240,17 +274,16 @@ impl Link {
         let weight = body.weight();
         let frame = self.numbering_out.stamp(body);
         // Refused when the connection is gone; then nobody is there to be told.
-        let _ = self.outbound.push_now(frame, weight);
+        let _ = self.outbound.0.push_now(frame, weight);
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.outbound.end();
         self.inbound.clear();
         // What is queued may still leave; a neighbour that does not take it does not hold it here for ever.
         if let Some((reader, runtime)) = self.reader.take() {
-            let outbound = Arc::clone(&self.outbound);
+            let outbound = Arc::clone(&self.outbound.0);
             runtime.spawn(async move {
                 tokio::time::sleep(LINGER).await;
                 reader.abort();

@@ -6,12 +6,12 @@ use tally_proto::connect;
 use tally_proto::ids::{Role, RoleExt as _};
 use tonic::transport::Endpoint;
 
-use super::channel::{NetChannel, Pace};
-use super::demands::Demands;
+use super::channel::NetChannel;
 use super::fate::{Fate, Loss};
-use super::link::{Link, Opener};
+use super::link::{Farewell, Link, Opener};
 use super::lobby::Lobby;
 use super::opening::{Contribution, pair_seed};
+use super::run::Surroundings;
 use super::start::{Prepared, Starts};
 use super::transport;
 
@@ -31,18 +31,36 @@ pub(crate) struct Met {
 /// Meets both neighbours, within `pace.message`.
 ///
 /// # Errors
-/// The first neighbour that could not be met, and why. What goes wrong later is told by the fate.
+/// The first neighbour that could not be met, and why, with what is still to be said to those that were. What goes wrong later is told by
+/// the fate.
 pub(crate) async fn meet(
     prepared: &Prepared,
     starts: &Starts,
-    endpoints: &Endpoints,
-    lobby: &Lobby,
+    surroundings: Surroundings<'_>,
     fate: &Fate,
-    pace: Pace,
-    demands: Option<&Demands>,
+) -> Result<Met, (Option<Role>, Loss, Farewell)> {
+    let farewell = Farewell::default();
+    match both(prepared, starts, surroundings, fate, &farewell).await {
+        Ok(met) => Ok(met),
+        Err((with, loss)) => Err((with, loss, farewell)),
+    }
+}
+
+async fn both(
+    prepared: &Prepared,
+    starts: &Starts,
+    Surroundings {
+        endpoints,
+        lobby,
+        pace,
+        demands,
+        ..
+    }: Surroundings<'_>,
+    fate: &Fate,
+    farewell: &Farewell,
 ) -> Result<Met, (Option<Role>, Loss)> {
     let one = async |neighbour: Role| {
-        let met = neighbour_of(prepared, starts, neighbour, endpoints, lobby, fate);
+        let met = neighbour_of(prepared, starts, neighbour, (endpoints, lobby), fate, farewell);
         match tokio::time::timeout(pace.message, met).await {
             Ok(met) => met.map_err(|loss| (Some(neighbour), loss)),
             Err(_) => Err((Some(neighbour), Loss::Silent)),
@@ -76,9 +94,9 @@ async fn neighbour_of(
     prepared: &Prepared,
     starts: &Starts,
     neighbour: Role,
-    endpoints: &Endpoints,
-    lobby: &Lobby,
+    (endpoints, lobby): (&Endpoints, &Lobby),
     fate: &Fate,
+    farewell: &Farewell,
 ) -> Result<(Link, Seed, Contribution), Loss> {
     let own = prepared.own;
     let ours = if neighbour == own.next() {
@@ -86,7 +104,7 @@ async fn neighbour_of(
     } else {
         &prepared.prev
     };
-    let (opener, outgoing) = Opener::new(neighbour, starts.id, ours, fate);
+    let (opener, outgoing) = Opener::new(neighbour, starts.id, ours, fate, farewell);
     let (link, revealed) = if own < neighbour {
         let endpoint = endpoints[neighbour.slot()].as_ref().ok_or(Loss::NoAddress)?;
         let channel = transport::connect(endpoint)

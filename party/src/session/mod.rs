@@ -21,8 +21,9 @@
 //! | `log` | the session's sealed log: format, writer beside the tally, reader |
 //! | `service` | Prepare, Tally and Session as the services call them; `peer` is a listener for sessions alone |
 //! | `begun`, `recollection` | a session that began here, and how it ended; what the others hold, taken over |
-//! | `run`, `progress` | the session's run; what it tells meanwhile |
+//! | `run`, `progress`, `accuser` | the session's run; what it tells meanwhile; whom it suspects when it stops |
 
+mod accuser;
 mod begun;
 mod board;
 mod channel;

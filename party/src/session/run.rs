@@ -6,26 +6,24 @@ use bytes::Bytes;
 use tally_mpc::{
     Binding, Channel, Notary, Observer, Outcome, Seeds, TallyError, TallyInput, TallyParams, tally,
 };
-use tally_mpc::{ChannelError, CheckError, Signed};
-use tally_proto::envelope::Envelope;
 use tally_proto::ids::Role;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
-use tally_proto::session::{Check, SessionAbort};
+use tally_proto::session::Check;
 use tally_proto::wire;
-use tally_proto::wire::evidence::Object;
 use tokio::sync::{oneshot, watch};
 
+use super::accuser::{Accuser, input_stop, internal, log_stop};
 use super::channel::Pace;
 use super::demands::Demands;
 use super::fate::{Fate, Loss};
+use super::link::Farewell;
 use super::lobby::Lobby;
 use super::log::channel::{Recorded, RecordedNotary};
 use super::log::{LogError, Recorder};
 use super::meet::{Endpoints, Met, meet};
 use super::notary::SessionNotary;
 use super::opening::Contribution;
-use super::outcome;
 use super::progress::{Meter, PhaseReport, Progress};
 use super::start::{Prepared, Starts};
 
@@ -167,27 +165,22 @@ pub async fn run<T: Send + 'static>(
     let fate = interrupt.0.clone();
     let own = prepared.own;
     let mut meter = Meter::new(progress);
-    let Surroundings {
-        endpoints,
-        lobby,
-        pace,
-        log,
-        demands,
-    } = surroundings;
     let accuser = Accuser {
         own,
         starts: starts.clone(),
     };
-    let log = log.clone();
+    let log = surroundings.log.clone();
     let met = match log_opening(&log, &prepared, starts) {
-        Ok(()) => meet(&prepared, starts, endpoints, lobby, &fate, pace, demands).await,
-        Err(error) => Err((None, Loss::Log(error))),
+        Ok(()) => meet(&prepared, starts, surroundings, &fate).await,
+        Err(error) => Err((None, Loss::Log(error), Farewell::default())),
     };
     let met = match met {
         Ok(met) => met,
-        Err((with, loss)) => {
-            let stop = accuser.stop_of_loss(with, loss, "opening".to_owned());
-            log.end(Some(&statement(&stop)));
+        Err((with, loss, farewell)) => {
+            let stop = accuser.stop_of_loss(&fate, with, loss, "opening".to_owned());
+            let abort = statement(&stop);
+            farewell.say(&abort);
+            log.end(Some(&abort));
             return Err(stop);
         }
     };
@@ -262,191 +255,4 @@ fn log_opening(log: &Recorder, prepared: &Prepared, starts: &Starts) -> Result<(
 fn log_revealed(log: &Recorder, own: Role, [next, prev]: &[Contribution; 2]) -> Result<(), LogError> {
     log.contribution(own.next(), own, next)?;
     log.contribution(own.prev(), own, prev)
-}
-
-fn log_stop(error: LogError) -> Stop {
-    Stop {
-        reason: error.reason(),
-        check: Check::Log,
-        step: "session log".to_owned(),
-        ..internal(error.to_string())
-    }
-}
-
-fn input_stop(detail: String) -> Stop {
-    Stop {
-        step: "input".to_owned(),
-        check: Check::Input,
-        ..internal(detail)
-    }
-}
-
-fn internal(detail: String) -> Stop {
-    Stop {
-        reason: Reason::Internal,
-        check: Check::Fault,
-        step: "engine".to_owned(),
-        channel: None,
-        suspects: Vec::new(),
-        evidence: Vec::new(),
-        detail,
-    }
-}
-
-fn in_order([one, other]: [Role; 2]) -> [Role; 2] {
-    if one < other { [one, other] } else { [other, one] }
-}
-
-/// Says what an error means to this party, and with what evidence.
-struct Accuser {
-    own: Role,
-    starts: Starts,
-}
-
-impl Accuser {
-    /// Suspects in order, without this party, which knows that it is honest.
-    fn others(&self, mut suspects: Vec<Role>) -> Vec<Role> {
-        suspects.sort();
-        suspects.dedup();
-        suspects.retain(|role| *role != self.own);
-        suspects
-    }
-
-    /// What the engine's error means, given what the connections saw. `last` is this party's last barrier statement.
-    fn stop_of_error(&self, fate: &Fate, error: &TallyError, last: Option<wire::Evidence>) -> Stop {
-        let own = self.own;
-        let step = error
-            .step()
-            .map_or_else(|| "input".to_owned(), |step| step.to_string());
-        match (error, fate.first()) {
-            // A wait that ended because something else went wrong: that is what counts.
-            (
-                TallyError::Channel {
-                    source: ChannelError::Closed | ChannelError::Interrupted | ChannelError::Overdue,
-                    ..
-                },
-                Some((with, loss)),
-            ) => self.stop_of_loss(with, loss, step),
-            (
-                TallyError::Channel {
-                    neighbour, source, ..
-                },
-                _,
-            ) => {
-                let other = own.neighbour(*neighbour);
-                let (reason, check) = match source {
-                    ChannelError::Overdue => (Reason::TallyOverdue, Check::Deadline),
-                    ChannelError::Closed => (Reason::TallyAborted, Check::Connection),
-                    ChannelError::Transport(_) => (Reason::TallyCheckFailed, Check::Frame),
-                    _ => (Reason::TallyCheckFailed, Check::Message),
-                };
-                Stop {
-                    reason,
-                    check,
-                    step,
-                    channel: Some(in_order([own, other])),
-                    suspects: vec![other],
-                    evidence: Vec::new(),
-                    detail: error.to_string(),
-                }
-            }
-            (
-                TallyError::Check { .. }
-                | TallyError::Contradiction { .. }
-                | TallyError::ImpossibleTotal { .. }
-                | TallyError::Stopped,
-                _,
-            ) => Stop {
-                reason: Reason::TallyCheckFailed,
-                check: error.check().parse().unwrap_or(Check::Fault),
-                step,
-                channel: error.channel().map(in_order),
-                suspects: self.others(error.suspects()),
-                evidence: self.signed_accounts(error, last),
-                detail: format!("{} ({})", error, error.check()),
-            },
-            _ => input_stop(error.to_string()),
-        }
-    }
-
-    /// The signed statements behind a failed comparison of channel hashes, and the Starts that name their session.
-    fn signed_accounts(&self, error: &TallyError, last: Option<wire::Evidence>) -> Vec<wire::Evidence> {
-        let TallyError::Check { source, .. } = error else {
-            return Vec::new();
-        };
-        let statements = match source {
-            CheckError::Transcript { signed, .. } => last.into_iter().chain([barrier(signed)]).collect(),
-            CheckError::Statements { signed, .. } => signed.iter().map(barrier).collect::<Vec<_>>(),
-            _ => return Vec::new(),
-        };
-        self.starts.evidence().into_iter().chain(statements).collect()
-    }
-
-    /// What a lost neighbour, a neighbour's Abort or the end of the session's time means.
-    fn stop_of_loss(&self, with: Option<Role>, loss: Loss, step: String) -> Stop {
-        let own = self.own;
-        let (reason, check) = match &loss {
-            Loss::Broken(_) => (Reason::PartyUnreachable, Check::Connection),
-            Loss::NoAddress => (Reason::PartyUnreachable, Check::Input),
-            Loss::Silent | Loss::Overdue(_) => (Reason::TallyOverdue, Check::Deadline),
-            Loss::Stuck => (Reason::TallyOverdue, Check::Connection),
-            Loss::Deadline => (Reason::TallyOverdue, Check::Session),
-            Loss::Ended => (Reason::TallyAborted, Check::Connection),
-            Loss::Abort(_) => (Reason::TallyAborted, Check::Neighbour),
-            Loss::Log(error) => (error.reason(), Check::Log),
-            Loss::Interrupted => (Reason::TallyAborted, Check::Interrupted),
-            Loss::Contribution => (Reason::TallyCheckFailed, Check::Contribution),
-            Loss::Frame(_) => (Reason::TallyCheckFailed, Check::Frame),
-        };
-        let other = with.filter(|role| *role != own);
-        let mut stop = Stop {
-            reason,
-            check,
-            step,
-            channel: other.map(|other| in_order([own, other])),
-            suspects: other.into_iter().collect(),
-            evidence: Vec::new(),
-            detail: match other {
-                Some(other) => format!("{other}: {loss}"),
-                None => loss.to_string(),
-            },
-        };
-        match (loss, other) {
-            // This party's own configuration lacks it.
-            (Loss::NoAddress, _) => stop.suspects.clear(),
-            // Somebody was slow; no frame was overdue by itself.
-            (Loss::Deadline, _) => stop.suspects = self.others(Role::ALL.to_vec()),
-            (Loss::Overdue(evidence), _) => stop.evidence = evidence,
-            (Loss::Abort(statement), Some(other)) => self.told(&mut stop, other, &statement),
-            _ => {}
-        }
-        stop
-    }
-
-    /// `other` says that it stopped, and whom it suspects: it, or one of these, is at fault.
-    fn told(&self, stop: &mut Stop, other: Role, statement: &[u8]) {
-        let said = Envelope::decode(statement).ok().and_then(|envelope| {
-            let abort = SessionAbort::open(&envelope, &self.starts.keys).ok()?;
-            (abort.party == other && abort.session == self.starts.id).then_some((envelope, abort))
-        });
-        let Some((envelope, abort)) = said else {
-            stop.check = Check::Frame;
-            stop.detail = format!("{other} stopped and sent no Abort of this session signed by it");
-            return;
-        };
-        stop.suspects = self.others([vec![other], abort.suspects.clone()].concat());
-        stop.detail = format!("{other} says: {}", outcome::words(&abort));
-        stop.evidence.push(wire::Evidence {
-            object: Some(Object::Statement(envelope.to_wire())),
-        });
-    }
-}
-
-fn barrier(signed: &Signed) -> wire::Evidence {
-    wire::Evidence {
-        object: Some(Object::Barrier(wire::BarrierStatement {
-            statement: signed.statement.to_bytes().to_vec(),
-            signature: signed.signature.to_vec(),
-        })),
-    }
 }

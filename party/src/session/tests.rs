@@ -22,7 +22,7 @@ use futures::{StreamExt as _, future::BoxFuture};
 use prost::Message as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use tally_mpc::layout::split_credential;
 use tally_mpc::{

@@ -29,8 +29,8 @@ use crate::wire::evidence::Object;
 pub const MAX_ABORT_BYTES: usize = 16 << 10;
 /// Longest name of a step.
 const MAX_STEP_BYTES: usize = 64;
-/// An Abort may hold a neighbour's, which may hold the third party's.
-const MAX_DEPTH: usize = 3;
+/// An Abort may hold a neighbour's, which may hold the third party's, which may hold a statement about a demand.
+const MAX_DEPTH: usize = 4;
 
 /// What a party's signature on a barrier statement is over.
 pub fn statement_layout(session: &Hash32, statement: &[u8]) -> Writer {

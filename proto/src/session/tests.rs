@@ -283,7 +283,7 @@ fn what_others_stated_is_carried_and_checked() {
     ));
 
     let mut deep = world.abort(Role::P1, &[], vec![]);
-    for party in [Role::P2, Role::P3, Role::P1] {
+    for party in [Role::P2, Role::P3, Role::P1, Role::P2] {
         let inner = evidence(Object::Statement(world.sign(&deep).to_wire()));
         deep = world.abort(party, &[], vec![inner]);
     }

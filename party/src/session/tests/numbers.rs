@@ -204,3 +204,36 @@ async fn without_both_others_no_start_is_signed() {
     assert_eq!(refusal.reason, Reason::PartyUnreachable, "{refusal}");
     assert_eq!(down.state(Role::P1).await.last_session, 0, "no number is used up");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_session_that_begins_while_the_next_is_prepared_ends_before_it() {
+    let world = World::new(Election::new(4, 6, 1, 0, 25), pace()).await;
+    let first = world.prepare(1).await;
+    let [a, b, c] = &world.sessions;
+    // P1 has looked for older sessions and waits for P2's Holdings when the older one begins.
+    world.gate().close();
+    let (sessions, next) = (a.clone(), 2);
+    let preparing = tokio::spawn(async move { prepare(&sessions, next).await });
+    tokio::task::block_in_place(|| world.gate().reached());
+    let older = a.tally(request(&first)).await.expect("begins");
+    world.gate().open();
+    let start = preparing.await.expect("no panic").expect("prepared");
+    let mut starts = vec![start.to_wire()];
+    for sessions in [b, c] {
+        starts.push(prepare(sessions, 2).await.expect("prepared").to_wire());
+    }
+    let began = Instant::now();
+    let (one, other, third) = tokio::join!(last(a, &starts), last(b, &starts), last(c, &starts));
+    assert!(
+        began.elapsed() < Duration::from_secs(15),
+        "far before any deadline"
+    );
+    for (role, event) in Role::ALL.into_iter().zip([one, other, third]) {
+        assert_eq!(world.result(role, &event), world.election.count(), "{role}");
+    }
+    let events: Vec<_> = older.collect().await;
+    let end = events.last().expect("an end").as_ref().expect("no failure");
+    let abort = world.abort(Role::P1, end.event.as_ref().expect("set"));
+    assert_eq!((abort.session, abort.check.as_str()), (1, "interrupted"));
+    assert_eq!(refused(a, &first).await.reason, Reason::SessionUnknown);
+}

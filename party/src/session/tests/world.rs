@@ -13,12 +13,49 @@ pub(super) struct World {
     pub(super) election: Arc<Election>,
     endpoints: [Endpoints; 3],
     tamper: Arc<Mutex<Tamper>>,
+    /// Whether P2 keeps whoever asks it something waiting.
+    gate: Arc<Gate>,
     /// Parties that refuse to sign a Result.
     refusing: Arc<Mutex<Vec<Role>>>,
     /// Where each listener's streams go; replaced when a party restarts.
     current: [Arc<Mutex<Sessions>>; 3],
     servers: Vec<tokio::task::JoinHandle<()>>,
     logs: tempfile::TempDir,
+}
+
+/// Holds up whoever comes by while it is closed.
+#[derive(Default)]
+pub(super) struct Gate {
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    pub(super) fn close(&self) {
+        *self.state.lock().expect("not poisoned") = (true, false);
+    }
+
+    pub(super) fn open(&self) {
+        self.state.lock().expect("not poisoned").0 = false;
+        self.changed.notify_all();
+    }
+
+    /// Blocks until somebody waits at the closed gate.
+    pub(super) fn reached(&self) {
+        let state = self.state.lock().expect("not poisoned");
+        let reached = self.changed.wait_while(state, |(_, somebody)| !*somebody);
+        drop(reached.expect("not poisoned"));
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock().expect("not poisoned");
+        if state.0 {
+            state.1 = true;
+            self.changed.notify_all();
+        }
+        let passed = self.changed.wait_while(state, |(closed, _)| *closed);
+        drop(passed.expect("not poisoned"));
+    }
 }
 
 impl Drop for World {
@@ -102,6 +139,7 @@ impl World {
         let sessions = Role::ALL.map(make);
         let current = [0, 1, 2].map(|i: usize| Arc::new(Mutex::new(sessions[i].clone())));
         let tamper = Arc::new(Mutex::new(Tamper::Nothing));
+        let gate = Arc::new(Gate::default());
         let mut servers = Vec::new();
         for (role, listener) in Role::ALL.into_iter().zip(listeners) {
             let (at, between) = (Arc::clone(&current[role.slot()]), Arc::clone(&tamper));
@@ -114,11 +152,17 @@ impl World {
                     Box::pin(async move { sessions.session(caller, frames).await })
                 };
             let (at, tamper, own) = (Arc::clone(&current[role.slot()]), Arc::clone(&tamper), role);
+            let gate = (role == Role::P2).then(|| Arc::clone(&gate));
             let stranger = make(role);
-            let asked = move || match *tamper.lock().expect("not poisoned") {
-                // Whoever says nothing answers no question either.
-                Tamper::Mute if own == Role::P1 => stranger.clone(),
-                _ => at.lock().expect("not poisoned").clone(),
+            let asked = move || {
+                if let Some(gate) = &gate {
+                    tokio::task::block_in_place(|| gate.pass());
+                }
+                match *tamper.lock().expect("not poisoned") {
+                    // Whoever says nothing answers no question either.
+                    Tamper::Mute if own == Role::P1 => stranger.clone(),
+                    _ => at.lock().expect("not poisoned").clone(),
+                }
             };
             let peer =
                 SessionPeer::new(Roles::new(role, trust.clone()), Arc::new(answer)).asking(Arc::new(asked));
@@ -138,6 +182,7 @@ impl World {
             election,
             endpoints,
             tamper,
+            gate,
             refusing,
             current,
             servers,
@@ -232,6 +277,11 @@ impl World {
             .state(&slug, BoxId(BOX))
             .await
             .expect("readable")
+    }
+
+    /// P2 answers no question until the gate opens.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     pub(super) fn tamper(&self, tamper: Tamper) {
