@@ -1,14 +1,18 @@
 //! The targets.
 
+use std::io::Cursor;
 use std::sync::{Arc, LazyLock};
 
 use prost::Message as _;
 use tally_mpc::layout::{BallotLayout, Contest};
+use tally_party::session::log::{Entry, Reader};
+use tally_party::store::vault::StorageKey;
+use tally_proto::audit::{Audit, combine};
 use tally_proto::ballot::{BallotHeader, Submission};
 use tally_proto::bundle::verify_bundle;
 use tally_proto::connect::MAX_MESSAGE_BYTES;
 use tally_proto::decode::decode_canonical;
-use tally_proto::envelope::Envelope;
+use tally_proto::envelope::{Envelope, Kind};
 use tally_proto::identity::{CoordinatorIdentity, PartyIdentity, RegistrarIdentity, StationIdentity};
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
 use tally_proto::invitation::Invitation;
@@ -19,11 +23,12 @@ use tally_proto::pki::{Anchor, PeerRole};
 use tally_proto::receipt::Receipt;
 use tally_proto::record::{RecordHeader, RecordSubmission};
 use tally_proto::result::BoxResult;
-use tally_proto::sealing::{BoxBody, Claims, DigestList, List, Seal};
+use tally_proto::sealing::{BoxBody, Claims, DigestList, List, Seal, Statements, check_two_statements};
 use tally_proto::shares::{ShareContext, ShareForm};
 use tally_proto::wire;
 
 use crate::Seeds;
+use crate::logged::Logged;
 
 /// One decoder under fuzz.
 pub struct Target {
@@ -147,6 +152,26 @@ pub const TARGETS: &[Target] = &[
         run: packed_share,
         seeds: |_| vec![vec![0; 96], vec![0; 48]],
     },
+    Target {
+        name: "audit",
+        run: audit,
+        seeds: |_| LOGGED.audits.to_vec(),
+    },
+    Target {
+        name: "statements",
+        run: statements,
+        seeds: statement_seeds,
+    },
+    Target {
+        name: "session_log",
+        run: session_log,
+        seeds: |_| vec![LOGGED.file.clone()],
+    },
+    Target {
+        name: "session_log_entries",
+        run: session_log_entries,
+        seeds: |_| vec![LOGGED.entries.clone()],
+    },
 ];
 
 /// Whatever is accepted must encode to the accepted bytes.
@@ -163,7 +188,7 @@ fn canonical<T, E>(data: &[u8], decoded: Result<T, E>, encode: impl Fn(&T) -> Ve
 fn envelope(data: &[u8]) {
     if let Some(envelope) = canonical(data, Envelope::decode(data), Envelope::encode) {
         let keys: Vec<_> = envelope.signatures().iter().map(|s| s.key).collect();
-        let _ = envelope.verify(tally_proto::envelope::Kind::Seal, &keys);
+        let _ = envelope.verify(Kind::Seal, &keys);
     }
 }
 
@@ -274,7 +299,7 @@ fn bundle(data: &[u8]) {
 /// The same, signed by a coordinator that alters what it likes: reaches everything behind the outer signature. Whatever verifies differs
 /// from the valid one in the coordinator's own statement of the time at most, or leaves out signatures or boxes, which the report shows.
 fn bundle_payload(data: &[u8]) {
-    let kind = tally_proto::envelope::Kind::Bundle;
+    let kind = Kind::Bundle;
     let bytes = FIXED
         .world
         .coordinator
@@ -409,5 +434,92 @@ fn packed_share(data: &[u8]) {
             assert_eq!(*shares.to_bytes(), data);
             let _ = context.check(Role::P1, &shares.this, &[Hash32([0; 32]); 3]);
         }
+    }
+}
+
+static LOGGED: LazyLock<Logged> = LazyLock::new(Logged::new);
+
+/// An auditor's statement, and what it and a changed one say together.
+fn audit(data: &[u8]) {
+    let encode = |audit: &Audit| audit.to_wire().encode_to_vec();
+    if let Some(audit) = canonical(data, Audit::decode(data), encode) {
+        let keys = FIXED.world.manifest.manifest().party_keys();
+        let mut all: Vec<Audit> = LOGGED
+            .audits
+            .iter()
+            .map(|bytes| Audit::decode(bytes).expect("a seed"))
+            .collect();
+        let party = audit.party;
+        all.retain(|other| other.party != party);
+        all.push(audit);
+        let combined = combine(&all, &keys);
+        assert!(!combined.proves_totals() || combined.named.is_empty());
+    }
+}
+
+/// Two signed statements of P1 of one kind: the signed one, and whatever the data is. Nobody but P1 can convict it.
+fn statements(data: &[u8]) {
+    let Ok(other) = Envelope::decode(data) else {
+        return;
+    };
+    let keys = FIXED.world.manifest.manifest().party_keys();
+    for (kind, one) in [
+        (Kind::List, FIXED.evidence.lists[0].envelope().clone()),
+        (Kind::Claims, FIXED.evidence.claims_envelopes[0].clone()),
+        (Kind::Seal, FIXED.seal.sign(&FIXED.world.signers[0])),
+    ] {
+        let said = check_two_statements(kind, Role::P1, &keys, &one, &other);
+        assert!(
+            !matches!(said, Ok(Statements::Contradict)),
+            "P1 is convicted by what it never signed"
+        );
+    }
+}
+
+fn statement_seeds(_: &Seeds) -> Vec<Vec<u8>> {
+    vec![
+        FIXED.evidence.lists[0].envelope().encode(),
+        FIXED.evidence.claims_envelopes[0].encode(),
+        FIXED.seal.sign(&FIXED.world.signers[0]).encode(),
+    ]
+}
+
+/// The file of a session's log. Nothing but the file that was written is whole, and what reads before a fault is its beginning.
+fn session_log(data: &[u8]) {
+    let key = StorageKey::new(Logged::STORAGE);
+    let Ok(mut reader) = Reader::over("fuzzed".into(), Cursor::new(data.to_vec()), &key) else {
+        return;
+    };
+    let mut read = Vec::new();
+    let sound = loop {
+        match reader.next_entry() {
+            Ok(Some(entry)) => entry.encode(&mut read),
+            Ok(None) => break true,
+            Err(_) => break false,
+        }
+    };
+    assert!(
+        LOGGED.entries.starts_with(&read),
+        "an entry that was never written"
+    );
+    assert_eq!(
+        sound && reader.is_whole(),
+        data == LOGGED.file,
+        "another file is whole, or the written one is not"
+    );
+}
+
+/// What a chunk of a session's log holds once it is opened: only the party itself can write that, and an auditor does not trust it.
+fn session_log_entries(data: &[u8]) {
+    let mut rest = data;
+    let mut again = Vec::new();
+    while let Ok(Some(entry)) = Entry::take(&mut rest) {
+        let _ = format!("{entry:?}");
+        entry.encode(&mut again);
+        assert_eq!(
+            again,
+            data[..data.len() - rest.len()],
+            "an accepted entry does not encode to the accepted bytes"
+        );
     }
 }
