@@ -435,9 +435,9 @@ fn failed(body: &[u8]) -> Option<Entry> {
     let (label, rest) = rest.split_first_chunk::<{ Label::BYTES }>()?;
     let (code, rest) = rest.split_first()?;
     let fault = match code {
-        1 => Fault::Closed,
-        2 => Fault::Overdue,
-        3 => Fault::Interrupted,
+        1 if rest.is_empty() => Fault::Closed,
+        2 if rest.is_empty() => Fault::Overdue,
+        3 if rest.is_empty() => Fault::Interrupted,
         4 => Fault::WrongLabel(parse_label(rest).ok()?),
         5 => Fault::WrongLength(u32::from_le_bytes(rest.try_into().ok()?)),
         6 => Fault::Transport(String::from_utf8(rest.to_vec()).ok()?),
