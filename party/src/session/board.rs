@@ -10,11 +10,10 @@ use std::time::Instant;
 use tally_proto::decode::decode_canonical;
 use tally_proto::envelope::{Envelope, PublicKey};
 use tally_proto::ids::{Hash32, Role, RoleExt as _};
-use tally_proto::session::{Answer, Demand, DemandError, Supply};
+use tally_proto::session::{Answer, Demand, DemandError, MAX_FRAME_BYTES, Supply};
 use tally_proto::wire;
 use tally_proto::wire::evidence::Object;
 
-use super::frame::MAX_FRAME_BYTES;
 use super::link::Arrival;
 use super::queue::Queue;
 

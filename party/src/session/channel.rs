@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tally_mpc::{Channel, ChannelError, LAST_WAITS, Label, Neighbour};
 use tally_proto::ids::Role;
+use tally_proto::session::Body;
 
 use super::demands::Demands;
 use super::fate::{Fate, Loss};
-use super::frame::Body;
 use super::link::{Link, LinkError};
 use super::pool::Pool;
 use super::queue::QueueError;

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tally_proto::ids::Role;
+use tally_proto::session::FrameError;
 use tally_proto::wire;
 use tokio::sync::Notify;
 
-use super::frame::FrameError;
 use super::link::Arrival;
 use super::log::LogError;
 use super::queue::Queue;
@@ -172,8 +172,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use tally_proto::ids::Hash32;
+    use tally_proto::session::{Body, Numbering};
 
-    use super::super::frame::{Body, Numbering};
     use super::super::queue::QueueError;
     use super::*;
 

@@ -11,6 +11,7 @@ use futures::{Stream, StreamExt as _};
 use prost::Message as _;
 use tally_mpc::Phase;
 use tally_proto::ids::{Hash32, Role};
+use tally_proto::session::{Body, FrameError, Numbering, detached, weight};
 use tally_proto::wire;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -18,7 +19,6 @@ use tonic::Status;
 
 use super::board::Board;
 use super::fate::{Fate, Loss};
-use super::frame::{Body, FrameError, Numbering, detached, weight};
 use super::opening::Contribution;
 use super::queue::{Queue, QueueError};
 

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `opening`, `start` | contributions, commitments, session id, pair seeds; making and checking Starts |
 //! | `transport` | TCP, TLS and HTTP/2 set up for speed |
-//! | `frame`, `queue`, `pool`, `link` | numbered frames over a neighbour's stream, with back-pressure |
+//! | `queue`, `pool`, `link` | numbered frames over a neighbour's stream, with back-pressure |
 //! | `channel`, `fate` | the engine's channel over two links, with deadlines; what went wrong first, and with whom |
 //! | `lobby`, `meet` | incoming streams find their session; dialling, revealing, checking |
 //! | `source`, `ledger`, `outcome` | what sealing hands over; numbers, results and aborts on disk; signed Aborts |
@@ -29,7 +29,6 @@ mod board;
 mod channel;
 mod demands;
 mod fate;
-mod frame;
 pub(crate) mod holdings;
 pub(crate) mod ledger;
 mod link;
@@ -57,7 +56,6 @@ pub(crate) use ledger::create_tables;
 
 pub use channel::Pace;
 pub use demands::Demands;
-pub use frame::{FrameError, MAX_FRAME_BYTES};
 pub use lobby::Lobby;
 pub use meet::Endpoints;
 pub use opening::Scene;

@@ -13,9 +13,8 @@ use subtle::ConstantTimeEq as _;
 use tally_mpc::Seed;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _, SessionNumber};
 use tally_proto::layout::{Writer, tag};
+use tally_proto::session::CONTRIBUTION_BYTES;
 use zeroize::Zeroizing;
-
-use super::frame::CONTRIBUTION_BYTES;
 
 /// Domain of a pair's seed.
 const PAIR_SEED: &str = "tally/v1/pair-seed";

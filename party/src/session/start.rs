@@ -1,6 +1,5 @@
 //! Starts: each party's signed opening of a session, with its commitments to what it contributes to the pairs' seeds.
 
-use prost::Message as _;
 use rand::CryptoRng;
 use tally_proto::decode::DecodeError;
 use tally_proto::envelope::{Envelope, EnvelopeError, Kind, PublicKey, Signer};
@@ -119,22 +118,19 @@ impl Prepared {
         rng: &mut impl CryptoRng,
     ) -> Self {
         let (next, prev) = (Contribution::fresh(rng), Contribution::fresh(rng));
-        let commitment = |contribution: &Contribution, to: Role| {
-            contribution
-                .commitment(&scene, number, own, to)
-                .as_bytes()
-                .to_vec()
+        let commitments = (
+            next.commitment(&scene, number, own, own.next()),
+            prev.commitment(&scene, number, own, own.prev()),
+        );
+        let start = Start {
+            seal_hash: scene.seal_hash,
+            election: scene.election.clone(),
+            of_box: scene.box_id,
+            party: own,
+            number,
+            commitments,
         };
-        let start = wire::Start {
-            seal_hash: scene.seal_hash.as_bytes().to_vec(),
-            election: scene.election.as_str().to_owned(),
-            r#box: scene.box_id.get(),
-            party: own.number(),
-            session: number.get(),
-            commitment_next: commitment(&next, own.next()),
-            commitment_prev: commitment(&prev, own.prev()),
-        };
-        let start = signer.seal_envelope(Kind::Start, start.encode_to_vec());
+        let start = start.sign(signer);
         Self {
             own,
             scene,
@@ -253,6 +249,7 @@ fn check(
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
     use rand::SeedableRng as _;
     use rand::rngs::StdRng;
     use tally_proto::ids::BoxId;

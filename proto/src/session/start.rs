@@ -1,7 +1,9 @@
 //! Starts: each party's signed opening of a session, and the id that three of them give it.
 
+use prost::Message as _;
+
 use crate::decode::{DecodeError, decode_canonical};
-use crate::envelope::{Envelope, EnvelopeError, Kind, PublicKey};
+use crate::envelope::{Envelope, EnvelopeError, Kind, PublicKey, Signer};
 use crate::ids::{BoxId, ElectionId, Hash32, IdError, Role, RoleExt as _, SessionNumber};
 use crate::layout::{Writer, tag};
 use crate::wire;
@@ -46,6 +48,20 @@ pub struct Start {
 }
 
 impl Start {
+    /// Signs it as its party.
+    pub fn sign(&self, signer: &Signer) -> Envelope {
+        let payload = wire::Start {
+            seal_hash: self.seal_hash.0.to_vec(),
+            election: self.election.as_str().to_owned(),
+            r#box: self.of_box.get(),
+            party: self.party.number(),
+            session: self.number.get(),
+            commitment_next: self.commitments.0.0.to_vec(),
+            commitment_prev: self.commitments.1.0.to_vec(),
+        };
+        signer.seal_envelope(Kind::Start, payload.encode_to_vec())
+    }
+
     /// Checks form and that it is signed by the party that it names, and by it alone.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 mod logged;
 mod seeds;
+mod sessions;
 mod targets;
 
 pub use seeds::Seeds;

@@ -10,8 +10,6 @@ use tally_party::store::vault::StorageKey;
 use tally_proto::audit::{Audit, combine};
 use tally_proto::ballot::{BallotHeader, Submission};
 use tally_proto::bundle::verify_bundle;
-use tally_proto::connect::MAX_MESSAGE_BYTES;
-use tally_proto::decode::decode_canonical;
 use tally_proto::envelope::{Envelope, Kind};
 use tally_proto::identity::{CoordinatorIdentity, PartyIdentity, RegistrarIdentity, StationIdentity};
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
@@ -25,10 +23,9 @@ use tally_proto::record::{RecordHeader, RecordSubmission};
 use tally_proto::result::BoxResult;
 use tally_proto::sealing::{BoxBody, Claims, DigestList, List, Seal, Statements, check_two_statements};
 use tally_proto::shares::{ShareContext, ShareForm};
-use tally_proto::wire;
 
-use crate::Seeds;
 use crate::logged::Logged;
+use crate::{Seeds, sessions};
 
 /// One decoder under fuzz.
 pub struct Target {
@@ -143,9 +140,49 @@ pub const TARGETS: &[Target] = &[
         seeds: |s| vec![s.world.authorities[0].cert_pem().into()],
     },
     Target {
+        name: "start",
+        run: sessions::start,
+        seeds: |s| vec![sessions::payload(&s.start(Role::P2))],
+    },
+    Target {
+        name: "demand",
+        run: sessions::demand,
+        seeds: |s| vec![sessions::payload(&s.demand().sign(&s.world.signers[0]))],
+    },
+    Target {
+        name: "supply",
+        run: sessions::supply,
+        seeds: sessions::supply_seeds,
+    },
+    Target {
+        name: "sealed_frame",
+        run: sessions::sealed_frame,
+        seeds: sessions::sealed_frame_seeds,
+    },
+    Target {
+        name: "holdings",
+        run: sessions::holdings,
+        seeds: sessions::holdings_seeds,
+    },
+    Target {
+        name: "abort",
+        run: sessions::abort,
+        seeds: sessions::abort_seeds,
+    },
+    Target {
+        name: "signed_result",
+        run: sessions::signed_result,
+        seeds: sessions::signed_result_seeds,
+    },
+    Target {
         name: "frame",
-        run: frame,
-        seeds: frame_seeds,
+        run: sessions::frame,
+        seeds: sessions::frame_seeds,
+    },
+    Target {
+        name: "frame_label",
+        run: sessions::frame_label,
+        seeds: |_| vec![vec![2; 13]],
     },
     Target {
         name: "packed_share",
@@ -175,7 +212,11 @@ pub const TARGETS: &[Target] = &[
 ];
 
 /// Whatever is accepted must encode to the accepted bytes.
-fn canonical<T, E>(data: &[u8], decoded: Result<T, E>, encode: impl Fn(&T) -> Vec<u8>) -> Option<T> {
+pub(crate) fn canonical<T, E>(
+    data: &[u8],
+    decoded: Result<T, E>,
+    encode: impl Fn(&T) -> Vec<u8>,
+) -> Option<T> {
     let value = decoded.ok()?;
     assert_eq!(
         encode(&value),
@@ -284,7 +325,7 @@ fn result(data: &[u8]) {
     }
 }
 
-static FIXED: LazyLock<Seeds> = LazyLock::new(Seeds::new);
+pub(crate) static FIXED: LazyLock<Seeds> = LazyLock::new(Seeds::new);
 
 /// The bytes of a bundle. The valid one must verify, every other must not.
 fn bundle(data: &[u8]) {
@@ -391,23 +432,6 @@ fn certificate(data: &[u8]) {
 
 fn seeds_anchor() -> Anchor {
     FIXED.world.manifest.manifest().party(Role::P1).anchor().clone()
-}
-
-fn frame(data: &[u8]) {
-    if let Ok(frame) = decode_canonical::<wire::Frame>("frame", data, MAX_MESSAGE_BYTES) {
-        assert_eq!(frame.encode_to_vec(), data);
-    }
-}
-
-fn frame_seeds(_: &Seeds) -> Vec<Vec<u8>> {
-    let frame = wire::Frame {
-        session: vec![1; 32].into(),
-        sequence: 9,
-        kind: wire::FrameKind::Message.into(),
-        label: vec![2; 13].into(),
-        payload: vec![3; 40].into(),
-    };
-    vec![frame.encode_to_vec()]
 }
 
 fn layout() -> BallotLayout {

@@ -7,9 +7,9 @@ use std::io;
 use tally_mpc::{ChannelError, Label, Neighbour, OpenedCounts, SortParams, Statement, TallyParams};
 use tally_proto::envelope::{Envelope, EnvelopeError};
 use tally_proto::ids::Role;
+use tally_proto::session::{CONTRIBUTION_BYTES, parse_label};
 use zeroize::Zeroizing;
 
-use crate::session::frame::{CONTRIBUTION_BYTES, parse_label};
 use crate::session::opening::Contribution;
 
 /// What is wrong with an entry.

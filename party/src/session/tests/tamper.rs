@@ -98,6 +98,7 @@ impl Tamper {
                     }
                     Tamper::Close if here => {
                         frame.kind = wire::FrameKind::Close.into();
+                        frame.label = Bytes::new();
                         frame.payload = Bytes::new();
                         vec![frame]
                     }

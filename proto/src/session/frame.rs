@@ -2,22 +2,24 @@
 
 use bytes::Bytes;
 use tally_mpc::{Label, MAX_MESSAGE_BYTES, Phase, Scope};
-use tally_proto::ids::Hash32;
-use tally_proto::wire;
+
+use super::abort::MAX_ABORT_BYTES;
+use crate::ids::Hash32;
+use crate::wire;
 
 /// Largest gRPC message of a session: the longest payload, and more than enough for the other fields.
 pub const MAX_FRAME_BYTES: usize = MAX_MESSAGE_BYTES + 1024;
-/// Longest signed Abort that a frame carries.
-pub(crate) const MAX_ABORT_BYTES: usize = 16 * 1024;
+/// Longest signed Abort that a frame carries: the longest payload, and its signature.
+const MAX_SIGNED_ABORT_BYTES: usize = MAX_ABORT_BYTES + 1024;
 /// Length of a contribution to a pair's seed.
-pub(crate) const CONTRIBUTION_BYTES: usize = 32;
+pub const CONTRIBUTION_BYTES: usize = 32;
 
 /// What a small frame takes up besides its content; without it, many empty frames would weigh nothing.
 const OVERHEAD: usize = 256;
 
 /// What a frame brings.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Body {
+pub enum Body {
     /// The sender's contribution to the pair's seed.
     Opening(Bytes),
     /// A message of the engine.
@@ -30,7 +32,7 @@ pub(crate) enum Body {
 
 impl Body {
     /// Bytes that count against a queue's bound.
-    pub(crate) fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         OVERHEAD
             + match self {
                 Self::Opening(bytes) | Self::Message(_, bytes) | Self::Abort(bytes) => bytes.len(),
@@ -44,7 +46,7 @@ const SMALL_BYTES: usize = 64 << 10;
 
 /// A frame that arrived, with a memory of its own: its fields are slices of the connection's buffer, and a small one would hold all of
 /// what came with it.
-pub(crate) fn detached(frame: wire::Frame) -> wire::Frame {
+pub fn detached(frame: wire::Frame) -> wire::Frame {
     let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
     wire::Frame {
         session: own(&frame.session),
@@ -59,7 +61,7 @@ pub(crate) fn detached(frame: wire::Frame) -> wire::Frame {
 }
 
 /// Bytes of a frame that arrived that count against a queue's bound: all it holds, whether it is in order or not.
-pub(crate) fn weight(frame: &wire::Frame) -> usize {
+pub fn weight(frame: &wire::Frame) -> usize {
     OVERHEAD + frame.session.len() + frame.label.len() + frame.payload.len()
 }
 
@@ -100,8 +102,8 @@ pub enum FrameError {
 }
 
 /// Numbers and names the outgoing frames of one direction.
-#[derive(Clone)]
-pub(crate) struct Numbering {
+#[derive(Clone, Debug)]
+pub struct Numbering {
     session: Hash32,
     session_bytes: Bytes,
     next: u64,
@@ -109,7 +111,7 @@ pub(crate) struct Numbering {
 
 impl Numbering {
     /// From 0 on, of that session.
-    pub(crate) fn new(session: Hash32) -> Self {
+    pub fn new(session: Hash32) -> Self {
         Self {
             session,
             session_bytes: Bytes::copy_from_slice(session.as_bytes()),
@@ -118,12 +120,12 @@ impl Numbering {
     }
 
     /// The number that is due.
-    pub(crate) fn next(&self) -> u64 {
+    pub fn next(&self) -> u64 {
         self.next
     }
 
     /// The next frame to send.
-    pub(crate) fn stamp(&mut self, body: Body) -> wire::Frame {
+    pub fn stamp(&mut self, body: Body) -> wire::Frame {
         let sequence = self.next;
         self.next += 1;
         let (kind, label, payload) = match body {
@@ -149,7 +151,7 @@ impl Numbering {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn check(&mut self, frame: wire::Frame) -> Result<Body, FrameError> {
+    pub fn check(&mut self, frame: wire::Frame) -> Result<Body, FrameError> {
         if frame.session != self.session.as_bytes()[..] {
             let got = Hash32::from_slice(&frame.session).map_or_else(|e| e.to_string(), |hash| hash.short());
             return Err(FrameError::Session {
@@ -172,18 +174,25 @@ impl Numbering {
                 Body::Message(parse_label(&frame.label)?, frame.payload),
             ),
             wire::FrameKind::Close if !opening => (0, Body::Close),
-            wire::FrameKind::Abort if !opening => (MAX_ABORT_BYTES, Body::Abort(frame.payload)),
+            wire::FrameKind::Abort if !opening => (MAX_SIGNED_ABORT_BYTES, Body::Abort(frame.payload)),
             _ => return Err(FrameError::Kind(frame.kind)),
         };
         if got > limit || (opening && got != limit) {
             return Err(FrameError::Length { limit, got });
+        }
+        if !matches!(body, Body::Message(..)) && !frame.label.is_empty() {
+            return Err(FrameError::Label(frame.label.len()));
         }
         self.next += 1;
         Ok(body)
     }
 }
 
-pub(crate) fn parse_label(bytes: &[u8]) -> Result<Label, FrameError> {
+/// A label as the engine writes it.
+///
+/// # Errors
+/// [`FrameError::Label`].
+pub fn parse_label(bytes: &[u8]) -> Result<Label, FrameError> {
     let whole: &[u8; Label::BYTES] = bytes.try_into().map_err(|_| FrameError::Label(bytes.len()))?;
     let [phase, s0, s1, s2, s3, c0, c1, c2, c3, r0, r1, r2, r3] = *whole;
     let phase = Phase::from_number(phase).ok_or(FrameError::Label(bytes.len()))?;
@@ -295,6 +304,15 @@ mod tests {
                 limit: MAX_MESSAGE_BYTES,
                 got: MAX_MESSAGE_BYTES + 1
             })
+        );
+        let labelled = wire::Frame {
+            payload: Bytes::new(),
+            ..with(3)
+        };
+        assert_eq!(
+            to.check(labelled),
+            Err(FrameError::Label(Label::BYTES)),
+            "only messages have labels"
         );
         assert!(to.check(first).is_ok(), "a refused frame does not count");
     }
