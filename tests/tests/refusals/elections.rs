@@ -253,11 +253,17 @@ pub(crate) async fn tallied_unsealed(scene: &mut Scene) -> Refusal {
     refusal(coordinator(scene).prepare(request).await)
 }
 
+/// With Starts that this party did not sign since it started.
 pub(crate) async fn tallied_unprepared(scene: &mut Scene) -> Refusal {
+    let start = scene
+        .world
+        .fixture
+        .sign_all(Kind::Start, b"the Start of an earlier life".to_vec())
+        .to_wire();
     let request = wire::TallyRequest {
         election: "ward-7".to_owned(),
         r#box: 1,
-        starts: Vec::new(),
+        starts: vec![start; 3],
     };
     refusal(coordinator(scene).tally(request).await.map(drop))
 }
