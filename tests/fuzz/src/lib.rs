@@ -1,13 +1,15 @@
-//! What every fuzz target does, apart from who drives it: libFuzzer (`cargo fuzz`) or the stable driver (`briefly`).
+//! What every fuzz target does, apart from who drives it: libFuzzer (`cargo fuzz`) or the stable driver ([`drive`]).
 //!
 //! A target takes any bytes. Beyond not panicking it must hold that whatever a decoder accepts is canonical: encoding the checked value
 //! gives the accepted bytes again. Seeds are valid objects of a made-up election, so that mutations reach past the outer framing.
 
+mod drive;
 mod logged;
 mod seeds;
 mod sessions;
 mod targets;
 
+pub use drive::drive;
 pub use seeds::Seeds;
 pub use targets::{TARGETS, Target};
 

@@ -25,6 +25,8 @@ pub(super) enum Tamper {
     Mute,
     /// One frame comes late.
     Late,
+    /// One frame comes much later, and the third party answers no question.
+    LateAndUnrelayed,
     /// Every frame comes, a little late.
     Drip,
 }
@@ -34,6 +36,8 @@ pub(super) const AT: u64 = 1;
 
 /// How late the late frame is.
 pub(super) const LATE: Duration = Duration::from_millis(900);
+/// Later than any wait of a busy machine.
+pub(super) const MUCH_LATER: Duration = Duration::from_secs(4);
 /// How late each frame of a dripping connection is.
 pub(super) const DRIP: Duration = Duration::from_millis(40);
 
@@ -105,9 +109,10 @@ impl Tamper {
                     Tamper::Early if frame.sequence >= AT => {
                         return futures::stream::iter([Err(Status::unavailable("cut"))]).boxed();
                     }
-                    Tamper::Late if here => {
+                    Tamper::Late | Tamper::LateAndUnrelayed if here => {
+                        let late = if self == Tamper::Late { LATE } else { MUCH_LATER };
                         return futures::stream::once(async move {
-                            tokio::time::sleep(LATE).await;
+                            tokio::time::sleep(late).await;
                             Ok(frame)
                         })
                         .boxed();

@@ -161,6 +161,7 @@ impl World {
                 match *tamper.lock().expect("not poisoned") {
                     // Whoever says nothing answers no question either.
                     Tamper::Mute if own == Role::P1 => stranger.clone(),
+                    Tamper::LateAndUnrelayed if own == Role::P3 => stranger.clone(),
                     _ => at.lock().expect("not poisoned").clone(),
                 }
             };
