@@ -16,7 +16,7 @@ use tally_proto::envelope::{Kind, SignatureBytes, Signer};
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, SessionNumber, UnixSeconds};
 
 /// What the targets of the audit start from.
-pub struct Logged {
+pub(crate) struct Logged {
     /// The log's file.
     pub file: Vec<u8>,
     /// The same entries in the clear.
@@ -142,10 +142,10 @@ fn audit(party: Role) -> Audit {
 
 impl Logged {
     /// What the log is sealed under.
-    pub const STORAGE: [u8; 32] = [3; 32];
+    pub(crate) const STORAGE: [u8; 32] = [3; 32];
 
     /// Makes them; always the same.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let logs = SessionLogs::new(directory.path().into(), Arc::new(StorageKey::new(Self::STORAGE)));
         let scene = Scene {
