@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod auditor;
+pub mod cast;
 pub mod child;
 mod process;
 pub mod protocol;
@@ -13,3 +14,4 @@ pub mod report;
 pub mod seal;
 pub mod synthetic;
 pub mod trio;
+mod ward;

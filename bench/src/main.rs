@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use tally_bench::audit::audit;
 use tally_bench::auditor::auditor;
+use tally_bench::cast::{self, CastPlan, cast};
 use tally_bench::child::{party, plain_totals};
 use tally_bench::protocol::Work;
 use tally_bench::report::TallyReport;
@@ -92,6 +93,33 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Casts ballots at three servers, kills the servers and counts what is on their disks.
+    Cast {
+        /// Ballots, sealed to the parties before the clock starts.
+        #[arg(long, default_value_t = 50_000)]
+        ballots: u32,
+        /// Voters of the roll.
+        #[arg(long, default_value_t = 100_000)]
+        voters: u32,
+        /// Ballots under way at once.
+        #[arg(long, default_value_t = 512)]
+        at_once: usize,
+        /// Connections to each party that they share.
+        #[arg(long, default_value_t = 4)]
+        connections: usize,
+        /// Seed of the ballots.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Ends with one JSON object on one line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The generator of the ballots; started by `cast`.
+    #[command(hide = true)]
+    CastGenerator,
+    /// A party's server; started by `cast`.
+    #[command(hide = true)]
+    CastParty,
     /// Fills a party's store; started by `seal`.
     #[command(hide = true)]
     SealFill,
@@ -123,6 +151,32 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Party => party(),
+        Command::CastGenerator => cast::generate(),
+        Command::CastParty => cast::serve(),
+        Command::Cast {
+            ballots,
+            voters,
+            at_once,
+            connections,
+            seed,
+            json,
+        } => {
+            let report = cast(CastPlan {
+                plan: Plan {
+                    voters,
+                    ballots,
+                    seed,
+                },
+                at_once,
+                connections,
+            })?;
+            println!("{ballots} ballots accepted, durable on all three parties");
+            print!("{}", report.table());
+            if json {
+                println!("{}", serde_json::to_string(&report)?);
+            }
+            Ok(())
+        }
         Command::SealFill => fill(),
         Command::SealParty => serve(),
         Command::SealAudit => audit_box(),

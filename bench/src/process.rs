@@ -50,6 +50,13 @@ impl Process {
         serde_json::from_str(&line).context("the process said nothing of use; see above")
     }
 
+    /// Pulls its plug (SIGKILL) and waits until it is gone.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Waits until it has ended well.
     pub(crate) fn wait(&mut self) -> Result<()> {
         let status = self.child.wait()?;
@@ -78,11 +85,20 @@ fn write_json(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
 
 /// Most memory that this process ever had.
 pub(crate) fn peak_rss_bytes() -> Result<u64> {
+    memory("VmHWM:")
+}
+
+/// Memory that this process has.
+pub(crate) fn rss_bytes() -> Result<u64> {
+    memory("VmRSS:")
+}
+
+fn memory(field: &str) -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .context("no VmHWM in /proc/self/status")?;
+        .find_map(|line| line.strip_prefix(field))
+        .with_context(|| format!("no {field} in /proc/self/status"))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
     Ok(kib * 1024)
 }

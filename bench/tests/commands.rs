@@ -33,3 +33,33 @@ fn three_audits_prove_a_tally() {
         assert!(audit["peak_rss_bytes"].as_u64().expect("a number") > 0, "{audit}");
     }
 }
+
+#[test]
+fn what_is_acknowledged_is_on_three_disks_when_the_servers_are_killed() {
+    let report = report(&[
+        "cast",
+        "--ballots",
+        "300",
+        "--voters",
+        "50",
+        "--at-once",
+        "40",
+        "--json",
+    ]);
+    assert_eq!(report["ballots"], 300);
+    for figure in [
+        "accepted_per_second",
+        "p50_ms",
+        "p99_ms",
+        "p999_ms",
+        "cpu_us_per_ballot",
+        "generator_cpu_us_per_ballot",
+    ] {
+        assert!(
+            report[figure].as_f64().expect("a number") > 0.0,
+            "{figure}: {report}"
+        );
+    }
+    // So few may fit into what an empty store's file has free.
+    assert!(report["disk_bytes_per_ballot"].is_f64(), "{report}");
+}

@@ -25,7 +25,7 @@ use tally_proto::record::{Half, RecordHeader, RecordParts, authorise};
 use tally_proto::shares::{Opening, PartyShares, ShareContext, split_ballot, split_credential_openings};
 use zeroize::Zeroizing;
 
-use super::ward::{BOX, CLOSES, OPENS, Ward, election, roll};
+use crate::ward::{BOX, CLOSES, OPENS, Ward, election, roll};
 
 /// Objects in one transaction.
 const BATCH: usize = 50_000;

@@ -15,10 +15,10 @@ use tally_proto::wire::seal_event::Event;
 
 use super::cast::expected;
 use super::party::{Setup, Used};
-use super::ward::{BOX, Ward, election};
 use crate::process::Process;
 use crate::synthetic::Plan;
 use crate::trio::hear_all;
+use crate::ward::{BOX, Ward, election};
 
 /// One sealing.
 #[derive(Clone, Debug, Serialize)]

@@ -2,7 +2,6 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `ward` | the election: keys, identities, configurations, manifest, on disk and in one line |
 //! | `cast` | its records and ballots, who accepted which, and the stores filled with them |
 //! | `party` | a party's processes: filling, serving, and the audit of the sealed box |
 //! | `measure` | the parent: starts them, asks all three to seal, reports |
@@ -10,7 +9,6 @@
 mod cast;
 mod measure;
 mod party;
-mod ward;
 
 pub use measure::{SealReport, seal};
 pub use party::{audit_box, fill, serve};

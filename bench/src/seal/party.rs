@@ -15,8 +15,8 @@ use tally_party::store::{Storage, Store};
 use tally_proto::audit::Verdict;
 
 use super::cast;
-use super::ward::{BOX, Ward, election};
 use crate::process::{cpu_seconds, peak_rss_bytes, read_line, write_line};
+use crate::ward::{BOX, Ward, election};
 
 /// First line to each of the processes.
 #[derive(Clone, Debug, Serialize, Deserialize)]

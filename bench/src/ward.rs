@@ -1,4 +1,4 @@
-//! The election of a sealing measurement: three initialised parties in one directory, and a manifest that all have countersigned.
+//! The election of a measurement over real servers: three initialised parties in one directory, and a manifest that all have countersigned.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -23,17 +23,17 @@ use tally_proto::wire;
 use crate::synthetic::Plan;
 
 /// First second of every channel's opening, in the past: the parties run on the system's clock.
-pub(super) const OPENS: u64 = 1_700_000_000;
+pub(crate) const OPENS: u64 = 1_700_000_000;
 /// Last second of every channel's opening.
-pub(super) const CLOSES: u64 = OPENS + 36_000;
+pub(crate) const CLOSES: u64 = OPENS + 36_000;
 /// The one box.
-pub(super) const BOX: BoxId = BoxId(1);
+pub(crate) const BOX: BoxId = BoxId(1);
 
 /// What the processes of the measurement share.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Ward {
+pub(crate) struct Ward {
     /// Voters, ballots, seed.
-    pub(super) plan: Plan,
+    pub(crate) plan: Plan,
     /// Where everything is.
     directory: PathBuf,
     /// The manifest with all signatures, encoded Envelope.
@@ -42,7 +42,7 @@ pub(super) struct Ward {
 
 impl Ward {
     /// Initialises three parties and a coordinator in `directory`, defines the election and countersigns it.
-    pub(super) fn found(plan: Plan, directory: &Path) -> Result<(Self, Leaf)> {
+    pub(crate) fn found(plan: Plan, directory: &Path) -> Result<(Self, Leaf)> {
         let mut rng = StdRng::seed_from_u64(plan.seed);
         let authority = Authority::generate("Commission")?;
         let coordinator = Signer::generate(&mut rng);
@@ -80,33 +80,33 @@ impl Ward {
     }
 
     /// The manifest, signed by all.
-    pub(super) fn manifest(&self) -> Result<SignedManifest> {
+    pub(crate) fn manifest(&self) -> Result<SignedManifest> {
         Ok(SignedManifest::open(Envelope::decode(&self.manifest)?)?)
     }
 
     /// The party's configuration.
-    pub(super) fn config(&self, role: Role) -> Result<Config> {
+    pub(crate) fn config(&self, role: Role) -> Result<Config> {
         config_in(&self.directory, role)
     }
 
     /// The registrar.
-    pub(super) fn registrar(&self) -> Result<Signer> {
+    pub(crate) fn registrar(&self) -> Result<Signer> {
         Ok(Signer::from_seed(&[71; 32])?)
     }
 
     /// The one station, which serves all boxes.
-    pub(super) fn station(&self) -> Result<Signer> {
+    pub(crate) fn station(&self) -> Result<Signer> {
         Ok(Signer::from_seed(&[72; 32])?)
     }
 }
 
 /// The election's id.
-pub(super) fn election() -> Result<ElectionId> {
+pub(crate) fn election() -> Result<ElectionId> {
     Ok(ElectionId::new("bench")?)
 }
 
 /// The roll: everybody may vote online.
-pub(super) fn roll(voters: u32) -> impl Iterator<Item = RollEntry> {
+pub(crate) fn roll(voters: u32) -> impl Iterator<Item = RollEntry> {
     (0..voters).map(|v| RollEntry {
         reference: format!("voter-{v}"),
         online: true,

@@ -1,0 +1,174 @@
+//! The generator's process: it seals the ballots, and at the parent's word casts them all, so many at a time.
+//!
+//! A voter submits to all three parties at once, checks the receipts, and hands each receipt to the two other parties: nine requests. The
+//! ballot is in when all nine are answered; its latency is the time from the first request to the last answer. Voters share a few
+//! connections to each party, as behind a relay: without it every device would make three TLS handshakes, on the same processors.
+//! Of the receipts' signatures one in 64 is verified, of everything else in them all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use futures::future::{try_join, try_join_all};
+use serde::{Deserialize, Serialize};
+use tally_mpc::Role;
+use tally_proto::connect::{self, Dial};
+use tally_proto::envelope::PublicKey;
+use tally_proto::ids::RoleExt as _;
+use tally_proto::manifest::Manifest;
+use tally_proto::receipt::Receipt;
+use tally_proto::wire;
+use tally_proto::wire::intake_client::IntakeClient;
+use tonic::transport::Channel;
+
+use super::ballots::{Sealed, seal_all};
+use super::party::Usage;
+use crate::process::{read_line, write_line};
+use crate::ward::Ward;
+
+/// First line to the process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Setup {
+    pub(super) ward: Ward,
+    /// Ballots under way at once.
+    pub(super) at_once: usize,
+    /// Connections to each party.
+    pub(super) connections: usize,
+}
+
+/// What the generator tells when all ballots are in.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Done {
+    pub(super) seconds: f64,
+    pub(super) cpu_seconds: f64,
+    /// Median, 99th and 99.9th percentile of the latency, milliseconds.
+    pub(super) percentiles_ms: [f64; 3],
+}
+
+/// One receipt in so many has its signature verified.
+const VERIFIED: usize = 64;
+
+/// Connections to the three parties, one of each, and their keys.
+#[derive(Clone)]
+struct Lines {
+    intakes: [IntakeClient<Channel>; 3],
+    keys: [PublicKey; 3],
+}
+
+impl Lines {
+    fn open(manifest: &Manifest) -> Result<Self> {
+        let open = |role: Role| -> Result<IntakeClient<Channel>> {
+            let identity = manifest.party(role);
+            let dial = Dial {
+                address: identity.public_address(),
+                anchor: identity.anchor(),
+                leaf: None,
+            };
+            Ok(connect::intake(dial.channel()?))
+        };
+        Ok(Self {
+            intakes: [open(Role::P1)?, open(Role::P2)?, open(Role::P3)?],
+            keys: manifest.party_keys(),
+        })
+    }
+
+    async fn submit(&self, ballot: &Sealed, to: Role, verify: bool) -> Result<wire::Receipt> {
+        let mut intake = self.intakes[to.slot()].clone();
+        let wire = intake.submit(ballot.submission(to)).await?.into_inner();
+        let receipt = Receipt::from_wire(&wire)?;
+        let stated = receipt.unverified();
+        ensure!(
+            stated.digest == ballot.digest && stated.party == to,
+            "{to} gave a receipt for something else"
+        );
+        if verify {
+            receipt.verify(&self.keys)?;
+        }
+        Ok(wire)
+    }
+
+    async fn deliver(&self, receipt: &wire::Receipt, to: Role) -> Result<()> {
+        let mut intake = self.intakes[to.slot()].clone();
+        intake.deliver(receipt.clone()).await?;
+        Ok(())
+    }
+
+    /// One voter: all three parties hold the ballot and each other's receipts on return.
+    async fn cast(&self, ballot: &Sealed, verify: bool) -> Result<()> {
+        let [a, b, c] = Role::ALL.map(|role| self.submit(ballot, role, verify));
+        let (a, (b, c)) = try_join(a, try_join(b, c)).await?;
+        let receipts = [a, b, c];
+        let deliveries = Role::ALL.map(|to| {
+            let [one, other] = [to.next(), to.prev()].map(|of| self.deliver(&receipts[of.slot()], to));
+            try_join(one, other)
+        });
+        try_join_all(deliveries).await?;
+        Ok(())
+    }
+}
+
+/// Casts the ballots of the first line.
+///
+/// # Errors
+/// A ballot that is not accepted by all three, and whatever else goes wrong; the parent sees it on standard error.
+pub fn generate() -> Result<()> {
+    let setup: Setup = read_line()?;
+    let manifest = setup.ward.manifest()?;
+    let plan = setup.ward.plan;
+    let ballots = seal_all(manifest.manifest(), plan.voters, plan.ballots, plan.seed)?;
+    write_line(&"sealed")?;
+    let told: String = read_line()?;
+    ensure!(told == "go", "the parent said {told:?}");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let cpu = Usage::now()?.cpu_seconds;
+    let (seconds, mut micros) = runtime.block_on(cast_all(&setup, manifest.manifest(), ballots))?;
+    micros.sort_unstable();
+    let percentile = |permille: usize| -> Result<f64> {
+        let at = (micros.len() * permille).div_ceil(1000).saturating_sub(1);
+        Ok(f64::from(*micros.get(at).context("no ballot was cast")?) / 1e3)
+    };
+    write_line(&Done {
+        seconds,
+        cpu_seconds: Usage::now()?.cpu_seconds - cpu,
+        percentiles_ms: [percentile(500)?, percentile(990)?, percentile(999)?],
+    })
+}
+
+/// Seconds for all, and each ballot's latency in microseconds.
+async fn cast_all(setup: &Setup, manifest: &Manifest, ballots: Vec<Sealed>) -> Result<(f64, Vec<u32>)> {
+    let lines = (0..setup.connections.max(1))
+        .map(|_| Lines::open(manifest))
+        .collect::<Result<Vec<_>>>()?;
+    // The handshakes come before the clock starts.
+    for line in &lines {
+        for intake in &line.intakes {
+            intake.clone().clock(wire::ClockRequest {}).await?;
+        }
+    }
+    let (ballots, next) = (Arc::new(ballots), Arc::new(AtomicUsize::new(0)));
+    let begun = Instant::now();
+    let voters = (0..setup.at_once.max(1)).map(|i| {
+        let (ballots, next, line) = (ballots.clone(), next.clone(), lines[i % lines.len()].clone());
+        tokio::spawn(async move {
+            let mut micros = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(ballot) = ballots.get(at) else {
+                    return Ok::<_, anyhow::Error>(micros);
+                };
+                let since = Instant::now();
+                line.cast(ballot, at % VERIFIED == 0).await?;
+                micros.push(u32::try_from(since.elapsed().as_micros())?);
+            }
+        })
+    });
+    let voters: Vec<_> = voters.collect();
+    let mut all = Vec::with_capacity(ballots.len());
+    for voter in voters {
+        all.extend(voter.await??);
+    }
+    Ok((begun.elapsed().as_secs_f64(), all))
+}

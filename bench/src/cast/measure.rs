@@ -1,0 +1,173 @@
+//! The parent of a casting measurement.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
+use tally_mpc::Role;
+use tally_party::store::{Kind, Storage, Store, StoreError, accepted, elections, log, receipts};
+use tally_proto::ids::RoleExt as _;
+
+use super::generator::{self, Done};
+use super::party::{Setup, Usage};
+use crate::process::Process;
+use crate::synthetic::Plan;
+use crate::trio::hear_all;
+use crate::ward::{BOX, Ward, election};
+
+/// What to cast.
+#[derive(Clone, Copy, Debug)]
+pub struct CastPlan {
+    /// Voters of the roll, ballots, seed.
+    pub plan: Plan,
+    /// Ballots under way at once.
+    pub at_once: usize,
+    /// Connections to each party.
+    pub connections: usize,
+}
+
+/// One casting. A ballot counts when all three parties accepted it and each has the two others' receipts, on disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct CastReport {
+    /// Ballots cast; as many were found on every disk after the servers were killed.
+    pub ballots: u32,
+    /// Ballots under way at once.
+    pub at_once: usize,
+    /// Ballots a second.
+    pub accepted_per_second: f64,
+    /// From a ballot's first request to its last answer: median, milliseconds.
+    pub p50_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+    /// 99.9th percentile.
+    pub p999_ms: f64,
+    /// CPU time of the three parties together, microseconds a ballot.
+    pub cpu_us_per_ballot: f64,
+    /// CPU time of the generator, microseconds a ballot.
+    pub generator_cpu_us_per_ballot: f64,
+    /// Growth of a party's store, bytes a ballot, the largest of the three.
+    pub disk_bytes_per_ballot: f64,
+    /// Memory of each party's process before the first ballot, after the last, and the most it ever had, MiB.
+    pub party_mib: [[f64; 3]; 3],
+}
+
+/// Casts that many ballots at three real servers, kills the servers, and counts what is on their disks.
+///
+/// # Errors
+/// A process failed, a ballot was refused, or a store lacks anything that was acknowledged.
+pub fn cast(plan: CastPlan) -> Result<CastReport> {
+    ensure!(
+        plan.plan.voters >= 2 && plan.plan.ballots >= 1,
+        "two voters and a ballot at least"
+    );
+    let directory = tempfile::tempdir().context("a directory for three parties")?;
+    let (ward, _) = Ward::found(plan.plan, directory.path())?;
+    let mut generator = Process::start(
+        "cast-generator",
+        &generator::Setup {
+            ward: ward.clone(),
+            at_once: plan.at_once,
+            connections: plan.connections,
+        },
+    )?;
+    let _sealed: String = generator.hear()?;
+    let mut parties = Vec::new();
+    for role in Role::ALL {
+        let setup = Setup {
+            party: role.index(),
+            ward: ward.clone(),
+        };
+        parties.push(Process::start("cast-party", &setup)?);
+    }
+    let _ready: [String; 3] = hear_all(&mut parties)?;
+    let size = |role: Role| -> Result<u64> { Ok(std::fs::metadata(store_of(&ward, role)?)?.len()) };
+    let empty = [size(Role::P1)?, size(Role::P2)?, size(Role::P3)?];
+    let before = usage(&mut parties)?;
+    generator.tell(&"go")?;
+    let done: Done = generator.hear().context("the generator")?;
+    let after = usage(&mut parties)?;
+    for party in parties {
+        party.kill()?;
+    }
+    generator.wait()?;
+    let mut grown = 0;
+    for role in Role::ALL {
+        grown = grown.max(size(role)?.saturating_sub(empty[role.slot()]));
+        recount(&store_of(&ward, role)?, role, plan.plan.ballots)?;
+    }
+    let ballots = f64::from(plan.plan.ballots);
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let cpu: f64 = (0..3).map(|i| after[i].cpu_seconds - before[i].cpu_seconds).sum();
+    let [p50_ms, p99_ms, p999_ms] = done.percentiles_ms;
+    Ok(CastReport {
+        ballots: plan.plan.ballots,
+        at_once: plan.at_once,
+        accepted_per_second: ballots / done.seconds,
+        p50_ms,
+        p99_ms,
+        p999_ms,
+        cpu_us_per_ballot: cpu * 1e6 / ballots,
+        generator_cpu_us_per_ballot: done.cpu_seconds * 1e6 / ballots,
+        disk_bytes_per_ballot: grown as f64 / ballots,
+        party_mib: std::array::from_fn(|i| {
+            [before[i].rss_bytes, after[i].rss_bytes, after[i].peak_rss_bytes].map(mib)
+        }),
+    })
+}
+
+fn usage(parties: &mut [Process]) -> Result<[Usage; 3]> {
+    for party in &mut *parties {
+        party.tell(&"usage")?;
+    }
+    hear_all(parties)
+}
+
+fn store_of(ward: &Ward, role: Role) -> Result<std::path::PathBuf> {
+    Ok(ward.config(role)?.data_dir.join(Storage::FILE))
+}
+
+/// All that was acknowledged is in the store of a server that was killed.
+fn recount(store: &Path, role: Role, ballots: u32) -> Result<()> {
+    let store = Store::open_to_read(store, role.index())?;
+    let id = election()?;
+    let (accepted, logged, delivered) = store.read(|tx| {
+        let number = elections::number_of(tx, id.as_str())?.unwrap_or_default();
+        let accepted = accepted::digests(tx, Kind::Ballot, number, BOX.get())?.len() as u64;
+        let mut delivered = 0u64;
+        receipts::for_each(tx, number, BOX.get(), |_, _, _| {
+            delivered += 1;
+            Ok::<_, StoreError>(())
+        })?;
+        Ok::<_, StoreError>((accepted, log::size(tx, number)?, delivered))
+    })?;
+    let ballots = u64::from(ballots);
+    ensure!(
+        (accepted, logged, delivered) == (ballots, ballots, 2 * ballots),
+        "{role} was killed after {ballots} ballots and holds {accepted}, {logged} log entries and {delivered} receipts of others"
+    );
+    Ok(())
+}
+
+impl CastReport {
+    /// A table.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "{:.0} accepted a second, {} at once\nlatency: median {:.0} ms, 99 % {:.0} ms, 99.9 % {:.0} ms\n\
+             CPU a ballot: three parties {:.0} us, generator {:.0} us\ndisk a ballot: {:.0} bytes a party\n",
+            self.accepted_per_second,
+            self.at_once,
+            self.p50_ms,
+            self.p99_ms,
+            self.p999_ms,
+            self.cpu_us_per_ballot,
+            self.generator_cpu_us_per_ballot,
+            self.disk_bytes_per_ballot,
+        );
+        for (party, [start, end, peak]) in (1..).zip(self.party_mib) {
+            text += &format!(
+                "memory of party {party}: {start:.0} MiB at the start, {end:.0} at the end, at most {peak:.0}\n"
+            );
+        }
+        text
+    }
+}

@@ -1,0 +1,88 @@
+//! A party's process: its real server, over its real store on disk. Only the clock is the measurement's: it stands still.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+use tally_mpc::Role;
+use tally_party::clock::ManualClock;
+use tally_party::server::{Deps, Server};
+use tally_party::store::{Storage, Store, StoreError, elections};
+
+use super::ballots::NOW;
+use crate::process::{cpu_seconds, peak_rss_bytes, read_line, rss_bytes, write_line};
+use crate::ward::{BOX, Ward, roll};
+
+/// First line to the process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Setup {
+    /// 1, 2 or 3.
+    pub(super) party: u8,
+    /// The election.
+    pub(super) ward: Ward,
+}
+
+/// What the process has used, at its beginning or so far.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Usage {
+    /// User and system time, seconds.
+    pub(super) cpu_seconds: f64,
+    /// Memory at this moment, bytes.
+    pub(super) rss_bytes: u64,
+    /// Most memory so far, bytes.
+    pub(super) peak_rss_bytes: u64,
+}
+
+impl Usage {
+    pub(super) fn now() -> Result<Self> {
+        Ok(Self {
+            cpu_seconds: cpu_seconds()?,
+            rss_bytes: rss_bytes()?,
+            peak_rss_bytes: peak_rss_bytes()?,
+        })
+    }
+}
+
+/// Puts the election in force in an empty store, serves until it is killed, and tells its usage at every line that it hears.
+///
+/// # Errors
+/// Whatever goes wrong; the parent sees it on standard error.
+pub fn serve() -> Result<()> {
+    let Setup { party, ward } = read_line()?;
+    let role = Role::from_index(party).context("the parent numbers parties 1 to 3")?;
+    let config = ward.config(role)?;
+    define(
+        &ward,
+        &Store::open(Storage::File(config.data_dir.join(Storage::FILE)), party)?,
+    )?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async move {
+        let mut deps = Deps::system(&config);
+        deps.clock = Arc::new(ManualClock::new(NOW * 1000));
+        let running = Server::start(config, deps).await?;
+        write_line(&"ready")?;
+        loop {
+            let told: String = tokio::task::spawn_blocking(read_line).await??;
+            ensure!(told == "usage", "the parent said {told:?}");
+            write_line(&Usage::now()?)?;
+            ensure!(
+                running.party().clock_trouble().is_empty(),
+                "the parties' clocks differ"
+            );
+        }
+    })
+}
+
+/// The election with all signatures, and its roll.
+fn define(ward: &Ward, store: &Store) -> Result<()> {
+    let manifest = ward.manifest()?;
+    store.write(|tx| {
+        let number = elections::number_or_new(tx, manifest.manifest().election().as_str())?;
+        elections::put_manifest(tx, number, &manifest.envelope().encode())?;
+        let roll: Vec<_> = roll(ward.plan.voters).collect();
+        let entries = roll.iter().map(|entry| (entry.online, entry.reference.as_str()));
+        elections::put_roll(tx, number, BOX.get(), entries)?;
+        Ok::<_, StoreError>(())
+    })?;
+    Ok(())
+}
