@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rand::CryptoRng;
 use tally_mpc::layout::LayoutError;
 use tally_proto::ballot::{BallotHeader, StationMark, sign_authority};
+use tally_proto::disclosure::Disclosure;
 use tally_proto::envelope::Signer;
 use tally_proto::ids::{Digest, Hash32, Role, UnixSeconds};
 use tally_proto::invitation::{Invitation, InvitationError};
@@ -35,14 +36,14 @@ pub enum SealError {
     Share(#[from] ShareError),
 }
 
-/// A ballot of an invitation. The same for every credential.
+/// A ballot of an invitation, and what opens its choice to another device. The same for every credential.
 pub(crate) fn seal_online(
     election: &Election,
     invitation: &Invitation,
     choices: &Choices,
     cast_at: UnixSeconds,
     rng: &mut impl CryptoRng,
-) -> Result<Parcel, SealError> {
+) -> Result<(Parcel, Disclosure), SealError> {
     let of_box = election.ballot_box(invitation.of_box())?;
     let credential = invitation.credential_for(&election.manifest_hash())?;
     let packed = of_box.layout().pack(
@@ -52,7 +53,9 @@ pub(crate) fn seal_online(
     )?;
     let openings = split_ballot(of_box.layout(), &packed, rng)?;
     let header = |commitments| BallotHeader::online(election.id().clone(), of_box.id(), cast_at, commitments);
-    seal(election, of_box, &openings, header, None, rng)
+    let parcel = seal(election, of_box, &openings, header, None, rng)?;
+    let disclosure = Disclosure::of(&election.manifest_hash(), of_box, parcel.digest(), &openings);
+    Ok((parcel, disclosure))
 }
 
 /// A station's ballot. It needs no credential: the field is zero.

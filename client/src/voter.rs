@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use rand::CryptoRng;
+use tally_proto::disclosure::Disclosure;
 use tally_proto::ids::{Digest, Role, UnixSeconds};
 use tally_proto::invitation::Invitation;
 use tally_proto::wire;
@@ -182,7 +183,7 @@ impl Voter {
         let mut attempt = 1;
         loop {
             let cast_at_s = self.take_moment(begun, &mut notice).await?;
-            let parcel = seal_online(
+            let (parcel, disclosure) = seal_online(
                 &self.election,
                 &self.invitation,
                 choices,
@@ -203,6 +204,7 @@ impl Voter {
                     cast_at_s,
                     progress,
                     delivery,
+                    disclosure: Some(disclosure),
                 });
             }
             let faults: Vec<Fault> = progress.faults.into_values().collect();
@@ -290,6 +292,7 @@ pub struct Cast {
     cast_at_s: u64,
     progress: Progress,
     delivery: Delivery,
+    disclosure: Option<Disclosure>,
 }
 
 impl fmt::Debug for Cast {
@@ -325,6 +328,12 @@ impl Cast {
             .into_iter()
             .filter_map(|party| self.progress.standing.receipt(party).cloned())
             .collect()
+    }
+
+    /// What another device needs to see the choice in this ballot, and nothing of whose it is. Given once; what is not taken is
+    /// erased with this.
+    pub fn take_disclosure(&mut self) -> Option<Disclosure> {
+        self.disclosure.take()
     }
 
     /// Waits for the third party too: until all three hold the ballot and each other's receipts, or a minute after casting, or

@@ -294,7 +294,7 @@ impl Invitation {
     }
 }
 
-fn prefix(manifest: &Hash32) -> [u8; 8] {
+pub(crate) fn prefix(manifest: &Hash32) -> [u8; 8] {
     let mut prefix = [0; 8];
     prefix.copy_from_slice(&manifest.0[..8]);
     prefix

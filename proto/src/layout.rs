@@ -14,6 +14,14 @@ pub mod tag {
     pub const BALLOT: &str = "tally/v1/ballot";
     /// Commitment to one share of a ballot.
     pub const SHARE: &str = "tally/v1/share";
+    /// The part of a ballot's share that says whose it is, under the commitment.
+    pub const SHARE_VOTER: &str = "tally/v1/share-voter";
+    /// The nonce of the part of a ballot's share that says what is chosen.
+    pub const SHARE_KEY: &str = "tally/v1/share-key";
+    /// The part of a ballot's share that says what is chosen, under the commitment.
+    pub const SHARE_CHOICE: &str = "tally/v1/share-choice";
+    /// Checksum of what another device is shown of one ballot.
+    pub const DISCLOSURE: &str = "tally/v1/disclosure";
     /// Credential record header, hence its digest.
     pub const RECORD: &str = "tally/v1/record";
     /// Commitment to one share of a credential.

@@ -12,6 +12,7 @@ pub mod codec;
 pub mod connect;
 pub mod crockford;
 pub mod decode;
+pub mod disclosure;
 pub mod envelope;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;

@@ -198,6 +198,12 @@ reasons! {
     InvitationInvalid "invitation.invalid" Reject
         "The invitation's text is incomplete, mistyped or of another election."
         "Type it again as printed; the detail says where it breaks.";
+    CheckCodeInvalid "check-code.invalid" Reject
+        "The check code's text is incomplete, mistyped, or something else, as an invitation."
+        "Scan it again, or type it as shown; the detail says where it breaks. Never type an invitation there.";
+    CheckCodeMismatch "check-code.mismatch" Reject
+        "The check code does not open the ballot that the parties hold: the device that made it shows something else than it cast."
+        "Do not trust that device. Cast again on another one or at a polling station, and tell the election commission.";
     RecordSerial "record.serial" Reject
         "A record of this voter with the same serial and other content is here; equal serials do not stand."
         "Re-issuing needs a higher serial and an order.";

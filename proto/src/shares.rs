@@ -1,9 +1,16 @@
 //! Shares on their way to the parties: commitments, and the two openings that each party is sent, sealed to it.
 //!
 //! ```text
-//! c_j  = SHA-256(tag, election, box, j, nonce_j, share_j)                                      for j = 1, 2, 3
+//! credential record:  c_j = SHA-256(tag, election, box, j, nonce_j, share_j)               for j = 1, 2, 3
+//! ballot:             c_j = SHA-256(tag, election, box, j, a_j, b_j)
+//!                     a_j = SHA-256(tag, nonce_j, voter part of share_j)    key_j = SHA-256(tag, nonce_j)
+//!                     b_j = SHA-256(tag, key_j, choice part of share_j)
 //! ct_i = HPKE.Seal(pk_i, info = (tag, election, i), aad = digest, nonce_i | share_i | nonce_{i+1} | share_{i+1})
 //! ```
+//!
+//! A ballot's commitment is in two parts so that the voter can open the choice to another device and keep index and credential shut:
+//! see [`crate::disclosure`]. The nonces and two of the shares are independent random bytes, not derived from one seed: then what one
+//! party holds tells nothing of the third share, whatever computing power it has.
 //!
 //! The digest, over a header that holds all three commitments, is the associated data: a ciphertext cannot be moved to another header.
 
@@ -115,6 +122,48 @@ impl Opening {
     }
 }
 
+/// What opens b_j, the half of a ballot's commitment that says what is chosen: key_j and the choice part of share_j. Erased on drop,
+/// never printed.
+pub struct ChoiceOpening {
+    pub(crate) key: Zeroizing<[u8; NONCE_BYTES]>,
+    pub(crate) part: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for ChoiceOpening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChoiceOpening({} bytes)", self.part.len())
+    }
+}
+
+impl ChoiceOpening {
+    /// a_j, and the opening of b_j.
+    pub(crate) fn of(layout: &BallotLayout, opening: &Opening) -> (Hash32, Self) {
+        let voter = wiped(
+            Writer::new(tag::SHARE_VOTER)
+                .fixed(opening.nonce())
+                .bytes(&layout.voter_part(opening.share())),
+        );
+        let mut key = wiped(Writer::new(tag::SHARE_KEY).fixed(opening.nonce()));
+        let choice = Self {
+            key: Zeroizing::new(std::mem::take(&mut key.0)),
+            part: layout.choice_part(opening.share()),
+        };
+        (voter, choice)
+    }
+
+    /// b_j.
+    pub(crate) fn hash(&self) -> Hash32 {
+        wiped(Writer::new(tag::SHARE_CHOICE).fixed(&self.key).bytes(&self.part))
+    }
+}
+
+/// The hash of a layout that holds a secret, which is erased.
+fn wiped(layout: Writer) -> Hash32 {
+    let hash = layout.sha256();
+    drop(Zeroizing::new(layout.finish()));
+    hash
+}
+
 /// What the shares are of: fixes tags, length and form.
 #[derive(Clone, Copy, Debug)]
 pub enum ShareForm<'a> {
@@ -176,16 +225,25 @@ impl<'a> ShareContext<'a> {
 
     /// c_j of `opening` as share j.
     pub fn commit(&self, j: Role, opening: &Opening) -> Hash32 {
-        let layout = Writer::new(self.tags().0)
+        match self.form {
+            ShareForm::Ballot(layout) => {
+                let (voter, choice) = ChoiceOpening::of(layout, opening);
+                self.commit_parts(j, &voter, &choice.hash())
+            }
+            ShareForm::Credential => wiped(self.bound(j).fixed(opening.nonce()).bytes(opening.share())),
+        }
+    }
+
+    /// c_j of a ballot from a_j and b_j.
+    pub(crate) fn commit_parts(&self, j: Role, voter: &Hash32, choice: &Hash32) -> Hash32 {
+        self.bound(j).fixed(&voter.0).fixed(&choice.0).sha256()
+    }
+
+    fn bound(&self, j: Role) -> Writer {
+        Writer::new(self.tags().0)
             .election(self.election)
             .ballot_box(self.of_box)
             .u8(j.index())
-            .fixed(opening.nonce())
-            .bytes(opening.share());
-        let commitment = layout.sha256();
-        // The layout held the share.
-        drop(Zeroizing::new(layout.finish()));
-        commitment
     }
 
     /// c_1, c_2, c_3.

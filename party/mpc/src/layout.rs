@@ -285,23 +285,43 @@ impl BallotLayout {
         Ok(out)
     }
 
+    /// Length of a choice part in bytes: the payload, from a whole byte on.
+    pub fn choice_bytes(&self) -> usize {
+        self.payload_bits().div_ceil(8)
+    }
+
+    /// The part of a share or a plain ballot that says whose it is: index and credential, in whole bytes, then zero bits.
+    /// With [`BallotLayout::choice_part`] it is all of the share: two shares of this layout with equal parts are equal.
+    pub fn voter_part(&self, share: &[u8]) -> Zeroizing<Vec<u8>> {
+        cut_bits(share, 0, self.index_bits + CREDENTIAL_BITS)
+    }
+
+    /// The part of a share or a plain ballot that says what is chosen: the payload, in whole bytes, then zero bits.
+    pub fn choice_part(&self, share: &[u8]) -> Zeroizing<Vec<u8>> {
+        cut_bits(share, self.index_bits + CREDENTIAL_BITS, self.payload_bits())
+    }
+
+    /// Reads a plain choice part: one choice for each contest, as the tally counts it.
+    ///
+    /// # Errors
+    /// [`LayoutError::Length`], [`LayoutError::Padding`].
+    pub fn choices(&self, choice_part: &[u8]) -> Result<Vec<Choice>, LayoutError> {
+        check_bits(choice_part, self.payload_bits())?;
+        let mut at = 0;
+        let read = |contest: &Contest| {
+            let choice = read_choice(contest, choice_part, at);
+            at += contest.bits();
+            choice
+        };
+        Ok(self.contests.iter().map(read).collect())
+    }
+
     /// Checks a share or a plain ballot: exact length, zero padding.
     ///
     /// # Errors
     /// Which of the two is wrong.
     pub fn check(&self, bytes: &[u8]) -> Result<(), LayoutError> {
-        let expected = self.share_bytes();
-        if bytes.len() != expected {
-            return Err(LayoutError::Length {
-                expected,
-                got: bytes.len(),
-            });
-        }
-        let spare = expected * 8 - self.bits();
-        match bytes.last() {
-            Some(last) if spare > 0 && last >> (8 - spare) != 0 => Err(LayoutError::Padding),
-            _ => Ok(()),
-        }
+        check_bits(bytes, self.bits())
     }
 
     /// Splits a packed ballot into three shares with x_1 ^ x_2 ^ x_3 = plain; party P_i receives x_i and x_{i+1}.
@@ -342,6 +362,43 @@ pub fn split_credential(credential: u64, rng: &mut impl CryptoRng) -> [Zeroizing
         Zeroizing::new(second),
         Zeroizing::new(credential ^ first ^ second),
     ]
+}
+
+/// Checks that `bytes` holds exactly `bits` bits: as many whole bytes as they need, and zeros after them.
+fn check_bits(bytes: &[u8], bits: usize) -> Result<(), LayoutError> {
+    let expected = bits.div_ceil(8);
+    if bytes.len() != expected {
+        return Err(LayoutError::Length {
+            expected,
+            got: bytes.len(),
+        });
+    }
+    let spare = expected * 8 - bits;
+    match bytes.last() {
+        Some(last) if spare > 0 && last >> (8 - spare) != 0 => Err(LayoutError::Padding),
+        _ => Ok(()),
+    }
+}
+
+/// What the tally counts for the field of one contest at bit `at` of the payload.
+fn read_choice(contest: &Contest, payload: &[u8], at: usize) -> Choice {
+    match *contest {
+        Contest::Single { options } => match get_bits(payload, at, contest.bits()) as u32 {
+            0 => Choice::Blank,
+            option if option <= options => Choice::Options(vec![option]),
+            _ => Choice::Spoilt,
+        },
+        Contest::Approval { options, max } => {
+            let chosen: Vec<u32> = (1..=options)
+                .filter(|option| get_bits(payload, at + *option as usize - 1, 1) == 1)
+                .collect();
+            match chosen.len() {
+                0 => Choice::Blank,
+                chosen if chosen > max as usize => Choice::Spoilt,
+                _ => Choice::Options(chosen),
+            }
+        }
+    }
 }
 
 /// Writes the field of one contest at bit `at` of the payload; `number` counts contests from 1, for errors.
@@ -411,12 +468,21 @@ fn put_bits(bytes: &mut [u8], at: usize, bits: usize, value: u64) {
     }
 }
 
+/// `bits` bits from bit `at` on, in whole bytes, then zero bits; bits beyond the end are zero.
+fn cut_bits(bytes: &[u8], at: usize, bits: usize) -> Zeroizing<Vec<u8>> {
+    let mut out = Zeroizing::new(Vec::with_capacity(bits.div_ceil(8)));
+    for done in (0..bits).step_by(8) {
+        out.push(get_bits(bytes, at + done, (bits - done).min(8)) as u8);
+    }
+    out
+}
+
 /// Reads up to 64 bits from bit `at` on; bits beyond the end are zero.
 pub(crate) fn get_bits(bytes: &[u8], at: usize, bits: usize) -> u64 {
-    let from = at / 8;
+    let tail = bytes.get(at / 8..).unwrap_or_default();
     let mut wide = [0u8; 16];
-    let available = bytes.len().saturating_sub(from).min(9);
-    wide[..available].copy_from_slice(&bytes[from..from + available]);
+    let available = tail.len().min(9);
+    wide[..available].copy_from_slice(&tail[..available]);
     let word = (u128::from_le_bytes(wide) >> (at % 8)) as u64;
     if bits == 64 {
         word
@@ -464,6 +530,58 @@ mod tests {
         assert_eq!(get_bits(&plain, 69, 3), 3);
         assert_eq!(get_bits(&plain, 72, 6), 0b10_0001);
         layout().check(&plain).expect("what was packed is well formed");
+    }
+
+    #[test]
+    fn the_two_parts_are_the_whole_share_and_the_choice_is_read_back() {
+        let mut rng = ChaCha20Rng::seed_from_u64(9);
+        let options = |list: &[u32]| Choice::Options(list.to_vec());
+        for index_bits in [1, 5, 8, 13, 31, 32] {
+            let layout = BallotLayout::new(index_bits, layout().contests().to_vec()).expect("a valid layout");
+            for (single, approval) in [
+                (Choice::Blank, Choice::Blank),
+                (options(&[4]), options(&[1, 6])),
+                (options(&[1]), options(&[3])),
+                (Choice::Spoilt, Choice::Spoilt),
+            ] {
+                let chosen = [single, approval];
+                let plain = layout.pack(1, 0xfeed_0000_0000_beef, &chosen).expect("a ballot");
+                let choice = layout.choice_part(&plain);
+                assert_eq!(choice.len(), layout.choice_bytes());
+                assert_eq!(layout.choices(&choice).expect("a choice part"), chosen);
+                let voter = layout.voter_part(&plain);
+                assert_eq!(get_bits(&voter, 0, index_bits), 1);
+                assert_eq!(get_bits(&voter, index_bits, 64), 0xfeed_0000_0000_beef);
+                // Splitting and cutting commute, and every bit of a share is in exactly one part.
+                let shares = layout.split(&plain, &mut rng).expect("splits");
+                let xor = |part: &dyn Fn(&[u8]) -> Zeroizing<Vec<u8>>| -> Vec<u8> {
+                    let [a, b, c] = shares.each_ref().map(|share| part(share));
+                    a.iter()
+                        .zip(b.iter())
+                        .zip(c.iter())
+                        .map(|((a, b), c)| a ^ b ^ c)
+                        .collect()
+                };
+                assert_eq!(xor(&|share| layout.choice_part(share)), *choice);
+                assert_eq!(xor(&|share| layout.voter_part(share)), *voter);
+                for bit in 0..layout.bits() {
+                    let mut changed = plain.to_vec();
+                    changed[bit / 8] ^= 1 << (bit % 8);
+                    let of_voter = layout.voter_part(&changed) != voter;
+                    let of_choice = layout.choice_part(&changed) != choice;
+                    assert_eq!(
+                        (of_voter, of_choice),
+                        (bit < index_bits + 64, bit >= index_bits + 64)
+                    );
+                }
+            }
+        }
+        let layout = layout();
+        assert_eq!(
+            layout.choices(&[0; 3]),
+            Err(LayoutError::Length { expected: 2, got: 3 })
+        );
+        assert_eq!(layout.choices(&[0, 2]), Err(LayoutError::Padding));
     }
 
     #[test]

@@ -173,6 +173,15 @@ fn a_share_that_does_not_open_its_commitment_is_named() {
         context.commit(Role::P1, &openings[1]),
     ];
     assert!(!elsewhere.contains(&commitments[0]));
+    // And to every bit of the share, those of the voter as those of the choice.
+    for bit in 0..of_box.layout().share_bytes() * 8 {
+        let mut share = openings[0].share.clone();
+        share[bit / 8] ^= 1 << (bit % 8);
+        if of_box.layout().check(&share).is_ok() {
+            let changed = Opening::from_parts(openings[0].nonce.clone(), share);
+            assert_ne!(context.commit(Role::P1, &changed), commitments[0], "bit {bit}");
+        }
+    }
 }
 
 #[test]

@@ -89,6 +89,7 @@ async fn meet(reason: Reason) -> Met {
         R::ChoiceRepeated => client::refused(&["--choice", "2=1", "--choice", "Board=Dora"]),
         R::InvitationInvalid => client::mistyped(),
 
+        R::CheckCodeInvalid | R::CheckCodeMismatch => elsewhere("proto/src/disclosure/tests.rs"),
         R::BundleAltered | R::BundleOther | R::ResultSignatures => elsewhere("proto/src/bundle/tests.rs"),
         R::BallotTooFew => elsewhere("proto/src/sealing/tests.rs"),
         R::BallotStationSequence => elsewhere("party/src/sealing/tests"),
