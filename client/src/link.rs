@@ -47,9 +47,7 @@ pub enum FalseReceipt {
     #[error("it is for another ciphertext than the one that was sent")]
     OtherCiphertext,
     /// It says that the ballot was received at a moment at which it was not in time: such a receipt is no timely acceptance.
-    #[error(
-        "it says that the ballot of {cast_at} was received {received_at} ms after 1970, which is not in time"
-    )]
+    #[error("it says that the ballot of {cast_at} was received at {received_at}, which is not in time")]
     NotInTime {
         /// The ballot's time.
         cast_at: UnixSeconds,

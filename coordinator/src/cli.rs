@@ -39,7 +39,7 @@ where
     T: Into<OsString> + Clone,
 {
     match arguments::Registrar::try_parse_from(arguments) {
-        Ok(parsed) => run(registrar::run(parsed)),
+        Ok(parsed) => run(async { registrar::run(parsed).await.map(|()| ExitCode::SUCCESS) }),
         Err(usage) => explain(&usage),
     }
 }
@@ -50,7 +50,7 @@ fn explain(usage: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2))
 }
 
-fn run(command: impl Future<Output = Result<(), Error>>) -> ExitCode {
+fn run(command: impl Future<Output = Result<ExitCode, Error>>) -> ExitCode {
     log_to_stderr();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -60,7 +60,7 @@ fn run(command: impl Future<Output = Result<(), Error>>) -> ExitCode {
         }
     };
     match runtime.block_on(command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -110,7 +110,7 @@ fn width() -> u16 {
     let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
     columns
         .filter(|c| (40..=400).contains(c))
-        .unwrap_or(if styled() { 100 } else { 140 })
+        .unwrap_or(if styled() { 80 } else { 140 })
 }
 
 /// Whether standard output is a terminal.

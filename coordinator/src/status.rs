@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use comfy_table::Cell;
-use tally_proto::ids::ElectionId;
+use serde_json::json;
+use tally_proto::ids::{ElectionId, UnixMillis};
 use tally_proto::reason::Reason;
 use tally_proto::wire;
 
@@ -79,7 +80,8 @@ pub fn render(election: &Election, snapshot: &Snapshot, width: u16, styled: bool
         snapshot.election,
         manifest.title().default_text()
     );
-    let header = ["Party", "Reachable", "Clock", "Manifest", "Log"]
+    let longest = logs(snapshot).max().unwrap_or(0);
+    let header = ["Party", "Reachable", "Clock", "Manifest", "Log", "Behind"]
         .map(str::to_owned)
         .to_vec();
     let mut parties = table(width, header, styled);
@@ -92,23 +94,25 @@ pub fn render(election: &Election, snapshot: &Snapshot, width: u16, styled: bool
                 Cell::new(""),
                 Cell::new(""),
                 Cell::new(""),
+                Cell::new(""),
             ]),
             Ok((status, ahead)) => {
-                let known = status
-                    .elections
-                    .iter()
-                    .find(|e| e.election == snapshot.election.as_str());
+                let known = known(status, &snapshot.election);
+                let log = known.map_or(0, |e| e.log_size);
                 parties.add_row([
                     Cell::new(name),
                     Cell::new(format!("yes, version {}", status.version)),
                     Cell::new(clock_words(*ahead)),
                     Cell::new(manifest_words(election, known)),
-                    number(known.map_or(0, |e| e.log_size)),
+                    number(log),
+                    number(longest.saturating_sub(log)),
                 ])
             }
         };
     }
     out += &parties.to_string();
+    out += "\n\nMachines\n";
+    out += &machines(snapshot, width, styled);
     out += "\n\nBallots received (submissions, not people), by party\n";
     out += &boxes(election, snapshot, width, styled);
     out.push('\n');
@@ -123,7 +127,102 @@ pub fn render(election: &Election, snapshot: &Snapshot, width: u16, styled: bool
         out += &line;
         out.push('\n');
     }
+    for (party, alarm) in alarms(snapshot) {
+        let about = match alarm.about.as_str() {
+            "" => String::new(),
+            about => format!(" ({about})"),
+        };
+        let code = match styled {
+            true => format!("\u{1b}[1;31m{}\u{1b}[0m", alarm.code),
+            false => alarm.code.clone(),
+        };
+        out += &format!(
+            "P{party} {code}{about} since {}: {}\n    {}\n",
+            UnixMillis(alarm.since_ms).seconds(),
+            alarm.detail,
+            alarm.advice
+        );
+    }
     out
+}
+
+/// What a party says of the election; `None`: it has nothing of it.
+fn known<'a>(status: &'a wire::StatusReply, election: &ElectionId) -> Option<&'a wire::ElectionStatus> {
+    status.elections.iter().find(|e| e.election == election.as_str())
+}
+
+/// (Party, status) of those that answered.
+fn answered(snapshot: &Snapshot) -> impl Iterator<Item = (u32, &wire::StatusReply)> {
+    let answers = (1..).zip(&snapshot.parties);
+    answers.filter_map(|(party, answer)| Some((party, &answer.as_ref().ok()?.0)))
+}
+
+fn logs(snapshot: &Snapshot) -> impl Iterator<Item = u64> {
+    answered(snapshot).filter_map(|(_, status)| Some(known(status, &snapshot.election)?.log_size))
+}
+
+/// The alarms of all that answered.
+fn alarms(snapshot: &Snapshot) -> impl Iterator<Item = (u32, &wire::Alarm)> {
+    answered(snapshot).flat_map(|(party, status)| status.alarms.iter().map(move |alarm| (party, alarm)))
+}
+
+impl Snapshot {
+    /// A party raises an alarm, or does not answer.
+    pub fn is_alarming(&self) -> bool {
+        self.parties.iter().any(Result::is_err) || alarms(self).next().is_some()
+    }
+
+    /// The snapshot for machines.
+    pub fn to_json(&self) -> serde_json::Value {
+        let boxes = |status: &wire::StatusReply| -> Vec<_> {
+            let boxes = known(status, &self.election).into_iter().flat_map(|e| &e.boxes);
+            let object = |b: &wire::BoxStatus| {
+                json!({
+                    "box": b.r#box, "phase": phase_words(b.phase()), "online": b.received_online, "station": b.received_station,
+                    "paper": b.received_paper, "records": b.records, "trouble": b.trouble,
+                })
+            };
+            boxes.map(object).collect()
+        };
+        let alarms = |status: &wire::StatusReply| -> Vec<_> {
+            let object = |a: &wire::Alarm| json!({ "code": a.code, "about": a.about, "detail": a.detail, "advice": a.advice, "since_ms": a.since_ms });
+            status.alarms.iter().map(object).collect()
+        };
+        let parties = (1..).zip(&self.parties).map(|(party, answer)| match answer {
+            Err(error) => json!({ "party": party, "reachable": false, "refusal": error.refusal.to_string() }),
+            Ok((status, ahead)) => {
+                let machine = status.machine.unwrap_or_default();
+                json!({
+                    "party": party, "reachable": true, "version": status.version, "clock_ahead_ms": ahead,
+                    "log_size": known(status, &self.election).map_or(0, |e| e.log_size),
+                    "disk_free_bytes": machine.disk_free_bytes, "certificate_ends_s": machine.certificate_ends_s,
+                    "alarms": alarms(status), "boxes": boxes(status),
+                })
+            }
+        });
+        json!({ "election": self.election.as_str(), "parties": parties.collect::<Vec<_>>() })
+    }
+}
+
+/// Room, memory and the days that the certificates have left.
+fn machines(snapshot: &Snapshot, width: u16, styled: bool) -> String {
+    let header = ["Party", "Disk free", "Store", "Memory", "Certificate", "Alarms"]
+        .map(str::to_owned)
+        .to_vec();
+    let mut rows = table(width, header, styled);
+    for (party, status) in answered(snapshot) {
+        let machine = status.machine.unwrap_or_default();
+        let days = machine.certificate_ends_s.saturating_sub(status.now_ms / 1000) / 86_400;
+        rows.add_row([
+            Cell::new(format!("P{party}")),
+            Cell::new(format!("{} MiB", grouped(machine.disk_free_bytes >> 20))),
+            Cell::new(format!("{} MiB", grouped(machine.store_bytes >> 20))),
+            Cell::new(format!("{} MiB", grouped(machine.resident_bytes >> 20))),
+            Cell::new(format!("{} days", grouped(days))),
+            number(status.alarms.len() as u64),
+        ]);
+    }
+    rows.to_string()
 }
 
 fn clock_words(ahead_ms: i64) -> String {
@@ -159,11 +258,8 @@ fn boxes(election: &Election, snapshot: &Snapshot, width: u16, styled: bool) -> 
     for b in election.signed().manifest().boxes() {
         for (party, answer) in (1..).zip(&snapshot.parties) {
             let status = answer.as_ref().ok().and_then(|(status, _)| {
-                let known = status
-                    .elections
-                    .iter()
-                    .find(|e| e.election == snapshot.election.as_str())?;
-                known.boxes.iter().find(|s| s.r#box == b.id().get())
+                let boxes = &known(status, &snapshot.election)?.boxes;
+                boxes.iter().find(|s| s.r#box == b.id().get())
             });
             let mut row = vec![
                 Cell::new(if party == 1 { b.name().default_text() } else { "" }),
@@ -185,19 +281,16 @@ fn boxes(election: &Election, snapshot: &Snapshot, width: u16, styled: bool) -> 
 }
 
 fn troubles(snapshot: &Snapshot) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (party, answer) in (1..).zip(&snapshot.parties) {
-        let Ok((status, _)) = answer else { continue };
-        for known in status
-            .elections
-            .iter()
-            .filter(|e| e.election == snapshot.election.as_str())
-        {
-            let troubled = known.boxes.iter().filter(|b| !b.trouble.is_empty());
-            lines.extend(troubled.map(|b| format!("P{party}, box {}: {}", b.r#box, b.trouble)));
-        }
-    }
-    lines
+    let boxes = answered(snapshot).flat_map(|(party, status)| {
+        let boxes = known(status, &snapshot.election)
+            .into_iter()
+            .flat_map(|e| &e.boxes);
+        boxes.map(move |b| (party, b))
+    });
+    boxes
+        .filter(|(_, b)| !b.trouble.is_empty())
+        .map(|(party, b)| format!("P{party}, box {}: {}", b.r#box, b.trouble))
+        .collect()
 }
 
 fn phase_words(phase: wire::BoxPhase) -> &'static str {
@@ -211,5 +304,54 @@ fn phase_words(phase: wire::BoxPhase) -> &'static str {
         wire::BoxPhase::Sealed => "sealed",
         wire::BoxPhase::Tallying => "tallying",
         wire::BoxPhase::Tallied => "tallied",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(alarms: Vec<wire::Alarm>) -> Snapshot {
+        let status = |log_size, alarms| wire::StatusReply {
+            now_ms: 1_000,
+            alarms,
+            elections: vec![wire::ElectionStatus {
+                election: "ward".to_owned(),
+                log_size,
+                ..Default::default()
+            }],
+            machine: Some(wire::Machine {
+                disk_free_bytes: 5000 << 20,
+                certificate_ends_s: 86_400 * 9 + 1,
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        Snapshot {
+            election: ElectionId::new("ward").expect("an id"),
+            parties: vec![
+                Ok((status(10, vec![]), 3)),
+                Ok((status(7, alarms), -2)),
+                Ok((status(10, vec![]), 0)),
+            ],
+        }
+    }
+
+    #[test]
+    fn an_alarm_of_any_party_is_an_alarm_of_all() {
+        assert!(!snapshot(vec![]).is_alarming());
+        let alarm = wire::Alarm {
+            code: "disk.low".to_owned(),
+            ..Default::default()
+        };
+        let alarming = snapshot(vec![alarm]);
+        assert!(alarming.is_alarming());
+        let said = alarming.to_json();
+        assert_eq!(said["parties"][1]["alarms"][0]["code"], "disk.low");
+        assert_eq!(said["parties"][1]["log_size"], 7);
+        assert_eq!(logs(&alarming).max(), Some(10));
+        let table = machines(&alarming, 80, false);
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+        assert!(table.contains("5,000 MiB") && table.contains("9 days"), "{table}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod show;
+mod status;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal as _, Write};
@@ -85,14 +86,8 @@ enum Command {
         #[arg(long = "box")]
         of_box: u32,
     },
-    /// Show elections, boxes, their phase and the ballots received
-    Status {
-        #[command(flatten)]
-        config: ConfigFile,
-        /// One election only
-        #[arg(long, default_value = "")]
-        election: String,
-    },
+    /// Show alarms, the machine, the other parties, and of each box its phase and the ballots received. Exits with 2 while an alarm stands
+    Status(status::StatusArguments),
     /// Make an auditor's key
     AuditKey(audit::AuditKey),
     /// Run this party's part of a tally session again from its log, check what it holds of the box, and sign what was found.
@@ -181,7 +176,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match runtime.block_on(run(arguments.command)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("party: {error}");
             ExitCode::FAILURE
@@ -189,8 +184,8 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> Result<(), CliError> {
-    match command {
+async fn run(command: Command) -> Result<ExitCode, CliError> {
+    let done: Result<(), CliError> = match command {
         Command::Init {
             dir,
             party,
@@ -270,15 +265,11 @@ async fn run(command: Command) -> Result<(), CliError> {
             )
             .await
         }
-        Command::Status { config, election } => {
-            let config = Config::load(&config.config)?;
-            let status = Operator::new(&config)?.status(&election).await?;
-            print!("{}", show::status(&status));
-            Ok(())
-        }
+        Command::Status(arguments) => return status::run(&arguments).await,
         Command::AuditKey(arguments) => Ok(audit::key(&arguments)?),
         Command::Audit(arguments) => Ok(audit::audit(arguments).await?),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 async fn serve(path: &Path) -> Result<(), CliError> {

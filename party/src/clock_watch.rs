@@ -10,6 +10,7 @@ use tally_proto::refusal::Refusal;
 use tally_proto::wire::ClockRequest;
 use tokio::time::MissedTickBehavior;
 
+use crate::alarm::Alarm;
 use crate::party::Party;
 
 /// How often the clocks are compared.
@@ -30,10 +31,14 @@ pub(crate) async fn watch(party: Arc<Party>) {
         }
         let others = [party.role.next(), party.role.prev()];
         let offsets = futures::future::join_all(others.map(|role| offset_to(&party, role))).await;
-        let wrong = alarm(&offsets);
-        if let Some(trouble) = &wrong {
-            tracing::error!(party = %party.role, trouble, "the clock is wrong");
+        for (role, offset) in others.iter().zip(&offsets) {
+            if let Some(ahead) = offset {
+                let ahead = i64::try_from(*ahead).unwrap_or(i64::MAX);
+                party.sight.answered(*role, party.now(), ahead);
+            }
         }
+        let wrong = alarm(&offsets);
+        party.alarm(Alarm::ClockWrong, "", wrong.clone());
         party.set_clock_trouble(wrong);
     }
 }

@@ -40,6 +40,8 @@ pub struct Config {
     pub intake: IntakeLimits,
     /// Connections.
     pub server: ServerLimits,
+    /// When alarms are raised.
+    pub alarms: AlarmLimits,
     /// How log lines look.
     pub log_format: LogFormat,
     /// What to log.
@@ -108,6 +110,19 @@ pub struct ServerLimits {
     pub max_requests_per_connection: usize,
     /// Seconds for requests under way after a stop signal.
     pub shutdown_grace_s: u64,
+}
+
+/// When alarms are raised.
+#[derive(Clone, Copy, Debug)]
+pub struct AlarmLimits {
+    /// Free bytes below which there is too little room.
+    pub disk_bytes: u64,
+    /// Seconds before the certificate's end.
+    pub certificate_s: u64,
+    /// Milliseconds without an answer after which another party is lost.
+    pub party_lost_ms: u64,
+    /// Seconds after the last submission's end until a box should be sealed.
+    pub seal_s: u64,
 }
 
 /// One thing wrong in a configuration file or in a file it names.

@@ -4,6 +4,7 @@
 //! ([`intake`]), seals boxes ([`sealing`]) and tallies them ([`session`]). [`server::Server::start`] runs one in this process; the command is
 //! [`cli::main_with`].
 
+pub mod alarm;
 pub mod audit;
 pub mod check;
 pub mod cli;
@@ -15,6 +16,8 @@ pub mod entropy;
 pub mod init;
 pub mod intake;
 pub mod keys;
+mod lookout;
+mod machine;
 pub mod operator;
 pub mod party;
 pub mod peers;
@@ -23,6 +26,7 @@ pub mod rpc;
 pub mod sealing;
 pub mod server;
 pub mod session;
+pub mod sight;
 mod status;
 pub mod store;
 pub mod telemetry;

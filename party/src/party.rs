@@ -12,8 +12,9 @@ use tally_proto::refusal::Refusal;
 use tally_proto::suite::OpeningKey;
 use tokio::sync::watch;
 
+use crate::alarm::{Alarm, Alarms, Change};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{AlarmLimits, Config};
 use crate::elections::{Elections, ElectionsError};
 use crate::entropy::Entropy;
 use crate::intake::Intake;
@@ -22,6 +23,7 @@ use crate::peers::Peers;
 use crate::roles::Roles;
 use crate::rpc::seams::{Seals, Tallies};
 use crate::server::Deps;
+use crate::sight::Sight;
 use crate::store::vault::StorageKey;
 use crate::store::{Store, StoreError};
 
@@ -75,6 +77,14 @@ pub struct Party {
     pub roles: Roles,
     /// Taking ballots, records and receipts.
     pub intake: Intake,
+    /// What a person must see to.
+    pub alarms: Alarms,
+    /// When these are raised.
+    pub alarm_limits: AlarmLimits,
+    /// The two others, as last seen.
+    pub sight: Sight,
+    /// Directory of the store.
+    pub data_dir: PathBuf,
     stopping: OnceLock<watch::Receiver<bool>>,
     clock_trouble: Mutex<Option<String>>,
     seals: OnceLock<Arc<dyn Seals>>,
@@ -107,6 +117,7 @@ impl Party {
         let signer = Arc::new(signer);
         let peers = Peers::new(role, &identities, &leaf)?;
         let roles = Roles::new(role, identities.trust());
+        let sight = Sight::new(role, UnixMillis(deps.clock.now_ms()));
         let intake = Intake::start(role, Arc::clone(&store), Arc::clone(&signer), config.intake)?;
         Ok(Party {
             role,
@@ -122,6 +133,10 @@ impl Party {
             peers,
             roles,
             intake,
+            alarms: Alarms::default(),
+            alarm_limits: config.alarms,
+            sight,
+            data_dir: config.data_dir.clone(),
             identities,
             stopping: OnceLock::new(),
             clock_trouble: Mutex::default(),
@@ -133,6 +148,18 @@ impl Party {
     /// Now, on this party's clock.
     pub fn now(&self) -> UnixMillis {
         UnixMillis(self.clock.now_ms())
+    }
+
+    /// The alarm about this stands from now with `detail`, or no longer without.
+    pub fn alarm(&self, alarm: Alarm, about: &str, detail: Option<String>) {
+        let code = alarm.code();
+        match self.alarms.set(alarm, about, detail.clone(), self.now()) {
+            Change::Raised => {
+                tracing::error!(party = %self.role, alarm = code, about, detail, "alarm: {}", alarm.advice());
+            }
+            Change::Cleared => tracing::info!(party = %self.role, alarm = code, about, "the alarm is over"),
+            Change::None => {}
+        }
     }
 
     /// What is wrong with this party's clock, as the last comparison with the others' found; empty when nothing is.

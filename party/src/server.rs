@@ -26,6 +26,7 @@ use crate::clock_watch;
 use crate::config::Config;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::keys::KeyError;
+use crate::lookout;
 use crate::party::{Party, PartyError};
 use crate::rpc::Reasoned;
 use crate::rpc::control::ControlService;
@@ -207,6 +208,7 @@ impl Server {
             health.set_service_status(service, ServingStatus::Serving).await;
         }
         tokio::spawn(clock_watch::watch(Arc::clone(&party)));
+        tokio::spawn(lookout::keep(Arc::clone(&party)));
         tracing::info!(party = %party.role, public = %public_address, peer = %peer_address, "serving");
         Ok(Running {
             public: public_address,

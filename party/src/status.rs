@@ -8,6 +8,7 @@ use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tally_proto::wire::BoxPhase;
 
+use crate::alarm::Standing;
 use crate::elections::Election;
 use crate::party::Party;
 use crate::rpc::seams::TallyState;
@@ -29,11 +30,16 @@ impl Party {
         for election in chosen {
             elections.push(self.election_status(election).await?);
         }
+        let machine = self.blocking(|party| Ok(party.machine())).await?;
+        self.look_at(&machine);
         Ok(wire::StatusReply {
             party: self.role.number(),
             now_ms: self.now().get(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             elections,
+            alarms: self.alarms.standing().iter().map(Standing::to_wire).collect(),
+            peers: self.sight.to_wire(),
+            machine: Some(machine),
         })
     }
 
@@ -65,6 +71,7 @@ impl Party {
             })
             .await?;
         let by_clock = phase(&election, self.now());
+        let until = election.effective().receive_until();
         let mut boxes = Vec::with_capacity(ids.len());
         for (of_box, received) in ids.into_iter().zip(counts) {
             let sealing = match self.seals() {
@@ -80,7 +87,7 @@ impl Party {
                 TallyState { running: true, .. } => BoxPhase::Tallying,
                 _ => sealing.unwrap_or(by_clock),
             };
-            boxes.push(wire::BoxStatus {
+            let mut status = wire::BoxStatus {
                 r#box: of_box.get(),
                 received_online: received.online,
                 received_station: received.station,
@@ -89,12 +96,13 @@ impl Party {
                 phase: phase.into(),
                 last_session: tally.last_session,
                 sessions_left: tally.sessions_left,
-                trouble: if tally.trouble.is_empty() {
-                    self.clock_trouble()
-                } else {
-                    tally.trouble
-                },
-            });
+                trouble: tally.trouble,
+            };
+            self.look_at_box(id.as_str(), &status, until);
+            if status.trouble.is_empty() {
+                status.trouble = self.clock_trouble();
+            }
+            boxes.push(status);
         }
         Ok(wire::ElectionStatus {
             election: id.as_str().to_owned(),

@@ -200,7 +200,7 @@ pub enum TimingError {
     },
     /// Too far from the party's clock.
     #[error(
-        "cast at {cast_at}, too far from this party's clock {now_ms} ms: at most {} s behind and {} s ahead",
+        "cast at {cast_at}, too far from this party's clock, {now_ms}: at most {} s behind and {} s ahead",
         MAX_BEHIND_MS / 1000, MAX_HELD_MS / 1000
     )]
     OutOfRange {

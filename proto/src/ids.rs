@@ -91,12 +91,6 @@ macro_rules! number {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
-            }
-        }
-
         impl From<$int> for $name {
             fn from(value: $int) -> Self {
                 Self(value)
@@ -111,6 +105,18 @@ macro_rules! number {
         }
     };
 }
+
+/// A number that people see as such. A moment is shown as one: [`crate::moment`].
+macro_rules! shown {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+shown!(BoxId, ContestId, VoterIndex, StationId, SessionNumber);
 
 number! {
     /// A box within an election.

@@ -22,6 +22,7 @@ pub mod invitation;
 pub mod layout;
 pub mod manifest;
 pub mod merkle;
+pub mod moment;
 pub mod note;
 pub mod one_time;
 pub mod order;

@@ -18,7 +18,7 @@ use rustls_pki_types::pem::PemObject as _;
 use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 use zeroize::Zeroizing;
 
-use crate::ids::{Hash32, Role, RoleExt as _, StationId};
+use crate::ids::{Hash32, Role, RoleExt as _, StationId, UnixSeconds};
 
 /// Largest certificate in PEM, in bytes.
 pub const MAX_PEM_BYTES: usize = 16 << 10;
@@ -126,6 +126,19 @@ pub struct Leaf {
     pub cert_pem: String,
     /// The private key, PKCS #8.
     pub key_pem: Zeroizing<String>,
+}
+
+impl Leaf {
+    /// The last second at which the certificate is believed.
+    ///
+    /// # Errors
+    /// [`PkiError`]: the text holds no certificate.
+    pub fn ends(&self) -> Result<UnixSeconds, PkiError> {
+        let der = CertificateDer::from_pem_slice(self.cert_pem.as_bytes()).map_err(|_| PkiError::BadPem)?;
+        let ends = parse(&der)?.validity().not_after.timestamp();
+        // Before 1970 is as over as in 1970.
+        Ok(UnixSeconds(u64::try_from(ends).unwrap_or(0)))
+    }
 }
 
 impl fmt::Debug for Leaf {

@@ -72,13 +72,16 @@ pub(super) enum Command {
         #[arg(long, default_value = "[::]:7400")]
         listen: String,
     },
-    /// Show the three parties and the ballots received
+    /// Show the three parties, their machines and alarms, and the ballots received. Exits with 2 while a party is away or raises an alarm
     Status {
         /// The election id; all elections where it is left out
         election: Option<String>,
         /// Show it again every two seconds until interrupted
         #[arg(long)]
         watch: bool,
+        /// One JSON object a line for each election instead
+        #[arg(long)]
+        json: bool,
     },
     /// Seal boxes: fix for good what will be tallied (asks first)
     Seal(OfBoxes),

@@ -1,6 +1,7 @@
 //! The commands of a coordinator.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use tally_proto::ids::BoxId;
@@ -18,10 +19,13 @@ use crate::{audits, board, bundle, files, sealing, setup, status};
 /// How often `status --watch` asks.
 const WATCH: Duration = Duration::from_secs(2);
 
-pub(super) async fn run(arguments: Arguments) -> Result<(), Error> {
+/// Exit status of `status` while a party is away or raises an alarm.
+const ALARM: u8 = 2;
+
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     let console = Console::new(arguments.patience);
     let dir = arguments.dir;
-    match arguments.command {
+    let done: Result<(), Error> = match arguments.command {
         Command::Init { name, address, host } => init(&dir, &name, &address, &host),
         Command::Certify { request, role, out } => certify(&dir, &request, &role, &out),
         Command::Define { file } => define(&dir, &file),
@@ -34,7 +38,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Error> {
             change,
         } => order(Office::open(&dir, &election)?, &reason, change, &console).await,
         Command::Serve { listen } => serve(Directory::open(&dir)?, &listen).await,
-        Command::Status { election, watch } => show_status(&dir, election.as_deref(), watch).await,
+        Command::Status {
+            election,
+            watch,
+            json,
+        } => return show_status(&dir, election.as_deref(), watch, json).await,
         Command::Seal(of) => phases::seal(&Office::open(&dir, &of.election)?, &of, &console).await,
         Command::Tally(of) => phases::tally(&Office::open(&dir, &of.election)?, &of, &console).await,
         Command::Bundle(of) => make_bundle(&Office::open(&dir, &of.election)?),
@@ -52,7 +60,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Error> {
             registrar_dir,
             command,
         } => registrar::command(&registrar_dir, command, &console).await,
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// A directory and one of its elections.
@@ -316,7 +325,7 @@ async fn serve(directory: Directory, listen: &str) -> Result<(), Error> {
     .await
 }
 
-async fn show_status(dir: &Path, election: Option<&str>, watch: bool) -> Result<(), Error> {
+async fn show_status(dir: &Path, election: Option<&str>, watch: bool, json: bool) -> Result<ExitCode, Error> {
     let directory = Directory::open(dir)?;
     loop {
         let ids = match election {
@@ -324,23 +333,32 @@ async fn show_status(dir: &Path, election: Option<&str>, watch: bool) -> Result<
             None => directory.elections()?,
         };
         let mut text = String::new();
+        let mut alarming = false;
         for id in ids {
             let election = directory.election(&id)?;
             let snapshot = status::snapshot(&directory, &election).await?;
-            text += &status::render(&election, &snapshot, width(), styled());
+            alarming |= snapshot.is_alarming();
+            text += &match json {
+                true => snapshot.to_json().to_string(),
+                false => status::render(&election, &snapshot, width(), styled()),
+            };
             text.push('\n');
         }
-        if watch && styled() {
+        if watch && styled() && !json {
             // Clear the screen and begin at its top.
             print!("\u{1b}[2J\u{1b}[H");
         }
         print!("{text}");
         if !watch {
-            return Ok(());
+            return Ok(if alarming {
+                ExitCode::from(ALARM)
+            } else {
+                ExitCode::SUCCESS
+            });
         }
         tokio::select! {
             () = tokio::time::sleep(WATCH) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
         }
     }
 }

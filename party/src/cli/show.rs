@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tally_proto::calendar::Channel;
 use tally_proto::identity::Fingerprint;
-use tally_proto::ids::{Hash32, Role, UnixSeconds};
+use tally_proto::ids::{Hash32, Role};
 use tally_proto::manifest::{Manifest, Network, Rule};
 use tally_proto::order::{Change, Order};
 use tally_proto::wire;
@@ -160,77 +160,15 @@ fn calendar(text: &mut String, channel: &Channel) {
     for opening in channel.openings() {
         let _ = writeln!(
             text,
-            "      {} to {}  (UTC {} to {})",
-            opening.opens_local,
-            opening.closes_local,
-            utc(opening.opens),
-            utc(opening.closes)
+            "      {} to {}  ({} to {})",
+            opening.opens_local, opening.closes_local, opening.opens, opening.closes
         );
     }
     let _ = writeln!(
         text,
-        "      submissions are taken until UTC {}",
-        utc(channel.receive_until())
+        "      submissions are taken until {}",
+        channel.receive_until()
     );
-}
-
-fn utc(at: UnixSeconds) -> String {
-    i64::try_from(at.get())
-        .ok()
-        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
-        .map_or_else(
-            || format!("second {at}"),
-            |moment| moment.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        )
-}
-
-/// The state of a party, as a table.
-pub(super) fn status(status: &wire::StatusReply) -> String {
-    let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "Party {}, version {}, clock UTC {}",
-        status.party,
-        status.version,
-        utc(UnixSeconds(status.now_ms / 1000))
-    );
-    if status.elections.is_empty() {
-        let _ = writeln!(text, "No election is published here.");
-    }
-    for election in &status.elections {
-        let countersigned = if election.countersigned_by_all {
-            "in force"
-        } else {
-            "not countersigned by all"
-        };
-        let _ = writeln!(
-            text,
-            "\nElection {} ({countersigned}), log of {} entries",
-            election.election, election.log_size
-        );
-        let _ = writeln!(text, "  Ballots received (how many voted is known to nobody):");
-        let _ = writeln!(
-            text,
-            "  {:>6}  {:<10} {:>9} {:>9} {:>9} {:>9}",
-            "box", "phase", "online", "station", "paper", "records"
-        );
-        for of_box in &election.boxes {
-            let _ = writeln!(
-                text,
-                "  {:>6}  {:<10} {:>9} {:>9} {:>9} {:>9}",
-                of_box.r#box,
-                phase(of_box.phase()),
-                of_box.received_online,
-                of_box.received_station,
-                of_box.received_paper,
-                of_box.records
-            );
-            if !of_box.trouble.is_empty() {
-                let _ = writeln!(text, "          {}", of_box.trouble);
-            }
-        }
-    }
-    text
 }
 
 /// How the sessions of a box stand, before its operator gives leave for more.
@@ -250,7 +188,7 @@ pub(super) fn sessions(election: &str, of_box: &wire::BoxStatus) -> String {
     text
 }
 
-fn phase(phase: BoxPhase) -> &'static str {
+pub(super) fn phase(phase: BoxPhase) -> &'static str {
     match phase {
         BoxPhase::Unspecified => "unknown",
         BoxPhase::Waiting => "waiting",

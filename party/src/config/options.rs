@@ -220,6 +220,34 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Seconds that requests under way may take to end after a stop signal.",
     ),
     optional(
+        "alarms",
+        "disk_mib",
+        Kind::Number { min: 0, max: 1 << 30 },
+        "1024",
+        "Free MiB on the volumes of data_dir and session_logs below which disk.low is raised.",
+    ),
+    optional(
+        "alarms",
+        "certificate_days",
+        Kind::Number { min: 0, max: 3650 },
+        "21",
+        "Days before the end of tls.certificate at which certificate.expires is raised.",
+    ),
+    optional(
+        "alarms",
+        "party_lost_s",
+        Kind::Number { min: 1, max: 86_400 },
+        "120",
+        "Seconds without an answer after which party.lost is raised; the others are asked every 30 s.",
+    ),
+    optional(
+        "alarms",
+        "seal_minutes",
+        Kind::Number { min: 0, max: 525_600 },
+        "60",
+        "Minutes after the last submission's end at which seal.pending is raised for a box that is not sealed.",
+    ),
+    optional(
         "log",
         "format",
         Kind::Word(&["text", "json"]),
@@ -249,6 +277,7 @@ pub(super) const TABLES: &[(&str, &str)] = &[
     ),
     ("intake", "Taking ballots and credential records."),
     ("server", "Connections."),
+    ("alarms", "When `party status` and the metrics raise an alarm."),
     (
         "log",
         "Logging. Bodies of messages are never logged, nor addresses next to ballots.",

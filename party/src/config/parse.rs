@@ -10,7 +10,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::options::{Kind, SETTINGS, Setting};
 use super::{
-    Config, IdentityPaths, IntakeLimits, KeyPaths, Lines, LogFormat, Problem, ServerLimits, TlsPair, TlsPaths,
+    AlarmLimits, Config, IdentityPaths, IntakeLimits, KeyPaths, Lines, LogFormat, Problem, ServerLimits,
+    TlsPair, TlsPaths,
 };
 
 #[derive(Clone, Debug)]
@@ -304,6 +305,12 @@ impl Values {
             server: ServerLimits {
                 max_requests_per_connection: self.size("server.max_requests_per_connection")?,
                 shutdown_grace_s: self.number("server.shutdown_grace_s")?,
+            },
+            alarms: AlarmLimits {
+                disk_bytes: self.number("alarms.disk_mib")? << 20,
+                certificate_s: self.number("alarms.certificate_days")? * 86_400,
+                party_lost_ms: self.number("alarms.party_lost_s")? * 1000,
+                seal_s: self.number("alarms.seal_minutes")? * 60,
             },
             log_format: if self.text("log.format")? == "json" {
                 LogFormat::Json

@@ -138,9 +138,7 @@ pub enum SealError {
         election: ElectionId,
     },
     /// The box still takes submissions by this party's clock.
-    #[error(
-        "box {of_box} takes submissions until {until} and it is {now} (Unix seconds) here; seal it afterwards"
-    )]
+    #[error("box {of_box} takes submissions until {until} and it is {now} here; seal it afterwards")]
     TooEarly {
         /// The box.
         of_box: BoxId,

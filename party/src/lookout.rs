@@ -1,0 +1,162 @@
+//! Looks after this party's machine, its neighbours and its boxes, and raises the alarms that follow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tally_proto::ids::{UnixMillis, UnixSeconds};
+use tally_proto::wire;
+use tally_proto::wire::BoxPhase;
+use tokio::time::MissedTickBehavior;
+
+use crate::alarm::Alarm;
+use crate::config::AlarmLimits;
+use crate::party::Party;
+
+/// How often.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// Looks until the server stops.
+pub(crate) async fn keep(party: Arc<Party>) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = party.stopping() => return,
+        }
+        // Status raises what it finds.
+        if let Err(error) = party.status("").await {
+            tracing::warn!(party = %party.role, %error, "the boxes cannot be looked at");
+        }
+    }
+}
+
+impl Party {
+    /// Raises or clears the alarms of this party itself and of its sight of the others.
+    pub(crate) fn look_at(&self, machine: &wire::Machine) {
+        let (limits, now) = (&self.alarm_limits, self.now());
+        self.alarm(Alarm::DiskLow, "", disk(machine, limits));
+        self.alarm(
+            Alarm::CertificateExpires,
+            "",
+            certificate(machine, limits, now.seconds()),
+        );
+        for role in self.sight.others() {
+            let lost = silent(self.sight.last_answer(role), limits, now);
+            self.alarm(Alarm::PartyLost, &role.to_string(), lost);
+        }
+        let failed = *self.intake.failed().borrow();
+        self.alarm(
+            Alarm::StoreFailed,
+            "",
+            failed.then(|| "the store refused a write and answers nothing since".to_owned()),
+        );
+    }
+
+    /// Raises or clears the alarms of a box that takes submissions until `until`.
+    pub(crate) fn look_at_box(&self, election: &str, of_box: &wire::BoxStatus, until: UnixSeconds) {
+        let about = format!("{election}, box {}", of_box.r#box);
+        let pending = unsealed(of_box.phase(), until, &self.alarm_limits, self.now().seconds());
+        self.alarm(Alarm::SealPending, &about, pending);
+        let untallied = matches!(of_box.phase(), BoxPhase::Sealed);
+        let aborted = (untallied && !of_box.trouble.is_empty()).then(|| of_box.trouble.clone());
+        self.alarm(Alarm::TallyAborted, &about, aborted);
+        let spent = (untallied && of_box.sessions_left == 0).then(|| {
+            format!(
+                "session {} was the last one without a person",
+                of_box.last_session
+            )
+        });
+        self.alarm(Alarm::SessionsSpent, &about, spent);
+    }
+}
+
+fn disk(machine: &wire::Machine, limits: &AlarmLimits) -> Option<String> {
+    // A volume without size is one that the system does not tell about.
+    (machine.disk_bytes > 0 && machine.disk_free_bytes < limits.disk_bytes).then(|| {
+        format!(
+            "{} MiB of {} MiB are free, less than the {} MiB of alarms.disk_mib",
+            machine.disk_free_bytes >> 20,
+            machine.disk_bytes >> 20,
+            limits.disk_bytes >> 20
+        )
+    })
+}
+
+fn certificate(machine: &wire::Machine, limits: &AlarmLimits, now: UnixSeconds) -> Option<String> {
+    let ends = UnixSeconds(machine.certificate_ends_s);
+    if ends.get() > now.get().saturating_add(limits.certificate_s) {
+        return None;
+    }
+    Some(if ends <= now {
+        format!("the certificate ended at {ends}: nobody can connect")
+    } else {
+        format!("the certificate ends at {ends}")
+    })
+}
+
+fn silent(last: UnixMillis, limits: &AlarmLimits, now: UnixMillis) -> Option<String> {
+    (now.get() > last.get().saturating_add(limits.party_lost_ms))
+        .then(|| format!("no answer since {}", last.seconds()))
+}
+
+fn unsealed(phase: BoxPhase, until: UnixSeconds, limits: &AlarmLimits, now: UnixSeconds) -> Option<String> {
+    let due = until.get().saturating_add(limits.seal_s);
+    (matches!(phase, BoxPhase::Closed | BoxPhase::Sealing) && now.get() > due)
+        .then(|| format!("submissions ended at {until} and the box is not sealed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: AlarmLimits = AlarmLimits {
+        disk_bytes: 100 << 20,
+        certificate_s: 1000,
+        party_lost_ms: 60_000,
+        seal_s: 600,
+    };
+
+    #[test]
+    fn each_alarm_is_raised_at_its_limit_and_not_before() {
+        let room = |free_mib: u64| wire::Machine {
+            disk_free_bytes: free_mib << 20,
+            disk_bytes: 1 << 30,
+            certificate_ends_s: 5000,
+            ..Default::default()
+        };
+        assert_eq!(disk(&room(100), &LIMITS), None);
+        assert!(
+            disk(&room(99), &LIMITS)
+                .expect("an alarm")
+                .contains("99 MiB of 1024 MiB")
+        );
+        assert_eq!(
+            disk(&wire::Machine::default(), &LIMITS),
+            None,
+            "no volume is known"
+        );
+
+        assert_eq!(certificate(&room(1), &LIMITS, UnixSeconds(3999)), None);
+        let soon = certificate(&room(1), &LIMITS, UnixSeconds(4000)).expect("an alarm");
+        assert_eq!(soon, "the certificate ends at 1970-01-01 01:23:20 UTC");
+        let over = certificate(&room(1), &LIMITS, UnixSeconds(5000)).expect("an alarm");
+        assert!(over.contains("nobody can connect"), "{over}");
+
+        assert_eq!(silent(UnixMillis(1000), &LIMITS, UnixMillis(61_000)), None);
+        let lost = silent(UnixMillis(1000), &LIMITS, UnixMillis(61_001)).expect("an alarm");
+        assert_eq!(lost, "no answer since 1970-01-01 00:00:01 UTC");
+
+        let until = UnixSeconds(1000);
+        assert_eq!(
+            unsealed(BoxPhase::Closed, until, &LIMITS, UnixSeconds(1600)),
+            None
+        );
+        assert!(unsealed(BoxPhase::Closed, until, &LIMITS, UnixSeconds(1601)).is_some());
+        assert!(unsealed(BoxPhase::Sealing, until, &LIMITS, UnixSeconds(1601)).is_some());
+        assert_eq!(
+            unsealed(BoxPhase::Sealed, until, &LIMITS, UnixSeconds(1601)),
+            None
+        );
+    }
+}
