@@ -118,7 +118,10 @@ pub fn checks(checked: &Checked, width: u16, styled: bool) -> String {
     ]);
     rows.add_row([
         "Orders".to_owned(),
-        format!("{}, each signed by all four", report.orders),
+        format!(
+            "{}, each signed by all four; {} of them correct one voter",
+            report.orders, report.corrections
+        ),
     ]);
     let coordinator = manifest.manifest().coordinator().name();
     rows.add_row([

@@ -147,6 +147,16 @@ pub enum Error {
     /// A voter reference that is not on the roll.
     #[error("voter.unknown: no voter has the reference {0:?}; check the roll")]
     UnknownVoter(String),
+    /// A strike of what is struck, or a restoration of what counts.
+    #[error(
+        "order.invalid: the online votes of voter {reference:?} {stands} already, by the orders in force: nothing would change"
+    )]
+    NothingToCorrect {
+        /// The reference.
+        reference: String,
+        /// What stands.
+        stands: &'static str,
+    },
     /// What three parties sealed, or their results, do not agree.
     #[error("box {of_box}: {problem}")]
     Outcome {

@@ -35,6 +35,16 @@ pub enum Wish {
         /// As above.
         receive_until: Option<String>,
     },
+    /// One voter's online votes do not count; a vote at a station does. Whether there are any, nobody learns.
+    Strike {
+        /// The voter's reference.
+        reference: String,
+    },
+    /// One voter's online votes count again.
+    Restore {
+        /// The voter's reference.
+        reference: String,
+    },
     /// The flags of one voter.
     Correct {
         /// The voter's reference.
@@ -109,10 +119,7 @@ fn change(election: &Election, wish: &Wish) -> Result<Change, Error> {
             live,
             enrolled,
         } => {
-            let (of_box, voter): (BoxId, VoterIndex) = election
-                .roll()?
-                .find(reference)
-                .ok_or_else(|| Error::UnknownVoter(reference.clone()))?;
+            let (of_box, voter) = find(election, reference)?;
             Ok(Change::Correction(Correction {
                 of_box,
                 voter,
@@ -120,7 +127,30 @@ fn change(election: &Election, wish: &Wish) -> Result<Change, Error> {
                 enrolled: *enrolled,
             }))
         }
+        Wish::Strike { reference } => online(election, reference, false),
+        Wish::Restore { reference } => online(election, reference, true),
     }
+}
+
+fn find(election: &Election, reference: &str) -> Result<(BoxId, VoterIndex), Error> {
+    let found = election.roll()?.find(reference);
+    found.ok_or_else(|| Error::UnknownVoter(reference.to_owned()))
+}
+
+/// Whether one voter's online votes count; what else stands about the voter stays.
+fn online(election: &Election, reference: &str, count: bool) -> Result<Change, Error> {
+    let (of_box, voter) = find(election, reference)?;
+    let stands = effective(election)?.correction(of_box, voter);
+    if stands.enrolled == count {
+        return Err(Error::NothingToCorrect {
+            reference: reference.to_owned(),
+            stands: if count { "count" } else { "are struck" },
+        });
+    }
+    Ok(Change::Correction(Correction {
+        enrolled: count,
+        ..stands
+    }))
 }
 
 /// The election as it stands: its manifest and the orders that all parties have countersigned.
@@ -257,18 +287,7 @@ pub fn in_words(order: &Order) -> String {
                 channel.time_zone()
             )
         }
-        Change::Correction(c) => format!(
-            "order {}: voter {} of box {}: {}, {}",
-            order.number,
-            c.voter,
-            c.of_box,
-            if c.live { "votes count" } else { "no vote counts" },
-            if c.enrolled {
-                "may vote online"
-            } else {
-                "at a station only"
-            },
-        ),
+        Change::Correction(c) => format!("order {}: {}", order.number, c.in_words()),
     }
 }
 

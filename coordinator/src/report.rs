@@ -31,6 +31,8 @@ pub struct Summary {
     pub agencies: [String; 3],
     /// The boxes, in the manifest's order.
     pub boxes: Vec<BoxFigures>,
+    /// Orders of correction, each of one voter; what became of any vote by them is known to nobody.
+    pub corrections: u64,
     /// Names of boxes that have no result, such as one with too few submissions.
     pub without_result: Vec<String>,
     /// The contests, in the manifest's order.

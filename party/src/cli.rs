@@ -333,11 +333,21 @@ pub async fn countersign(
             writeln!(output, "Countersigned.\n")?;
         }
     }
-    for envelope in pending.orders {
+    let voters = pending
+        .order_voters
+        .into_iter()
+        .map(Some)
+        .chain(std::iter::repeat(None));
+    for (envelope, voter) in pending.orders.into_iter().zip(voters) {
+        let voter = voter.filter(|reference| !reference.is_empty());
         let envelope = Envelope::from_wire(envelope)?;
         let order = Order::decode(envelope.payload())?;
         any = true;
-        write!(output, "{}", show::order(&order, &envelope.hash()))?;
+        write!(
+            output,
+            "{}",
+            show::order(&order, &envelope.hash(), voter.as_deref())
+        )?;
         if confirmed(order.election.as_str(), "order", input, output, prompt)? {
             operator
                 .countersign(envelope.hash(), order.election.as_str())

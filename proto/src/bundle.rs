@@ -13,7 +13,7 @@ use crate::decode::{DecodeError, decode_canonical};
 use crate::envelope::{Envelope, EnvelopeError, Kind, Signer};
 use crate::ids::{BoxId, ElectionId, Hash32, Role, UnixSeconds};
 use crate::manifest::{BallotBox, Manifest, SignedManifest, countersignatures};
-use crate::order::{EffectiveElection, OrderError, SignedOrder};
+use crate::order::{Change, EffectiveElection, OrderError, SignedOrder};
 use crate::reason::Reason;
 use crate::result::{BoxResult, ResultError, SignedResult};
 use crate::sealing::{
@@ -194,6 +194,8 @@ pub struct Report {
     pub published_at: UnixSeconds,
     /// Orders in the bundle.
     pub orders: usize,
+    /// Those of them that correct the flags of one voter. What became of any vote by them is known to nobody.
+    pub corrections: usize,
     /// Boxes by rising number.
     pub boxes: Vec<BoxReport>,
     /// Boxes of the election that the bundle does not hold.
@@ -275,6 +277,10 @@ pub fn verify_bundle(bytes: &[u8], manifest: &Arc<SignedManifest>) -> Result<Rep
         manifest_hash: manifest.hash(),
         published_at: UnixSeconds(bundle.published_at_s),
         orders: orders.len(),
+        corrections: orders
+            .iter()
+            .filter(|order| matches!(order.order().change, Change::Correction(_)))
+            .count(),
         missing: manifest
             .manifest()
             .boxes()

@@ -124,6 +124,18 @@ pub struct Correction {
     pub enrolled: bool,
 }
 
+impl Correction {
+    /// What it does, in a sentence for the people who sign it. It says nothing, and nobody knows anything, of votes that there may be.
+    pub fn in_words(&self) -> String {
+        let does = match (self.live, self.enrolled) {
+            (true, true) => "online votes count, and a vote at a station does too",
+            (true, false) => "no online vote counts, cast before or after; a vote at a station does",
+            (false, _) => "no vote counts, neither online nor at a station",
+        };
+        format!("voter {} of box {}: {does}", self.voter, self.of_box)
+    }
+}
+
 /// A checked order, not yet tied to a manifest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Order {
@@ -397,6 +409,16 @@ impl EffectiveElection {
     pub fn corrections(&self, of_box: BoxId) -> impl Iterator<Item = &Correction> {
         let range = (of_box, VoterIndex(0))..=(of_box, VoterIndex(u32::MAX));
         self.corrections.range(range).map(|(_, correction)| correction)
+    }
+    /// How the flags of one voter stand with the orders in force: both set, where none has changed them.
+    pub fn correction(&self, of_box: BoxId, voter: VoterIndex) -> Correction {
+        let stands = self.corrections.get(&(of_box, voter)).copied();
+        stands.unwrap_or(Correction {
+            of_box,
+            voter,
+            live: true,
+            enrolled: true,
+        })
     }
     /// The last moment at which a party takes anything: after it, boxes may be sealed.
     pub fn receive_until(&self) -> UnixSeconds {

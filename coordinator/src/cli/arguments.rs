@@ -174,6 +174,18 @@ pub(super) enum OrderChange {
         #[arg(long)]
         receive_until: Option<String>,
     },
+    /// Strike one voter's online votes, after the close and before the seal; a vote at a station still counts
+    Strike {
+        /// The voter's reference on the roll
+        #[arg(long)]
+        voter: String,
+    },
+    /// Let one voter's online votes count again, after a strike
+    Restore {
+        /// The voter's reference on the roll
+        #[arg(long)]
+        voter: String,
+    },
     /// Correct the flags of one voter
     Correct {
         /// The voter's reference on the roll

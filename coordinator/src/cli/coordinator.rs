@@ -269,6 +269,8 @@ async fn order(
             closes,
             receive_until,
         },
+        OrderChange::Strike { voter } => Wish::Strike { reference: voter },
+        OrderChange::Restore { voter } => Wish::Restore { reference: voter },
         OrderChange::Correct {
             voter,
             live,

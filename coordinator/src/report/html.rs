@@ -217,6 +217,10 @@ fn received(summary: &Summary) -> Markup {
                     }
                 }
             }
+            p class="rule" {
+                "Orders of correction: " (grouped(summary.corrections)) ". Each says of one voter whether online votes count; whether "
+                "there were any is known to nobody."
+            }
             @if !summary.without_result.is_empty() {
                 p class="rule" lang=(summary.language) { "Without a result: " (summary.without_result.join(", ")) }
             }

@@ -26,6 +26,7 @@ impl Summary {
             published_at: local_time(manifest, report.published_at.get()),
             agencies: manifest.parties().each_ref().map(|p| p.agency().to_owned()),
             boxes: report.boxes.iter().map(|b| box_figures(b, language)).collect(),
+            corrections: report.corrections as u64,
             without_result: report
                 .missing
                 .iter()

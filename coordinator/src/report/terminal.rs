@@ -24,6 +24,10 @@ pub fn render(summary: &Summary, width: u16, styled: bool) -> String {
         "\nBallots received (submissions, not people: one voter may send many, and only the last counts)\n";
     out += &received(summary, width, styled);
     out.push('\n');
+    out += &format!(
+        "Orders of correction: {}, each of one voter (whether any vote was struck or restored is known to nobody)\n",
+        grouped(summary.corrections)
+    );
     if !summary.without_result.is_empty() {
         out += &format!("Without a result: {}\n", summary.without_result.join(", "));
     }

@@ -29,6 +29,7 @@ fn summary() -> Summary {
             figures(1, "North", 4_210, &[1, 2, 3]),
             figures(2, "South", 4_019, &[1, 3]),
         ],
+        corrections: 2,
         without_result: vec!["East <1>".into()],
         contests: vec![
             ContestFigures {

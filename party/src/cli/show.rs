@@ -118,8 +118,8 @@ pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {
     text
 }
 
-/// Everything of an order.
-pub(super) fn order(order: &Order, hash: &Hash32) -> String {
+/// Everything of an order; `voter`: the roll's reference of the voter that it corrects.
+pub(super) fn order(order: &Order, hash: &Hash32, voter: Option<&str>) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "Order {} of election {}", order.number, order.election);
     let _ = writeln!(
@@ -134,14 +134,13 @@ pub(super) fn order(order: &Order, hash: &Hash32) -> String {
             calendar(&mut text, channel);
         }
         Change::Correction(correction) => {
-            let yes = |flag: bool| if flag { "yes" } else { "no" };
+            let _ = writeln!(text, "  {}", correction.in_words());
+            if let Some(reference) = voter {
+                let _ = writeln!(text, "  the roll calls this voter {reference:?}");
+            }
             let _ = writeln!(
                 text,
-                "  voter {} of box {}: vote counts {}, credential counts {}",
-                correction.voter,
-                correction.of_box,
-                yes(correction.live),
-                yes(correction.enrolled)
+                "  Nobody sees whether there are such votes. The order itself, with the voter's number and the reason, is published."
             );
         }
     }

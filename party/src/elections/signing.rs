@@ -67,8 +67,11 @@ impl Elections {
         Ok(false)
     }
 
-    /// Manifests and orders that this party has not countersigned.
-    pub fn pending(&self, own: Role) -> wire::PendingReply {
+    /// Manifests and orders that this party has not countersigned, with the roll's references of the voters that orders correct.
+    ///
+    /// # Errors
+    /// `store.failed`.
+    pub fn pending(&self, store: &Store, own: Role) -> Result<wire::PendingReply, Refusal> {
         let mut reply = wire::PendingReply::default();
         for election in self.all() {
             if !election.signed_manifest().is_countersigned_by(own) {
@@ -80,11 +83,20 @@ impl Elections {
                 .orders_waiting()
                 .iter()
                 .filter(|order| !order.is_countersigned_by(own));
-            reply
-                .orders
-                .extend(waiting.map(|order| order.envelope().to_wire()));
+            for order in waiting {
+                let voter = match &order.order().change {
+                    Change::Correction(c) => {
+                        let entry =
+                            |tx: &_| rows::roll_entry(tx, election.number, c.of_box.get(), c.voter.get());
+                        store.read(entry)?.map(|(_, reference)| reference)
+                    }
+                    _ => None,
+                };
+                reply.order_voters.push(voter.unwrap_or_default());
+                reply.orders.push(order.envelope().to_wire());
+            }
         }
-        reply
+        Ok(reply)
     }
 
     /// Countersigns the object of that hash with this party's key. Again is fine and gives the same signature.

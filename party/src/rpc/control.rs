@@ -111,7 +111,11 @@ impl Control for ControlService {
         request: Request<wire::PendingRequest>,
     ) -> Result<Response<wire::PendingReply>, Status> {
         self.0.roles.require(&request, Needs::Operator)?;
-        Ok(Response::new(self.0.elections.pending(self.0.role)))
+        let pending = self
+            .0
+            .blocking(|party| party.elections.pending(&party.store, party.role))
+            .await?;
+        Ok(Response::new(pending))
     }
 
     async fn countersign(
