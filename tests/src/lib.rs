@@ -8,6 +8,7 @@ pub mod process;
 pub mod published;
 pub mod recount;
 pub mod script;
+pub mod soak;
 pub mod tamper;
 pub mod utc;
 pub mod world;

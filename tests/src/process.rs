@@ -33,6 +33,16 @@ pub enum ProcessError {
         /// What it printed, both streams.
         output: String,
     },
+    /// A server ended by itself.
+    #[error("{name} ended by itself with {status}; the end of its log:\n{tail}")]
+    Ended {
+        /// The process.
+        name: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of its log.
+        tail: String,
+    },
     /// A server did not come up.
     #[error("{name} does not listen on {address} after {} s; the end of its log {}:\n{tail}", START.as_secs(), log.display())]
     Silent {
@@ -234,7 +244,32 @@ impl Server {
         let _ = self.child.wait();
     }
 
-    fn await_listening(&mut self, address: SocketAddr) -> Result<(), ProcessError> {
+    /// Fails when it has ended by itself.
+    ///
+    /// # Errors
+    /// [`ProcessError::Ended`] with the end of its log.
+    pub fn check_runs(&mut self) -> Result<(), ProcessError> {
+        match self.child.try_wait() {
+            Ok(Some(status)) => Err(ProcessError::Ended {
+                name: self.name.clone(),
+                status,
+                tail: self.tail(),
+            }),
+            Ok(None) | Err(_) => Ok(()),
+        }
+    }
+
+    fn tail(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Waits until it listens on `address`.
+    ///
+    /// # Errors
+    /// [`ProcessError::Silent`] with the end of its log.
+    pub fn await_listening(&mut self, address: SocketAddr) -> Result<(), ProcessError> {
         let since = Instant::now();
         while since.elapsed() < START {
             if TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok() {
@@ -245,14 +280,11 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        let tail = lines[lines.len().saturating_sub(20)..].join("\n");
         Err(ProcessError::Silent {
             name: self.name.clone(),
             address,
             log: self.log.clone(),
-            tail,
+            tail: self.tail(),
         })
     }
 }

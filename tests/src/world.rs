@@ -262,6 +262,45 @@ impl World {
         Ok(())
     }
 
+    /// Pulls the plug of party server `i` (0 based), which must be running: in service or in its start.
+    ///
+    /// # Errors
+    /// It had ended by itself, with the end of its log.
+    pub fn strike_party(&mut self, i: usize) -> Result<(), WorldError> {
+        match self.parties[i].take() {
+            Some(mut server) => {
+                server.check_runs()?;
+                server.kill();
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Starts party server `i` (0 based) again and does not wait until it listens.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn begin_party(&mut self, i: usize) -> Result<(), WorldError> {
+        let config = format!("{}/party.toml", party_dir(i));
+        let words = ["party", "run", "--config", &config];
+        self.parties[i] = Some(self.program.serve(&party_dir(i), &self.root, &words, &[])?);
+        Ok(())
+    }
+
+    /// Waits until party server `i` (0 based) listens, if there is one.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn await_party(&mut self, i: usize) -> Result<(), WorldError> {
+        if let Some(server) = &mut self.parties[i] {
+            for address in [self.addresses.public[i], self.addresses.peer[i]] {
+                server.await_listening(address)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Pulls the plug of party server `i` (0 based).
     pub fn kill_party(&mut self, i: usize) {
         if let Some(server) = self.parties[i].take() {
