@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 /// Fields that stay `bytes::Bytes`, so that bulk payloads are not copied when a message is decoded.
-const SHARED_BYTES: [&str; 11] = [
+const SHARED_BYTES: [&str; 12] = [
     ".tally.v1.Frame.session",
     ".tally.v1.Frame.label",
     ".tally.v1.Frame.payload",
@@ -12,6 +12,7 @@ const SHARED_BYTES: [&str; 11] = [
     ".tally.v1.RecordSubmission.ciphertext",
     ".tally.v1.ListPart.ballots",
     ".tally.v1.ListPart.records",
+    ".tally.v1.LogPage.entries",
     ".tally.v1.SealEvent.body_part",
     ".tally.v1.BundlePart.bytes",
     ".tally.v1.BoxBundle.body",

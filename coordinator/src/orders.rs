@@ -3,8 +3,8 @@
 
 use tally_proto::calendar::{Channel, ChannelKind, Opening};
 use tally_proto::envelope::Kind;
-use tally_proto::ids::{BoxId, UnixSeconds, VoterIndex};
-use tally_proto::order::{Change, Correction, EffectiveElection, Order, SignedOrder};
+use tally_proto::ids::{BoxId, StationId, UnixSeconds, VoterIndex};
+use tally_proto::order::{Change, Correction, EffectiveElection, Order, Revocation, SignedOrder};
 
 use crate::definition::calendar::{self, Zone};
 use crate::directory::{Directory, Election};
@@ -44,6 +44,13 @@ pub enum Wish {
     Restore {
         /// The voter's reference.
         reference: String,
+    },
+    /// A station's ballots from this local time on do not count, and nothing more is taken from it.
+    Revoke {
+        /// Which.
+        station: u32,
+        /// `YYYY-MM-DD HH:MM[:SS]` in the zone of the stations' channel.
+        from: String,
     },
     /// The flags of one voter.
     Correct {
@@ -113,6 +120,14 @@ fn change(election: &Election, wish: &Wish) -> Result<Change, Error> {
                 closes,
                 receive_until.as_deref(),
             )?))
+        }
+        Wish::Revoke { station, from } => {
+            let channel = in_force(election, ChannelKind::Station)
+                .or_else(|_| in_force(election, ChannelKind::Paper))?;
+            Ok(Change::Revocation(Revocation {
+                station: StationId(*station),
+                from: UnixSeconds(Zone::find(channel.time_zone())?.moment(from)?),
+            }))
         }
         Wish::Correct {
             reference,
@@ -288,6 +303,10 @@ pub fn in_words(order: &Order) -> String {
             )
         }
         Change::Correction(c) => format!("order {}: {}", order.number, c.in_words()),
+        Change::Revocation(r) => format!(
+            "order {}: station {} is revoked: what it casts from {} (Unix seconds) on does not count, and nothing more is taken from it",
+            order.number, r.station, r.from
+        ),
     }
 }
 

@@ -9,7 +9,7 @@ pub mod audit;
 pub mod check;
 pub mod cli;
 pub mod clock;
-mod clock_watch;
+pub mod clock_watch;
 pub mod config;
 pub mod elections;
 pub mod entropy;

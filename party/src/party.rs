@@ -171,6 +171,17 @@ impl Party {
             .unwrap_or_default()
     }
 
+    /// Whether this party may accept anything new at all.
+    ///
+    /// # Errors
+    /// `clock.wrong`: its clock is over a second from both others'.
+    pub fn may_accept(&self) -> Result<(), Refusal> {
+        match self.clock_trouble().as_str() {
+            "" => Ok(()),
+            trouble => Err(Refusal::new(Reason::ClockWrong, trouble)),
+        }
+    }
+
     pub(crate) fn set_clock_trouble(&self, trouble: Option<String>) {
         *self.clock_trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }

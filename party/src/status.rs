@@ -110,6 +110,11 @@ impl Party {
             manifest_hash: election.signed_manifest().hash().0.to_vec(),
             boxes,
             log_size,
+            intake_trouble: self
+                .may_accept()
+                .err()
+                .map_or_else(String::new, |refusal| refusal.to_string()),
+            ..Default::default()
         })
     }
 }

@@ -2,11 +2,13 @@
 
 mod world;
 
-use tally_party::store::{Kind, StoreError, accepted};
+use tally_party::store::{Kind, StoreError, accepted, log};
+use tally_proto::ballot::BallotHeader;
 use tally_proto::fixture::{CLOSES, DRAINED, OPENS, Shape};
-use tally_proto::ids::{BoxId, Hash32, Role, RoleExt as _, StationId};
-use tally_proto::merkle::verify_inclusion;
+use tally_proto::ids::{BoxId, Hash32, Role, RoleExt as _, StationId, UnixSeconds};
+use tally_proto::merkle::{verify_consistency, verify_inclusion};
 use tally_proto::note::Checkpoint;
+use tally_proto::order::{Change, Revocation};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
@@ -74,6 +76,85 @@ async fn a_receipt_is_signed_stored_and_in_the_log() {
             "position {position}"
         );
     }
+    let between = wire::ConsistencyRequest {
+        election: election(&world),
+        old_size: 3,
+        new_size: 5,
+    };
+    let proof = intake
+        .consistency(between)
+        .await
+        .expect("proof")
+        .into_inner()
+        .path;
+    let proof: Vec<Hash32> = proof
+        .iter()
+        .map(|node| Hash32::from_slice(node).expect("hash"))
+        .collect();
+    let number = party
+        .running
+        .party()
+        .elections
+        .get("ward-7")
+        .expect("known")
+        .number();
+    let store = &party.running.party().store;
+    let old = store
+        .read(|tx| log::root(tx, number, 3))
+        .expect("read")
+        .expect("a root");
+    assert!(verify_consistency(3, &old, 5, &note.root, &proof));
+    for (old_size, new_size) in [(0, 5), (4, 3), (3, 6)] {
+        let request = wire::ConsistencyRequest {
+            election: election(&world),
+            old_size,
+            new_size,
+        };
+        assert_eq!(reason(intake.consistency(request).await), Reason::LogRange);
+    }
+    let lookup = |digest: Vec<u8>, of_box| wire::LookupRequest {
+        election: "ward-7".to_owned(),
+        r#box: of_box,
+        digest,
+        record: false,
+    };
+    let known = receipts[2].digest.0.to_vec();
+    let found = intake
+        .lookup(lookup(known.clone(), 1))
+        .await
+        .expect("found")
+        .into_inner();
+    let receipt = Receipt::from_wire(&found.receipt.expect("a receipt")).expect("receipt");
+    assert_eq!(receipt.verify(&keys), Ok(&receipts[2]));
+    let Some(wire::lookup_reply::Public::Ballot(header)) = found.public else {
+        panic!("no header")
+    };
+    let header = BallotHeader::from_wire(&header).expect("a header");
+    assert_eq!((header.digest(), found.sealed), (receipts[2].digest, None));
+    let unknown = intake
+        .lookup(lookup(vec![7; 32], 1))
+        .await
+        .expect("an answer")
+        .into_inner();
+    assert_eq!(unknown, wire::LookupReply::default());
+    let elsewhere = intake
+        .lookup(lookup(known, 2))
+        .await
+        .expect("an answer")
+        .into_inner();
+    assert_eq!(
+        elsewhere,
+        wire::LookupReply::default(),
+        "a digest belongs to its box"
+    );
+    assert_eq!(
+        reason(intake.lookup(lookup(vec![7; 31], 1)).await),
+        Reason::MessageMalformed
+    );
+    assert_eq!(
+        reason(intake.lookup(lookup(vec![7; 32], 9)).await),
+        Reason::BoxUnknown
+    );
     let beyond = wire::InclusionRequest {
         election: election(&world),
         position: 5,
@@ -327,6 +408,58 @@ async fn stations_bring_their_own_ballots_on_their_own_certificate() {
         reason(party.station(&coordinator).submit(party.part(&online)).await),
         Reason::RoleRefused
     );
+}
+
+#[tokio::test]
+async fn of_a_revoked_station_nothing_more_is_taken() {
+    let (mut world, party) = one().await;
+    let (now, leaf) = (
+        world.clock_s(),
+        world.leaf_of(Role::P1, PeerRole::Station(StationId(1))),
+    );
+    let before = world.station_ballot(1, 1, now);
+    let receipt = party
+        .station(&leaf)
+        .submit(party.part(&before))
+        .await
+        .expect("accepted");
+    let order = world.fixture.order(
+        1,
+        Change::Revocation(Revocation {
+            station: StationId(1),
+            from: UnixSeconds(now),
+        }),
+    );
+    let mut control = party.control(&world.leaf_of(Role::P1, PeerRole::Coordinator));
+    let mut proposal = order.envelope().to_wire();
+    proposal
+        .signatures
+        .retain(|signature| signature.public_key == world.fixture.coordinator.public_key().as_bytes());
+    control.propose_order(proposal).await.expect("proposed");
+    control
+        .complete(order.envelope().to_wire())
+        .await
+        .expect("in force");
+    // Dated back as well: whoever has the station's key can do that.
+    for (sequence, cast_at) in [(2, now), (3, now - 50)] {
+        let ballot = world.station_ballot(1, sequence, cast_at);
+        let refused = refusal(party.station(&leaf).submit(party.part(&ballot)).await);
+        assert_eq!(refused.reason, Reason::BallotStationRevoked);
+        assert!(refused.detail.contains("station 1"), "{refused}");
+    }
+    let again = party
+        .station(&leaf)
+        .submit(party.part(&before))
+        .await
+        .expect("known");
+    assert_eq!(again.into_inner(), receipt.into_inner());
+    let other = world.leaf_of(Role::P1, PeerRole::Station(StationId(2)));
+    let ballot = world.station_ballot(2, 1, now);
+    party
+        .station(&other)
+        .submit(party.part(&ballot))
+        .await
+        .expect("another station goes on");
 }
 
 #[tokio::test]

@@ -156,6 +156,38 @@ async fn a_box_is_sealed_over_mutual_tls() {
     }
 
     // A second request returns the same; the status says so; nothing more is taken.
+    // Whoever has a digest is told what became of it, also by a party that did not accept it.
+    let lookup = |digest: Vec<u8>| wire::LookupRequest {
+        election: world.fixture.manifest.manifest().election().as_str().to_owned(),
+        r#box: 1,
+        digest,
+        record: false,
+    };
+    for party in &parties {
+        let mut receipts = 0;
+        for ballot in &ballots {
+            let digest = ballot[0].digest();
+            let found = party.intake().lookup(lookup(digest.0.to_vec())).await;
+            let found = found.expect("an answer").into_inner();
+            receipts += u32::from(found.receipt.is_some());
+            let Some(wire::lookup_reply::Public::Ballot(header)) = found.public else {
+                panic!("no header")
+            };
+            assert_eq!(header, ballot[0].header().to_wire());
+            let fate = found.sealed.expect("it is sealed");
+            assert_eq!(fate.seal_hash, sealed.hash().0);
+            assert_eq!(fate.fate, Some(wire::sealed_fate::Fate::OnList(true)));
+        }
+        assert!(receipts < 7, "each party was away for some");
+        let never = party
+            .intake()
+            .lookup(lookup(vec![7; 32]))
+            .await
+            .expect("an answer");
+        let fate = never.into_inner().sealed.expect("it is sealed");
+        assert_eq!(fate.fate, Some(wire::sealed_fate::Fate::NoCandidate(true)));
+    }
+
     let again = seal(&world, &parties[1]).await.expect("is sealed");
     assert_eq!(seal_of(&again.done).hash(), sealed.hash());
     let mut control = parties[2].control(&world.leaf_of(Role::P3, PeerRole::Coordinator));

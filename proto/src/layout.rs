@@ -42,8 +42,10 @@ pub mod tag {
     pub const AUTHORISATION: &str = "tally/v1/authorisation";
     /// The standing records of a Seal.
     pub const STANDING: &str = "tally/v1/standing";
-    /// Leaf of a party's log.
+    /// Leaf of a party's log: something accepted.
     pub const LOG: &str = "tally/v1/log";
+    /// Leaf of a party's log: anything else.
+    pub const LOG_EVENT: &str = "tally/v1/log-event";
     /// Commitment to a contribution to a tally session's pair seed.
     pub const CONTRIBUTION: &str = "tally/v1/contribution";
     /// A tally session's id: the three Starts.

@@ -20,6 +20,7 @@ pub mod identity;
 pub mod ids;
 pub mod invitation;
 pub mod layout;
+pub mod log;
 pub mod manifest;
 pub mod merkle;
 pub mod moment;

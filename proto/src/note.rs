@@ -10,12 +10,25 @@
 //!
 //! The Ed25519 signature is over the text up to and including the newline before the empty line. It cannot be taken for a signature
 //! over one of this crate's fixed layouts: those begin with the length of their tag, which is never the letter `t`.
+//!
+//! A **cosignature** (C2SP `tlog-cosignature`, type 4) says that another party has seen this log grow up to here and no other of its size. It is
+//! an Ed25519 signature over
+//!
+//! ```text
+//! cosignature/v1
+//! time <Unix seconds>
+//! <the note's text, as above>
+//! ```
+//!
+//! and stands below the note as one more line under the cosigner's name `tally/<election>/party-<j>`: base64 of key hash, time (u64, big
+//! endian), signature. The key hash is taken with type 4, so one key has two names for two purposes; neither of the two texts, nor a fixed
+//! layout, begins like another.
 
 use data_encoding::BASE64;
 use sha2::{Digest as _, Sha256};
 
 use crate::envelope::{PublicKey, SignatureBytes, Signer};
-use crate::ids::{ElectionId, Hash32, Role};
+use crate::ids::{ElectionId, Hash32, Role, RoleExt as _, UnixSeconds};
 
 /// Largest note in bytes, cosignatures included.
 pub const MAX_NOTE_BYTES: usize = 16 << 10;
@@ -23,6 +36,8 @@ pub const MAX_NOTE_BYTES: usize = 16 << 10;
 const MAX_SIGNATURES: usize = 32;
 /// The signature type of C2SP signed notes: Ed25519.
 const ED25519: u8 = 1;
+/// The signature type of cosignatures: Ed25519 with a time.
+const COSIGNATURE: u8 = 4;
 
 /// Why a note was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,10 +79,10 @@ pub fn origin(election: &ElectionId, party: Role) -> String {
     format!("tally/{election}/party-{}", party.index())
 }
 
-fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
+fn key_hash(name: &str, algorithm: u8, key: &PublicKey) -> [u8; 4] {
     let hash: [u8; 32] = Sha256::new()
         .chain_update(name)
-        .chain_update([b'\n', ED25519])
+        .chain_update([b'\n', algorithm])
         .chain_update(key.as_bytes())
         .finalize()
         .into();
@@ -87,7 +102,7 @@ impl Checkpoint {
     /// The signed note.
     pub fn sign(&self, signer: &Signer) -> String {
         let (name, body) = (origin(&self.election, self.party), self.body());
-        let mut signature = key_hash(&name, &signer.public_key()).to_vec();
+        let mut signature = key_hash(&name, ED25519, &signer.public_key()).to_vec();
         signature.extend_from_slice(&signer.sign_note(&body).0);
         format!("{body}\n\u{2014} {name} {}\n", BASE64.encode(&signature))
     }
@@ -97,19 +112,88 @@ impl Checkpoint {
     /// # Errors
     /// [`NoteError`].
     pub fn open(note: &[u8], election: &ElectionId, party: Role, key: &PublicKey) -> Result<Self, NoteError> {
-        let (checkpoint, signatures) = Self::parse(note)?;
-        if checkpoint.election != *election || checkpoint.party != party {
+        let (checkpoint, lines) = Self::parse(note)?;
+        checkpoint.check_signed(&lines, election, party, key)?;
+        Ok(checkpoint)
+    }
+
+    /// The same, and which of the other parties have cosigned it, in party order, and when they say so. `keys`: in party order.
+    ///
+    /// # Errors
+    /// [`NoteError`]; a cosignature that does not verify is left out, as anyone may add lines to a note.
+    pub fn open_cosigned(
+        note: &[u8],
+        election: &ElectionId,
+        party: Role,
+        keys: &[PublicKey; 3],
+    ) -> Result<(Self, Vec<Cosignature>), NoteError> {
+        let (checkpoint, lines) = Self::parse(note)?;
+        checkpoint.check_signed(&lines, election, party, &keys[party.slot()])?;
+        let cosigned = |by: Role| {
+            let (name, key) = (origin(election, by), &keys[by.slot()]);
+            let hash = key_hash(&name, COSIGNATURE, key);
+            lines.iter().find_map(|line| {
+                let (time, signature) = line.bytes.split_first_chunk::<8>()?;
+                let (at, signature) = (
+                    UnixSeconds(u64::from_be_bytes(*time)),
+                    SignatureBytes::from_slice(signature).ok()?,
+                );
+                let fits = line.name == name
+                    && line.key_hash == hash
+                    && key.verify(checkpoint.cosigned_body(at).as_bytes(), &signature);
+                fits.then(|| Cosignature {
+                    by,
+                    at,
+                    line: line.to_text(),
+                })
+            })
+        };
+        let cosignatures = Role::ALL
+            .into_iter()
+            .filter(|by| *by != party)
+            .filter_map(cosigned)
+            .collect();
+        Ok((checkpoint, cosignatures))
+    }
+
+    fn check_signed(
+        &self,
+        lines: &[SignatureLine<'_>],
+        election: &ElectionId,
+        party: Role,
+        key: &PublicKey,
+    ) -> Result<(), NoteError> {
+        if self.election != *election || self.party != party {
             return Err(NoteError::Origin);
         }
-        let (name, body) = (origin(election, party), checkpoint.body());
-        let expected = key_hash(&name, key);
-        let signed = signatures.iter().any(|(by, hash, signature)| {
-            *by == name && *hash == expected && key.verify(body.as_bytes(), signature)
+        let (name, body) = (origin(election, party), self.body());
+        let expected = key_hash(&name, ED25519, key);
+        let signed = lines.iter().any(|line| {
+            line.name == name
+                && line.key_hash == expected
+                && SignatureBytes::from_slice(&line.bytes)
+                    .is_ok_and(|signature| key.verify(body.as_bytes(), &signature))
         });
-        if signed {
-            Ok(checkpoint)
-        } else {
-            Err(NoteError::Signature)
+        if signed { Ok(()) } else { Err(NoteError::Signature) }
+    }
+
+    fn cosigned_body(&self, at: UnixSeconds) -> String {
+        format!("cosignature/v1\ntime {}\n{}", at.get(), self.body())
+    }
+
+    /// The cosignature of party `by`, whose log this is not, as of `at`.
+    ///
+    /// # Security
+    /// Only for a checkpoint that `by` has found to be an extension of all that it cosigned of this log before.
+    pub fn cosign(&self, by: Role, at: UnixSeconds, signer: &Signer) -> Cosignature {
+        let name = origin(&self.election, by);
+        let mut bytes = key_hash(&name, COSIGNATURE, &signer.public_key()).to_vec();
+        bytes.extend_from_slice(&at.get().to_be_bytes());
+        bytes.extend_from_slice(&signer.sign_note(&self.cosigned_body(at)).0);
+        Cosignature {
+            by,
+            at,
+            line: format!("\u{2014} {name} {}\n", BASE64.encode(&bytes)),
         }
     }
 
@@ -117,7 +201,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`NoteError`].
-    pub fn parse(note: &[u8]) -> Result<(Self, Vec<NoteSignature<'_>>), NoteError> {
+    pub fn parse(note: &[u8]) -> Result<(Self, Vec<SignatureLine<'_>>), NoteError> {
         let text = std::str::from_utf8(note)
             .ok()
             .filter(|t| t.len() <= MAX_NOTE_BYTES)
@@ -170,18 +254,48 @@ impl Checkpoint {
     }
 }
 
-/// One signature line: name, key hash, signature. Lines of other algorithms read as a signature that verifies under no key.
-pub type NoteSignature<'a> = (&'a str, [u8; 4], SignatureBytes);
+/// One signature line of any algorithm.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignatureLine<'a> {
+    /// Whose it is said to be.
+    pub name: &'a str,
+    /// First bytes of the hash of name, algorithm and key.
+    pub key_hash: [u8; 4],
+    /// What the algorithm puts there.
+    pub bytes: Vec<u8>,
+}
 
-fn signature_line(line: &str) -> Result<NoteSignature<'_>, NoteError> {
+impl SignatureLine<'_> {
+    fn to_text(&self) -> String {
+        let mut bytes = self.key_hash.to_vec();
+        bytes.extend_from_slice(&self.bytes);
+        format!("\u{2014} {} {}\n", self.name, BASE64.encode(&bytes))
+    }
+}
+
+fn signature_line(line: &str) -> Result<SignatureLine<'_>, NoteError> {
     let (name, encoded) = line
         .strip_prefix("\u{2014} ")
         .and_then(|rest| rest.split_once(' '))
         .ok_or(NoteError::Form)?;
     let bytes = BASE64.decode(encoded.as_bytes()).map_err(|_| NoteError::Form)?;
-    let (hash, signature) = bytes.split_first_chunk::<4>().ok_or(NoteError::Form)?;
-    let signature = signature.try_into().unwrap_or([0xff; 64]);
-    Ok((name, *hash, SignatureBytes(signature)))
+    let (key_hash, rest) = bytes.split_first_chunk::<4>().ok_or(NoteError::Form)?;
+    Ok(SignatureLine {
+        name,
+        key_hash: *key_hash,
+        bytes: rest.to_vec(),
+    })
+}
+
+/// A party's cosignature of another's checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cosignature {
+    /// Who.
+    pub by: Role,
+    /// When, on its clock.
+    pub at: UnixSeconds,
+    /// Its line, newline included: appended to the signed note it makes the cosigned note.
+    pub line: String,
 }
 
 #[cfg(test)]
@@ -244,6 +358,54 @@ mod tests {
             format!("\u{2014} w {}\n", BASE64.encode(&[7; 76])).repeat(32)
         );
         assert_eq!(open(&many, Role::P2, &key), Err(NoteError::Form));
+    }
+
+    #[test]
+    fn cosignatures_are_those_of_the_other_parties_over_this_very_checkpoint() {
+        let (c, keys) = (checkpoint(), [signer(1), signer(2), signer(3)]);
+        let public = keys.each_ref().map(Signer::public_key);
+        let note = c.sign(&keys[1]);
+        let at = UnixSeconds(1_800_000_000);
+        let open = |note: &str| Checkpoint::open_cosigned(note.as_bytes(), &c.election, Role::P2, &public);
+        assert_eq!(open(&note), Ok((c.clone(), Vec::new())));
+        let (one, three) = (c.cosign(Role::P1, at, &keys[0]), c.cosign(Role::P3, at, &keys[2]));
+        let whole = format!("{note}{}{}", three.line, one.line);
+        assert_eq!(open(&whole), Ok((c.clone(), vec![one.clone(), three.clone()])));
+        // The line of C2SP: name, then base64 of key hash, time and signature.
+        let encoded = one.line.trim_end().rsplit(' ').next().expect("base64");
+        let bytes = BASE64.decode(encoded.as_bytes()).expect("base64");
+        assert_eq!((bytes.len(), &bytes[4..12]), (76, &at.get().to_be_bytes()[..]));
+        let text = format!("cosignature/v1\ntime 1800000000\n{}", c.body());
+        let signature = SignatureBytes::from_slice(&bytes[12..]).expect("64 bytes");
+        assert!(public[0].verify(text.as_bytes(), &signature));
+        // The owner's own, another checkpoint's, under another name, with another time: none counts.
+        let own = c.cosign(Role::P2, at, &keys[1]);
+        let other = Checkpoint {
+            size: 1008,
+            ..c.clone()
+        };
+        let renamed = one.line.replace("party-1", "party-3");
+        let mut later = bytes.clone();
+        later[11] ^= 1;
+        let later = one.line.replace(encoded, &BASE64.encode(&later));
+        for line in [
+            own.line,
+            other.cosign(Role::P1, at, &keys[0]).line,
+            c.cosign(Role::P1, at, &keys[2]).line,
+            renamed,
+            later,
+        ] {
+            assert_eq!(
+                open(&format!("{note}{line}")),
+                Ok((c.clone(), Vec::new())),
+                "{line}"
+            );
+        }
+        assert_eq!(
+            open(&note.replacen("1009", "1010", 1)),
+            Err(NoteError::Signature),
+            "without the owner's signature cosignatures say nothing"
+        );
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::calendar::{Channel, ChannelError, ChannelKind};
 use crate::decode::{DecodeError, decode_canonical};
 use crate::envelope::{Envelope, EnvelopeError, Kind, Signature};
-use crate::ids::{BoxId, ElectionId, Hash32, IdError, Role, RoleExt as _, UnixSeconds, VoterIndex};
+use crate::ids::{
+    BoxId, ElectionId, Hash32, IdError, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex,
+};
 use crate::manifest::{Manifest, SignedManifest, countersignatures};
 use crate::wire;
 
@@ -78,6 +80,14 @@ pub enum OrderError {
         /// The voter.
         voter: VoterIndex,
     },
+    /// Revokes a station that is not there.
+    #[error("order {number} revokes station {station}, which this election does not have")]
+    NoStation {
+        /// Its number.
+        number: u32,
+        /// The station.
+        station: StationId,
+    },
     /// Not countersigned by all.
     #[error("order {number} is not in force: {missing} has not countersigned it")]
     NotInForce {
@@ -109,6 +119,17 @@ pub enum Change {
     Calendar(Channel),
     /// Sets the flags of one voter.
     Correction(Correction),
+    /// Takes the vote from a station.
+    Revocation(Revocation),
+}
+
+/// A station's ballots cast at or after a moment do not count, in any box.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Revocation {
+    /// The station.
+    pub station: StationId,
+    /// The first moment at which its ballots do not count.
+    pub from: UnixSeconds,
 }
 
 /// The flags of one voter.
@@ -175,6 +196,10 @@ impl Order {
                     live: c.live,
                     enrolled: c.enrolled,
                 }),
+                Some(wire::order::Change::Revocation(r)) => Change::Revocation(Revocation {
+                    station: StationId(r.station),
+                    from: UnixSeconds(r.from_s),
+                }),
                 None => return Err(OrderError::NoChange(wire.number)),
             },
         })
@@ -202,6 +227,10 @@ impl Order {
                     v: c.voter.get(),
                     live: c.live,
                     enrolled: c.enrolled,
+                }),
+                Change::Revocation(r) => wire::order::Change::Revocation(wire::StationRevocation {
+                    station: r.station.get(),
+                    from_s: r.from.get(),
                 }),
             }),
         }
@@ -257,7 +286,13 @@ impl SignedOrder {
                     voter: c.voter,
                 });
             }
-            Change::Calendar(_) | Change::Correction(_) => {}
+            Change::Revocation(r) if !manifest.stations().iter().any(|s| s.id() == r.station) => {
+                return Err(OrderError::NoStation {
+                    number,
+                    station: r.station,
+                });
+            }
+            Change::Calendar(_) | Change::Correction(_) | Change::Revocation(_) => {}
         }
         let countersigned = countersignatures(&envelope, Kind::Order, manifest)?;
         Ok(Self {
@@ -308,6 +343,7 @@ pub struct EffectiveElection {
     manifest: Arc<SignedManifest>,
     channels: Vec<Channel>,
     corrections: BTreeMap<(BoxId, VoterIndex), Correction>,
+    revoked: BTreeMap<StationId, UnixSeconds>,
     order_hashes: Vec<Hash32>,
 }
 
@@ -325,6 +361,7 @@ impl EffectiveElection {
             manifest,
             channels,
             corrections: BTreeMap::new(),
+            revoked: BTreeMap::new(),
             order_hashes: Vec::new(),
         };
         for order in orders {
@@ -376,6 +413,10 @@ impl EffectiveElection {
                 self.corrections
                     .insert((correction.of_box, correction.voter), *correction);
             }
+            // The last order stands, as for corrections: the commission may have been wrong about the moment.
+            Change::Revocation(revocation) => {
+                self.revoked.insert(revocation.station, revocation.from);
+            }
         }
         self.order_hashes.push(signed.hash);
         Ok(())
@@ -419,6 +460,10 @@ impl EffectiveElection {
             live: true,
             enrolled: true,
         })
+    }
+    /// From which moment on the station's ballots do not count, if it is revoked.
+    pub fn revoked_from(&self, station: StationId) -> Option<UnixSeconds> {
+        self.revoked.get(&station).copied()
     }
     /// The last moment at which a party takes anything: after it, boxes may be sealed.
     pub fn receive_until(&self) -> UnixSeconds {

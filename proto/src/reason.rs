@@ -102,6 +102,9 @@ reasons! {
     BallotStationSequence "ballot.station-sequence-repeated" Reject
         "A station used one sequence number for two ballots; the lowest digest stays and the station is named."
         "The station must never reset its counter. Reconcile its sign-in count with the Seal.";
+    BallotStationRevoked "ballot.station-revoked" Reject
+        "An order has revoked the station: what it casts from the order's moment on does not count, and nothing more is taken from it."
+        "Vote at another station. Whoever voted there after that moment votes again.";
     BallotAuthorityMissing "ballot.authority-mismatch" Reject
         "The header's authority does not fit its channel: stations name a station and sequence, online ballots do not."
         "Build the header with the channel's own constructor.";
@@ -309,9 +312,9 @@ reasons! {
     StoreFailed "store.failed" Fatal
         "The party's store could not be read or written."
         "Check disk space and hardware; nothing was acknowledged that is not on disk.";
-    ClockWrong "clock.wrong" Fatal
-        "The party's clock is over a second from both other parties'."
-        "Set the clock by a trusted source, then restart.";
+    ClockWrong "clock.wrong" Retry
+        "The party's clock is over a second from both other parties': it accepts nothing until the clock is right."
+        "The party's operator sets the clock by a trusted source. Voters need nothing but the two other parties.";
     Internal "internal" Fatal
         "Something happened that should not; the log holds the details."
         "Report it with the log.";

@@ -5,7 +5,7 @@
 //!
 //! 1. A **candidate** ballot has two acceptances, by List or by claimed receipt; a candidate record has three.
 //! 2. A candidate ballot is out only by a public check: its place (election, box, channel, station), its time (opening hours in force), the
-//!    station's signature, a (station, sequence) used twice, of which the lowest digest stays.
+//!    station's signature, the station's revocation by an order, a (station, sequence) used twice, of which the lowest digest stays.
 //! 3. Rows: online by (cast_at, digest), then electronic, then paper station ballots, these by (cast_at, station, sequence, digest).
 //! 4. A voter's record stands if it has the highest serial of its half and no other record of that half has the same; of a split issue
 //!    both halves must stand.

@@ -236,6 +236,17 @@ impl Intake for Service {
     ) -> Result<Response<wire::InclusionReply>, Status> {
         Err(Status::unimplemented("not asked here"))
     }
+
+    async fn consistency(
+        &self,
+        _: Request<wire::ConsistencyRequest>,
+    ) -> Result<Response<wire::ConsistencyReply>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn lookup(&self, _: Request<wire::LookupRequest>) -> Result<Response<wire::LookupReply>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
 }
 
 /// The board: only its clock is asked.

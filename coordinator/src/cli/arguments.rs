@@ -186,6 +186,15 @@ pub(super) enum OrderChange {
         #[arg(long)]
         voter: String,
     },
+    /// Revoke a station: what it casts from a moment on does not count, and nothing more is taken from it
+    RevokeStation {
+        /// Its number in the manifest
+        #[arg(long)]
+        station: u32,
+        /// Local time of the stations' zone, past or to come: "YYYY-MM-DD HH:MM"
+        #[arg(long)]
+        from: String,
+    },
     /// Correct the flags of one voter
     Correct {
         /// The voter's reference on the roll

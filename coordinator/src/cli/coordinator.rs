@@ -271,6 +271,7 @@ async fn order(
         },
         OrderChange::Strike { voter } => Wish::Strike { reference: voter },
         OrderChange::Restore { voter } => Wish::Restore { reference: voter },
+        OrderChange::RevokeStation { station, from } => Wish::Revoke { station, from },
         OrderChange::Correct {
             voter,
             live,

@@ -143,6 +143,13 @@ pub(super) fn order(order: &Order, hash: &Hash32, voter: Option<&str>) -> String
                 "  Nobody sees whether there are such votes. The order itself, with the voter's number and the reason, is published."
             );
         }
+        Change::Revocation(revocation) => {
+            let _ = writeln!(
+                text,
+                "  station {} is revoked: what it casts from {} (Unix seconds) on does not count, and nothing more is taken from it",
+                revocation.station, revocation.from
+            );
+        }
     }
     text.push('\n');
     text

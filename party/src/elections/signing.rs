@@ -268,7 +268,7 @@ fn check_boxes(store: &Store, election: &Election, order: &SignedOrder) -> Resul
             correction.of_box
         )),
         Change::Correction(_) => Ok(()),
-        Change::Calendar(_) => {
+        Change::Calendar(_) | Change::Revocation(_) => {
             for of_box in election.manifest().boxes() {
                 if !closed(of_box.id())? {
                     return Ok(());

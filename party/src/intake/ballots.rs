@@ -31,7 +31,7 @@ impl Party {
     ///
     /// # Errors
     /// The sender's fault: any reason of the pages `ballot.*`, `message.*`, `share.*`, `election.*`, `box.*`; try again: `party.busy`,
-    /// `party.shutting-down`; this party's: `store.failed`.
+    /// `party.shutting-down`, `clock.wrong`; this party's: `store.failed`.
     pub async fn submit(
         self: &Arc<Self>,
         submission: wire::Submission,
@@ -50,6 +50,8 @@ impl Party {
         )? {
             return self.again(election, submission, stored).await;
         }
+        self.may_accept()?;
+        check_revoked(&election, header)?;
         // Refuse what can never be accepted before any costly work; whether it must be held is asked again after the work.
         self.timing(&election, header)?;
         let checked = self.check_ballot(Arc::clone(&election), submission).await?;
@@ -194,6 +196,18 @@ impl Party {
 
 pub(super) fn share_refused(error: ShareError) -> Refusal {
     Refusal::new(error.reason(), error)
+}
+
+/// Of a revoked station nothing more is taken, whatever it is dated: whoever holds the station's key can date back.
+fn check_revoked(election: &Election, header: &BallotHeader) -> Result<(), Refusal> {
+    let mark = header.station_mark();
+    match mark.and_then(|mark| Some((mark.station, election.effective().revoked_from(mark.station)?))) {
+        None => Ok(()),
+        Some((station, from)) => Err(Refusal::new(
+            Reason::BallotStationRevoked,
+            format_args!("station {station} is revoked from {from} on: nothing more is taken from it"),
+        )),
+    }
 }
 
 /// A station may bring its own ballots only, and no one else may bring them.

@@ -84,4 +84,30 @@ impl Party {
             )
         })
     }
+
+    /// The proof that the log of the first `old` entries is a prefix of that of the first `new`.
+    ///
+    /// # Errors
+    /// `election.unknown`, `log.range`, or the store.
+    pub async fn consistency(
+        self: &Arc<Self>,
+        election: String,
+        old: u64,
+        new: u64,
+    ) -> Result<Vec<Hash32>, Refusal> {
+        let election = self.elections.get(&election)?;
+        let path = self
+            .blocking(move |party| {
+                Ok(party
+                    .store
+                    .read(|tx| log::consistency(tx, election.number(), old, new))?)
+            })
+            .await?;
+        path.ok_or_else(|| {
+            Refusal::new(
+                Reason::LogRange,
+                format_args!("no log here has been of {old} and then of {new} entries"),
+            )
+        })
+    }
 }

@@ -13,6 +13,7 @@
 
 mod ballots;
 mod delivery;
+mod lookup;
 mod pool;
 mod records;
 mod writer;

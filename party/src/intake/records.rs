@@ -62,6 +62,7 @@ impl Party {
         }
         let stored = self.stored(Kind::Record, &election, header.of_box.get(), digest)?;
         if stored.is_none() {
+            self.may_accept()?;
             self.check_roll(&election, &submission)?;
             let (now, until) = (self.now(), election.effective().receive_until());
             if now.seconds() > until {

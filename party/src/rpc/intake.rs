@@ -76,7 +76,10 @@ impl Intake for IntakeService {
         request: Request<wire::ElectionRef>,
     ) -> Result<Response<wire::CheckpointReply>, Status> {
         let note = self.0.checkpoint(request.into_inner().election).await?;
-        Ok(Response::new(wire::CheckpointReply { note }))
+        Ok(Response::new(wire::CheckpointReply {
+            note,
+            cosigned: String::new(),
+        }))
     }
 
     async fn inclusion(
@@ -92,5 +95,27 @@ impl Intake for IntakeService {
         Ok(Response::new(wire::InclusionReply {
             path: path.iter().map(|node| node.0.to_vec()).collect(),
         }))
+    }
+
+    async fn consistency(
+        &self,
+        request: Request<wire::ConsistencyRequest>,
+    ) -> Result<Response<wire::ConsistencyReply>, Status> {
+        let wire::ConsistencyRequest {
+            election,
+            old_size,
+            new_size,
+        } = request.into_inner();
+        let path = self.0.consistency(election, old_size, new_size).await?;
+        Ok(Response::new(wire::ConsistencyReply {
+            path: path.iter().map(|node| node.0.to_vec()).collect(),
+        }))
+    }
+
+    async fn lookup(
+        &self,
+        request: Request<wire::LookupRequest>,
+    ) -> Result<Response<wire::LookupReply>, Status> {
+        Ok(Response::new(self.0.lookup(request.into_inner()).await?))
     }
 }

@@ -74,6 +74,7 @@ mod candidates;
 mod claims;
 pub mod complaint;
 mod error;
+pub(crate) mod fate;
 mod fill;
 mod hearing;
 mod input;

@@ -370,6 +370,19 @@ pub(super) fn put_standing(
     Ok(())
 }
 
+/// The record that stands for voter `v`.
+pub(super) fn standing(
+    tx: &impl Tables,
+    key: BoxKey,
+    v: u32,
+    half: u8,
+) -> Result<Option<Digest>, StoreError> {
+    Ok(tx
+        .table(STANDING)?
+        .get((key.election, key.of_box, v, half))?
+        .map(|row| *row.value()))
+}
+
 /// Calls `each` with (v, digest) of every standing record, by voter.
 pub(super) fn for_each_standing<E: From<StoreError>>(
     tx: &impl Tables,

@@ -6,7 +6,7 @@
 
 use redb::ReadableTable;
 use tally_proto::ids::{ElectionId, Hash32, Role};
-use tally_proto::merkle::{Frontier, Node, Nodes, ProofError, inclusion_proof, node_hash};
+use tally_proto::merkle::{Frontier, Node, Nodes, ProofError, consistency_proof, inclusion_proof, node_hash};
 use tally_proto::note::Checkpoint;
 
 use super::tables::{LOG_ENTRIES, LOG_NODES, LOG_SIZE};
@@ -119,6 +119,27 @@ pub fn inclusion(
         return Ok(None);
     }
     match inclusion_proof(&Stored { tx, election }, position, of_size) {
+        Ok(path) => Ok(Some(path)),
+        Err(ProofError::Range { .. }) => Ok(None),
+        Err(ProofError::Nodes(error)) => Err(error),
+    }
+}
+
+/// The proof that the log of the first `old` entries is a prefix of that of the first `new`, RFC 6962 section 2.1.2. `None` when `old` is 0
+/// or above `new`, or the log is shorter than `new`.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn consistency(
+    tx: &impl Tables,
+    election: u32,
+    old: u64,
+    new: u64,
+) -> Result<Option<Vec<Hash32>>, StoreError> {
+    if new > size(tx, election)? {
+        return Ok(None);
+    }
+    match consistency_proof(&Stored { tx, election }, old, new) {
         Ok(path) => Ok(Some(path)),
         Err(ProofError::Range { .. }) => Ok(None),
         Err(ProofError::Nodes(error)) => Err(error),

@@ -128,9 +128,20 @@ impl World {
     }
 
     pub(crate) async fn start_with(&self, config: Config, storage: Storage, disk: SimDisk) -> Party {
+        self.start_by(self.clock.clone(), config, storage, disk).await
+    }
+
+    /// With a clock of its own.
+    pub(crate) async fn start_by(
+        &self,
+        clock: ManualClock,
+        config: Config,
+        storage: Storage,
+        disk: SimDisk,
+    ) -> Party {
         let role = config.party;
         let deps = Deps {
-            clock: Arc::new(self.clock.clone()),
+            clock: Arc::new(clock),
             storage,
             entropy: Arc::new(SeededEntropy::new(7)),
         };

@@ -120,3 +120,42 @@ fn an_order_fits_its_manifest() {
     wire.reason.clear();
     assert_eq!(Order::from_wire(&wire), Err(OrderError::Reason));
 }
+
+#[test]
+fn a_station_is_revoked_from_a_moment_on_and_the_last_order_stands() {
+    let world = World::new(Shape::default());
+    let revocation = |station, from| {
+        Change::Revocation(Revocation {
+            station: StationId(station),
+            from: UnixSeconds(from),
+        })
+    };
+    let orders = [
+        world.order(1, revocation(2, OPENS + 500)),
+        world.order(2, revocation(2, OPENS + 400)),
+    ];
+    let payload = orders[0].envelope().payload();
+    assert_eq!(Order::decode(payload).expect("decodes").encode(), *payload);
+    let mut election = EffectiveElection::new(world.manifest.clone(), &orders[..1]).expect("applies");
+    assert_eq!(
+        election.revoked_from(StationId(2)),
+        Some(UnixSeconds(OPENS + 500))
+    );
+    assert_eq!(election.revoked_from(StationId(1)), None);
+    election.apply(&orders[1]).expect("applies");
+    assert_eq!(
+        election.revoked_from(StationId(2)),
+        Some(UnixSeconds(OPENS + 400))
+    );
+
+    let mut unknown = orders[0].order().clone();
+    unknown.change = revocation(3, OPENS);
+    let nobody = world.sign_all(Kind::Order, unknown.encode());
+    assert_eq!(
+        SignedOrder::open(nobody, &world.manifest).expect_err("no such station"),
+        OrderError::NoStation {
+            number: 1,
+            station: StationId(3)
+        }
+    );
+}

@@ -117,7 +117,15 @@ fn public_check(
         .map_err(|error| error.reason())?;
     header
         .check_authority(digest, signature, manifest)
-        .map_err(|error| error.reason())
+        .map_err(|error| error.reason())?;
+    // After the signature: what bears it not is no ballot of that station at all.
+    let revoked = header
+        .station_mark()
+        .and_then(|mark| election.revoked_from(mark.station));
+    match revoked {
+        Some(from) if header.cast_at() >= from => Err(Reason::BallotStationRevoked),
+        _ => Ok(()),
+    }
 }
 
 /// Takes out ballots whose (station, sequence) another with a lower digest has, and counts what is published of each station.

@@ -10,7 +10,7 @@ use crate::envelope::{Kind, SignatureBytes};
 use crate::fixture::{CLOSES, Evidence, Listed, OPENS, Shape, World};
 use crate::ids::{StationId, UnixSeconds};
 use crate::invitation::Credential;
-use crate::order::{Change, Correction};
+use crate::order::{Change, Correction, Revocation};
 use crate::receipt::Receipt;
 use crate::record::{Half, RecordHeader};
 use crate::wire;
@@ -258,6 +258,36 @@ fn an_order_moves_the_calendar_for_sealing_too() {
     let differ = world.evidence(BOX, &ballots, &[], no_claims(), [&hashes, &wrong, &[]]);
     let differ = compute(differ.inputs(&election, BOX));
     assert!(matches!(differ, Err(SealingError::OrdersDiffer(Role::P2))));
+}
+
+#[test]
+fn a_revoked_station_is_out_from_that_moment_on_and_no_other_is() {
+    let world = World::new(Shape::default());
+    let change = Change::Revocation(Revocation {
+        station: StationId(1),
+        from: UnixSeconds(OPENS + 10),
+    });
+    let order = world.order(1, change);
+    let election = EffectiveElection::new(world.manifest.clone(), [&order]).expect("applies");
+    let ballots = [
+        ballot(&world, 1, OPENS + 9, Some((1, 1, false)), ALL),
+        ballot(&world, 2, OPENS + 10, Some((1, 2, false)), ALL),
+        ballot(&world, 3, OPENS + 11, Some((1, 3, true)), ALL),
+        ballot(&world, 4, OPENS + 10, Some((2, 1, false)), ALL),
+        ballot(&world, 5, OPENS + 20, None, ALL),
+    ];
+    let hashes = [order.hash()];
+    let evidence = world.evidence(BOX, &ballots, &[], no_claims(), [&hashes, &hashes, &hashes]);
+    let sealed = compute(evidence.inputs(&election, BOX)).expect("a Seal");
+    let [before, at, paper, other, online] = ballots.each_ref().map(digest);
+    assert_eq!(sealed.rows, [online, before, other]);
+    let mut expected = [at, paper].map(|digest| Exclusion {
+        digest,
+        reason: Reason::BallotStationRevoked,
+    });
+    expected.sort_by_key(|e| e.digest);
+    assert_eq!(sealed.seal.exclusions, expected);
+    assert_eq!(sealed.seal.stations[0].electronic, 1);
 }
 
 #[test]

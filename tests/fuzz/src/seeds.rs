@@ -5,8 +5,9 @@ use tally_mpc::{ContestTotals, Counts, Outcome};
 use tally_proto::bundle::{BoxParts, sign_bundle};
 use tally_proto::envelope::Kind;
 use tally_proto::fixture::{Cast, Evidence, Listed, OPENS, Shape, World};
-use tally_proto::ids::{BoxId, Digest, Hash32, Role, StationId, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, Digest, Hash32, Role, StationId, UnixMillis, UnixSeconds, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation};
+use tally_proto::log;
 use tally_proto::merkle::empty_root;
 use tally_proto::note::Checkpoint;
 use tally_proto::order::{Change, Correction};
@@ -150,6 +151,23 @@ impl Seeds {
             root: empty_root(),
         };
         checkpoint.sign(&self.world.signers[0]).into_bytes()
+    }
+
+    /// A page of a log: what was accepted, and an event.
+    pub fn log_page(&self) -> Vec<u8> {
+        let (at, hash) = (UnixMillis(1_800_000_000_000), Hash32([7; 32]));
+        let accepted = log::Accepted {
+            record: false,
+            of_box: BOX,
+            digest: Digest([1; 32]),
+            ciphertext_hash: hash,
+            received_at: at,
+        };
+        let event = log::Entry::Event(log::Happening::ListMade(BOX, hash), at);
+        [log::Entry::Accepted(accepted), event]
+            .iter()
+            .flat_map(log::Entry::to_bytes)
+            .collect()
     }
 
     /// An invitation's link.

@@ -14,6 +14,7 @@ use tally_proto::envelope::{Envelope, Kind};
 use tally_proto::identity::{CoordinatorIdentity, PartyIdentity, RegistrarIdentity, StationIdentity};
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
 use tally_proto::invitation::Invitation;
+use tally_proto::log;
 use tally_proto::manifest::Manifest;
 use tally_proto::note::Checkpoint;
 use tally_proto::order::Order;
@@ -209,6 +210,11 @@ pub const TARGETS: &[Target] = &[
         run: session_log_entries,
         seeds: |_| vec![LOGGED.entries.clone()],
     },
+    Target {
+        name: "log_page",
+        run: log_page,
+        seeds: |s| vec![s.log_page()],
+    },
 ];
 
 /// Whatever is accepted must encode to the accepted bytes.
@@ -374,6 +380,15 @@ fn signed_note(data: &[u8]) {
     if let Ok((checkpoint, _)) = Checkpoint::parse(data) {
         let keys = FIXED.world.manifest.manifest().party_keys();
         let _ = Checkpoint::open(data, &checkpoint.election, checkpoint.party, &keys[0]);
+        let _ = Checkpoint::open_cosigned(data, &checkpoint.election, checkpoint.party, &keys);
+    }
+}
+
+/// Entries of a log, from another party.
+fn log_page(data: &[u8]) {
+    if let Ok(entries) = log::decode_page(data) {
+        let again: Vec<u8> = entries.iter().flat_map(log::Entry::to_bytes).collect();
+        assert_eq!(again, data, "one entry, one byte string");
     }
 }
 

@@ -106,7 +106,8 @@ async fn meet(reason: Reason) -> Met {
         }
         R::PartyBusy | R::PartyShuttingDown => elsewhere("party/tests/intake.rs"),
         R::StoreFailed => elsewhere("party/tests/crash.rs"),
-        R::ClockWrong => elsewhere("party/src/clock_watch.rs"),
+        R::ClockWrong => elsewhere("party/tests/clock.rs"),
+        R::BallotStationRevoked => elsewhere("party/tests/intake.rs"),
         R::SessionHidden => lie(&[Lie::HidHoldings]),
         R::SessionLimit | R::SessionFramePending => elsewhere("party/src/session"),
     }

@@ -1,0 +1,92 @@
+//! A party whose clock is over a second from both others' accepts nothing, says by how much, and accepts again once it is right.
+
+mod world;
+
+use std::net::TcpListener;
+
+use tally_party::clock::ManualClock;
+use tally_party::clock_watch::compare;
+use tally_party::store::Storage;
+use tally_party::store::sim::SimDisk;
+use tally_proto::fixture::{OPENS, Shape};
+use tally_proto::ids::{Role, RoleExt as _};
+use tally_proto::pki::PeerRole;
+use tally_proto::reason::Reason;
+use tally_proto::wire;
+
+use world::{Party, World, refusal};
+
+const NOW_MS: u64 = (OPENS + 100) * 1000;
+
+async fn start(world: &World, clock: &ManualClock, role: Role, ports: [u16; 3]) -> Party {
+    let mut config = world.config(role);
+    config.listen_peer.set_port(ports[role.slot()]);
+    let disk = SimDisk::new();
+    let storage = Storage::Backend(Box::new(disk.clone()));
+    let party = world.start_by(clock.clone(), config, storage, disk).await;
+    world.put_in_force(&party).await;
+    party
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_party_with_a_wrong_clock_accepts_nothing_until_it_is_right() {
+    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let ports = held.map(|listener| listener.local_addr().expect("bound").port());
+    let mut world = World::new(Shape {
+        peer_ports: ports,
+        ..Shape::default()
+    });
+    let clocks = [(); 3].map(|()| ManualClock::new(NOW_MS));
+    let one = start(&world, &clocks[0], Role::P1, ports).await;
+    let two = start(&world, &clocks[1], Role::P2, ports).await;
+    let three = start(&world, &clocks[2], Role::P3, ports).await;
+    let known = world.ballot();
+    let receipt = one.intake().submit(one.part(&known)).await.expect("accepted");
+
+    // A second is nothing; more than that from one of the two proves nothing either.
+    clocks[0].set(NOW_MS + 1000);
+    assert!(!compare(one.running.party()).await);
+    clocks[1].set(NOW_MS + 5000);
+    clocks[0].set(NOW_MS + 1000);
+    assert!(!compare(one.running.party()).await);
+    clocks[1].set(NOW_MS);
+
+    clocks[0].set(NOW_MS + 4500);
+    assert!(compare(one.running.party()).await);
+    let ballot = world.ballot_at(NOW_MS / 1000 + 4);
+    let refused = refusal(one.intake().submit(one.part(&ballot)).await);
+    assert_eq!(refused.reason, Reason::ClockWrong);
+    assert!(refused.detail.contains("-4.5 s and -4.5 s"), "{refused}");
+    let mut control = one.control(&world.leaf_of(Role::P1, PeerRole::Operator(Role::P1)));
+    let asked = wire::StatusRequest {
+        election: String::new(),
+    };
+    let status = control.status(asked.clone()).await.expect("status").into_inner();
+    assert!(
+        status.elections[0]
+            .intake_trouble
+            .contains(Reason::ClockWrong.code()),
+        "{status:?}"
+    );
+    // What it accepted before it still says it did.
+    let again = one.intake().submit(one.part(&known)).await.expect("known");
+    assert_eq!(again.into_inner(), receipt.into_inner());
+    // The others accept as ever.
+    let now = world.ballot_at(NOW_MS / 1000);
+    for other in [&two, &three] {
+        assert!(!compare(other.running.party()).await);
+        other.intake().submit(other.part(&now)).await.expect("accepted");
+    }
+
+    // With one peer away the other decides nothing alone: wrong stays wrong.
+    three.running.stop().await;
+    assert!(compare(one.running.party()).await);
+    clocks[0].set(NOW_MS + 900);
+    assert!(!compare(one.running.party()).await);
+    one.intake().submit(one.part(&now)).await.expect("accepted again");
+    let status = control.status(asked).await.expect("status").into_inner();
+    assert_eq!(status.elections[0].intake_trouble, "");
+    // And right stays right.
+    clocks[0].set(NOW_MS + 9_000);
+    assert!(!compare(one.running.party()).await);
+}
