@@ -161,6 +161,27 @@ impl Choices {
         }
     }
 
+    /// As the tally counts a ballot's content.
+    pub(crate) fn as_counted(choices: Vec<Choice>) -> Self {
+        let selection = |choice| match choice {
+            Choice::Options(options) => Selection {
+                options,
+                spoilt: false,
+            },
+            Choice::Spoilt => Selection {
+                options: Vec::new(),
+                spoilt: true,
+            },
+            _ => Selection {
+                options: Vec::new(),
+                spoilt: false,
+            },
+        };
+        Self {
+            contests: choices.into_iter().map(selection).collect(),
+        }
+    }
+
     /// From texts as people type them: `2` or `Maria Schmidt` where the ballot has one contest, else `1=2`, `Mayor=2` or
     /// `Mayor=Maria Schmidt`; one text for each option chosen. Contests that are not named stay blank.
     ///
@@ -232,6 +253,17 @@ impl Choices {
         Packed(self.contests.iter().map(Selection::packed).collect())
     }
 
+    /// The chosen options' names for each contest, for a machine to read; `null` where the contest is spoilt.
+    pub(crate) fn shown(&self, form: &Form, languages: &[String]) -> serde_json::Value {
+        let contests = form.contests().iter().zip(&self.contests);
+        let shown = contests.map(|(contest, selection)| {
+            let names: Option<Vec<&str>> =
+                (!selection.spoilt).then(|| names(contest, &selection.options, languages).collect());
+            serde_json::json!({ "contest": in_language(contest.title(), languages), "options": names })
+        });
+        shown.collect()
+    }
+
     /// The choices as a sentence for each contest, to be confirmed by the voter on the voter's screen.
     ///
     /// # Security
@@ -239,12 +271,7 @@ impl Choices {
     pub fn confirmation(&self, form: &Form, languages: &[String]) -> String {
         let mut text = String::new();
         for (contest, selection) in form.contests().iter().zip(&self.contests) {
-            let names: Vec<&str> = selection
-                .options
-                .iter()
-                .filter_map(|option| contest.options().get(*option as usize - 1))
-                .map(|option| in_language(option, languages))
-                .collect();
+            let names: Vec<&str> = names(contest, &selection.options, languages).collect();
             let chosen = match (selection.spoilt, names.is_empty()) {
                 (true, _) => "(spoilt on purpose)".to_owned(),
                 (false, true) => "(nothing)".to_owned(),
@@ -257,6 +284,19 @@ impl Choices {
         }
         text
     }
+}
+
+/// The names of `options` (from 1).
+fn names<'a>(
+    contest: &'a Contest,
+    options: &'a [u32],
+    languages: &'a [String],
+) -> impl Iterator<Item = &'a str> {
+    let of = |option: &u32| contest.options().get((*option as usize).checked_sub(1)?);
+    options
+        .iter()
+        .filter_map(of)
+        .map(|option| in_language(option, languages))
 }
 
 fn check(contest: &Contest, options: &[u32]) -> Result<(), ChoiceError> {

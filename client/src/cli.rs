@@ -1,4 +1,4 @@
-//! The command line: `client show | vote | receipts | erase | decoy` and `client station init | vote | paper | drain | status`.
+//! The command line: `client show | vote | inspect | check | receipts | erase | decoy` and `client station init | vote | paper | drain | status`.
 
 use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+mod check;
 mod console;
 mod failure;
+mod inspect;
 mod station;
 mod voter;
 
@@ -33,7 +35,9 @@ Exit codes:
   3  the manifest, invitation, choice or roll number is wrong; nothing was sent
   4  the parties refused the ballot
   5  too few parties could be reached; try again
-  6  `station drain` ended, and some party still lacks some ballots";
+  6  `station drain` ended, and some party still lacks some ballots
+  7  what was checked is false: a check code that does not open the ballot, a log that was rewritten, contradicting parties
+  8  `check`: the ballot is not where it should be";
 
 /// Casts ballots, for voters and polling stations.
 #[derive(Parser)]
@@ -49,6 +53,10 @@ enum Verb {
     Show(voter::Show),
     /// Casts a ballot. Casting again revotes: the last ballot counts.
     Vote(voter::Vote),
+    /// Shows, on another device, what a ballot holds that was cast with `vote --second-device`.
+    Inspect(inspect::Inspect),
+    /// Checks that a ballot is in the parties' logs and, after sealing, on the list of what is tallied.
+    Check(check::Check),
     /// Lists the receipts that were kept on this device.
     Receipts(voter::Receipts),
     /// Erases all kept receipts from this device.
@@ -179,6 +187,8 @@ impl Command {
         match self.verb {
             Verb::Show(show) => show.run(console),
             Verb::Vote(vote) => vote.run(console).await,
+            Verb::Inspect(inspect) => inspect.run(console).await,
+            Verb::Check(check) => check.run(console).await,
             Verb::Receipts(receipts) => receipts.run(console),
             Verb::Erase(erase) => erase.run(console),
             Verb::Decoy(decoy) => decoy.run(console),

@@ -19,7 +19,7 @@ pub enum Fault {
         refusal: Refusal,
     },
     /// It refused, and will again.
-    #[error("{agency} ({party}) refused the ballot: {refusal}. {}", .refusal.reason.action())]
+    #[error("{agency} ({party}) refused: {refusal}. {}", .refusal.reason.action())]
     Refused {
         /// Which party.
         party: Role,
@@ -27,6 +27,20 @@ pub enum Fault {
         agency: String,
         /// Its reason.
         refusal: Refusal,
+    },
+    /// What it says of a ballot or of its log is false, by its own signatures or by hashes.
+    #[error("{agency} ({party}) {what}. Tell the election commission")]
+    FalseAnswer {
+        /// Which party.
+        party: Role,
+        /// Who runs it.
+        agency: String,
+        /// The stable reason.
+        reason: Reason,
+        /// What is false.
+        what: String,
+        /// What proves it to anyone: signed notes and encoded receipts, the latter in hexadecimal.
+        evidence: Vec<String>,
     },
     /// It answered with a receipt that proves nothing.
     #[error("{agency} ({party}) gave a false receipt: {what}. Tell the election commission")]
@@ -67,9 +81,10 @@ impl Fault {
     /// The party it is about.
     pub fn party(&self) -> Role {
         match self {
-            Self::Away { party, .. } | Self::Refused { party, .. } | Self::FalseReceipt { party, .. } => {
-                *party
-            }
+            Self::Away { party, .. }
+            | Self::Refused { party, .. }
+            | Self::FalseAnswer { party, .. }
+            | Self::FalseReceipt { party, .. } => *party,
         }
     }
 
@@ -77,7 +92,21 @@ impl Fault {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Away { refusal, .. } | Self::Refused { refusal, .. } => refusal.reason,
+            Self::FalseAnswer { reason, .. } => *reason,
             Self::FalseReceipt { .. } => Reason::ReceiptInvalid,
+        }
+    }
+
+    /// Whether it is something false that the party said, and no failure.
+    pub fn is_false(&self) -> bool {
+        matches!(self, Self::FalseAnswer { .. } | Self::FalseReceipt { .. })
+    }
+
+    /// What proves it to anyone, where something does: signed notes, and encoded receipts in hexadecimal.
+    pub fn evidence(&self) -> &[String] {
+        match self {
+            Self::FalseAnswer { evidence, .. } => evidence,
+            _ => &[],
         }
     }
 

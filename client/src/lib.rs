@@ -47,6 +47,8 @@
 //! | the time of casting (never this device's) | [`clock`] |
 //! | who accepted, who did not and why | [`Cast`], [`Fault`], [`Notice`] |
 //! | receipts, kept only when asked for | [`Keepsakes`] |
+//! | what a ballot holds, seen from another device | [`Cast::take_disclosure`], [`inspect`] |
+//! | a ballot in the parties' public logs | [`find`], [`check`] |
 //! | polling stations: electronic and paper votes, the queue on disk | [`station`] |
 //! | the command line | [`cli`] |
 //!
@@ -57,6 +59,7 @@
 //! or a choice. A voter's network address is seen by the parties.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 
+mod check;
 mod choice;
 pub mod cli;
 pub mod clock;
@@ -67,9 +70,12 @@ mod disk;
 mod election;
 mod fault;
 mod form;
+mod inspect;
 mod invitation;
 mod keepsake;
+mod known;
 mod link;
+mod logs;
 mod near;
 mod parcel;
 mod sealing;
@@ -82,15 +88,19 @@ mod voter;
 #[allow(dead_code, unreachable_pub, reason = "shared with the test programs")]
 mod world;
 
+pub use check::{Checked, Shown, check};
 pub use choice::{ChoiceError, Choices};
 pub use connections::{Connections, NoTime};
 pub use device::{Device, DeviceError};
 pub use election::{Election, ElectionError};
 pub use fault::Fault;
 pub use form::{Form, choose_at_most, in_language};
+pub use inspect::{InspectError, Inspected, inspect};
 pub use invitation::{decoy_of, read_invitation};
 pub use keepsake::{KeepsakeError, Keepsakes, Kept, KeptReceipt};
+pub use known::{Named, Sealed};
 pub use link::{FalseReceipt, judge};
+pub use logs::{InLog, find};
 pub use sealing::SealError;
 pub use station::{Station, StationVote};
 pub use voter::{ATTEMPT, Cast, CastError, Notice, Patience, Voter};

@@ -1,4 +1,4 @@
-//! One party as a client sees it: the three things asked of it, each with a time limit and a checked answer.
+//! One party as a client sees it: the things asked of it, each with a time limit and a checked answer.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tally_proto::ballot::BallotHeader;
 use tally_proto::calendar::{MAX_AHEAD_MS, MAX_BEHIND_MS};
 use tally_proto::connect;
 use tally_proto::envelope::PublicKey;
-use tally_proto::ids::{Hash32, Role, UnixMillis, UnixSeconds};
+use tally_proto::ids::{ElectionId, Hash32, Role, UnixMillis, UnixSeconds};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Receipt, ReceiptError};
 use tally_proto::refusal::Refusal;
@@ -27,6 +27,7 @@ const CLOCK_LIMIT: Duration = Duration::from_secs(3);
 /// A submission waits for the party's next durable batch.
 const SUBMIT_LIMIT: Duration = Duration::from_secs(20);
 const DELIVER_LIMIT: Duration = Duration::from_secs(10);
+const LOG_LIMIT: Duration = Duration::from_secs(10);
 /// Requests under way to one party at a time, over all casts of the process: what waits here has no time limit running, so that
 /// thousands of casts at once do not time each other out.
 const UNDER_WAY: usize = 512;
@@ -140,6 +141,58 @@ impl Link {
             .map(|_| ())
     }
 
+    /// What the party knows of a ballot.
+    pub(crate) async fn lookup(&self, asked: wire::LookupRequest) -> Result<wire::LookupReply, Fault> {
+        let _turn = self.under_way.acquire().await;
+        let mut intake = self.intake.clone();
+        self.limited(LOG_LIMIT, intake.lookup(asked)).await
+    }
+
+    /// The party's signed checkpoints of an election's log.
+    pub(crate) async fn checkpoint(&self, election: &ElectionId) -> Result<wire::CheckpointReply, Fault> {
+        let _turn = self.under_way.acquire().await;
+        let mut intake = self.intake.clone();
+        let election = election.as_str().to_owned();
+        self.limited(LOG_LIMIT, intake.checkpoint(wire::ElectionRef { election }))
+            .await
+    }
+
+    /// The path from the leaf at `position` to the root of the log of `size`.
+    pub(crate) async fn inclusion(
+        &self,
+        election: &ElectionId,
+        position: u64,
+        size: u64,
+    ) -> Result<Vec<Hash32>, Fault> {
+        let _turn = self.under_way.acquire().await;
+        let mut intake = self.intake.clone();
+        let asked = wire::InclusionRequest {
+            election: election.as_str().to_owned(),
+            position,
+            size,
+        };
+        let reply = self.limited(LOG_LIMIT, intake.inclusion(asked)).await?;
+        Ok(nodes(&reply.path))
+    }
+
+    /// What shows that the log of `old` entries is a prefix of that of `new`.
+    pub(crate) async fn consistency(
+        &self,
+        election: &ElectionId,
+        old: u64,
+        new: u64,
+    ) -> Result<Vec<Hash32>, Fault> {
+        let _turn = self.under_way.acquire().await;
+        let mut intake = self.intake.clone();
+        let asked = wire::ConsistencyRequest {
+            election: election.as_str().to_owned(),
+            old_size: old,
+            new_size: new,
+        };
+        let reply = self.limited(LOG_LIMIT, intake.consistency(asked)).await?;
+        Ok(nodes(&reply.path))
+    }
+
     fn check(&self, parcel: &Parcel, reply: &wire::Receipt) -> Result<(), Fault> {
         judge(
             reply,
@@ -171,4 +224,11 @@ impl Link {
         };
         Err(Fault::of(self.party, &self.agency, refusal))
     }
+}
+
+/// A path's hashes. What is no hash is left out: the path then proves nothing.
+fn nodes(path: &[Vec<u8>]) -> Vec<Hash32> {
+    path.iter()
+        .filter_map(|node| Hash32::from_slice(node).ok())
+        .collect()
 }

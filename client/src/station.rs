@@ -8,7 +8,7 @@
 //! the offset to the parties' time that was last measured (kept on disk; none measured yet: no correction). It never falls below
 //! the station's last `cast_at`, so that the order of its sequence numbers is the order of its times.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub use drain::Drained;
 pub use identity::{IdentityFilesError, StationKeys};
 pub use queue::{Counts, QueueError};
 
-use queue::Queue;
+use queue::{Queue, sequence_of};
 
 /// How long a voter at the counter waits for the parties' clocks before the station's own is used.
 const CLOCK_PATIENCE: Duration = Duration::from_millis(1_500);
@@ -130,7 +130,7 @@ impl fmt::Debug for StationVote {
 /// A vote that is in the queue: it survives a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queued {
-    /// Its sequence number at this station.
+    /// Its sequence number at this station within its box.
     pub sequence: u64,
     /// Its public name.
     pub digest: Digest,
@@ -164,8 +164,6 @@ pub struct Status {
     pub safe: usize,
     /// Of the pending ones, how many each party has not accepted, in party order.
     pub lacking: [usize; 3],
-    /// The sequence number of the next ballot.
-    pub next_sequence: u64,
     /// The offset from this machine's clock to the parties' time, if ever measured.
     pub offset_ms: Option<i64>,
 }
@@ -322,7 +320,13 @@ impl Station {
         let (now_ms, time) = self.now().await?;
         let cast_at = UnixSeconds((now_ms / 1000).max(self.queue.last_cast_at_s()));
         let mut parcels = Vec::with_capacity(votes.len());
-        for (sequence, vote) in (self.queue.next_sequence()..).zip(&votes) {
+        let mut next = BTreeMap::new();
+        for vote in &votes {
+            let place = next
+                .entry(vote.box_id)
+                .or_insert_with(|| self.queue.next_sequence(vote.box_id));
+            let sequence = *place;
+            *place += 1;
             let mark = StationMark {
                 station: self.keys.id(),
                 sequence,
@@ -339,9 +343,8 @@ impl Station {
         self.queue.push(&parcels)?;
         Ok(parcels
             .iter()
-            .zip(self.queue.next_sequence() - parcels.len() as u64..)
-            .map(|(parcel, sequence)| Queued {
-                sequence,
+            .map(|parcel| Queued {
+                sequence: sequence_of(parcel.header()).unwrap_or_default(),
                 digest: parcel.digest(),
                 cast_at,
                 time,
@@ -367,7 +370,6 @@ impl Station {
                 .filter(|queued| queued.standing.is_success())
                 .count(),
             lacking,
-            next_sequence: self.queue.next_sequence(),
             offset_ms: self.offset_ms,
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::CryptoRng;
 use tally_proto::disclosure::Disclosure;
-use tally_proto::ids::{Digest, Role, UnixSeconds};
+use tally_proto::ids::{BoxId, Digest, Role, UnixSeconds};
 use tally_proto::invitation::Invitation;
 use tally_proto::wire;
 use thiserror::Error;
@@ -151,6 +151,11 @@ impl Voter {
     pub fn with_patience(mut self, patience: Patience) -> Self {
         self.patience = patience;
         self
+    }
+
+    /// The box of the ballots.
+    pub fn of_box(&self) -> BoxId {
+        self.invitation.of_box()
     }
 
     /// The ballot paper.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use rand::{SeedableRng, rngs::StdRng};
 use tally_client::cli::{Console, run};
 use tally_client::station::StationKeys;
+use tally_proto::identity::Fingerprint;
 use tally_proto::ids::{BoxId, Role, StationId, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation};
 use tally_proto::pki::PeerRole;
@@ -18,6 +19,7 @@ mod fake;
 #[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
 mod world;
 
+use fake::history::Telling;
 use fake::{Manner, Plain, Town};
 use world::Agencies;
 
@@ -125,7 +127,8 @@ fn a_voter_looks_votes_and_erases() {
     );
     assert_eq!(
         asked.out,
-        "Your ballot was accepted by Court, University and Statistics.\n"
+        "Your ballot was accepted by Court, University and Statistics.\n\
+         It stands in the public log of Court, University and Statistics, and other parties have signed that.\n"
     );
     let cast = desk.run(&format!("{vote} --yes --json"), None);
     let json: serde_json::Value = serde_json::from_str(&cast.out).unwrap();
@@ -328,7 +331,7 @@ fn a_station_votes_queues_and_drains() {
     assert!(
         typed
             .out
-            .starts_with("The paper vote is queued as number 2, cast at "),
+            .starts_with("The paper vote is queued as number 1, cast at "),
         "{}",
         typed.out
     );
@@ -394,4 +397,241 @@ fn a_station_votes_queues_and_drains() {
         "{}",
         word.err
     );
+}
+
+/// Every file below `at`: its path from there, and its bytes.
+fn files(at: &std::path::Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(at).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else {
+            all.push((path.clone(), std::fs::read(path).unwrap()));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_ballot_is_inspected_on_another_device_and_nothing_of_it_is_left_on_this_one() {
+    let desk = Desk::new(&[]);
+    let vote = format!(
+        "vote {VOTER} --state @state --choice Mayor=jan_novak --language en --second-device --show-name"
+    );
+    let voted = desk.run(&vote, Some("yes\n\n"));
+    assert_eq!(voted.code, 0, "{}", voted.err);
+    assert!(voted.out.contains("It stands in the public log of Court, University and Statistics, and other parties have signed that."), "{}", voted.out);
+    let code = voted
+        .err
+        .lines()
+        .find(|line| line.starts_with("TALLY:CHECK:1:"))
+        .unwrap();
+    assert!(
+        !voted.out.contains("TALLY:CHECK"),
+        "the code is shown, it is no result to be piped into a file"
+    );
+    // The picture holds the very same text, and is erased with it, what can be scrolled back to included.
+    assert_eq!(scanned(&voted.err), code);
+    assert!(voted.err.ends_with("\u{1b}[H\u{1b}[2J\u{1b}[3J\n"));
+    let name = voted
+        .out
+        .lines()
+        .find_map(|line| line.strip_prefix("Its name: "))
+        .unwrap();
+    let digest = name.strip_prefix("1:").unwrap();
+
+    // On the device: the second of its last cast, and nothing else.
+    let mut left = files(&desk.path("state"));
+    left.sort();
+    let names = ["device", "lock"].map(|name| desk.path("state").join(name));
+    assert_eq!(
+        left.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>(),
+        names
+    );
+    assert!(left[1].1.is_empty());
+    let text = String::from_utf8(left[0].1.clone()).unwrap();
+    for trace in [
+        digest,
+        &digest[..8],
+        &code[14..22],
+        "party-",
+        "council",
+        "log",
+        "Jan",
+        "North",
+    ] {
+        assert!(!text.contains(trace), "{trace} in {text}");
+    }
+
+    // On the other device, which has the manifest and its fingerprint from the commission.
+    std::fs::write(desk.path("code"), code).unwrap();
+    let fingerprint = Fingerprint::of_hash(&desk.town.signed.hash()).to_string();
+    let inspect = "inspect --manifest @manifest --code @code --language en";
+    let seen = desk.run(
+        &format!("{inspect} --fingerprint {}", fingerprint.to_lowercase()),
+        None,
+    );
+    assert_eq!(seen.code, 0, "{}", seen.err);
+    assert!(
+        seen.out.contains("   Mayor: Jan Novak\n") && seen.out.contains("   Council: (nothing)"),
+        "{}",
+        seen.out
+    );
+    // Neither the voter's number nor the credential nor the invitation is in what it says.
+    for secret in ["42", "abcd", "43981"] {
+        assert!(!seen.out.contains(secret), "{secret} in {}", seen.out);
+    }
+    let unchecked = desk.run(&format!("{inspect} --json"), None);
+    assert!(unchecked.err.contains(&fingerprint), "{}", unchecked.err);
+    let json: serde_json::Value = serde_json::from_str(&unchecked.out).unwrap();
+    assert_eq!(
+        (&json["choices"][0]["options"][0], &json["digest"]),
+        (&"Jan Novak".into(), &digest.into())
+    );
+    let other = desk.run(
+        &format!("{inspect} --fingerprint 0000-0000-0000-0000-0000-0000"),
+        None,
+    );
+    assert_eq!(other.code, 3);
+    assert!(other.err.contains("(manifest.other)"), "{}", other.err);
+
+    // What is no check code, and a code that the ballot does not open.
+    let invitation = desk.run("inspect --manifest @manifest --code @invitation", None);
+    assert_eq!(invitation.code, 3);
+    assert!(
+        invitation.err.contains("keep it to yourself") && invitation.err.contains("(check-code.invalid)"),
+        "{}",
+        invitation.err
+    );
+    let second = desk.run(
+        &format!("vote {VOTER} --state @state --choice Mayor=1 --yes --json --second-device"),
+        None,
+    );
+    let second: serde_json::Value = serde_json::from_str(&second.out).unwrap();
+    assert_eq!(second["logs"][2]["cosigned_by"], serde_json::json!([1, 2]));
+    // A cheating device joins the second ballot's opening to the first one's name.
+    std::fs::write(
+        desk.path("forged"),
+        joined(code, second["check_code"].as_str().unwrap()),
+    )
+    .unwrap();
+    let forged = desk.run("inspect --manifest @manifest --code @forged", None);
+    assert_eq!(forged.code, 7, "{}", forged.err);
+    assert!(
+        forged.err.contains("Cast again on another device") && forged.err.contains("(check-code.mismatch)"),
+        "{}",
+        forged.err
+    );
+    assert!(!forged.out.contains("Maria"), "nothing is shown: {}", forged.out);
+}
+
+/// The name of the ballot of one check code with the opening of another, and a checksum that fits.
+fn joined(name: &str, opening: &str) -> String {
+    use tally_proto::disclosure::CHECK_PREFIX;
+    use tally_proto::{crockford, layout};
+    let bytes = |code: &str| crockford::decode(&code[CHECK_PREFIX.len()..]).unwrap();
+    let (name, opening) = (bytes(name), bytes(opening));
+    let mut forged = [&name[..45], &opening[45..opening.len() - 4]].concat();
+    let check = layout::Writer::new(layout::tag::DISCLOSURE)
+        .bytes(&forged)
+        .sha256();
+    forged.extend_from_slice(&check.0[..4]);
+    format!("{CHECK_PREFIX}{}", crockford::encode(&forged))
+}
+
+/// Reads the QR code that was drawn on a terminal, as a camera would.
+fn scanned(screen: &str) -> String {
+    let drawn: Vec<Vec<char>> = screen
+        .lines()
+        .filter(|line| !line.is_empty() && line.chars().all(|c| " ▀▄█".contains(c)))
+        .map(|line| line.chars().collect())
+        .collect();
+    let light = |x: usize, y: usize| match drawn.get(y / 2).and_then(|row| row.get(x)) {
+        Some('█') => true,
+        Some('▀') => y.is_multiple_of(2),
+        Some('▄') => !y.is_multiple_of(2),
+        _ => false,
+    };
+    // Several pixels a module, as in any photograph.
+    const SCALE: usize = 4;
+    let (width, height) = (drawn[0].len() * SCALE, drawn.len() * 2 * SCALE);
+    let grey = |x: usize, y: usize| if light(x / SCALE, y / SCALE) { 255 } else { 0 };
+    let mut image = rqrr::PreparedImage::prepare_from_greyscale(width, height, grey);
+    let grids = image.detect_grids();
+    assert_eq!(grids.len(), 1, "one code is seen");
+    grids[0].decode().unwrap().1
+}
+
+#[test]
+fn a_kept_name_is_checked_later_and_a_rewritten_log_convicts() {
+    let desk = Desk::new(&[]);
+    let voted = desk.run(
+        &format!("vote {VOTER} --state @state --choice Mayor=1 --yes --show-name"),
+        None,
+    );
+    let name = voted
+        .out
+        .lines()
+        .find_map(|line| line.strip_prefix("Its name: "))
+        .unwrap();
+    let check = format!("check --manifest @manifest --patience 0 {name}");
+    let checked = desk.run(&format!("{check} --keep @kept"), None);
+    assert_eq!(checked.code, 0, "{}{}", checked.out, checked.err);
+    assert!(
+        checked
+            .out
+            .contains("University has it in its log, at place 1, cosigned by Court and Statistics."),
+        "{}",
+        checked.out
+    );
+    assert!(checked.out.contains("not sealed yet"), "{}", checked.out);
+    let kept = std::fs::read_to_string(desk.path("kept")).unwrap();
+    assert!(!kept.contains(&name[2..]), "the ballot is not named: {kept}");
+    assert_eq!(desk.run(&format!("{check} --earlier @kept --json"), None).code, 0);
+
+    desk.town.party(Role::P2).tell(Telling::Rewritten);
+    let convicted = desk.run(&format!("{check} --earlier @kept"), None);
+    assert_eq!(convicted.code, 7, "{}", convicted.out);
+    assert!(
+        convicted.out.contains("University (P2)") && convicted.out.contains("(log.rewritten)"),
+        "{}",
+        convicted.out
+    );
+    assert!(
+        convicted.out.contains("\n\u{2014} tally/"),
+        "the signed notes are shown: {}",
+        convicted.out
+    );
+    // A voter is told at once, too; the ballot is cast all the same.
+    let told = desk.run(
+        &format!("vote {VOTER} --state @state --choice Mayor=1 --yes --json"),
+        None,
+    );
+    assert_eq!(told.code, 7, "{}", told.err);
+    let json: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(json["logs"][1]["reason"], "log.rewritten");
+    assert_eq!(json["accepted"], serde_json::json!([1, 2, 3]));
+
+    desk.town.party(Role::P3).tell(Telling::Ignorant);
+    let gone = desk.run(&check, None);
+    assert_eq!(
+        gone.code, 7,
+        "one party has it, one has rewritten its log, one does not know it: {}",
+        gone.out
+    );
+    desk.town.party(Role::P2).tell(Telling::Ignorant);
+    let gone = desk.run(&check, None);
+    assert_eq!(gone.code, 8, "{}", gone.out);
+    assert!(gone.err.contains("(ballot.not-held)"), "{}", gone.err);
+    for (given, code) in [("zz", 3), ("1:zz", 3), (&format!("9:{}", &name[2..])[..], 3)] {
+        assert_eq!(
+            desk.run(&format!("check --manifest @manifest {given}"), None)
+                .code,
+            code,
+            "{given}"
+        );
+    }
+    let no_notes = desk.run(&format!("{check} --earlier @manifest"), None);
+    assert_eq!(no_notes.code, 1, "{}", no_notes.err);
 }

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use rand::{SeedableRng, rngs::StdRng};
-use tally_client::{Choices, Connections, Device, Keepsakes, Kept, Voter, decoy_of, read_invitation};
+use tally_client::{
+    Choices, Connections, Device, Keepsakes, Kept, Voter, decoy_of, find, inspect, read_invitation,
+};
 use tally_proto::ids::Role;
 
 #[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
@@ -27,6 +30,8 @@ struct Trace {
     /// What the voter is told.
     notices: Vec<String>,
     form: String,
+    /// Lengths of what another device is shown.
+    shown: Vec<usize>,
 }
 
 fn files(directory: &Path, into: &mut BTreeMap<String, (u64, u32)>) {
@@ -61,7 +66,7 @@ async fn trace(seed: u64, text: impl FnOnce(&Town) -> String) -> Trace {
     let invitation = read_invitation(&[&text]).unwrap();
     let voter = Voter::new(&town.election, &connections, invitation, &device).unwrap();
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut notices = Vec::new();
+    let (mut notices, mut shown) = (Vec::new(), Vec::new());
     for (at, choice) in ["Mayor=Jan Novak", "Mayor=1"].into_iter().enumerate() {
         let choices = Choices::parse(voter.form(), [choice]).unwrap();
         let mut cast = voter
@@ -69,6 +74,12 @@ async fn trace(seed: u64, text: impl FnOnce(&Town) -> String) -> Trace {
             .await
             .unwrap();
         cast.third().await;
+        // The logs are asked and the ballot is inspected from another device, as the command does on request.
+        let found = find(&connections, &cast.receipts(), &[], Duration::ZERO).await;
+        assert!(found.iter().all(Result::is_ok), "{found:?}");
+        let disclosure = cast.take_disclosure().unwrap();
+        shown.push(disclosure.to_text().len());
+        inspect(&town.election, &connections, &disclosure).await.unwrap();
         if at == 1 {
             Keepsakes::of_device(directory.path())
                 .keep(&Kept::of(&cast))
@@ -104,6 +115,7 @@ async fn trace(seed: u64, text: impl FnOnce(&Town) -> String) -> Trace {
         files: found,
         notices,
         form: voter.form().render(&[]),
+        shown,
     }
 }
 
@@ -128,6 +140,7 @@ async fn a_decoy_leaves_the_same_trace() {
     };
     assert_eq!(told(&real), told(&decoy));
     assert_eq!(real.form, decoy.form);
+    assert_eq!(real.shown, decoy.shown);
     assert_eq!(real.files, decoy.files);
     assert_eq!(real.calls, decoy.calls);
     assert_eq!(

@@ -27,10 +27,14 @@ const NORTH: BoxId = BoxId(1);
 
 /// A town with one certified station that may vote for box 1 only, and its directory.
 async fn town_with_station() -> (Town, tempfile::TempDir) {
+    town_with_station_for(&[NORTH]).await
+}
+
+async fn town_with_station_for(boxes: &[BoxId]) -> (Town, tempfile::TempDir) {
     let agencies = Agencies::new(1);
     let directory = tempfile::tempdir().unwrap();
     let mut rng = StdRng::seed_from_u64(3);
-    let keys = StationKeys::create(directory.path(), STATION, "Town hall", vec![NORTH], &mut rng).unwrap();
+    let keys = StationKeys::create(directory.path(), STATION, "Town hall", boxes.to_vec(), &mut rng).unwrap();
     let request = keys.request().unwrap();
     keys.install_certificate(
         &agencies
@@ -94,7 +98,7 @@ fn header_of(town: &Town, digest: Digest) -> tally_proto::ballot::BallotHeader {
 
 #[tokio::test]
 async fn votes_cast_offline_survive_and_reach_all_three() {
-    let (town, directory) = town_with_station().await;
+    let (town, directory) = town_with_station_for(&[NORTH, BoxId(2)]).await;
     let mut rng = StdRng::seed_from_u64(9);
     let clock = Arc::new(AtomicU64::new(NOON_S * 1000));
     let offline = nowhere(&town).await;
@@ -156,7 +160,7 @@ async fn votes_cast_offline_survive_and_reach_all_three() {
         assert_eq!(town.party(party).seen(|seen| seen.delivered.len()), 12);
     }
     let status = station.status();
-    assert_eq!((status.pending, status.next_sequence), (0, 7));
+    assert_eq!((status.pending, status.counts[0].1.all()), (0, 6));
     assert_eq!(status.counts[0].1.electronic, 4);
     assert_eq!(status.counts[0].1.paper, 2);
 
@@ -173,6 +177,22 @@ async fn votes_cast_offline_survive_and_reach_all_three() {
         [(7, TimeSource::Parties), (8, TimeSource::Parties)]
     );
     assert_eq!(station.drain(Duration::ZERO).await.unwrap().delivered, 2);
+
+    // Each box has its own numbers: what is published of one never shows a gap for ballots of another.
+    let of_south = |index| StationVote {
+        box_id: BoxId(2),
+        index: VoterIndex(index),
+        choices: None,
+    };
+    let queued = station
+        .vote_many(vec![of_south(1), paper(52), of_south(2)], &mut rng)
+        .await
+        .unwrap();
+    assert_eq!(
+        queued.iter().map(|queued| queued.sequence).collect::<Vec<_>>(),
+        [1, 9, 2]
+    );
+    assert_eq!(station.drain(Duration::ZERO).await.unwrap().delivered, 3);
 }
 
 #[tokio::test]
@@ -235,9 +255,10 @@ async fn what_a_party_refuses_stays_and_is_named() {
     let drained = station.drain(Duration::from_secs(5)).await.unwrap();
     assert_eq!(drained.left, 1);
     assert_eq!(drained.refused.len(), 1);
+    assert_eq!((drained.refused[0].0, drained.refused[0].1), (NORTH, 1));
     assert!(
         drained.refused[0]
-            .1
+            .2
             .to_string()
             .contains("Statistics (P3) gave a false receipt")
     );

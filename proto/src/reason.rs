@@ -105,6 +105,9 @@ reasons! {
     BallotStationRevoked "ballot.station-revoked" Reject
         "An order has revoked the station: what it casts from the order's moment on does not count, and nothing more is taken from it."
         "Vote at another station. Whoever voted there after that moment votes again.";
+    BallotNotHeld "ballot.not-held" Retry
+        "Fewer than two parties show a ballot of that digest."
+        "Try again if it was cast a moment ago. If it stays so, it was not cast: cast again, on another device.";
     BallotAuthorityMissing "ballot.authority-mismatch" Reject
         "The header's authority does not fit its channel: stations name a station and sequence, online ballots do not."
         "Build the header with the channel's own constructor.";
@@ -222,6 +225,9 @@ reasons! {
     LogRange "log.range" Reject
         "The log has no such position or size."
         "Ask within the size of the latest checkpoint.";
+    LogRewritten "log.rewritten" Abort
+        "A party signed two checkpoints that no one log has: its operator rewrote the log, or shows different logs to different parties."
+        "Voting goes on. Keep both checkpoints, which prove it; the receipts in voters' hands show what was removed.";
     BundleAltered "bundle.altered" Reject
         "The bundle is not what was signed: a byte was changed, or what it states does not follow from its evidence."
         "Fetch the bundle again from the coordinator; if it fails again, do not trust the result.";

@@ -74,7 +74,7 @@ pub async fn ballot(election: &Election, rng: &mut impl CryptoRng) -> Result<Str
         Ok(_) => Err(TamperError::Accepted),
         Err(status) => match Refusal::from_status(&status) {
             Some(refusal) => Ok(format!(
-                "{} (P1) refused the ballot: {refusal}. {}",
+                "{} (P1) refused: {refusal}. {}",
                 identity.agency(),
                 refusal.reason.action()
             )),

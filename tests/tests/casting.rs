@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rand::{SeedableRng, rngs::StdRng};
 use tally_client::station::StationKeys;
 use tally_client::{
-    CastError, Choices, Connections, Device, Election, Fault, Patience, Station, StationVote, Voter,
+    CastError, Choices, Connections, Device, Election, Fault, Named, Patience, Station, StationVote, Voter,
+    check, find, inspect,
 };
 use tally_party::clock::Clock as _;
 use tally_proto::fixture::{OPENS, Shape};
@@ -237,4 +238,47 @@ async fn a_station_queues_what_one_party_misses_and_delivers_it_later() {
         assert_eq!(received(&world, party).await, [0, 2, 1]);
     }
     assert_eq!(Role::P3.slot(), parties.len() - 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ballot_is_inspected_from_another_device_and_found_in_the_logs() {
+    let (world, parties) = start(100_000).await;
+    let connections = connections(&world, &parties);
+    let election = election(&world);
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut shown = Vec::new();
+    // A true credential and a false one: the parties answer alike.
+    for credential in [7, 8] {
+        let voter = voter(&world, &connections, credential);
+        let mut cast = voter
+            .cast(&choices(&voter, &["Mayor=Ben", "Board=Fay"]), &mut rng)
+            .await
+            .expect("cast");
+        cast.third().await;
+        let disclosure = cast.take_disclosure().expect("given once");
+        let inspected = inspect(&election, &connections, &disclosure)
+            .await
+            .expect("it opens");
+        assert_eq!(inspected.held_by(), Role::ALL);
+        shown.push(inspected.choices().confirmation(inspected.form(), &[]));
+        let found = find(&connections, &cast.receipts(), &[], Duration::ZERO).await;
+        assert!(found.iter().all(Result::is_ok), "{found:?}");
+        let named = Named {
+            election: election.id().clone(),
+            of_box: BoxId(1),
+            digest: cast.digest(),
+        };
+        let notes: Vec<String> = found.into_iter().flatten().map(|log| log.note).collect();
+        let checked = check(&connections, &named, &notes, Duration::ZERO).await;
+        assert_eq!(
+            (checked.in_logs(), checked.is_false(), checked.sealed),
+            (3, false, None)
+        );
+    }
+    assert!(
+        shown[0].contains("Ben") && shown[0].contains("Fay"),
+        "{}",
+        shown[0]
+    );
+    assert_eq!(shown[0], shown[1]);
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use tally_proto::connect::ConnectError;
+use tally_proto::disclosure::DisclosureError;
+use tally_proto::identity::Fingerprint;
 use tally_proto::invitation::InvitationError;
 use tally_proto::reason::Reason;
 use thiserror::Error;
@@ -10,6 +12,7 @@ use thiserror::Error;
 use crate::choice::ChoiceError;
 use crate::device::DeviceError;
 use crate::election::ElectionError;
+use crate::inspect::InspectError;
 use crate::keepsake::KeepsakeError;
 use crate::station::{IdentityFilesError, StationError};
 use crate::voter::CastError;
@@ -64,6 +67,50 @@ pub enum Failure {
     /// The voter did not confirm.
     #[error("nothing was cast: the ballot was not confirmed")]
     NotConfirmed,
+    /// Inspecting.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    /// The manifest is not the one that the voter was told of.
+    #[error(
+        "this manifest's fingerprint is {has}, not the one you were told: get the manifest from the election commission"
+    )]
+    OtherFingerprint {
+        /// Of the file.
+        has: Fingerprint,
+    },
+    /// No ballot's name.
+    #[error("a ballot's name is BOX:DIGEST, as `client vote --show-name` gives it; there are {boxes} boxes")]
+    NotAName {
+        /// How many boxes there are.
+        boxes: usize,
+    },
+    /// A file of checkpoints that this program did not write.
+    #[error("{path} holds no checkpoints of an earlier check: {source}")]
+    NoCheckpoints {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {source}")]
+    NotWritten {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// Something false was found.
+    #[error(
+        "what the parties show is false, see above: tell the election commission, and keep this text as evidence"
+    )]
+    False,
+    /// Fewer than two parties could be asked.
+    #[error("fewer than two parties could be asked: try again later")]
+    TooFewAnswers,
+    /// The ballot is not where it should be.
+    #[error("fewer than two parties have this ballot: cast again, and keep the receipts where you have them")]
+    NotThere,
     /// A number was expected.
     #[error("\"{given}\" is not a number of the roll")]
     NotANumber {
@@ -79,6 +126,9 @@ impl Failure {
             Self::Election(error) | Self::Station(StationError::Election(error)) => Some(error.reason()),
             Self::Invitation(error) => Some(error.reason()),
             Self::Choice(error) => Some(error.reason()),
+            Self::Inspect(error) => Some(error.reason()),
+            Self::OtherFingerprint { .. } => Some(Reason::ManifestOther),
+            Self::NotThere => Some(Reason::BallotNotHeld),
             Self::NotANumber { .. } | Self::Station(StationError::NotInRoll { .. }) => {
                 Some(Reason::VoterUnknown)
             }
@@ -90,6 +140,15 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Election(_) | Self::Invitation(_) | Self::Choice(_) | Self::NotANumber { .. } => 3,
+            Self::OtherFingerprint { .. } | Self::NotAName { .. } => 3,
+            Self::False => 7,
+            Self::Inspect(error) => match error {
+                InspectError::NotHeld { .. } => 5,
+                InspectError::Disclosure(DisclosureError::Commitment { .. }) => 7,
+                InspectError::Disclosure(_) | InspectError::Election(_) => 3,
+            },
+            Self::TooFewAnswers => 5,
+            Self::NotThere => 8,
             Self::NobodyToAsk { .. } | Self::NotConfirmed => 2,
             Self::Cast(CastError::Refused { .. }) => 4,
             Self::Cast(CastError::Time(_) | CastError::TimeOut { .. }) => 5,
@@ -103,5 +162,11 @@ impl Failure {
             ) => 3,
             _ => 1,
         }
+    }
+}
+
+impl From<DisclosureError> for Failure {
+    fn from(error: DisclosureError) -> Self {
+        Self::Inspect(error.into())
     }
 }

@@ -243,7 +243,9 @@ impl Drain {
             let refused: Vec<_> = drained
                 .refused
                 .iter()
-                .map(|(sequence, fault)| json!({ "sequence": sequence, "fault": fault_json(fault) }))
+                .map(|(of_box, sequence, fault)| {
+                    json!({ "box": of_box.0, "sequence": sequence, "fault": fault_json(fault) })
+                })
                 .collect();
             let value = json!({
                 "delivered": drained.delivered,
@@ -271,8 +273,8 @@ fn tell_trouble(drained: &Drained, console: &mut Console<'_>) {
     for fault in drained.faults.values().filter(|fault| fault.may_pass()) {
         console.tell(&fault.to_string());
     }
-    for (sequence, fault) in &drained.refused {
-        console.tell(&format!("Number {sequence}: {fault}"));
+    for (of_box, sequence, fault) in &drained.refused {
+        console.tell(&format!("Number {sequence} of box {of_box}: {fault}"));
     }
 }
 
@@ -303,7 +305,6 @@ impl Show {
                 "pending": status.pending,
                 "safe": status.safe,
                 "lacking": status.lacking,
-                "next_sequence": status.next_sequence,
                 "clock_offset_ms": status.offset_ms,
             });
             console.say(&value.to_string());

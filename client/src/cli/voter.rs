@@ -10,6 +10,7 @@ use tally_proto::invitation::Invitation;
 use tally_proto::manifest::Rule;
 use zeroize::Zeroizing;
 
+use super::inspect::show_code;
 use super::{Console, Failure, LanguageArg, ManifestArg, Outcome, StateArg, seconds};
 use crate::choice::Choices;
 use crate::connections::Connections;
@@ -19,6 +20,7 @@ use crate::fault::Fault;
 use crate::form::{Form, choose_at_most, in_language};
 use crate::invitation::{decoy_of, read_invitation};
 use crate::keepsake::{Keepsakes, Kept};
+use crate::logs::{InLog, find};
 use crate::voter::{Cast, Notice, Patience, Voter};
 
 /// The voter's invitation.
@@ -141,6 +143,15 @@ pub(super) struct Vote {
     /// Keeps the receipts on this device. They show that and when a ballot was cast; `client erase` erases them.
     #[arg(long)]
     keep_receipt: bool,
+    /// Shows a check code for another device afterwards, once: `client inspect` there shows what this ballot holds.
+    #[arg(long)]
+    second_device: bool,
+    /// Shows the ballot's public name, for `client check` later. It shows that a ballot was cast and when, never whose.
+    #[arg(long)]
+    show_name: bool,
+    /// Waits at most this long for the parties' logs to show the ballot under another party's signature; 0: the logs are not asked.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    wait_for_logs: Duration,
     /// Goes on trying for this long until two parties have accepted, casting anew every minute.
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     give_up_after: Duration,
@@ -238,13 +249,37 @@ impl Vote {
             console.tell("Your ballot is safe: two parties have it. Waiting for the third as well ...");
         }
         let _ = tokio::time::timeout(self.wait_for_third, cast.third()).await;
+        let logs = if self.wait_for_logs.is_zero() {
+            Vec::new()
+        } else {
+            find(&connections, &cast.receipts(), &[], self.wait_for_logs).await
+        };
         if self.keep_receipt {
             Keepsakes::of_device(&directory).keep(&Kept::of(&cast))?;
         }
         if self.json {
-            console.say(&cast_json(&cast).to_string());
+            let mut value = cast_json(&cast);
+            value["logs"] = logs.iter().map(log_json).collect();
+            if let Some(disclosure) = cast.take_disclosure().filter(|_| self.second_device) {
+                value["check_code"] = json!(disclosure.to_text().as_str());
+            }
+            console.say(&value.to_string());
         } else {
             console.say(&summary(&election, &cast));
+            if self.show_name {
+                console.say(&format!("Its name: {}:{}", voter.of_box(), cast.digest()));
+            }
+            say_logs(&election, &logs, console);
+            if let Some(disclosure) = cast.take_disclosure().filter(|_| self.second_device) {
+                show_code(disclosure, console)?;
+            }
+        }
+        if logs
+            .iter()
+            .filter_map(|log| log.as_ref().err())
+            .any(Fault::is_false)
+        {
+            return Err(Failure::False);
         }
         Ok(Outcome::Done)
     }
@@ -282,7 +317,57 @@ fn summary(election: &Election, cast: &Cast) -> String {
     text
 }
 
-fn join(names: &[&str]) -> String {
+/// Where the ballot stands in the logs, in one line for all that is well and one for each that is not.
+fn say_logs(election: &Election, logs: &[Result<InLog, Fault>], console: &mut Console<'_>) {
+    let agencies = |cosigned: bool| -> Vec<&str> {
+        let found = logs
+            .iter()
+            .flatten()
+            .filter(|log| log.cosigned_by.is_empty() != cosigned);
+        found.map(|log| election.party(log.party).agency()).collect()
+    };
+    match (agencies(true), agencies(false)) {
+        (cosigned, _) if !cosigned.is_empty() => {
+            console.say(&format!(
+                "It stands in the public log of {}, and other parties have signed that.",
+                join(&cosigned)
+            ));
+        }
+        (_, seen) if !seen.is_empty() => {
+            console.say(&format!(
+                "It stands in the public log of {}; no other party has signed that yet.",
+                join(&seen)
+            ));
+        }
+        _ => {}
+    }
+    for fault in logs.iter().filter_map(|log| log.as_ref().err()) {
+        console.say(&format!(
+            "Its place in a log could not be checked: {fault} ({})",
+            fault.reason()
+        ));
+        for evidence in fault.evidence() {
+            console.say(evidence);
+        }
+    }
+}
+
+fn log_json(log: &Result<InLog, Fault>) -> serde_json::Value {
+    match log {
+        Ok(log) => json!({
+            "party": log.party.number(),
+            "position": log.position,
+            "cosigned_by": log.cosigned_by.iter().map(|by| by.number()).collect::<Vec<_>>(),
+        }),
+        Err(fault) => {
+            let mut value = fault_json(fault);
+            value["evidence"] = json!(fault.evidence());
+            value
+        }
+    }
+}
+
+pub(super) fn join(names: &[&str]) -> String {
     match names.split_last() {
         None => String::new(),
         Some((last, [])) => (*last).to_owned(),

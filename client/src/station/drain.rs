@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use tally_proto::ids::{Role, RoleExt};
+use tally_proto::ids::{BoxId, Role, RoleExt};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
 
-use super::queue::{Queued, Step};
+use super::queue::{Queued, Step, sequence_of};
 use super::{Fault, Station, StationError};
 use crate::link::Link;
 
@@ -32,8 +32,8 @@ pub struct Drained {
     pub left: usize,
     /// The last fault of each party in trouble.
     pub faults: BTreeMap<Role, Fault>,
-    /// Ballots that a party refuses for good, with its reason; they stay in the queue as evidence.
-    pub refused: Vec<(u64, Fault)>,
+    /// Ballots that a party refuses for good, by box and sequence number, with its reason; they stay in the queue as evidence.
+    pub refused: Vec<(BoxId, u64, Fault)>,
 }
 
 impl Drained {
@@ -101,7 +101,7 @@ impl Station {
             let work = links.iter().map(|link| {
                 let jobs = jobs
                     .iter()
-                    .filter(|(sequence, _)| !refused.contains(&(*sequence, link.party)));
+                    .filter(|(number, _)| !refused.contains(&(*number, link.party)));
                 serve(
                     link,
                     jobs.collect(),
@@ -120,9 +120,18 @@ impl Station {
                     for answer in batch.drain(..) {
                         match answer {
                             Answer::Step(step) => steps.push(step),
-                            Answer::Fault(sequence, fault) => {
-                                if !fault.may_pass() && self.refused.insert((sequence, fault.party())) {
-                                    drained.refused.push((sequence, fault.clone()));
+                            Answer::Fault(number, fault) => {
+                                if !fault.may_pass() && self.refused.insert((number, fault.party())) {
+                                    let header = self
+                                        .queue
+                                        .pending()
+                                        .get(&number)
+                                        .map(|queued| queued.parcel.header());
+                                    let place = header
+                                        .and_then(|header| Some((header.of_box(), sequence_of(header)?)));
+                                    drained
+                                        .refused
+                                        .extend(place.map(|(of_box, at)| (of_box, at, fault.clone())));
                                 }
                                 drained.faults.insert(fault.party(), fault);
                             }
@@ -148,23 +157,23 @@ async fn serve(
     answers: UnboundedSender<Answer>,
 ) {
     stream::iter(jobs)
-        .for_each_concurrent(AT_ONCE, |(sequence, queued)| {
+        .for_each_concurrent(AT_ONCE, |(number, queued)| {
             let answers = &answers;
             async move {
                 if away.load(Ordering::Relaxed) {
                     return;
                 }
                 let outcome = if deliver {
-                    hand_over(link, *sequence, queued, answers).await
+                    hand_over(link, *number, queued, answers).await
                 } else {
-                    submit(link, *sequence, queued, answers).await
+                    submit(link, *number, queued, answers).await
                 };
                 if let Err(fault) = outcome {
                     if fault.may_pass() {
                         away.store(true, Ordering::Relaxed);
                     }
                     // The receiver lives until all work is done.
-                    let _ = answers.send(Answer::Fault(*sequence, fault));
+                    let _ = answers.send(Answer::Fault(*number, fault));
                 }
             }
         })
@@ -173,20 +182,20 @@ async fn serve(
 
 async fn submit(
     link: &Link,
-    sequence: u64,
+    number: u64,
     queued: &Queued,
     answers: &UnboundedSender<Answer>,
 ) -> Result<(), Fault> {
     if queued.standing.receipt(link.party).is_none() {
         let receipt = link.submit(&queued.parcel).await?;
-        let _ = answers.send(Answer::Step(Step::accepted(sequence, link.party, receipt)));
+        let _ = answers.send(Answer::Step(Step::accepted(number, link.party, receipt)));
     }
     Ok(())
 }
 
 async fn hand_over(
     link: &Link,
-    sequence: u64,
+    number: u64,
     queued: &Queued,
     answers: &UnboundedSender<Answer>,
 ) -> Result<(), Fault> {
@@ -196,7 +205,7 @@ async fn hand_over(
     for of in queued.standing.wanting(link.party) {
         if let Some(receipt) = queued.standing.receipt(of) {
             link.deliver(receipt.clone()).await?;
-            let _ = answers.send(Answer::Step(Step::stored(sequence, link.party, of)));
+            let _ = answers.send(Answer::Step(Step::stored(number, link.party, of)));
         }
     }
     Ok(())

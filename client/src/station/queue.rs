@@ -1,9 +1,10 @@
 //! The station's queue: sealed ballots and how far each has been delivered, durable step by step.
 //!
 //! On disk there is what will be public or is sealed to a party: headers, ciphertexts, receipts. Never an index, a choice or a
-//! share. The sequence number of a ballot becomes used in the same durable write as the ballot itself, and a ballot is shown to
-//! a party only after it; so a crash leaves neither a gap nor a number with two ballots. Ballots that all three parties have
-//! (with each other's receipts) leave the file when it is next rewritten; the number after the last one stays in it for ever.
+//! share. The sequence number of a ballot, within its box, becomes used in the same durable write as the ballot itself, and a ballot is
+//! shown to a party only after it; so a crash leaves neither a gap nor a number with two ballots. Ballots that all three parties have
+//! (with each other's receipts) leave the file when it is next rewritten; how many there were of each box stays in it for ever. The file
+//! has its own running number over all boxes, which names ballots here and nowhere else.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -84,7 +85,7 @@ struct Floor {
     election: String,
     #[prost(uint32, tag = "2")]
     station: u32,
-    /// The lowest sequence number never used.
+    /// The lowest running number never used.
     #[prost(uint64, tag = "3")]
     next: u64,
     #[prost(uint64, tag = "4")]
@@ -111,13 +112,15 @@ struct QueuedBallot {
     ciphertexts: Vec<Bytes>,
     #[prost(bytes = "bytes", tag = "3")]
     signature: Bytes,
+    #[prost(uint64, tag = "4")]
+    number: u64,
 }
 
 /// One step of delivery: `party` accepted (receipt), or has stored the receipt of `stored_of`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Step {
     #[prost(uint64, tag = "1")]
-    sequence: u64,
+    number: u64,
     #[prost(uint32, tag = "2")]
     party: u32,
     #[prost(message, optional, tag = "3")]
@@ -127,18 +130,18 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    pub(crate) fn accepted(sequence: u64, party: Role, receipt: wire::Receipt) -> Self {
+    pub(crate) fn accepted(number: u64, party: Role, receipt: wire::Receipt) -> Self {
         Self {
-            sequence,
+            number,
             party: party.number(),
             receipt: Some(receipt),
             stored_of: 0,
         }
     }
 
-    pub(crate) fn stored(sequence: u64, at: Role, of: Role) -> Self {
+    pub(crate) fn stored(number: u64, at: Role, of: Role) -> Self {
         Self {
-            sequence,
+            number,
             party: at.number(),
             receipt: None,
             stored_of: of.number(),
@@ -167,7 +170,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Makes the queue of a new station; its first sequence number is 1.
+    /// Makes the queue of a new station; its first running number is 1.
     pub(crate) fn create(
         disk: Arc<dyn Disk>,
         path: &Path,
@@ -246,9 +249,9 @@ impl Queue {
         Ok(queue)
     }
 
-    /// The sequence number of the next ballot.
-    pub(crate) fn next_sequence(&self) -> u64 {
-        self.next
+    /// The sequence number of the next ballot of a box.
+    pub(crate) fn next_sequence(&self, of_box: BoxId) -> u64 {
+        self.counts.get(&of_box.0).map_or(0, Counts::all) + 1
     }
 
     /// When the last ballot was cast, seconds since 1970; 0 before the first.
@@ -261,16 +264,18 @@ impl Queue {
         self.counts.iter().map(|(id, counts)| (BoxId(*id), *counts))
     }
 
-    /// Ballots that some party still lacks, by sequence number.
+    /// Ballots that some party still lacks, by running number.
     pub(crate) fn pending(&self) -> &BTreeMap<u64, Queued> {
         &self.pending
     }
 
-    /// Takes ballots whose sequence numbers follow on; durable on return, and only then may a party see them.
+    /// Takes ballots whose sequence numbers follow on in each box; durable on return, and only then may a party see them.
     pub(crate) fn push(&mut self, parcels: &[Parcel]) -> Result<(), QueueError> {
-        let ballots = parcels.iter().map(QueuedBallot::of).collect();
+        let ballots = (self.next..).zip(parcels);
         let frame = Frame {
-            ballots,
+            ballots: ballots
+                .map(|(number, parcel)| QueuedBallot::of(number, parcel))
+                .collect(),
             ..Frame::default()
         };
         self.journal.append(&frame.encode_to_vec())?;
@@ -320,13 +325,13 @@ impl Queue {
         };
         let ballots = self
             .pending
-            .values()
-            .map(|queued| QueuedBallot::of(&queued.parcel))
+            .iter()
+            .map(|(number, queued)| QueuedBallot::of(*number, &queued.parcel))
             .collect();
         let steps = self
             .pending
             .iter()
-            .flat_map(|(sequence, queued)| queued.steps(*sequence))
+            .flat_map(|(number, queued)| queued.steps(*number))
             .collect();
         let frame = Frame {
             floor: Some(floor),
@@ -345,18 +350,25 @@ impl Queue {
             return Err(foreign("a second floor"));
         }
         for ballot in frame.ballots {
+            let number = ballot.number;
             let parcel = ballot.parcel().ok_or_else(|| foreign("a ballot"))?;
+            let of_box = parcel.header().of_box();
             let sequence = sequence_of(parcel.header()).ok_or_else(|| foreign("a ballot of no station"))?;
             // A rewritten file may hold ballots below the floor's next number; new ones follow on without a gap.
-            if (!first && sequence != self.next) || (first && sequence >= self.next) {
-                return Err(foreign("a sequence number out of turn"));
+            let in_turn = if first {
+                number < self.next
+            } else {
+                number == self.next && sequence == self.next_sequence(of_box)
+            };
+            if !in_turn {
+                return Err(foreign("a number out of turn"));
             }
-            self.next = self.next.max(sequence + 1);
+            self.next = self.next.max(number + 1);
             self.last_cast_at_s = self.last_cast_at_s.max(parcel.header().cast_at().0);
-            let count = self.counts.entry(parcel.header().of_box().0).or_default();
+            let count = self.counts.entry(of_box.0).or_default();
             *count = count.more(parcel.header());
             self.pending.insert(
-                sequence,
+                number,
                 Queued {
                     parcel,
                     standing: Standing::default(),
@@ -366,7 +378,7 @@ impl Queue {
         for step in frame.steps {
             let party = Role::from_number(step.party).map_err(|_| foreign("a step of no party"))?;
             // A step of a ballot that has left was noted twice.
-            let Some(queued) = self.pending.get_mut(&step.sequence) else {
+            let Some(queued) = self.pending.get_mut(&step.number) else {
                 continue;
             };
             match (step.receipt, Role::from_number(step.stored_of)) {
@@ -375,7 +387,7 @@ impl Queue {
                 (None, Err(_)) => return Err(foreign("an empty step")),
             }
             if queued.standing.is_complete() {
-                self.pending.remove(&step.sequence);
+                self.pending.remove(&step.number);
             }
         }
         Ok(())
@@ -383,6 +395,11 @@ impl Queue {
 }
 
 impl Counts {
+    /// Electronic and paper votes.
+    pub fn all(&self) -> u64 {
+        self.electronic + self.paper
+    }
+
     fn more(self, header: &BallotHeader) -> Self {
         let paper = u64::from(header.channel() == ChannelKind::Paper);
         Self {
@@ -405,19 +422,19 @@ impl Queued {
         512 + self.parcel.ciphertexts().iter().map(Bytes::len).sum::<usize>()
     }
 
-    fn steps(&self, sequence: u64) -> Vec<Step> {
+    fn steps(&self, number: u64) -> Vec<Step> {
         let mut steps = Vec::new();
         for party in Role::ALL {
             steps.extend(
                 self.standing
                     .receipt(party)
-                    .map(|of| Step::accepted(sequence, party, of.clone())),
+                    .map(|of| Step::accepted(number, party, of.clone())),
             );
             for of in [party.next(), party.prev()] {
                 steps.extend(
                     self.standing
                         .is_stored(party, of)
-                        .then(|| Step::stored(sequence, party, of)),
+                        .then(|| Step::stored(number, party, of)),
                 );
             }
         }
@@ -426,8 +443,9 @@ impl Queued {
 }
 
 impl QueuedBallot {
-    fn of(parcel: &Parcel) -> Self {
+    fn of(number: u64, parcel: &Parcel) -> Self {
         Self {
+            number,
             header: Some(parcel.header().to_wire()),
             ciphertexts: parcel.ciphertexts().to_vec(),
             signature: parcel.authority_signature().clone(),

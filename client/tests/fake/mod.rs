@@ -1,4 +1,4 @@
-// Three parties and a board for tests: real TLS, real opening of ciphertexts, real receipts; no store and no log. Each can be told to
+// Three parties and a board for tests: real TLS, real opening of ciphertexts, real receipts, logs in memory; no store. Each can be told to
 // misbehave. (Plain comments only: the example in the crate's documentation includes this file.)
 
 use std::collections::{HashMap, HashSet};
@@ -13,7 +13,7 @@ use tally_proto::ballot::Submission;
 use tally_proto::connect::{mutual_tls, public_tls};
 use tally_proto::envelope::Signer;
 use tally_proto::identity::StationIdentity;
-use tally_proto::ids::{BoxId, Digest, Role, RoleExt, UnixMillis, VoterIndex};
+use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt, UnixMillis, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::pki::{Anchor, PeerRole, Trust};
@@ -26,6 +26,7 @@ use tally_proto::suite::{OpeningKey, Suite};
 use tally_proto::wire;
 use tally_proto::wire::board_server::{Board, BoardServer};
 use tally_proto::wire::intake_server::{Intake, IntakeServer};
+use tally_proto::wire::lookup_reply::Public;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -33,6 +34,9 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
 use super::world::{Agencies, NOON_S};
+use history::Telling;
+
+pub mod history;
 
 /// How a fake party treats submissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,10 @@ pub struct Seen {
     pub submissions: HashMap<Digest, Submission>,
     /// Receipts of others that it stores.
     pub delivered: HashSet<(Digest, Role)>,
+    /// Its log.
+    pub leaves: Vec<Hash32>,
+    /// What it says of sealing.
+    pub sealed: Option<wire::SealedFate>,
 }
 
 pub struct Fake {
@@ -81,6 +89,7 @@ pub struct Fake {
     opening: OpeningKey,
     signed: OnceLock<Arc<SignedManifest>>,
     manner: Mutex<Manner>,
+    telling: Mutex<Telling>,
     /// How far this party's clock is off.
     pub skew_ms: AtomicI64,
     begun: Instant,
@@ -90,6 +99,20 @@ pub struct Fake {
 impl Fake {
     pub fn behave(&self, manner: Manner) {
         *self.manner.lock().unwrap() = manner;
+    }
+
+    /// What it shows of its log and of ballots.
+    pub fn tell(&self, telling: Telling) {
+        *self.telling.lock().unwrap() = telling;
+    }
+
+    fn telling(&self) -> Telling {
+        *self.telling.lock().unwrap()
+    }
+
+    /// What it says of every ballot at sealing.
+    pub fn seal(&self, fate: wire::SealedFate) {
+        self.seen.send_modify(|seen| seen.sealed = Some(fate));
     }
 
     pub fn now_ms(&self) -> u64 {
@@ -163,8 +186,10 @@ impl Fake {
             }
             _ => {}
         }
+        let leaf = acceptance.log_leaf();
         let receipt = acceptance.sign(signer).to_wire();
         self.seen.send_modify(|seen| {
+            seen.leaves.push(leaf);
             let pair = [&shares.this, &shares.next]
                 .map(|opening| (opening.nonce().to_vec(), opening.share().to_vec()));
             seen.shares.insert(digest, pair);
@@ -225,27 +250,62 @@ impl Intake for Service {
 
     async fn checkpoint(
         &self,
-        _: Request<wire::ElectionRef>,
+        request: Request<wire::ElectionRef>,
     ) -> Result<Response<wire::CheckpointReply>, Status> {
-        Err(Status::unimplemented("not asked here"))
+        let fake = &self.0;
+        fake.note("checkpoint", request.get_ref());
+        let election = fake.signed.get().unwrap().manifest().election().clone();
+        let leaves = fake.seen(|seen| seen.leaves.clone());
+        let (note, cosigned) = history::notes(&leaves, fake.telling(), (&election, fake.role), &fake.others);
+        Ok(Response::new(wire::CheckpointReply { note, cosigned }))
     }
 
     async fn inclusion(
         &self,
-        _: Request<wire::InclusionRequest>,
+        request: Request<wire::InclusionRequest>,
     ) -> Result<Response<wire::InclusionReply>, Status> {
-        Err(Status::unimplemented("not asked here"))
+        self.0.note("inclusion", request.get_ref());
+        let asked = request.get_ref();
+        let leaves = self.0.seen(|seen| seen.leaves.clone());
+        let path = history::inclusion(&leaves, self.0.telling(), asked.position, asked.size);
+        let path = path.iter().map(|node| node.0.to_vec()).collect();
+        Ok(Response::new(wire::InclusionReply { path }))
     }
 
     async fn consistency(
         &self,
-        _: Request<wire::ConsistencyRequest>,
+        request: Request<wire::ConsistencyRequest>,
     ) -> Result<Response<wire::ConsistencyReply>, Status> {
-        Err(Status::unimplemented("not asked here"))
+        self.0.note("consistency", request.get_ref());
+        let asked = request.get_ref();
+        let leaves = self.0.seen(|seen| seen.leaves.clone());
+        let path = history::consistency(&leaves, self.0.telling(), asked.old_size, asked.new_size);
+        let path = path.iter().map(|node| node.0.to_vec()).collect();
+        Ok(Response::new(wire::ConsistencyReply { path }))
     }
 
-    async fn lookup(&self, _: Request<wire::LookupRequest>) -> Result<Response<wire::LookupReply>, Status> {
-        Err(Status::unimplemented("not asked here"))
+    async fn lookup(
+        &self,
+        request: Request<wire::LookupRequest>,
+    ) -> Result<Response<wire::LookupReply>, Status> {
+        self.0.note("lookup", request.get_ref());
+        let digest = Digest::from_slice(&request.get_ref().digest).unwrap();
+        let telling = self.0.telling();
+        let reply = self.0.seen(|seen| {
+            let header = |digest: &Digest| Public::Ballot(seen.submissions[digest].header().to_wire());
+            let known = seen.submissions.contains_key(&digest) && telling != Telling::Ignorant;
+            let shown = match telling {
+                Telling::OtherHeader => *seen.submissions.keys().find(|other| **other != digest).unwrap(),
+                _ => digest,
+            };
+            wire::LookupReply {
+                receipt: seen.receipts.get(&digest).filter(|_| known).cloned(),
+                public: known.then(|| header(&shown)),
+                authority_signature: Vec::new(),
+                sealed: seen.sealed.clone(),
+            }
+        });
+        Ok(Response::new(reply))
     }
 }
 
@@ -324,6 +384,7 @@ impl Town {
                     .unwrap(),
                 signed: OnceLock::from(Arc::new(signed.clone())),
                 manner: Mutex::new(Manner::Honest),
+                telling: Mutex::new(Telling::Truth),
                 skew_ms: AtomicI64::new(0),
                 begun,
                 seen: watch::Sender::new(Seen::default()),

@@ -3,6 +3,7 @@
 use tally_mpc::layout::Choice;
 use tally_mpc::{ContestTotals, Counts, Outcome};
 use tally_proto::bundle::{BoxParts, sign_bundle};
+use tally_proto::disclosure::Disclosure;
 use tally_proto::envelope::Kind;
 use tally_proto::fixture::{Cast, Evidence, Listed, OPENS, Shape, World};
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, StationId, UnixMillis, UnixSeconds, VoterIndex};
@@ -14,6 +15,7 @@ use tally_proto::order::{Change, Correction};
 use tally_proto::record::{Half, RecordSubmission};
 use tally_proto::result::BoxResult;
 use tally_proto::sealing::{self, Seal};
+use tally_proto::shares::{ShareContext, split_ballot};
 use tally_proto::{ballot, ballot::StationMark};
 
 /// A whole election, and one sealed and tallied box of it.
@@ -32,6 +34,8 @@ pub struct Seeds {
     pub result: BoxResult,
     /// A bundle.
     pub bundle: Vec<u8>,
+    /// An online ballot's header, and the check code that opens its choice.
+    pub disclosed: (ballot::BallotHeader, String),
 }
 
 const BOX: BoxId = BoxId(1);
@@ -50,6 +54,7 @@ impl Seeds {
             mark,
             paper: false,
         };
+        let disclosed = disclosed(&mut world, &choices);
         let mark = StationMark {
             station: StationId(1),
             sequence: 1,
@@ -126,6 +131,7 @@ impl Seeds {
             seal,
             result,
             bundle,
+            disclosed,
             world,
         }
     }
@@ -186,6 +192,23 @@ impl Seeds {
     pub fn receipt(&self) -> Vec<u8> {
         self.world.receipt(Role::P2, BOX, Digest([5; 32])).encode()
     }
+}
+
+/// A ballot of voter 1 with these choices.
+fn disclosed(world: &mut World, choices: &[Choice]) -> (ballot::BallotHeader, String) {
+    let manifest = world.manifest.manifest();
+    let (of_box, election) = (
+        manifest.ballot_box(BOX).expect("box 1").clone(),
+        manifest.election().clone(),
+    );
+    let packed = of_box.layout().pack(1, 7, choices).expect("it fits");
+    let openings =
+        split_ballot(of_box.layout(), &packed, &mut world.rng).expect("it was packed by this layout");
+    let commitments = ShareContext::ballot(&election, &of_box).commit_all(&openings);
+    let header = ballot::BallotHeader::online(election, BOX, UnixSeconds(OPENS), commitments);
+    let disclosure = Disclosure::of(&world.manifest.hash(), &of_box, header.digest(), &openings);
+    let text = disclosure.to_text().to_string();
+    (header, text)
 }
 
 impl Default for Seeds {

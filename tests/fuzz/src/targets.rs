@@ -10,6 +10,7 @@ use tally_party::store::vault::StorageKey;
 use tally_proto::audit::{Audit, combine};
 use tally_proto::ballot::{BallotHeader, Submission};
 use tally_proto::bundle::verify_bundle;
+use tally_proto::disclosure::Disclosure;
 use tally_proto::envelope::{Envelope, Kind};
 use tally_proto::identity::{CoordinatorIdentity, PartyIdentity, RegistrarIdentity, StationIdentity};
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
@@ -124,6 +125,11 @@ pub const TARGETS: &[Target] = &[
         name: "invitation",
         run: invitation,
         seeds: |s| vec![s.invitation()],
+    },
+    Target {
+        name: "check_code",
+        run: check_code,
+        seeds: |s| vec![s.disclosed.1.clone().into_bytes()],
     },
     Target {
         name: "signed_note",
@@ -373,6 +379,28 @@ fn invitation(data: &[u8]) {
     if let Ok(invitation) = Invitation::parse(text) {
         let again = Invitation::parse(&invitation.to_link()).expect("its own link reads");
         assert_eq!(*again.to_code(), *invitation.to_code());
+    }
+}
+
+fn check_code(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(disclosure) = Disclosure::parse(text) else {
+        return;
+    };
+    let canonical = disclosure.to_text();
+    let again = Disclosure::parse(&canonical).expect("its own text reads");
+    assert_eq!(again.to_text(), canonical);
+    // What opens the ballot is the one text that was made for it.
+    let manifest = FIXED.world.manifest.manifest();
+    let of_box = manifest.ballot_box(BoxId(1)).expect("box 1");
+    let (header, made) = &FIXED.disclosed;
+    let hash = FIXED.world.manifest.hash();
+    if disclosure.check_election(&hash).is_ok()
+        && disclosure.open(manifest.election(), of_box, header).is_ok()
+    {
+        assert_eq!(canonical.as_str(), made);
     }
 }
 

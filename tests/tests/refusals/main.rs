@@ -90,6 +90,7 @@ async fn meet(reason: Reason) -> Met {
         R::InvitationInvalid => client::mistyped(),
 
         R::CheckCodeInvalid | R::CheckCodeMismatch => elsewhere("proto/src/disclosure/tests.rs"),
+        R::BallotNotHeld | R::LogRewritten => elsewhere("client/tests"),
         R::BundleAltered | R::BundleOther | R::ResultSignatures => elsewhere("proto/src/bundle/tests.rs"),
         R::BallotTooFew => elsewhere("proto/src/sealing/tests.rs"),
         R::BallotStationSequence => elsewhere("party/src/sealing/tests"),

@@ -4,6 +4,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tally_proto::ids::{Digest, ElectionId};
 
 use super::*;
+use crate::disk::replace;
 use crate::disk::sim::{Death, SimDisk};
 
 const ELECTION: &str = "council-2026";
@@ -13,6 +14,7 @@ fn path() -> PathBuf {
     PathBuf::from("/station/queue")
 }
 
+/// The ballot of that running number: two boxes take turns, each with numbers of its own.
 fn ballot(sequence: u64, rng: &mut StdRng) -> Parcel {
     let mut commitment = || rng.random::<[u8; 32]>().to_vec();
     let header = wire::BallotHeader {
@@ -29,7 +31,7 @@ fn ballot(sequence: u64, rng: &mut StdRng) -> Parcel {
         c3: commitment(),
         authority: Some(wire::ballot_header::Authority::Station(wire::StationAuthority {
             station: STATION,
-            sequence,
+            sequence: sequence.div_ceil(2),
         })),
     };
     let header = BallotHeader::from_wire(&header).unwrap();
@@ -83,7 +85,8 @@ fn what_is_pending_and_counted_survives_reopening_and_rewriting() {
         ])
         .unwrap();
     let expect = |queue: &Queue| {
-        assert_eq!(queue.next_sequence(), 11);
+        assert_eq!(queue.next, 11);
+        assert_eq!([1, 2, 3].map(|id| queue.next_sequence(BoxId(id))), [6, 6, 1]);
         assert_eq!(queue.last_cast_at_s(), 1_700_000_003);
         assert_eq!(
             queue.pending().keys().copied().collect::<Vec<_>>(),
@@ -113,7 +116,7 @@ fn what_is_pending_and_counted_survives_reopening_and_rewriting() {
     let mut queue = open(disk.clone()).unwrap();
     expect(&queue);
     queue.push(&[ballot(11, &mut rng)]).unwrap();
-    assert_eq!(open(disk).unwrap().next_sequence(), 12);
+    assert_eq!(open(disk).unwrap().next, 12);
 }
 
 #[test]
@@ -127,7 +130,7 @@ fn an_empty_queue_keeps_its_number_and_counts() {
     queue.rewrite().unwrap();
     let queue = open(disk).unwrap();
     assert!(queue.pending().is_empty());
-    assert_eq!(queue.next_sequence(), 2);
+    assert_eq!(queue.next, 2);
     assert_eq!(queue.counts().map(|(_, of)| of.electronic).sum::<u64>(), 1);
 }
 
@@ -155,18 +158,29 @@ fn a_sequence_number_out_of_turn_is_refused() {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
     let mut queue = Queue::create(disk.clone(), &path(), ELECTION, STATION).unwrap();
     queue.push(&[ballot(1, &mut rng)]).unwrap();
+    drop(queue);
     let again = Frame {
-        ballots: vec![QueuedBallot::of(&ballot(1, &mut rng))],
+        ballots: vec![QueuedBallot::of(1, &ballot(1, &mut rng))],
         ..Frame::default()
     };
-    queue.journal.append(&again.encode_to_vec()).unwrap();
-    assert!(matches!(
-        open(disk),
-        Err(QueueError::Foreign {
-            what: "a sequence number out of turn",
-            ..
-        })
-    ));
+    // The number of its box again under a new running number, and the running number again.
+    let anew = Frame {
+        ballots: vec![QueuedBallot::of(2, &ballot(1, &mut rng))],
+        ..Frame::default()
+    };
+    let before = disk.read(&path()).unwrap().unwrap();
+    for frame in [again, anew] {
+        replace(&*disk, &path(), &before).unwrap();
+        let (mut journal, _) = Journal::open(disk.clone(), &path()).unwrap();
+        journal.append(&frame.encode_to_vec()).unwrap();
+        assert!(matches!(
+            open(disk.clone()),
+            Err(QueueError::Foreign {
+                what: "a number out of turn",
+                ..
+            })
+        ));
+    }
 }
 
 /// A station that works until the machine dies, and what outsiders have seen of it.
@@ -183,11 +197,11 @@ impl Outside {
     fn work(&mut self, queue: &mut Queue, votes: usize) -> Result<(), QueueError> {
         for _ in 0..votes {
             let batch: Vec<Parcel> = (0..self.rng.random_range(1..4))
-                .map(|at| ballot(queue.next_sequence() + at, &mut self.rng))
+                .map(|at| ballot(queue.next + at, &mut self.rng))
                 .collect();
+            let numbers = queue.next..;
             queue.push(&batch)?;
-            for parcel in &batch {
-                let sequence = sequence_of(parcel.header()).unwrap();
+            for (sequence, parcel) in numbers.zip(&batch) {
                 assert_eq!(
                     self.acknowledged.insert(sequence, parcel.digest()),
                     None,
@@ -228,18 +242,14 @@ fn death_before_any_file_operation_loses_nothing_and_reuses_no_number() {
         let missing = outside
             .acknowledged
             .keys()
-            .find(|sequence| **sequence >= queue.next_sequence());
+            .find(|sequence| **sequence >= queue.next);
         assert_eq!(missing, None, "an acknowledged ballot is gone");
         for (sequence, queued) in queue.pending() {
             let known = outside.acknowledged.insert(*sequence, queued.parcel.digest());
             assert!(known.is_none_or(|digest| digest == queued.parcel.digest()));
         }
         let counted: u64 = queue.counts().map(|(_, of)| of.electronic + of.paper).sum();
-        assert_eq!(
-            counted,
-            queue.next_sequence() - 1,
-            "every number up to the last is a ballot"
-        );
+        assert_eq!(counted, queue.next - 1, "every number up to the last is a ballot");
         outside.work(&mut queue, 6)
     };
     for death in [Death::Killed, Death::PowerCut] {

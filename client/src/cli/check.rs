@@ -1,0 +1,217 @@
+//! What became of a ballot whose name the voter kept on purpose.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tally_proto::ids::{BoxId, Digest, Role, RoleExt};
+use tally_proto::reason::Reason;
+
+use super::inspect::read_code;
+use super::voter::{fault_json, load_election};
+use super::{Console, Failure, ManifestArg, Outcome, seconds};
+use crate::check::{Checked, check};
+use crate::connections::Connections;
+use crate::disk::{RealDisk, replace};
+use crate::election::Election;
+use crate::known::{Named, Sealed};
+
+#[derive(Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    manifest: ManifestArg,
+    /// The ballot's name, as `client vote --show-name` gave it: BOX:DIGEST, or the digest alone where there is one box.
+    #[arg(
+        value_name = "NAME",
+        required_unless_present = "code",
+        conflicts_with = "code"
+    )]
+    name: Option<String>,
+    /// File with the ballot's check code instead, `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    code: Option<PathBuf>,
+    /// Checkpoints that an earlier check wrote: the logs must go on from there.
+    #[arg(long, value_name = "FILE")]
+    earlier: Option<PathBuf>,
+    /// Writes the checkpoints that were seen, for the next check. They do not name the ballot.
+    #[arg(long, value_name = "FILE")]
+    keep: Option<PathBuf>,
+    /// Waits at most this long until another party has cosigned the ballot's place in a log.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    patience: Duration,
+    /// Prints one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checkpoints that a voter keeps.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Checkpoints {
+    notes: Vec<String>,
+}
+
+impl Check {
+    pub(super) async fn run(self, console: &mut Console<'_>) -> Result<Outcome, Failure> {
+        let election = load_election(&self.manifest)?;
+        let named = match (&self.name, &self.code) {
+            (Some(name), _) => name_of(&election, name)?,
+            (None, code) => {
+                let disclosure = read_code(code.as_ref(), console)?;
+                disclosure.check_election(&election.manifest_hash())?;
+                named(&election, disclosure.of_box(), disclosure.digest())?
+            }
+        };
+        let earlier = self.earlier.as_ref().map_or(Ok(Vec::new()), read_notes)?;
+        let connections = Connections::open(&election)?;
+        let checked = check(&connections, &named, &earlier, self.patience).await;
+        if let Some(path) = &self.keep {
+            write_notes(path, &checked)?;
+        }
+        if self.json {
+            console.say(&checked_json(&checked).to_string());
+        } else {
+            say(&election, &checked, console);
+        }
+        if checked.is_false() {
+            Err(Failure::False)
+        } else if checked.in_logs() < 2 && checked.shown.len() < 2 {
+            Err(Failure::TooFewAnswers)
+        } else if checked.in_logs() < 2 || matches!(checked.sealed, Some(Sealed::NoCandidate)) {
+            Err(Failure::NotThere)
+        } else {
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+fn named(election: &Election, of_box: BoxId, digest: Digest) -> Result<Named, Failure> {
+    election.ballot_box(of_box)?;
+    Ok(Named {
+        election: election.id().clone(),
+        of_box,
+        digest,
+    })
+}
+
+fn name_of(election: &Election, name: &str) -> Result<Named, Failure> {
+    let boxes = election.manifest().boxes();
+    let bad = || Failure::NotAName { boxes: boxes.len() };
+    let (of_box, digest) = match (name.trim().split_once(':'), boxes) {
+        (Some((of_box, digest)), _) => (BoxId(of_box.parse().map_err(|_| bad())?), digest),
+        (None, [only]) => (only.id(), name.trim()),
+        (None, _) => return Err(bad()),
+    };
+    let digest: Digest = digest.to_ascii_lowercase().parse().map_err(|_| bad())?;
+    named(election, of_box, digest)
+}
+
+fn read_notes(path: &PathBuf) -> Result<Vec<String>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|source| Failure::File {
+        path: path.clone(),
+        source,
+    })?;
+    let kept: Checkpoints = serde_json::from_str(&text).map_err(|source| Failure::NoCheckpoints {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(kept.notes)
+}
+
+fn write_notes(path: &Path, checked: &Checked) -> Result<(), Failure> {
+    let logs = checked.shown.iter().filter_map(|shown| shown.log.as_ref());
+    let notes = Checkpoints {
+        notes: logs.map(|log| log.note.clone()).collect(),
+    };
+    let failed = |source| Failure::NotWritten {
+        path: path.to_owned(),
+        source,
+    };
+    let text = serde_json::to_vec_pretty(&notes).map_err(|source| failed(source.into()))?;
+    replace(&RealDisk, path, &text).map_err(failed)
+}
+
+fn say(election: &Election, checked: &Checked, console: &mut Console<'_>) {
+    let agency = |party: Role| election.party(party).agency();
+    for shown in &checked.shown {
+        console.say(&match &shown.log {
+            None => format!("{} has not accepted this ballot.", agency(shown.party)),
+            Some(log) if log.cosigned_by.is_empty() => format!(
+                "{} has it in its log, at place {}; no other party has cosigned that yet.",
+                agency(shown.party),
+                log.position + 1
+            ),
+            Some(log) => {
+                let by: Vec<&str> = log.cosigned_by.iter().map(|party| agency(*party)).collect();
+                format!(
+                    "{} has it in its log, at place {}, cosigned by {}.",
+                    agency(shown.party),
+                    log.position + 1,
+                    super::voter::join(&by)
+                )
+            }
+        });
+    }
+    for fault in &checked.faults {
+        console.say(&format!("{fault} ({})", fault.reason()));
+        for evidence in fault.evidence() {
+            console.say(evidence);
+        }
+    }
+    if checked.contradicted {
+        console.say("The parties contradict each other about the sealed list: one of them lies. Tell the election commission.");
+    }
+    console.say(&match &checked.sealed {
+        None => "The box is not sealed yet, as far as two parties say.".to_owned(),
+        Some(Sealed::Listed) => "It is on the sealed list of what is tallied.".to_owned(),
+        Some(Sealed::Excluded { code }) => {
+            let why = code
+                .parse::<Reason>()
+                .map(|reason| format!(" {}", reason.meaning()));
+            format!(
+                "It was left out of what is tallied ({code}).{}",
+                why.unwrap_or_default()
+            )
+        }
+        Some(Sealed::NoCandidate) => {
+            "It is not on the sealed list: fewer than two parties accepted it in time.".to_owned()
+        }
+    });
+}
+
+fn sealed_word(sealed: &Sealed) -> &str {
+    match sealed {
+        Sealed::Listed => "listed",
+        Sealed::Excluded { code } => code,
+        Sealed::NoCandidate => "not-listed",
+    }
+}
+
+fn checked_json(checked: &Checked) -> serde_json::Value {
+    let shown: Vec<_> = checked
+        .shown
+        .iter()
+        .map(|shown| {
+            json!({
+                "party": shown.party.number(),
+                "accepted": shown.log.is_some(),
+                "position": shown.log.as_ref().map(|log| log.position),
+                "cosigned_by": shown.log.as_ref().map(|log| log.cosigned_by.iter().map(|by| by.number()).collect::<Vec<_>>()),
+                "sealed": shown.sealed.as_ref().map(sealed_word),
+            })
+        })
+        .collect();
+    let fault = |fault| {
+        let mut value = fault_json(fault);
+        value["evidence"] = json!(fault.evidence());
+        value
+    };
+    json!({
+        "parties": shown,
+        "sealed": checked.sealed.as_ref().map(sealed_word),
+        "contradicted": checked.contradicted,
+        "faults": checked.faults.iter().map(fault).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,149 @@
+//! What a party says it knows of a ballot, checked as far as it can be: its receipt against its key, the header against the digest.
+
+use tally_proto::ballot::BallotHeader;
+use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role};
+use tally_proto::reason::Reason;
+use tally_proto::receipt::{Acceptance, Receipt};
+use tally_proto::wire;
+use tally_proto::wire::lookup_reply::Public;
+use tally_proto::wire::sealed_fate;
+
+use crate::connections::Connections;
+use crate::fault::Fault;
+use crate::link::Link;
+
+/// A ballot by its public name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The election.
+    pub election: ElectionId,
+    /// The box.
+    pub of_box: BoxId,
+    /// The digest.
+    pub digest: Digest,
+}
+
+/// What became of a ballot when its box was sealed, as one party says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    /// It is on the list of what is tallied. Whether it counts there, or another ballot of the same voter does, nobody learns.
+    Listed,
+    /// It was left out, by a public check.
+    Excluded {
+        /// The reason's stable code.
+        code: String,
+    },
+    /// Fewer than two parties had accepted it in time.
+    NoCandidate,
+}
+
+/// One party's checked answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    /// Its own acceptance, and the receipt with its signature.
+    pub(crate) accepted: Option<(Acceptance, wire::Receipt)>,
+    /// The header of exactly this digest.
+    pub(crate) header: Option<BallotHeader>,
+    /// Once the box is sealed: the Seal's hash, and what it says.
+    pub(crate) sealed: Option<(Hash32, Sealed)>,
+}
+
+/// Asks all three parties; in party order.
+pub(crate) async fn ask(connections: &Connections, named: &Named) -> [Result<Known, Fault>; 3] {
+    let of = |party: Role| async move {
+        let link = connections.link(party);
+        let asked = wire::LookupRequest {
+            election: named.election.as_str().to_owned(),
+            r#box: named.of_box.get(),
+            digest: named.digest.0.to_vec(),
+            record: false,
+        };
+        check(link, named, link.lookup(asked).await?)
+    };
+    let (one, two, three) = tokio::join!(of(Role::P1), of(Role::P2), of(Role::P3));
+    [one, two, three]
+}
+
+fn check(link: &Link, named: &Named, reply: wire::LookupReply) -> Result<Known, Fault> {
+    let accepted = reply
+        .receipt
+        .as_ref()
+        .map(|receipt| acceptance(link, named, receipt));
+    let header = match &reply.public {
+        None => None,
+        Some(Public::Ballot(header)) => Some(
+            BallotHeader::from_wire(header)
+                .ok()
+                .filter(|header| header.digest() == named.digest)
+                .ok_or_else(|| {
+                    link.lies(
+                        Reason::BallotKnownOtherContent,
+                        "shows a header that is not of this ballot",
+                    )
+                })?,
+        ),
+        Some(Public::RecordHeader(_)) => {
+            return Err(link.lies(
+                Reason::MessageMalformed,
+                "answers with a record where a ballot was asked for",
+            ));
+        }
+    };
+    let sealed = reply.sealed.map(|fate| {
+        let hash = Hash32::from_slice(&fate.seal_hash).ok();
+        let says = match fate.fate {
+            Some(sealed_fate::Fate::OnList(true)) => Some(Sealed::Listed),
+            Some(sealed_fate::Fate::NoCandidate(true)) => Some(Sealed::NoCandidate),
+            // A code is letters, points and hyphens; what is not would be shown to people.
+            Some(sealed_fate::Fate::Excluded(code)) => {
+                code.parse::<Reason>().ok().map(|_| Sealed::Excluded { code })
+            }
+            _ => None,
+        };
+        hash.zip(says).ok_or_else(|| {
+            link.lies(
+                Reason::MessageMalformed,
+                "says nothing intelligible of the sealed list",
+            )
+        })
+    });
+    Ok(Known {
+        accepted: accepted.transpose()?.zip(reply.receipt),
+        header,
+        sealed: sealed.transpose()?,
+    })
+}
+
+fn acceptance(link: &Link, named: &Named, receipt: &wire::Receipt) -> Result<Acceptance, Fault> {
+    let lies = || {
+        link.lies(
+            Reason::ReceiptInvalid,
+            "shows a receipt that is not its own for this ballot",
+        )
+    };
+    let receipt = Receipt::from_wire(receipt).map_err(|_| lies())?;
+    let acceptance = receipt.verify(&link.keys).map_err(|_| lies())?;
+    let fits = acceptance.party == link.party
+        && acceptance.election == named.election
+        && acceptance.of_box == named.of_box
+        && acceptance.digest == named.digest;
+    if fits { Ok(acceptance.clone()) } else { Err(lies()) }
+}
+
+impl Link {
+    /// A false answer that no signature proves.
+    pub(crate) fn lies(&self, reason: Reason, what: &str) -> Fault {
+        self.proven(reason, what.to_owned(), Vec::new())
+    }
+
+    /// A false answer, with what proves it.
+    pub(crate) fn proven(&self, reason: Reason, what: String, evidence: Vec<String>) -> Fault {
+        Fault::FalseAnswer {
+            party: self.party,
+            agency: self.agency.clone(),
+            reason,
+            what,
+            evidence,
+        }
+    }
+}

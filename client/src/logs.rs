@@ -1,0 +1,245 @@
+//! A ballot in the parties' public logs.
+//!
+//! ```text
+//! receipt (position, leaf)  --inclusion-->  checkpoint now  <--consistency--  checkpoint that other parties have cosigned
+//!                                                 ^----------consistency--  checkpoint that the voter kept, if any
+//! ```
+//!
+//! A party that rewrites its log, or shows this device another one than the other parties, fails one of the three: it has signed both
+//! ends. All of it happens in memory; nothing is stored. What stands behind the cosigned checkpoint is seen by this device only: it is
+//! asked for again until another party has cosigned it, for as long as the caller has patience.
+
+use std::time::Duration;
+
+use tally_proto::ids::{ElectionId, Hash32, Role, RoleExt as _};
+use tally_proto::merkle::{verify_consistency, verify_inclusion};
+use tally_proto::note::Checkpoint;
+use tally_proto::reason::Reason;
+use tally_proto::receipt::{Acceptance, Receipt};
+use tally_proto::wire;
+use tokio::time::{Instant, sleep};
+
+use crate::connections::Connections;
+use crate::fault::Fault;
+use crate::link::Link;
+
+/// How long a new entry may take to be under a checkpoint of its own party.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// A ballot found in one party's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InLog {
+    /// Whose log.
+    pub party: Role,
+    /// The ballot's place in it.
+    pub position: u64,
+    /// The other parties that have cosigned a checkpoint of this log which holds the ballot; empty while none has yet.
+    pub cosigned_by: Vec<Role>,
+    /// The log's checkpoint now, a signed note: to compare a later one with, where the voter wants to keep it.
+    pub note: String,
+}
+
+/// Finds the ballot of each receipt in its party's log; in the order of the receipts. `earlier`: signed notes that the voter kept.
+///
+/// Returns as soon as another party has cosigned each, or when `patience` is over.
+pub async fn find(
+    connections: &Connections,
+    receipts: &[wire::Receipt],
+    earlier: &[String],
+    patience: Duration,
+) -> Vec<Result<InLog, Fault>> {
+    let until = Instant::now() + patience;
+    let of = |receipt: &wire::Receipt| {
+        let party = Receipt::from_wire(receipt)
+            .ok()
+            .map(|receipt| receipt.unverified().party);
+        let receipt = receipt.clone();
+        async move {
+            let link = connections.link(party.unwrap_or(Role::P1));
+            let checked = Receipt::from_wire(&receipt).ok();
+            let Some(acceptance) = checked
+                .as_ref()
+                .and_then(|receipt| receipt.verify(&link.keys).ok())
+            else {
+                return Err(link.lies(
+                    Reason::ReceiptInvalid,
+                    "gave a receipt whose signature is not its own",
+                ));
+            };
+            in_log(link, acceptance, &receipt, earlier, until).await
+        }
+    };
+    futures::future::join_all(receipts.iter().map(of)).await
+}
+
+/// The same for one party whose acceptance is known.
+pub(crate) async fn in_log(
+    link: &Link,
+    acceptance: &Acceptance,
+    receipt: &wire::Receipt,
+    earlier: &[String],
+    until: Instant,
+) -> Result<InLog, Fault> {
+    let published = Instant::now() + PUBLISHED_WITHIN;
+    loop {
+        let reply = link.checkpoint(&acceptance.election).await?;
+        let view = View::open(link, &acceptance.election, &reply)?;
+        if view.now.size <= acceptance.position {
+            if Instant::now() < published {
+                sleep(PAUSE).await;
+                continue;
+            }
+            let what = format!(
+                "signed a log of {} entries after a receipt for its entry {}: it has removed what it accepted",
+                view.now.size,
+                acceptance.position + 1
+            );
+            return Err(link.proven(Reason::LogRewritten, what, view.evidence(Some(receipt))));
+        }
+        view.holds(link, acceptance, receipt).await?;
+        for note in earlier {
+            view.extends(link, note).await?;
+        }
+        let cosigned_by = view.cosigned_by(link, acceptance.position).await?;
+        if cosigned_by.is_empty() && Instant::now() < until {
+            sleep(PAUSE).await;
+            continue;
+        }
+        return Ok(InLog {
+            party: link.party,
+            position: acceptance.position,
+            cosigned_by,
+            note: reply.note,
+        });
+    }
+}
+
+/// What a party shows of its log at one moment.
+struct View<'a> {
+    election: &'a ElectionId,
+    now: Checkpoint,
+    note: &'a str,
+    /// The checkpoint that others have cosigned, by whom, and its note.
+    cosigned: Option<(Checkpoint, Vec<Role>, &'a str)>,
+}
+
+impl<'a> View<'a> {
+    fn open(link: &Link, election: &'a ElectionId, reply: &'a wire::CheckpointReply) -> Result<Self, Fault> {
+        let key = &link.keys[link.party.slot()];
+        let now = Checkpoint::open(reply.note.as_bytes(), election, link.party, key)
+            .map_err(|_| link.lies(Reason::SignatureBad, "shows a checkpoint that it has not signed"))?;
+        let cosigned = if reply.cosigned.is_empty() {
+            None
+        } else {
+            let note = reply.cosigned.as_bytes();
+            let (checkpoint, by) = Checkpoint::open_cosigned(note, election, link.party, &link.keys)
+                .map_err(|_| {
+                    link.lies(
+                        Reason::SignatureBad,
+                        "shows a cosigned checkpoint that it has not signed",
+                    )
+                })?;
+            let by: Vec<Role> = by.iter().map(|cosignature| cosignature.by).collect();
+            (!by.is_empty()).then_some((checkpoint, by, reply.cosigned.as_str()))
+        };
+        Ok(Self {
+            election,
+            now,
+            note: &reply.note,
+            cosigned,
+        })
+    }
+
+    fn evidence(&self, receipt: Option<&wire::Receipt>) -> Vec<String> {
+        let receipt = receipt.map(|receipt| {
+            let bytes = prost::Message::encode_to_vec(receipt);
+            format!("receipt {}", data_encoding::HEXLOWER.encode(&bytes))
+        });
+        let cosigned = self.cosigned.as_ref().map(|(_, _, note)| (*note).to_owned());
+        [Some(self.note.to_owned()), cosigned, receipt]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// The log as it is now holds the accepted ballot at its place.
+    async fn holds(
+        &self,
+        link: &Link,
+        acceptance: &Acceptance,
+        receipt: &wire::Receipt,
+    ) -> Result<(), Fault> {
+        let (position, size) = (acceptance.position, self.now.size);
+        let path = link.inclusion(self.election, position, size).await?;
+        if verify_inclusion(&acceptance.log_leaf(), position, size, &path, &self.now.root) {
+            return Ok(());
+        }
+        let what = format!(
+            "cannot show the ballot at place {} of its log, for which it gave a receipt: it has rewritten its log",
+            position + 1
+        );
+        Err(link.proven(Reason::LogRewritten, what, self.evidence(Some(receipt))))
+    }
+
+    /// The log as it is now goes on from where the others saw it; who has cosigned the entry at `position`.
+    async fn cosigned_by(&self, link: &Link, position: u64) -> Result<Vec<Role>, Fault> {
+        let Some((cosigned, by, _)) = &self.cosigned else {
+            return Ok(Vec::new());
+        };
+        self.consistent(
+            link,
+            cosigned,
+            self.evidence(None),
+            "the other parties have cosigned",
+        )
+        .await?;
+        Ok(if position < cosigned.size {
+            by.clone()
+        } else {
+            Vec::new()
+        })
+    }
+
+    /// The log as it is now goes on from where it stood in `note`, which the voter kept; a note of another party or election says nothing.
+    async fn extends(&self, link: &Link, note: &str) -> Result<(), Fault> {
+        let key = &link.keys[link.party.slot()];
+        let Ok(kept) = Checkpoint::open(note.as_bytes(), self.election, link.party, key) else {
+            return Ok(());
+        };
+        let evidence = vec![self.note.to_owned(), note.to_owned()];
+        self.consistent(link, &kept, evidence, "you kept").await
+    }
+
+    async fn consistent(
+        &self,
+        link: &Link,
+        other: &Checkpoint,
+        evidence: Vec<String>,
+        whose: &str,
+    ) -> Result<(), Fault> {
+        let ((old, old_root), (new, new_root)) =
+            in_order((other.size, other.root), (self.now.size, self.now.root));
+        let holds = if old == 0 {
+            true
+        } else {
+            let path = if old == new {
+                Vec::new()
+            } else {
+                link.consistency(self.election, old, new).await?
+            };
+            verify_consistency(old, &old_root, new, &new_root, &path)
+        };
+        if holds {
+            return Ok(());
+        }
+        let what = format!(
+            "shows a log that is not the one {whose}: it has rewritten its log, or shows different logs to different people"
+        );
+        Err(link.proven(Reason::LogRewritten, what, evidence))
+    }
+}
+
+fn in_order(a: (u64, Hash32), b: (u64, Hash32)) -> ((u64, Hash32), (u64, Hash32)) {
+    if a.0 <= b.0 { (a, b) } else { (b, a) }
+}
