@@ -101,7 +101,13 @@ pub fn render(election: &Election, snapshot: &Snapshot, width: u16, styled: bool
                 let log = known.map_or(0, |e| e.log_size);
                 parties.add_row([
                     Cell::new(name),
-                    Cell::new(format!("yes, version {}", status.version)),
+                    Cell::new(match &status.locked {
+                        Some(lock) => format!(
+                            "LOCKED: {} of {} key officials needed, {} came",
+                            lock.needed, lock.officials, lock.given
+                        ),
+                        None => format!("yes, version {}", status.version),
+                    }),
                     Cell::new(clock_words(*ahead)),
                     Cell::new(manifest_words(election, known)),
                     number(log),

@@ -42,24 +42,46 @@ pub fn check(path: &Path, operator: bool) -> Result<Sound, ConfigError> {
         "identities.coordinator",
         keys::coordinator_identity(&config.identities.coordinator),
     );
-    let each_key_is_there = [
-        found
-            .note("keys.signing_key", keys::signer(&config.keys.signing))
-            .is_some(),
-        found
-            .note("keys.hpke_key", keys::opening(&config.keys.hpke))
-            .is_some(),
-        found
-            .note("keys.storage_key", keys::storage(&config.keys.storage))
-            .is_some(),
-        found
-            .note("tls.certificate", keys::leaf(&config.tls.party))
-            .is_some(),
-    ];
+    let split = config.keys.sealed.is_some();
+    let each_key_is_there = if split {
+        // What is in it shows when it is unlocked.
+        found.note("keys.sealed", keys::sealed(&config));
+        for path in [&config.keys.signing, &config.keys.hpke, &config.keys.storage] {
+            if path.exists() {
+                found.say(
+                    "keys.sealed",
+                    format!(
+                        "{} lies there open, though the keys are split among officials: erase it",
+                        path.display()
+                    ),
+                );
+            }
+        }
+        false
+    } else {
+        [
+            found
+                .note("keys.signing_key", keys::signer(&config.keys.signing))
+                .is_some(),
+            found
+                .note("keys.hpke_key", keys::opening(&config.keys.hpke))
+                .is_some(),
+            found
+                .note("keys.storage_key", keys::storage(&config.keys.storage))
+                .is_some(),
+        ]
+        .iter()
+        .all(|there| *there)
+    };
+    let leaf_is_there = found
+        .note("tls.certificate", keys::leaf(&config.tls.party))
+        .is_some();
     if let Some(own) = &own {
         // Each file is sound by itself: do they belong together?
-        if each_key_is_there.iter().all(|there| *there) {
+        if each_key_is_there && leaf_is_there {
             found.note("identities.own", Secrets::load(&config, own));
+        } else if split && leaf_is_there {
+            found.note("tls.certificate", keys::front_leaf(&config));
         }
         if operator {
             found.note("tls.operator_certificate", keys::operator_leaf(&config, own));

@@ -1,6 +1,8 @@
-//! The `party` command: init, check-config, run, countersign, allow-sessions, status, audit.
+//! The `party` command: init, check-config, run, hold-keys, unseal, lock, officials, rotate-hpke, restore, countersign, allow-sessions,
+//! status, audit.
 
 mod audit;
+mod officials;
 mod show;
 mod status;
 
@@ -19,12 +21,17 @@ use tally_proto::order::{Order, OrderError};
 use crate::check::check;
 use crate::config::{Config, ConfigError};
 use crate::entropy::{Entropy as _, SystemEntropy};
+use crate::holder::memory;
 use crate::init::{self, Init, InitError};
+use crate::keys::KeyError;
+use crate::locked;
 use crate::operator::{Operator, OperatorError};
-use crate::server::{Deps, Server, ServerError};
+use crate::party::PartyError;
+use crate::server::{Deps, Running, Server, ServerError};
 use crate::telemetry::{self, TelemetryError};
 
 pub use audit::AuditCommandError;
+pub use officials::OfficialsError;
 
 /// The server of one of the three parties that hold and tally the votes.
 #[derive(Debug, Parser)]
@@ -59,6 +66,17 @@ enum Command {
         /// What the peer listener binds [default: all interfaces, port of the peer address]
         #[arg(long)]
         peer_listen: Option<SocketAddr>,
+        /// Split the keys among so many officials (2 to 16); left out: the keys lie in files on this machine
+        #[arg(long, requires = "threshold")]
+        officials: Option<u8>,
+        /// So many of the officials unlock them (at least 2)
+        #[arg(long, requires = "officials")]
+        threshold: Option<u8>,
+        #[command(flatten)]
+        sheets: officials::SheetsTo,
+        /// Where to write the recovery kit, with --officials [default: party-N.kit in the directory]
+        #[arg(long, requires = "officials")]
+        kit: Option<PathBuf>,
     },
     /// Say everything that is wrong with a configuration and the files it names
     CheckConfig {
@@ -70,6 +88,31 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Keep the key that officials unlock in memory, so that a server that crashes comes back without them. Run it beside `run`, as the
+    /// same user
+    HoldKeys {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Take officials' shares, one after the other, until the keys are unlocked; may be done in several goes
+    Unseal {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        shares: officials::ShareFiles,
+    },
+    /// Have the key holder forget the key and the shares given so far
+    Lock {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Show, try and change who holds the keys
+    #[command(subcommand)]
+    Officials(officials::Officials),
+    /// Make a new HPKE key, between elections and with the server stopped
+    RotateHpke(officials::RotateHpke),
+    /// Set a lost party up again on an empty machine, from its recovery kit and its officials
+    Restore(officials::Restore),
     /// Show what waits for this party's countersignature, and countersign what is confirmed by typing the election's id
     Countersign {
         #[command(flatten)]
@@ -118,6 +161,9 @@ pub enum CliError {
     /// `init` stopped.
     #[error(transparent)]
     Init(#[from] InitError),
+    /// Key files.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The server did not start, or stopped by itself.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -144,6 +190,9 @@ pub enum CliError {
         /// The box.
         of_box: u32,
     },
+    /// Keys held by officials.
+    #[error(transparent)]
+    Officials(#[from] OfficialsError),
     /// The audit.
     #[error(transparent)]
     Audit(#[from] audit::AuditCommandError),
@@ -168,7 +217,14 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // The key holder has one thread: what it holds is in one place.
+    let one = matches!(arguments.command, Command::HoldKeys { .. });
+    let mut builder = if one {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("party: no threads: {error}");
@@ -194,6 +250,10 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
             peer_address,
             public_listen,
             peer_listen,
+            officials,
+            threshold,
+            sheets,
+            kit,
         } => {
             let asked = Init {
                 role: party,
@@ -203,7 +263,15 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
                 public_listen,
                 peer_listen,
             };
-            let made = init::init(&dir, &asked, &mut SystemEntropy.rng())?;
+            let kit = kit.unwrap_or_else(|| dir.join(format!("party-{}.kit", party.index())));
+            let terms = officials.zip(threshold);
+            let made = match terms {
+                Some(terms) => officials::init_split(&dir, &asked, terms, &sheets, &kit)?,
+                None => {
+                    sheets.none()?;
+                    init::init(&dir, &asked, &mut SystemEntropy.rng())?
+                }
+            };
             println!("Party {} of {} is initialised.", party.index(), asked.agency);
             println!("  configuration   {}", made.config.display());
             println!(
@@ -215,10 +283,18 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
                 "Read the fingerprint to the others over the phone. Put their identity files into {}, then run `party check-config`.",
                 dir.join("others").display()
             );
-            println!(
-                "Keep {} off this machine: it issues this party's certificates.",
-                dir.join("ca/ca.key").display()
-            );
+            match terms {
+                Some((officials, threshold)) => println!(
+                    "The keys are split: {threshold} of {officials} officials unlock them. Take the recovery kit {} off this machine, to a \
+                     place where no official has a sheet; with {threshold} officials it sets this party up on another machine, and it is the only \
+                     copy of the key that issues this party's certificates. Start `party hold-keys`, then `party run`, then `party unseal`.",
+                    kit.display()
+                ),
+                None => println!(
+                    "Keep {} off this machine: it issues this party's certificates.",
+                    dir.join("ca/ca.key").display()
+                ),
+            }
             Ok(())
         }
         Command::CheckConfig { config } => {
@@ -236,6 +312,7 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
                 coordinator.fingerprint(),
                 coordinator.name()
             );
+            print!("{}", show::keys(&sound.config)?);
             Ok(())
         }
         Command::Run { config } => serve(&config.config).await,
@@ -266,6 +343,12 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
             .await
         }
         Command::Status(arguments) => return status::run(&arguments).await,
+        Command::HoldKeys { config } => Ok(officials::hold(&config, told_to_stop()).await?),
+        Command::Unseal { config, shares } => Ok(officials::unseal(&config, &shares)?),
+        Command::Lock { config } => Ok(officials::lock(&config)?),
+        Command::Officials(command) => Ok(officials::officials(command)?),
+        Command::RotateHpke(asked) => Ok(officials::rotate(&asked)?),
+        Command::Restore(asked) => Ok(officials::restore(&asked)?),
         Command::AuditKey(arguments) => Ok(audit::key(&arguments)?),
         Command::Audit(arguments) => Ok(audit::audit(arguments).await?),
     };
@@ -275,8 +358,15 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
 async fn serve(path: &Path) -> Result<(), CliError> {
     let sound = check(path, false)?;
     telemetry::init(sound.config.log_format, &sound.config.log_filter)?;
-    let deps = Deps::system(&sound.config);
-    let mut running = Server::start(sound.config, deps).await?;
+    if sound.config.keys.sealed.is_some()
+        && let Err(unguarded) = memory::keep_out_of_dumps()
+    {
+        tracing::warn!("{unguarded}");
+    }
+    let Some(mut running) = unlocked(&sound.config).await? else {
+        tracing::info!("told to stop while locked");
+        return Ok(());
+    };
     tokio::select! {
         error = running.failed() => {
             tracing::error!(%error, "stopping");
@@ -287,6 +377,22 @@ async fn serve(path: &Path) -> Result<(), CliError> {
             tracing::info!("told to stop");
             running.stop().await;
             Ok(())
+        }
+    }
+}
+
+/// Starts the server once its keys can be had; `None`: told to stop before.
+async fn unlocked(config: &Config) -> Result<Option<Running>, CliError> {
+    loop {
+        let deps = Deps::system(config);
+        if !locked::until_unlocked(config, &deps.clock, told_to_stop()).await? {
+            return Ok(None);
+        }
+        match Server::start(config.clone(), deps).await {
+            Ok(running) => return Ok(Some(running)),
+            // The key holder was locked or ended in between.
+            Err(ServerError::Party(PartyError::Key(KeyError::Locked(_) | KeyError::Holder(_)))) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -57,6 +57,10 @@ pub struct KeyPaths {
     pub hpke: PathBuf,
     /// Key of shares at rest.
     pub storage: PathBuf,
+    /// All three, sealed under the key that officials hold together; the files above are not read then.
+    pub sealed: Option<PathBuf>,
+    /// Directory of the key holder's socket.
+    pub holder: PathBuf,
 }
 
 /// Certificate and key of one TLS role.

@@ -1,4 +1,5 @@
-//! `party init`: keys, a certificate authority, certificates, the identity file to hand out and the commented configuration.
+//! `party init`: keys, a certificate authority, certificates, the identity file to hand out and the commented configuration; with
+//! officials, the keys sealed and the recovery kit.
 
 use std::fs;
 use std::io;
@@ -9,12 +10,14 @@ use rand::CryptoRng;
 use tally_proto::envelope::Signer;
 use tally_proto::identity::{Address, Fingerprint, IdentityError, PartyIdentity, PartyParts};
 use tally_proto::ids::{Role, RoleExt as _};
-use tally_proto::pki::{Authority, PeerRole, PkiError};
+use tally_proto::pki::{Authority, Leaf, PeerRole, PkiError};
 use tally_proto::secret_file::{self, SecretFileError};
 use tally_proto::suite::OpeningKey;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
+use crate::officials::ceremony::CeremonyError;
+use crate::officials::{Label, Public, Sealed, Share, Terms, UnlockKey, Use};
 use crate::store::vault::KEY_BYTES;
 
 /// What `init` is told.
@@ -68,89 +71,232 @@ pub enum InitError {
     /// A certificate could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The key ceremony.
+    #[error(transparent)]
+    Ceremony(#[from] CeremonyError),
 }
 
-/// Makes everything that a party needs in `directory`, which is made when missing.
-///
-/// # Errors
-/// [`InitError`]: initialised already, bad names or addresses, or the disk.
-pub fn init(directory: &Path, init: &Init, rng: &mut impl CryptoRng) -> Result<Initialised, InitError> {
-    let config = directory.join("party.toml");
-    if config.exists() {
-        return Err(InitError::Exists(config));
+/// What a party is made of, before anything is written.
+struct Made {
+    authority: Authority,
+    signer: Signer,
+    opening: OpeningKey,
+    storage: Zeroizing<[u8; KEY_BYTES]>,
+    identity: PartyIdentity,
+    party: Leaf,
+    operator: Leaf,
+    public: Address,
+    peer: Address,
+}
+
+impl Made {
+    fn new(init: &Init, rng: &mut impl CryptoRng) -> Result<Made, InitError> {
+        let public = Address::new("public address", &init.public_address)?;
+        let peer = Address::new("peer address", &init.peer_address)?;
+        let number = init.role.number();
+        let authority = Authority::generate(&format!("Party {number} of the tally: {}", init.agency))?;
+        let signer = Signer::generate(rng);
+        let opening = OpeningKey::generate(rng);
+        let mut storage = Zeroizing::new([0u8; KEY_BYTES]);
+        rng.fill_bytes(&mut *storage);
+        // The identity is checked before anything is written.
+        let identity = PartyIdentity::new(PartyParts {
+            role: init.role,
+            agency: init.agency.clone(),
+            public_address: init.public_address.clone(),
+            peer_address: init.peer_address.clone(),
+            tls_ca_pem: authority.cert_pem().to_owned(),
+            signing_key: signer.public_key(),
+            sealing_key: opening.sealing_key(),
+        })?;
+        let hosts = hosts(&public, &peer);
+        let party = authority.issue(&PeerRole::Party(init.role), &hosts)?;
+        let operator = authority.issue(&PeerRole::Operator(init.role), &[])?;
+        Ok(Made {
+            party,
+            operator,
+            authority,
+            signer,
+            opening,
+            storage,
+            identity,
+            public,
+            peer,
+        })
     }
-    let public = Address::new("public address", &init.public_address)?;
-    let peer = Address::new("peer address", &init.peer_address)?;
-    let number = init.role.number();
-    let authority = Authority::generate(&format!("Party {number} of the tally: {}", init.agency))?;
-    let signer = Signer::generate(rng);
-    let opening = OpeningKey::generate(rng);
-    // The identity is checked before anything is written.
-    let identity = PartyIdentity::new(PartyParts {
-        role: init.role,
-        agency: init.agency.clone(),
-        public_address: init.public_address.clone(),
-        peer_address: init.peer_address.clone(),
-        tls_ca_pem: authority.cert_pem().to_owned(),
-        signing_key: signer.public_key(),
-        sealing_key: opening.sealing_key(),
-    })?;
+
+    fn identity_name(&self) -> String {
+        format!("party-{}.identity.toml", self.identity.role().number())
+    }
+
+    /// The configuration's text; `split`: the keys are sealed.
+    fn config(&self, init: &Init, split: bool) -> String {
+        let listen = |given: Option<SocketAddr>, address: &Address| match given {
+            Some(given) => format!("\"{given}\""),
+            None => format!("\"0.0.0.0:{}\"", address.port()),
+        };
+        let other = |role: Role| format!("\"others/party-{}.identity.toml\"", role.number());
+        let mut others = [init.role.next(), init.role.prev()];
+        others.sort();
+        let mut given = vec![
+            ("party", init.role.number().to_string()),
+            ("listen.public", listen(init.public_listen, &self.public)),
+            ("listen.peer", listen(init.peer_listen, &self.peer)),
+            ("identities.own", format!("\"{}\"", self.identity_name())),
+            (
+                "identities.others",
+                format!("[{}, {}]", other(others[0]), other(others[1])),
+            ),
+            (
+                "identities.coordinator",
+                "\"others/coordinator.identity.toml\"".to_owned(),
+            ),
+        ];
+        if split {
+            given.push(("keys.sealed", format!("\"{SEALED}\"")));
+            given.push(("tls.certificate", "\"tls/front.pem\"".to_owned()));
+            given.push(("tls.key", "\"tls/front.key\"".to_owned()));
+        }
+        Config::document(&given)
+    }
+
+    fn initialised(&self, directory: &Path) -> Initialised {
+        Initialised {
+            config: directory.join(CONFIG),
+            identity: directory.join(self.identity_name()),
+            fingerprint: self.identity.fingerprint(),
+        }
+    }
+}
+
+fn hosts<'a>(public: &'a Address, peer: &'a Address) -> Vec<&'a str> {
     let mut hosts = vec![public.host()];
     if peer.host() != public.host() {
         hosts.push(peer.host());
     }
-    let party = authority.issue(&PeerRole::Party(init.role), &hosts)?;
-    let operator = authority.issue(&PeerRole::Operator(init.role), &[])?;
+    hosts
+}
 
+/// Name of the configuration in a party's directory.
+pub const CONFIG: &str = "party.toml";
+/// Name of the sealed key file in it.
+pub const SEALED: &str = "keys/sealed.keys";
+
+fn fresh(directory: &Path) -> Result<(), InitError> {
+    let config = directory.join(CONFIG);
+    if config.exists() {
+        return Err(InitError::Exists(config));
+    }
+    Ok(())
+}
+
+/// Makes everything that a party needs in `directory`, which is made when missing. The secret keys lie in files.
+///
+/// # Errors
+/// [`InitError`]: initialised already, bad names or addresses, or the disk.
+pub fn init(directory: &Path, init: &Init, rng: &mut impl CryptoRng) -> Result<Initialised, InitError> {
+    fresh(directory)?;
+    let made = Made::new(init, rng)?;
+    directories(directory)?;
+    secret_file::create(&directory.join("keys/signing.key"), &*made.signer.seed())?;
+    secret_file::create(&directory.join("keys/hpke.key"), &*made.opening.to_bytes())?;
+    secret_file::create(&directory.join("keys/storage.key"), &*made.storage)?;
+    secret_file::create(&directory.join("ca/ca.key"), made.authority.key_pem().as_bytes())?;
+    secret_file::create(&directory.join("tls/party.key"), made.party.key_pem.as_bytes())?;
+    secret_file::create(
+        &directory.join("tls/operator.key"),
+        made.operator.key_pem.as_bytes(),
+    )?;
+    public_file(&directory.join("ca/ca.pem"), made.authority.cert_pem())?;
+    public_file(&directory.join("tls/party.pem"), &made.party.cert_pem)?;
+    public_file(&directory.join("tls/operator.pem"), &made.operator.cert_pem)?;
+    public_file(&directory.join(made.identity_name()), &made.identity.to_toml())?;
+    // Last: its existence says that everything else is there.
+    public_file(&directory.join(CONFIG), &made.config(init, false))?;
+    Ok(made.initialised(directory))
+}
+
+/// Like [`init`], with the secret keys sealed under a key that is split on `terms`: no secret key lies in a file but the operator's and that
+/// of the certificate shown while locked. `hand_out` gives the shares to their officials and has enough read back; nothing is written
+/// before it has. The recovery kit is written to `kit`.
+///
+/// # Errors
+/// [`InitError`]: as [`init`], or the ceremony.
+pub fn init_split(
+    directory: &Path,
+    init: &Init,
+    terms: Terms,
+    kit: &Path,
+    rng: &mut impl CryptoRng,
+    hand_out: impl FnOnce(&[Share], &Public) -> Result<(), CeremonyError>,
+) -> Result<Initialised, InitError> {
+    fresh(directory)?;
+    if kit.exists() {
+        return Err(InitError::Exists(kit.to_owned()));
+    }
+    let made = Made::new(init, rng)?;
+    let front = made.authority.issue_front(&hosts(&made.public, &made.peer))?;
+    let key = UnlockKey::generate(rng);
+    let (shares, public) = key.split(init.role, terms, rng).map_err(CeremonyError::Split)?;
+    hand_out(&shares, &public)?;
+    drop(shares);
+    let sealed = Sealed::seal(
+        Use::Keys,
+        &public,
+        &key,
+        &[
+            (Label::Signing, &*made.signer.seed()),
+            (Label::Hpke, &*made.opening.to_bytes()),
+            (Label::Storage, &*made.storage),
+            (Label::Party, made.party.cert_pem.as_bytes()),
+            (Label::PartyKey, made.party.key_pem.as_bytes()),
+        ],
+        rng,
+    )
+    .encode();
+    let (config, identity) = (made.config(init, true), made.identity.to_toml());
+    let whole = Sealed::seal(
+        Use::Kit,
+        &public,
+        &key,
+        &[
+            (Label::SealedKeys, &sealed),
+            (Label::AuthorityKey, made.authority.key_pem().as_bytes()),
+            (Label::Authority, made.authority.cert_pem().as_bytes()),
+            (Label::FrontKey, front.key_pem.as_bytes()),
+            (Label::Front, front.cert_pem.as_bytes()),
+            (Label::OperatorKey, made.operator.key_pem.as_bytes()),
+            (Label::Operator, made.operator.cert_pem.as_bytes()),
+            (Label::Identity, identity.as_bytes()),
+            (Label::Config, config.as_bytes()),
+        ],
+        rng,
+    );
+    directories(directory)?;
+    secret_file::create(kit, &whole.encode())?;
+    secret_file::create(&directory.join(SEALED), &sealed)?;
+    secret_file::create(&directory.join("tls/front.key"), front.key_pem.as_bytes())?;
+    secret_file::create(
+        &directory.join("tls/operator.key"),
+        made.operator.key_pem.as_bytes(),
+    )?;
+    public_file(&directory.join("ca/ca.pem"), made.authority.cert_pem())?;
+    public_file(&directory.join("tls/front.pem"), &front.cert_pem)?;
+    public_file(&directory.join("tls/operator.pem"), &made.operator.cert_pem)?;
+    public_file(&directory.join(made.identity_name()), &identity)?;
+    // Last: its existence says that everything else is there.
+    public_file(&directory.join(CONFIG), &config)?;
+    Ok(made.initialised(directory))
+}
+
+fn directories(directory: &Path) -> Result<(), InitError> {
     for name in ["keys", "tls", "ca", "others", "data"] {
         private_directory(&directory.join(name))?;
     }
-    let mut storage = Zeroizing::new([0u8; KEY_BYTES]);
-    rng.fill_bytes(&mut *storage);
-    secret_file::create(&directory.join("keys/signing.key"), &*signer.seed())?;
-    secret_file::create(&directory.join("keys/hpke.key"), &*opening.to_bytes())?;
-    secret_file::create(&directory.join("keys/storage.key"), &*storage)?;
-    secret_file::create(&directory.join("ca/ca.key"), authority.key_pem().as_bytes())?;
-    secret_file::create(&directory.join("tls/party.key"), party.key_pem.as_bytes())?;
-    secret_file::create(&directory.join("tls/operator.key"), operator.key_pem.as_bytes())?;
-    public_file(&directory.join("ca/ca.pem"), authority.cert_pem())?;
-    public_file(&directory.join("tls/party.pem"), &party.cert_pem)?;
-    public_file(&directory.join("tls/operator.pem"), &operator.cert_pem)?;
-    let identity_name = format!("party-{number}.identity.toml");
-    let identity_path = directory.join(&identity_name);
-    public_file(&identity_path, &identity.to_toml())?;
-
-    let listen = |given: Option<SocketAddr>, address: &Address| match given {
-        Some(given) => format!("\"{given}\""),
-        None => format!("\"0.0.0.0:{}\"", address.port()),
-    };
-    let other = |role: Role| format!("\"others/party-{}.identity.toml\"", role.number());
-    let mut others = [init.role.next(), init.role.prev()];
-    others.sort();
-    let text = Config::document(&[
-        ("party", number.to_string()),
-        ("listen.public", listen(init.public_listen, &public)),
-        ("listen.peer", listen(init.peer_listen, &peer)),
-        ("identities.own", format!("\"{identity_name}\"")),
-        (
-            "identities.others",
-            format!("[{}, {}]", other(others[0]), other(others[1])),
-        ),
-        (
-            "identities.coordinator",
-            "\"others/coordinator.identity.toml\"".to_owned(),
-        ),
-    ]);
-    // Last: its existence says that everything else is there.
-    public_file(&config, &text)?;
-    Ok(Initialised {
-        config,
-        identity: identity_path,
-        fingerprint: identity.fingerprint(),
-    })
+    Ok(())
 }
 
-fn private_directory(path: &Path) -> Result<(), InitError> {
+pub(crate) fn private_directory(path: &Path) -> Result<(), InitError> {
     let at = |source| InitError::Io {
         path: path.to_owned(),
         source,
@@ -165,7 +311,7 @@ fn private_directory(path: &Path) -> Result<(), InitError> {
     builder.create(path).map_err(at)
 }
 
-fn public_file(path: &Path, text: &str) -> Result<(), InitError> {
+pub(crate) fn public_file(path: &Path, text: &str) -> Result<(), InitError> {
     let at = |source| InitError::Io {
         path: path.to_owned(),
         source,

@@ -14,6 +14,8 @@ use tally_proto::suite::{OpeningKey, Suite, SuiteError};
 use zeroize::Zeroizing;
 
 use crate::config::{Config, TlsPair};
+use crate::holder::{self, HolderError};
+use crate::officials::{Label, Sealed, SealedError, Terms, UnlockKey, Use};
 use crate::store::vault::StorageKey;
 
 /// Why a file was not taken.
@@ -90,6 +92,39 @@ pub enum KeyError {
         /// The identity file.
         identity: PathBuf,
     },
+    /// The sealed key file.
+    #[error("{}: {source}", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SealedError,
+    },
+    /// The sealed keys of another party.
+    #[error("{}: these are the keys of {found}; those of {expected} are needed", path.display())]
+    OtherKeys {
+        /// The file.
+        path: PathBuf,
+        /// Whose they are.
+        found: Role,
+        /// Whose they should be.
+        expected: Role,
+    },
+    /// A certificate that stands for a role where one that does not is needed.
+    #[error(
+        "{}: with split keys this must be the certificate that stands for no role (tls/front.pem); the party's own is in the sealed key file",
+        path.display()
+    )]
+    NotFront {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key holder.
+    #[error(transparent)]
+    Holder(#[from] HolderError),
+    /// The officials have not come yet.
+    #[error("the keys are locked: {0} are needed, each with `party unseal`")]
+    Locked(Terms),
     /// The private key is not the certificate's.
     #[error("{}: {source}", path.display())]
     Mismatch {
@@ -145,6 +180,139 @@ pub fn opening(path: &Path) -> Result<OpeningKey, KeyError> {
 /// [`KeyError`].
 pub fn storage(path: &Path) -> Result<StorageKey, KeyError> {
     Ok(StorageKey::new(*secret_file::read_exact::<32>(path)?))
+}
+
+/// The sealed key file, when the configuration names one.
+///
+/// # Errors
+/// [`KeyError::Sealed`], [`KeyError::OtherKeys`].
+pub fn sealed(config: &Config) -> Result<Option<Sealed>, KeyError> {
+    let Some(path) = &config.keys.sealed else {
+        return Ok(None);
+    };
+    let sealed = Sealed::read(path, Use::Keys).map_err(|source| KeyError::Sealed {
+        path: path.clone(),
+        source,
+    })?;
+    let found = sealed.public().party;
+    if found != config.party {
+        return Err(KeyError::OtherKeys {
+            path: path.clone(),
+            found,
+            expected: config.party,
+        });
+    }
+    Ok(Some(sealed))
+}
+
+/// Where this party's keys are read from.
+enum Source<'a> {
+    Files(&'a Config),
+    Sealed(&'a Path, Sealed, UnlockKey),
+}
+
+impl Source<'_> {
+    /// Asks the key holder when the keys are sealed. Blocks.
+    fn of(config: &Config) -> Result<Source<'_>, KeyError> {
+        match (&config.keys.sealed, sealed(config)?) {
+            (Some(path), Some(sealed)) => {
+                let key = holder::key(&config.keys.holder, sealed.public())?
+                    .ok_or(KeyError::Locked(sealed.public().terms))?;
+                Ok(Source::Sealed(path, sealed, key))
+            }
+            _ => Ok(Source::Files(config)),
+        }
+    }
+
+    fn entry(&self, label: Label) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+        match self {
+            Source::Files(config) => {
+                let path = match label {
+                    Label::Signing => &config.keys.signing,
+                    Label::Hpke => &config.keys.hpke,
+                    _ => &config.keys.storage,
+                };
+                Ok(secret_file::read_exact::<32>(path)?)
+            }
+            Source::Sealed(path, sealed, key) => {
+                sealed.open_exact(key, label).map_err(|source| KeyError::Sealed {
+                    path: (*path).to_owned(),
+                    source,
+                })
+            }
+        }
+    }
+
+    fn path(&self, label: Label) -> PathBuf {
+        match self {
+            Source::Files(config) if label == Label::Signing => config.keys.signing.clone(),
+            Source::Files(config) => config.keys.hpke.clone(),
+            Source::Sealed(path, ..) => (*path).to_owned(),
+        }
+    }
+
+    fn signer(&self) -> Result<Signer, KeyError> {
+        let seed = self.entry(Label::Signing)?;
+        Signer::from_seed(&*seed).map_err(|source| KeyError::Signing {
+            path: self.path(Label::Signing),
+            source,
+        })
+    }
+
+    fn opening(&self) -> Result<OpeningKey, KeyError> {
+        let bytes = self.entry(Label::Hpke)?;
+        OpeningKey::from_bytes(Suite::X25519ChaCha20Poly1305, &*bytes).map_err(|source| KeyError::Hpke {
+            path: self.path(Label::Hpke),
+            source,
+        })
+    }
+
+    /// Where certificate and key are, for messages.
+    fn pair(&self) -> TlsPair {
+        match self {
+            Source::Files(config) => config.tls.party.clone(),
+            Source::Sealed(path, ..) => TlsPair {
+                certificate: (*path).to_owned(),
+                key: (*path).to_owned(),
+            },
+        }
+    }
+
+    fn leaf(&self) -> Result<Leaf, KeyError> {
+        match self {
+            Source::Files(config) => leaf(&config.tls.party),
+            Source::Sealed(path, sealed, key) => {
+                let text = |label| {
+                    let bytes = sealed.open(key, label).map_err(|source| KeyError::Sealed {
+                        path: (*path).to_owned(),
+                        source,
+                    })?;
+                    std::str::from_utf8(&bytes)
+                        .map(|text| Zeroizing::new(text.to_owned()))
+                        .map_err(|_| KeyError::NotPem {
+                            path: (*path).to_owned(),
+                        })
+                };
+                Ok(Leaf {
+                    cert_pem: text(Label::Party)?.to_string(),
+                    key_pem: text(Label::PartyKey)?,
+                })
+            }
+        }
+    }
+
+    fn storage(&self) -> Result<StorageKey, KeyError> {
+        Ok(StorageKey::new(*self.entry(Label::Storage)?))
+    }
+}
+
+/// The signing key and the storage key, for an audit: from their files, or from the sealed file with the key holder's key. Blocks.
+///
+/// # Errors
+/// [`KeyError`].
+pub fn for_audit(config: &Config) -> Result<(Signer, StorageKey), KeyError> {
+    let source = Source::of(config)?;
+    Ok((source.signer()?, source.storage()?))
 }
 
 /// Reads a certificate and its key.
@@ -269,41 +437,37 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Reads all of them and checks that they are those of `own`.
+    /// Reads all of them, from their files or from the sealed file with the key holder's key, and checks that they are those of `own`. Blocks.
     ///
     /// # Errors
-    /// [`KeyError`].
+    /// [`KeyError`]; [`KeyError::Locked`] and [`KeyError::Holder`] while the officials have not come.
     pub fn load(config: &Config, own: &PartyIdentity) -> Result<Secrets, KeyError> {
+        let source = Source::of(config)?;
         let secrets = Secrets {
-            signer: signer(&config.keys.signing)?,
-            opening: opening(&config.keys.hpke)?,
-            storage: storage(&config.keys.storage)?,
-            leaf: leaf(&config.tls.party)?,
+            signer: source.signer()?,
+            opening: source.opening()?,
+            storage: source.storage()?,
+            leaf: source.leaf()?,
         };
-        let not_own = |path: &Path, what| KeyError::NotOwn {
-            path: path.to_owned(),
+        let not_own = |label, what| KeyError::NotOwn {
+            path: source.path(label),
             what,
             identity: config.identities.own.clone(),
         };
         if secrets.signer.public_key() != own.signing_key() {
-            return Err(not_own(&config.keys.signing, "signing key"));
+            return Err(not_own(Label::Signing, "signing key"));
         }
         if secrets.opening.sealing_key() != *own.sealing_key() {
-            return Err(not_own(&config.keys.hpke, "HPKE key"));
+            return Err(not_own(Label::Hpke, "HPKE key"));
         }
-        check_leaf(&secrets.leaf, &config.tls.party, own.anchor(), own.role())?;
+        check_leaf(&secrets.leaf, &source.pair(), own.anchor(), own.role())?;
         Ok(secrets)
     }
 }
 
 /// The certificate must be one that the others would believe, and the key must be its own.
 fn check_leaf(leaf: &Leaf, pair: &TlsPair, anchor: &Anchor, role: Role) -> Result<(), KeyError> {
-    let not_pem = |path: &Path| KeyError::NotPem {
-        path: path.to_owned(),
-    };
-    let certificate =
-        CertificateDer::from_pem_slice(leaf.cert_pem.as_bytes()).map_err(|_| not_pem(&pair.certificate))?;
-    let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).map_err(|_| not_pem(&pair.key))?;
+    let certificate = matching(leaf, pair)?;
     let refused = |source| KeyError::Certificate {
         path: pair.certificate.clone(),
         source,
@@ -313,12 +477,41 @@ fn check_leaf(leaf: &Leaf, pair: &TlsPair, anchor: &Anchor, role: Role) -> Resul
     if !matches!(found, PeerRole::Party(of) | PeerRole::Operator(of) if of == role) {
         return Err(refused(PkiError::WrongAuthority(found)));
     }
-    CertifiedKey::from_der(vec![certificate], key, &rustls::crypto::ring::default_provider())
-        .map(drop)
-        .map_err(|source| KeyError::Mismatch {
+    Ok(())
+}
+
+/// The certificate, if the key is its own.
+fn matching(leaf: &Leaf, pair: &TlsPair) -> Result<CertificateDer<'static>, KeyError> {
+    let not_pem = |path: &Path| KeyError::NotPem {
+        path: path.to_owned(),
+    };
+    let certificate =
+        CertificateDer::from_pem_slice(leaf.cert_pem.as_bytes()).map_err(|_| not_pem(&pair.certificate))?;
+    let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).map_err(|_| not_pem(&pair.key))?;
+    let provider = rustls::crypto::ring::default_provider();
+    CertifiedKey::from_der(vec![certificate.clone()], key, &provider).map_err(|source| {
+        KeyError::Mismatch {
             path: pair.key.clone(),
             source,
-        })
+        }
+    })?;
+    Ok(certificate)
+}
+
+/// Reads the certificate of a party whose keys are locked: a server's, that stands for no role.
+///
+/// # Errors
+/// [`KeyError`]; [`KeyError::NotFront`] for a certificate with a role, whose key must not lie on the disk.
+pub fn front_leaf(config: &Config) -> Result<Leaf, KeyError> {
+    let pair = &config.tls.party;
+    let leaf = leaf(pair)?;
+    let certificate = matching(&leaf, pair)?;
+    match Trust::new().role_of(&certificate) {
+        Err(PkiError::Roles(0)) => Ok(leaf),
+        _ => Err(KeyError::NotFront {
+            path: pair.certificate.clone(),
+        }),
+    }
 }
 
 /// Reads the operator's certificate, checked against `own`.

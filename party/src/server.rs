@@ -223,21 +223,21 @@ impl Server {
 }
 
 /// Names under which health is reported, besides the empty one of the server as a whole.
-const SERVICES: [&str; 4] = [
+pub(crate) const SERVICES: [&str; 4] = [
     "tally.v1.Intake",
     "tally.v1.Registration",
     "tally.v1.Control",
     "tally.v1.Peer",
 ];
 
-async fn bind(address: SocketAddr) -> Result<(TcpIncoming, SocketAddr), ServerError> {
+pub(crate) async fn bind(address: SocketAddr) -> Result<(TcpIncoming, SocketAddr), ServerError> {
     let refused = |source| ServerError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(refused)?;
     let bound = listener.local_addr().map_err(refused)?;
     Ok((TcpIncoming::from(listener).with_nodelay(Some(true)), bound))
 }
 
-fn transport(
+pub(crate) fn transport(
     tls: ServerTlsConfig,
     requests_per_connection: usize,
 ) -> Result<tonic::transport::Server, tonic::transport::Error> {
@@ -253,7 +253,7 @@ fn transport(
         .http2_keepalive_timeout(Some(connect::KEEPALIVE_TIMEOUT)))
 }
 
-async fn serve<S>(
+pub(crate) async fn serve<S>(
     router: Router,
     incoming: impl Stream<Item = io::Result<S>>,
     mut stopping: watch::Receiver<bool>,

@@ -40,6 +40,7 @@ impl Party {
             alarms: self.alarms.standing().iter().map(Standing::to_wire).collect(),
             peers: self.sight.to_wire(),
             machine: Some(machine),
+            locked: None,
         })
     }
 

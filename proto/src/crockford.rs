@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use data_encoding::{Encoding, Specification};
+use zeroize::Zeroizing;
 
 static ENCODING: LazyLock<Encoding> = LazyLock::new(|| {
     let mut specification = Specification::new();
@@ -25,10 +26,10 @@ pub fn encode(bytes: &[u8]) -> String {
     ENCODING.encode(bytes)
 }
 
-/// Encodes in groups of four characters with hyphens between.
+/// Encodes in groups of four characters with hyphens between. Leaves no copy of the text but the one returned.
 pub fn encode_groups(bytes: &[u8]) -> String {
-    let text = ENCODING.encode(bytes);
-    let mut grouped = String::with_capacity(text.len() * 5 / 4);
+    let text = Zeroizing::new(ENCODING.encode(bytes));
+    let mut grouped = String::with_capacity(text.len().div_ceil(4) * 5);
     for (i, c) in text.chars().enumerate() {
         if i > 0 && i % 4 == 0 {
             grouped.push('-');
@@ -54,12 +55,12 @@ pub enum Base32Error {
     Length(usize),
 }
 
-/// Decodes; hyphens and white space are skipped.
+/// Decodes; hyphens and white space are skipped. Leaves no copy of the text.
 ///
 /// # Errors
 /// [`Base32Error`] with the place.
 pub fn decode(text: &str) -> Result<Vec<u8>, Base32Error> {
-    let mut compact = Vec::with_capacity(text.len());
+    let mut compact = Zeroizing::new(Vec::with_capacity(text.len()));
     for (i, c) in text.chars().enumerate() {
         match c {
             '-' => {}

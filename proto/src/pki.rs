@@ -212,7 +212,21 @@ impl Authority {
     /// A malformed host, or [`PkiError::Make`].
     pub fn issue(&self, role: &PeerRole, hosts: &[&str]) -> Result<Leaf, PkiError> {
         let key = KeyPair::generate()?;
-        let cert = leaf_params(role, hosts)?.signed_by(&key, &self.issuer)?;
+        let cert = leaf_params(Some(role), hosts)?.signed_by(&key, &self.issuer)?;
+        Ok(Leaf {
+            cert_pem: cert.pem(),
+            key_pem: Zeroizing::new(key.serialize_pem()),
+        })
+    }
+
+    /// Makes a key and issues its certificate for a server under `hosts` that stands for no role: to whom it calls it is nobody. A party whose
+    /// keys are locked answers with it.
+    ///
+    /// # Errors
+    /// A malformed host, or [`PkiError::Make`].
+    pub fn issue_front(&self, hosts: &[&str]) -> Result<Leaf, PkiError> {
+        let key = KeyPair::generate()?;
+        let cert = leaf_params(None, hosts)?.signed_by(&key, &self.issuer)?;
         Ok(Leaf {
             cert_pem: cert.pem(),
             key_pem: Zeroizing::new(key.serialize_pem()),
@@ -234,7 +248,7 @@ impl Authority {
             return Err(PkiError::BadPem);
         }
         let mut request = CertificateSigningRequestParams::from_pem(request_pem)?;
-        request.params = leaf_params(role, hosts)?;
+        request.params = leaf_params(Some(role), hosts)?;
         Ok(request.signed_by(&self.issuer)?.pem())
     }
 }
@@ -251,17 +265,20 @@ pub fn request() -> Result<(String, Zeroizing<String>), PkiError> {
     Ok((request, Zeroizing::new(key.serialize_pem())))
 }
 
-fn leaf_params(role: &PeerRole, hosts: &[&str]) -> Result<CertificateParams, PkiError> {
+fn leaf_params(role: Option<&PeerRole>, hosts: &[&str]) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, role.to_string());
+    params.distinguished_name.push(
+        DnType::CommonName,
+        role.map_or("locked".into(), PeerRole::to_string),
+    );
     let bad_host = |host: &str| PkiError::BadHost(host.chars().take(80).collect());
-    let uri = role.uri();
-    params
-        .subject_alt_names
-        .push(SanType::URI(uri.as_str().try_into().map_err(|_| bad_host(&uri))?));
+    if let Some(uri) = role.map(PeerRole::uri) {
+        params
+            .subject_alt_names
+            .push(SanType::URI(uri.as_str().try_into().map_err(|_| bad_host(&uri))?));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    }
     for host in hosts {
         params.subject_alt_names.push(match host.parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
@@ -271,7 +288,6 @@ fn leaf_params(role: &PeerRole, hosts: &[&str]) -> Result<CertificateParams, Pki
     }
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     if !hosts.is_empty() {
         params
             .extended_key_usages

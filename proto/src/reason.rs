@@ -276,6 +276,9 @@ reasons! {
     PartyRefusedIdentity "party.wrong-identity" Abort
         "The server that answered does not hold a certificate of the party's own authority."
         "Compare the party's fingerprint with its operators by phone before going on.";
+    PartyLocked "party.locked" Retry
+        "The party's keys are locked: its officials have not unlocked them since its machine started."
+        "Vote through the other two parties meanwhile; the party's operator calls its key officials to `party unseal`.";
     PartyShuttingDown "party.shutting-down" Retry
         "The party is shutting down."
         "Try again once it is back.";

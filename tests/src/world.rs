@@ -103,6 +103,20 @@ impl World {
     /// # Errors
     /// The first command that fails, with what it printed.
     pub fn set_up(root: &Path, program: Program, plan: Plan) -> Result<Self, WorldError> {
+        Self::set_up_with(root, program, plan, &[])
+    }
+
+    /// Like [`World::set_up`]; the keys of the parties in `split` (0 based) are split among three officials, two of whom unlock them. Their
+    /// sheets are in `sheets-N`, the recovery kit is `party-N.kit`.
+    ///
+    /// # Errors
+    /// The first command that fails, with what it printed.
+    pub fn set_up_with(
+        root: &Path,
+        program: Program,
+        plan: Plan,
+        split: &[usize],
+    ) -> Result<Self, WorldError> {
         fs::create_dir_all(root).map_err(file(root))?;
         let mut free = free_addresses(7)?;
         let board = free.remove(0);
@@ -121,37 +135,54 @@ impl World {
             parties: [None, None, None],
             board: None,
         };
-        world.init_agencies()?;
+        world.init_agencies(split)?;
         world.init_commission()?;
         world.exchange_identities()?;
         Ok(world)
     }
 
-    fn init_agencies(&self) -> Result<(), WorldError> {
+    fn init_agencies(&self, split: &[usize]) -> Result<(), WorldError> {
         for (i, agency) in AGENCIES.into_iter().enumerate() {
             let (public, peer) = (self.addresses.public[i], self.addresses.peer[i]);
             let (number, dir) = ((i + 1).to_string(), party_dir(i));
             let (public_url, peer_url) = (format!("https://{public}"), format!("https://{peer}"));
             let (public, peer) = (public.to_string(), peer.to_string());
+            let (sheets, kit) = (format!("sheets-{number}"), format!("{dir}.kit"));
+            let ceremony = [
+                "--officials",
+                "3",
+                "--threshold",
+                "2",
+                "--sheets",
+                &sheets,
+                "--kit",
+                &kit,
+            ];
+            let ceremony: &[&str] = if split.contains(&i) { &ceremony } else { &[] };
             self.run(
                 &[
-                    "party",
-                    "init",
-                    "--dir",
-                    &dir,
-                    "--party",
-                    &number,
-                    "--agency",
-                    agency,
-                    "--public-address",
-                    &public_url,
-                    "--peer-address",
-                    &peer_url,
-                    "--public-listen",
-                    &public,
-                    "--peer-listen",
-                    &peer,
-                ],
+                    [
+                        "party",
+                        "init",
+                        "--dir",
+                        &dir,
+                        "--party",
+                        &number,
+                        "--agency",
+                        agency,
+                        "--public-address",
+                        &public_url,
+                        "--peer-address",
+                        &peer_url,
+                        "--public-listen",
+                        &public,
+                        "--peer-listen",
+                        &peer,
+                    ]
+                    .as_slice(),
+                    ceremony,
+                ]
+                .concat(),
                 "",
             )?;
         }
@@ -213,7 +244,10 @@ impl World {
     }
 
     /// Hands every identity file to everybody who needs it, as agencies do by mail and telephone.
-    fn exchange_identities(&self) -> Result<(), WorldError> {
+    ///
+    /// # Errors
+    /// A file that is not there.
+    pub fn exchange_identities(&self) -> Result<(), WorldError> {
         let commission = self.find("coordinator", "identity.toml")?;
         for to in 0..3 {
             let others = self.root.join(party_dir(to)).join("others");

@@ -124,8 +124,8 @@ impl Desk {
             &config.data_dir.join(Storage::FILE),
             config.party.index(),
         )?);
-        let signer = Arc::new(keys::signer(&config.keys.signing)?);
-        let vault = Arc::new(keys::storage(&config.keys.storage)?);
+        let (signer, vault) = keys::for_audit(config)?;
+        let (signer, vault) = (Arc::new(signer), Arc::new(vault));
         let logs = SessionLogs::new(config.session_logs.clone(), Arc::clone(&vault));
         Ok(Self::over(config.party, store, signer, vault, logs, runtime))
     }

@@ -10,6 +10,9 @@ use tally_proto::order::{Change, Order};
 use tally_proto::wire;
 use tally_proto::wire::BoxPhase;
 
+use crate::config::Config;
+use crate::keys::{self, KeyError};
+
 // Writing to a String cannot fail: the results of `writeln!` are dropped below.
 
 /// Everything of a manifest that its countersignature stands for.
@@ -175,6 +178,23 @@ fn calendar(text: &mut String, channel: &Channel) {
         "      submissions are taken until {}",
         channel.receive_until()
     );
+}
+
+/// How the secret keys are kept, plainly.
+pub(super) fn keys(config: &Config) -> Result<String, KeyError> {
+    Ok(match keys::sealed(config)? {
+        Some(sealed) => {
+            let public = sealed.public();
+            format!(
+                "Keys: split, ceremony {}; {} unlock them with `party unseal`. What is in the key file is checked then.\n",
+                public.ceremony, public.terms
+            )
+        }
+        None => "Keys: in plain files. Whoever reads this machine's disk, or a backup with the keys in it, has this party's shares of every \
+                 vote and can sign in its name; two such parties together reveal everything. Fit for pilots and small elections; \
+                 else set the party up with `party init --officials N --threshold K`.\n"
+            .to_owned(),
+    })
 }
 
 /// How the sessions of a box stand, before its operator gives leave for more.

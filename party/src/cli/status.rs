@@ -130,6 +130,10 @@ fn view(status: &wire::StatusReply, styled: bool) -> String {
         text += &wrapped(&alarm.detail, 4);
         text += &wrapped(&alarm.advice, 4);
     }
+    if status.locked.is_some() {
+        // Nothing else is known.
+        return text;
+    }
     text.push('\n');
     machine(&mut text, status.machine.unwrap_or_default(), now.seconds());
     for peer in &status.peers {
@@ -276,6 +280,7 @@ mod tests {
             now_ms: 1_800_000_000_000,
             version: "0.1.0".to_owned(),
             alarms,
+            locked: None,
             machine: Some(wire::Machine {
                 disk_free_bytes: 25 << 30,
                 disk_bytes: 100 << 30,

@@ -7,6 +7,8 @@ pub(super) enum Kind {
     Number { min: u64, max: u64 },
     /// A file or directory; relative to the configuration file.
     Path,
+    /// A file or directory; relative to the configuration file. Empty: none.
+    PathOrNone,
     /// A directory; relative to `data_dir`.
     DataPath,
     /// Exactly so many paths.
@@ -127,11 +129,28 @@ pub(super) const SETTINGS: &[Setting] = &[
         "32 bytes: seals shares in the store. Keep it on another medium than the backups of data_dir.",
     ),
     optional(
+        "keys",
+        "sealed",
+        Kind::PathOrNone,
+        "\"\"",
+        "The sealed key file that `party init --officials` writes. When it is given, the three keys above are not read: they are in it, and \
+         the server starts locked until enough officials have given their shares (`party unseal`).",
+    ),
+    optional(
+        "keys",
+        "holder",
+        Kind::Path,
+        "\"holder\"",
+        "Directory of the socket of `party hold-keys`, which keeps the key of the sealed file in memory; made with mode 700. Used with \
+         `sealed` only. A short path: the system allows about 100 bytes.",
+    ),
+    optional(
         "tls",
         "certificate",
         Kind::Path,
         "\"tls/party.pem\"",
-        "Certificate of both listeners and towards the other parties (role: party), issued by this party's CA.",
+        "Certificate of both listeners and towards the other parties (role: party), issued by this party's CA. With keys.sealed it stands \
+         for no role and is shown while the keys are locked; the one with the role is in the sealed file.",
     ),
     optional("tls", "key", Kind::Path, "\"tls/party.key\"", "Its private key."),
     optional(

@@ -18,6 +18,7 @@ use super::{
 enum Checked {
     Number(u64),
     Path(PathBuf),
+    PathOrNone(Option<PathBuf>),
     Paths(Vec<PathBuf>),
     Listen(SocketAddr),
     Text(String),
@@ -183,6 +184,12 @@ fn check(setting: &Setting, value: &DeValue<'_>, directory: &Path) -> Result<Che
                 Ok(Checked::Path(directory.join(path)))
             }
         }
+        Kind::PathOrNone => {
+            let path = text("a path in quotes")?;
+            Ok(Checked::PathOrNone(
+                (!path.is_empty()).then(|| directory.join(path)),
+            ))
+        }
         Kind::DataPath => {
             let path = text("a path in quotes")?;
             if path.is_empty() {
@@ -248,6 +255,13 @@ impl Values {
         }
     }
 
+    fn path_or_none(&self, name: &str) -> Option<Option<PathBuf>> {
+        match self.0.get(name)? {
+            Checked::PathOrNone(path) => Some(path.clone()),
+            _ => None,
+        }
+    }
+
     fn listen(&self, name: &str) -> Option<SocketAddr> {
         match self.0.get(name)? {
             Checked::Listen(address) => Some(*address),
@@ -285,6 +299,8 @@ impl Values {
                 signing: self.path("keys.signing_key")?,
                 hpke: self.path("keys.hpke_key")?,
                 storage: self.path("keys.storage_key")?,
+                sealed: self.path_or_none("keys.sealed")?,
+                holder: self.path("keys.holder")?,
             },
             tls: TlsPaths {
                 party: self.pair("")?,

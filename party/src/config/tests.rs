@@ -30,6 +30,13 @@ fn the_written_file_is_taken_with_defaults_as_commented() {
     );
     assert_eq!(config.listen_peer.port(), 7444);
     assert_eq!(config.intake.batch, 1024);
+    assert_eq!(config.keys.sealed, None);
+    let sealed = text.replace("# sealed = \"\"", "sealed = \"keys/sealed.keys\"");
+    let sealed = Config::parse(&sealed, Path::new("/srv/party")).expect("taken");
+    assert_eq!(
+        sealed.keys.sealed.as_deref(),
+        Some(Path::new("/srv/party/keys/sealed.keys"))
+    );
     assert_eq!(config.log_format, LogFormat::Text);
 }
 
@@ -62,7 +69,7 @@ fn every_option_is_in_the_written_file_and_its_commented_default_is_taken() {
 #[test]
 fn all_that_is_wrong_is_said_with_its_line() {
     let text = "party = 4\n\
-                colour = \"red\"\n\
+                wallpaper = \"red\"\n\
                 [listen]\n\
                 public = \"localhost\"\n\
                 peer = 7\n\
@@ -78,7 +85,7 @@ fn all_that_is_wrong_is_said_with_its_line() {
         problems(text),
         [
             "line 1: party: is 4, but must be from 1 to 3",
-            "line 2: colour: is not an option; the file that `party init` writes lists all",
+            "line 2: wallpaper: is not an option; the file that `party init` writes lists all",
             "line 4: listen.public: is \"localhost\", but an IP address and port are needed, as \"0.0.0.0:7443\"",
             "line 5: listen.peer: is a value of type integer; an address and port in quotes is needed",
             "line 7: intake.bach: is not an option; did you mean intake.batch?",

@@ -120,6 +120,11 @@ pub(crate) fn create_tables(tx: &WriteTx) -> Result<(), StoreError> {
     tables::create(tx)
 }
 
+/// Whether the Seal of a box, (election number, box), stands with three signatures.
+pub(crate) fn is_sealed(tx: &impl Tables, (election, of_box): (u32, u32)) -> Result<bool, StoreError> {
+    Ok(tables::whole(tx, BoxKey { election, of_box })?.is_some())
+}
+
 /// The List, Claims and Seal of `party`, as far as they are held here.
 pub(crate) fn signed_by(
     tx: &impl Tables,

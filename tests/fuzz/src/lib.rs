@@ -4,6 +4,7 @@
 //! gives the accepted bytes again. Seeds are valid objects of a made-up election, so that mutations reach past the outer framing.
 
 mod drive;
+mod keys;
 mod logged;
 mod seeds;
 mod sessions;

@@ -27,7 +27,7 @@ use tally_proto::sealing::{BoxBody, Claims, DigestList, List, Seal, Statements, 
 use tally_proto::shares::{ShareContext, ShareForm};
 
 use crate::logged::Logged;
-use crate::{Seeds, sessions};
+use crate::{Seeds, keys, sessions};
 
 /// One decoder under fuzz.
 pub struct Target {
@@ -41,6 +41,21 @@ pub struct Target {
 
 /// Every decoder.
 pub const TARGETS: &[Target] = &[
+    Target {
+        name: "share_text",
+        run: keys::share_text,
+        seeds: |_| keys::share_text_seeds(),
+    },
+    Target {
+        name: "sealed_keys",
+        run: keys::sealed_keys,
+        seeds: |_| keys::sealed_keys_seeds(),
+    },
+    Target {
+        name: "holder_message",
+        run: keys::holder_message,
+        seeds: |_| keys::holder_message_seeds(),
+    },
     Target {
         name: "envelope",
         run: envelope,

@@ -105,6 +105,7 @@ async fn meet(reason: Reason) -> Met {
         R::TallyAlready | R::SessionStale | R::TallyAborted | R::TallyOverdue | R::TallyCheckFailed => {
             elsewhere("party/src/session")
         }
+        R::PartyLocked => elsewhere("tests/tests/officials.rs"),
         R::PartyBusy | R::PartyShuttingDown => elsewhere("party/tests/intake.rs"),
         R::StoreFailed => elsewhere("party/tests/crash.rs"),
         R::ClockWrong => elsewhere("party/tests/clock.rs"),

@@ -1,0 +1,304 @@
+//! Changes of what is sealed: other officials, or another HPKE key. A new recovery kit goes with each.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rand::CryptoRng;
+use tally_proto::envelope::{Envelope, EnvelopeError};
+use tally_proto::identity::{IdentityError, PartyIdentity, PartyParts};
+use tally_proto::ids::BoxId;
+use tally_proto::manifest::{Manifest, ManifestError};
+use tally_proto::secret_file::{self, SecretFileError};
+use tally_proto::suite::OpeningKey;
+use zeroize::Zeroizing;
+
+use super::ceremony::CeremonyError;
+use super::sealed::{Label, Sealed, SealedError, Use};
+use super::share::{Share, Terms};
+use super::split::{Public, SplitError, UnlockKey};
+use crate::config::Config;
+use crate::keys::{self, KeyError};
+use crate::sealing;
+use crate::store::{Storage, Store, StoreError, elections};
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The configuration names no sealed key file.
+    #[error(
+        "the keys of this party lie in plain files: there are no officials to ask; see `party init --officials`"
+    )]
+    NotSplit,
+    /// Files of the party.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A sealed file.
+    #[error("{}: {source}", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SealedError,
+    },
+    /// The kit is of another ceremony than the key file.
+    #[error("{}: the kit is of another ceremony than the key file; use the newest kit", .0.display())]
+    OtherKit(PathBuf),
+    /// The ceremony.
+    #[error(transparent)]
+    Ceremony(#[from] CeremonyError),
+    /// Splitting.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    /// The new kit's file.
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
+    /// A file cannot be replaced.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored manifest.
+    #[error("a stored manifest does not hold: {0}")]
+    Manifest(#[from] ManifestError),
+    /// A stored manifest's envelope.
+    #[error("a stored manifest does not decode: {0}")]
+    Envelope(#[from] EnvelopeError),
+    /// The new identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// An election still needs the HPKE key.
+    #[error(
+        "the HPKE key stays: election {election}, box {of_box} is not sealed, and its ballots are sealed to this key; rotate between \
+         elections"
+    )]
+    Needed {
+        /// The election.
+        election: String,
+        /// The first of its boxes that is not sealed.
+        of_box: BoxId,
+    },
+}
+
+/// What lies on this machine and in the kit, opened.
+struct Opened {
+    path: PathBuf,
+    sealed: Sealed,
+    kit: Sealed,
+}
+
+/// Labels of the key file, and of the kit beside them.
+const KEYS: [Label; 5] = [
+    Label::Signing,
+    Label::Hpke,
+    Label::Storage,
+    Label::PartyKey,
+    Label::Party,
+];
+const KIT: [Label; 9] = [
+    Label::SealedKeys,
+    Label::AuthorityKey,
+    Label::Authority,
+    Label::OperatorKey,
+    Label::Operator,
+    Label::Identity,
+    Label::Config,
+    Label::FrontKey,
+    Label::Front,
+];
+
+type Secrets = Vec<(Label, Zeroizing<Vec<u8>>)>;
+
+impl Opened {
+    fn new(config: &Config, kit: &Path) -> Result<Opened, ChangeError> {
+        let path = config.keys.sealed.clone().ok_or(ChangeError::NotSplit)?;
+        let sealed = keys::sealed(config)?.ok_or(ChangeError::NotSplit)?;
+        let read = Sealed::read(kit, Use::Kit).map_err(|source| ChangeError::Sealed {
+            path: kit.to_owned(),
+            source,
+        })?;
+        if read.public() != sealed.public() {
+            return Err(ChangeError::OtherKit(kit.to_owned()));
+        }
+        Ok(Opened {
+            path,
+            sealed,
+            kit: read,
+        })
+    }
+
+    fn all(&self, of: &Sealed, labels: &[Label], key: &UnlockKey) -> Result<Secrets, ChangeError> {
+        let open = |label: &Label| {
+            let secret = of.open(key, *label).map_err(|source| ChangeError::Sealed {
+                path: self.path.clone(),
+                source,
+            })?;
+            Ok((*label, secret))
+        };
+        labels.iter().map(open).collect()
+    }
+}
+
+fn borrowed(secrets: &Secrets) -> Vec<(Label, &[u8])> {
+    secrets
+        .iter()
+        .map(|(label, secret)| (*label, secret.as_slice()))
+        .collect()
+}
+
+fn set(secrets: &mut Secrets, label: Label, value: &[u8]) {
+    for (_, secret) in secrets.iter_mut().filter(|(known, _)| *known == label) {
+        *secret = Zeroizing::new(value.to_vec());
+    }
+}
+
+/// The sealed key file's public part: whose shares are needed.
+///
+/// # Errors
+/// [`ChangeError`].
+pub fn public(config: &Config) -> Result<Public, ChangeError> {
+    Ok(keys::sealed(config)?
+        .ok_or(ChangeError::NotSplit)?
+        .public()
+        .clone())
+}
+
+/// Splits a new unlock key on `terms`, and seals the key file and a new kit under it. `key` is the old one, that enough officials gave;
+/// `hand_out` gives the new shares out and has enough read back. The keys themselves stay, so a running server goes on.
+///
+/// # Security
+/// The old shares open the old kit and old copies of the key file for ever: these must be destroyed.
+///
+/// # Errors
+/// [`ChangeError`]; the old key file stands then.
+pub fn replace(
+    config: &Config,
+    key: &UnlockKey,
+    kits: (&Path, &Path),
+    terms: Terms,
+    rng: &mut impl CryptoRng,
+    hand_out: impl FnOnce(&[Share], &Public) -> Result<(), CeremonyError>,
+) -> Result<Public, ChangeError> {
+    let opened = Opened::new(config, kits.0)?;
+    let secrets = opened.all(&opened.sealed, &KEYS, key)?;
+    let mut kit = opened.all(&opened.kit, &KIT, key)?;
+    if kits.1.exists() {
+        return Err(ChangeError::Io {
+            path: kits.1.to_owned(),
+            source: io::ErrorKind::AlreadyExists.into(),
+        });
+    }
+    let new = UnlockKey::generate(rng);
+    let (shares, public) = new.split(config.party, terms, rng)?;
+    hand_out(&shares, &public)?;
+    drop(shares);
+    write(&opened.path, kits.1, &public, &new, &secrets, &mut kit, rng)?;
+    Ok(public)
+}
+
+/// Makes a new HPKE key and with it a new identity, which the others must be given anew. The old key is erased: nothing of a sealed box
+/// is ever opened with it again.
+///
+/// The server must be stopped, as its store is read.
+///
+/// # Errors
+/// [`ChangeError::Needed`], by name, while a box of any election here is not sealed.
+pub fn rotate_hpke(
+    config: &Config,
+    key: &UnlockKey,
+    kits: (&Path, &Path),
+    rng: &mut impl CryptoRng,
+) -> Result<PartyIdentity, ChangeError> {
+    all_sealed(config)?;
+    let opened = Opened::new(config, kits.0)?;
+    let mut secrets = opened.all(&opened.sealed, &KEYS, key)?;
+    let mut kit = opened.all(&opened.kit, &KIT, key)?;
+    let old = keys::own_identity(config)?;
+    let fresh = OpeningKey::generate(rng);
+    let identity = PartyIdentity::new(PartyParts {
+        role: old.role(),
+        agency: old.agency().to_owned(),
+        public_address: old.public_address().as_str().to_owned(),
+        peer_address: old.peer_address().as_str().to_owned(),
+        tls_ca_pem: old.anchor().pem().to_owned(),
+        signing_key: old.signing_key(),
+        sealing_key: fresh.sealing_key(),
+    })?;
+    let text = identity.to_toml();
+    set(&mut secrets, Label::Hpke, &*fresh.to_bytes());
+    set(&mut kit, Label::Identity, text.as_bytes());
+    let public = opened.sealed.public().clone();
+    write(&opened.path, kits.1, &public, key, &secrets, &mut kit, rng)?;
+    replace_file(&config.identities.own, text.as_bytes())?;
+    Ok(identity)
+}
+
+/// Refuses, naming the first, while a box of an election here is not sealed.
+fn all_sealed(config: &Config) -> Result<(), ChangeError> {
+    let path = config.data_dir.join(Storage::FILE);
+    if !path.exists() {
+        return Ok(());
+    }
+    let store = Store::open_to_read(&path, config.party.index())?;
+    store.read(|tx| {
+        for (election, number) in elections::all(tx)? {
+            let Some(envelope) = elections::manifest(tx, number)? else {
+                continue;
+            };
+            let manifest = Manifest::decode(Envelope::decode(&envelope)?.payload())?;
+            for of_box in manifest.boxes() {
+                if !sealing::is_sealed(tx, (number, of_box.id().get()))? {
+                    return Err(ChangeError::Needed {
+                        election,
+                        of_box: of_box.id(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The new kit first: should the machine stop in between, old key file and old kit are still there, and the new kit restores too.
+fn write(
+    path: &Path,
+    new_kit: &Path,
+    public: &Public,
+    key: &UnlockKey,
+    secrets: &Secrets,
+    kit: &mut Secrets,
+    rng: &mut impl CryptoRng,
+) -> Result<(), ChangeError> {
+    let sealed = Sealed::seal(Use::Keys, public, key, &borrowed(secrets), rng).encode();
+    set(kit, Label::SealedKeys, &sealed);
+    let kit = Sealed::seal(Use::Kit, public, key, &borrowed(kit), rng);
+    secret_file::create(new_kit, &kit.encode())?;
+    replace_file(path, &sealed)
+}
+
+/// Replaces a file as a whole: after a crash it is the old one or the new one.
+fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), ChangeError> {
+    let io = |source| ChangeError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let beside = path.with_extension("new");
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    secret_file::create(&beside, bytes)?;
+    std::fs::rename(&beside, path).map_err(io)?;
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)
+            .and_then(|directory| directory.sync_all())
+            .map_err(io),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,317 @@
+//! A party whose keys officials hold, on real processes: it starts locked, is unlocked by two of three, comes back from a kill by itself, and
+//! is set up again on an empty machine from its recovery kit, two officials and a backup from before the first vote, in the middle of an election
+//! whose result is right.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tally_party::config::Config;
+use tally_party::holder;
+use tally_party::keys;
+use tally_party::operator::Operator;
+use tally_proto::connect::{self, Dial};
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+use tally_tests::crowd::Crowd;
+use tally_tests::process::{Program, Server};
+use tally_tests::recount::recount;
+use tally_tests::script::{Cast, Place, Roll, Way};
+use tally_tests::world::{Plan, World};
+use tally_tests::{published, utc};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+const ELECTION: &str = "lighthouse-2027";
+const TYPED: &str = "lighthouse-2027\n";
+const VOTERS: u32 = 11;
+const OPTIONS: u32 = 3;
+const PARTY: usize = 1;
+const CONFIG: &str = "party-2/party.toml";
+/// What must come about at all comes about within this, on a machine that does much else.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn plan(opens: SystemTime) -> Plan {
+    Plan {
+        election: ELECTION.to_owned(),
+        title: "Keepers 2027".to_owned(),
+        options: ["Ada", "Ben", "Cleo"].map(str::to_owned).to_vec(),
+        boxes: vec!["Cape".to_owned()],
+        roll: Roll { boxes: vec![VOTERS] },
+        stations: 0,
+        opens: utc::second(opens),
+        closes: utc::second(opens + Duration::from_secs(24 * 3600)),
+    }
+}
+
+fn casts(voters: impl Iterator<Item = u32>, turn: u32) -> Vec<Cast> {
+    voters
+        .map(|v| Cast {
+            device: 1000 + v,
+            place: Place { box_id: 1, v },
+            way: Way::Online,
+            choice: 1 + (v * 7 + turn) % OPTIONS,
+        })
+        .collect()
+}
+
+async fn await_that(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let since = Instant::now();
+    while !holds().await {
+        assert!(
+            since.elapsed() < DEADLINE,
+            "{what}: not so after {} s",
+            DEADLINE.as_secs()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn config(world: &World) -> Config {
+    Config::load(&world.party_config(PARTY)).expect("a configuration")
+}
+
+/// What the party says of itself; `None` while it changes over.
+async fn status(world: &World) -> Option<wire::StatusReply> {
+    let mut operator = Operator::new(&config(world)).expect("an operator");
+    operator.status("").await.ok()
+}
+
+async fn await_unlocked(world: &World) {
+    await_that("unlocked", async || {
+        status(world).await.is_some_and(|status| status.locked.is_none())
+    })
+    .await;
+}
+
+async fn hold_keys(world: &World) -> Server {
+    let words = ["party", "hold-keys", "--config", CONFIG];
+    let server = world
+        .program
+        .serve("holder-2", &world.root, &words, &[])
+        .expect("starts");
+    let directory = config(world).keys.holder;
+    await_that("the key holder answers", async || {
+        holder::state(&directory).is_ok()
+    })
+    .await;
+    server
+}
+
+fn sheet(number: u8) -> String {
+    format!("sheets-2/official-{number}.txt")
+}
+
+fn unseal(world: &World, number: u8) -> String {
+    let sheet = sheet(number);
+    let words = ["party", "unseal", "--config", CONFIG, "--share-file", &sheet];
+    world.run(&words, "").expect("taken")
+}
+
+fn no_secret_lies_open(directory: &Path) {
+    for name in [
+        "keys/signing.key",
+        "keys/hpke.key",
+        "keys/storage.key",
+        "ca/ca.key",
+        "tls/party.key",
+    ] {
+        assert!(!directory.join(name).exists(), "{name}");
+    }
+    assert!(directory.join("keys/sealed.keys").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
+    connect::install_tls_provider();
+    let directory = tempfile::tempdir().expect("a directory");
+    let began = Instant::now();
+    let told = |what: &str| println!("{:6.1} s  {what}", began.elapsed().as_secs_f64());
+    let program = Program::at(env!("CARGO_BIN_EXE_tally-tests"));
+    let root = directory.path().join("world");
+    let mut world =
+        World::set_up_with(&root, program, plan(SystemTime::now()), &[PARTY]).expect("everybody is set up");
+    no_secret_lies_open(&root.join("party-2"));
+    let sound = world
+        .run(&["party", "check-config", "--config", CONFIG], "")
+        .expect("sound");
+    assert!(sound.contains("2 of 3 officials unlock them"), "{sound}");
+    let plain = ["party", "check-config", "--config", "party-1/party.toml"];
+    let plain = world.run(&plain, "").expect("sound");
+    assert!(plain.contains("Keys: in plain files"), "{plain}");
+    world.start().expect("the servers run");
+
+    // Locked: not serving, voters refused for the time being, and the operator hears who is needed.
+    let own = keys::own_identity(&config(&world)).expect("an identity");
+    let dial = Dial {
+        address: own.public_address(),
+        anchor: own.anchor(),
+        leaf: None,
+    };
+    let channel = dial.channel_with_timeout().expect("a channel");
+    let health = HealthClient::new(channel.clone())
+        .check(HealthCheckRequest::default())
+        .await
+        .expect("answers");
+    assert_eq!(health.into_inner().status, 2, "not serving");
+    let refused = connect::intake(channel)
+        .clock(wire::ClockRequest {})
+        .await
+        .expect_err("locked");
+    let refused = Refusal::from_status(&refused).expect("a reason");
+    assert_eq!(refused.reason, Reason::PartyLocked);
+    assert!(
+        refused.detail.contains("2 of 3 officials are needed"),
+        "{}",
+        refused.detail
+    );
+    let lock = status(&world)
+        .await
+        .and_then(|status| status.locked)
+        .expect("locked");
+    assert_eq!(
+        (lock.needed, lock.officials, lock.given, lock.holder_runs),
+        (2, 3, 0, false)
+    );
+    let nobody = world
+        .program
+        .refused(
+            &root,
+            &["party", "unseal", "--config", CONFIG, "--share-file", &sheet(1)],
+            "",
+        )
+        .expect("runs")
+        .expect("nobody takes shares yet");
+    assert!(nobody.contains("party hold-keys"), "{nobody}");
+    // A locked server stops when it is told to.
+    world.stop_party(PARTY).expect("told");
+    let said = std::fs::read_to_string(world.party_log(PARTY)).expect("a log");
+    assert!(said.contains("told to stop while locked"), "{said}");
+    world.start_party(PARTY).expect("started, locked");
+    told("locked");
+
+    // Two officials come, one after the other.
+    let keeper = hold_keys(&world).await;
+    assert!(unseal(&world, 1).contains("came: 1"));
+    await_that("one came", async || {
+        let lock = status(&world).await.and_then(|status| status.locked);
+        lock.is_some_and(|lock| lock.given == 1 && lock.holder_runs)
+    })
+    .await;
+    let words = ["party", "unseal", "--config", CONFIG, "--share-file", &sheet(1)];
+    let twice = world.program.refused(&root, &words, "").expect("runs");
+    assert!(
+        twice
+            .as_deref()
+            .is_some_and(|said| said.contains("given already")),
+        "{twice:?}"
+    );
+    assert!(unseal(&world, 3).contains("Unlocked"));
+    await_unlocked(&world).await;
+    // A kill needs no officials.
+    world.kill_party(PARTY);
+    world.start_party(PARTY).expect("started again");
+    await_unlocked(&world).await;
+    told("unlocked, and back after a kill");
+
+    let opens = SystemTime::now() + 4 * began.elapsed() + Duration::from_secs(2);
+    world.plan = plan(opens);
+    world.define().expect("the election is in force");
+    let invitations = world.issue().expect("credentials are issued");
+    let manifest = std::fs::read(world.manifest_file().expect("a manifest")).expect("readable");
+    // The operator backs the store up once credentials are issued; the copy is of no use to anybody without the officials.
+    world.stop_party(PARTY).expect("stopped");
+    let (store, backup) = (root.join("party-2/data/party.redb"), root.join("backup.redb"));
+    std::fs::copy(&store, &backup).expect("copied");
+    world.start_party(PARTY).expect("started again");
+    await_unlocked(&world).await;
+    let mut rng = StdRng::seed_from_u64(1);
+    let stations: BTreeMap<u32, PathBuf> = BTreeMap::new();
+    let mut crowd = Crowd::new(&manifest, invitations, &stations, &mut rng).expect("a crowd");
+    if let Ok(left) = (opens + Duration::from_secs(1)).duration_since(SystemTime::now()) {
+        tokio::time::sleep(left).await;
+    }
+    crowd
+        .cast_online(&casts(0..VOTERS, 0), |_| {})
+        .await
+        .expect("accepted");
+    told("voted");
+
+    // The machine is lost. Voting goes on without it, and while its successor is locked.
+    world.kill_party(PARTY);
+    keeper.kill();
+    std::fs::remove_dir_all(root.join("party-2")).expect("gone");
+    let (kit, two, three) = ("party-2.kit", sheet(2), sheet(3));
+    let restore = ["party", "restore", "--kit", kit, "--dir", "party-2"];
+    let one = [&restore[..], &["--share-file", &two]].concat();
+    let refused = world.program.refused(&root, &one, "").expect("runs");
+    assert!(
+        refused
+            .as_deref()
+            .is_some_and(|said| said.contains("before enough shares")),
+        "{refused:?}"
+    );
+    assert!(!root.join("party-2").exists());
+    let both = [&one[..], &["--share-file", &three]].concat();
+    let restored = world.run(&both, "").expect("restored");
+    assert!(restored.contains("Restored"), "{restored}");
+    no_secret_lies_open(&root.join("party-2"));
+    world.exchange_identities().expect("handed over again");
+    std::fs::copy(&backup, &store).expect("put back");
+    world.start_party(PARTY).expect("started, locked");
+    crowd
+        .cast_online(&casts(0..4, 1), |_| {})
+        .await
+        .expect("two parties are there");
+    let _keeper = hold_keys(&world).await;
+    unseal(&world, 2);
+    assert!(unseal(&world, 1).contains("Unlocked"));
+    await_unlocked(&world).await;
+    told("restored");
+    crowd
+        .cast_online(&casts(3..8, 2), |_| {})
+        .await
+        .expect("accepted");
+    let closed = world.close("All have voted").expect("orders are in force");
+    if let Ok(left) = closed.duration_since(SystemTime::now()) {
+        tokio::time::sleep(left).await;
+    }
+    let sealed = world.coordinator(&["seal", ELECTION], TYPED).expect("sealed");
+    assert!(sealed.contains("Box 1 is sealed"), "{sealed}");
+    let tallied = world.coordinator(&["tally", ELECTION], TYPED).expect("tallied");
+    assert!(
+        tallied.contains("the result is signed by P1, P2, P3"),
+        "{tallied}"
+    );
+    published_and_right(&world, &crowd);
+    told("published");
+}
+
+fn published_and_right(world: &World, crowd: &Crowd) {
+    world.coordinator(&["bundle", ELECTION], "").expect("a bundle");
+    let (bundle, manifest) = (
+        world.bundle_file().expect("a bundle"),
+        world.manifest_file().expect("a manifest"),
+    );
+    let (bundle_path, manifest) = (bundle.to_string_lossy(), manifest.to_string_lossy());
+    world
+        .coordinator(&["verify-result", &bundle_path, "--manifest", &manifest], "")
+        .expect("verified");
+    let bytes = std::fs::read(&bundle).expect("readable");
+    let published = published::read(&bytes, &world.plan.roll).expect("a bundle");
+    assert_eq!(published.len(), 1);
+    assert_eq!(
+        published[0].count,
+        recount(1, &world.plan.roll, OPTIONS, crowd.done())
+    );
+    assert_eq!(crowd.done().len(), VOTERS as usize + 4 + 5);
+    for done in crowd.done() {
+        assert!(
+            published[0].ballots.contains(&done.digest),
+            "an acknowledged ballot is lost"
+        );
+    }
+}
