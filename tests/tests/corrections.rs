@@ -155,6 +155,7 @@ async fn one_voters_online_votes_are_struck_and_restored_and_nobody_learns_of_th
         late.contains("seal.already") && late.contains("comes too late"),
         "{late}"
     );
+    checked_alike(&world, &crowd);
     world.coordinator(&["tally", ELECTION], TYPED).expect("tallied");
     world.coordinator(&["bundle", ELECTION], "").expect("a bundle");
     let bundle = world.bundle_file().expect("a bundle");
@@ -204,6 +205,42 @@ async fn one_voters_online_votes_are_struck_and_restored_and_nobody_learns_of_th
         assert_eq!(of_box.count.station, 1);
     }
     same_in_size_and_form(&bytes);
+}
+
+/// Who kept the name of a ballot finds it on the sealed list, struck or not, and is told the same, word for word.
+fn checked_alike(world: &World, crowd: &Crowd) {
+    let manifest = world.manifest_file().expect("a manifest");
+    let told = |done: &&Done| {
+        let digest: String = done.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("{}:{digest}", done.cast.place.box_id);
+        let words = [
+            "client",
+            "check",
+            "--manifest",
+            &manifest.to_string_lossy(),
+            "--patience",
+            "0",
+            &name,
+        ];
+        let text = world.run(&words, "").expect("it is where it should be");
+        // The places in the logs, and who has cosigned which by now, are the ballots' own.
+        let common = text
+            .lines()
+            .map(|line| line.split(", at place").next().unwrap_or_default());
+        common.collect::<Vec<_>>().join("\n")
+    };
+    let of_east = crowd
+        .done()
+        .iter()
+        .filter(|done| done.cast.place.box_id == 1 && done.cast.way == Way::Online);
+    let texts: Vec<String> = of_east.map(|done| told(&done)).collect();
+    assert_eq!(texts.len(), 10);
+    assert!(
+        texts[0].contains("It is on the sealed list of what is tallied."),
+        "{}",
+        texts[0]
+    );
+    assert!(texts.iter().all(|text| *text == texts[0]), "{texts:#?}");
 }
 
 /// Box 1, whose struck voter had voted, and box 2, whose struck voter had not.
