@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sd_notify::NotifyState;
+use serde_json::json;
 use tally_proto::envelope::{Envelope, EnvelopeError};
 use tally_proto::ids::Role;
 use tally_proto::manifest::{Manifest, ManifestError};
@@ -23,6 +25,7 @@ use crate::config::{Config, ConfigError};
 use crate::entropy::{Entropy as _, SystemEntropy};
 use crate::holder::memory;
 use crate::init::{self, Init, InitError};
+use crate::journal::Event;
 use crate::keys::KeyError;
 use crate::locked;
 use crate::operator::{Operator, OperatorError};
@@ -357,27 +360,64 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
 
 async fn serve(path: &Path) -> Result<(), CliError> {
     let sound = check(path, false)?;
-    telemetry::init(sound.config.log_format, &sound.config.log_filter)?;
-    if sound.config.keys.sealed.is_some()
+    let config = &sound.config;
+    let telemetry = telemetry::init(
+        config.party,
+        config.log_format,
+        &config.log_filter,
+        config.telemetry.otlp.as_ref(),
+    )?;
+    if config.keys.sealed.is_some()
         && let Err(unguarded) = memory::keep_out_of_dumps()
     {
         tracing::warn!("{unguarded}");
     }
-    let Some(mut running) = unlocked(&sound.config).await? else {
+    if config.keys.sealed.is_some() {
+        // Officials may take hours; meanwhile it answers that it is locked.
+        tell_supervisor(&[NotifyState::Ready]);
+    }
+    let alive = tokio::spawn(say_alive());
+    let Some(mut running) = unlocked(config).await? else {
         tracing::info!("told to stop while locked");
         return Ok(());
     };
-    tokio::select! {
+    tell_supervisor(&[NotifyState::Ready]);
+    if config.keys.sealed.is_some() {
+        running.party().witness.record(Event::Unlocked, json!({}));
+    }
+    let ended = tokio::select! {
         error = running.failed() => {
             tracing::error!(%error, "stopping");
-            running.stop().await;
             Err(error.into())
         }
         () = told_to_stop() => {
             tracing::info!("told to stop");
-            running.stop().await;
             Ok(())
         }
+    };
+    tell_supervisor(&[NotifyState::Stopping]);
+    running.stop().await;
+    alive.abort();
+    telemetry.end().await;
+    ended
+}
+
+/// Tells systemd, where it started this process.
+fn tell_supervisor(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the supervisor cannot be told");
+    }
+}
+
+/// Tells a supervisor with a watchdog, twice in its interval, that the runtime still turns.
+async fn say_alive() {
+    let Some(interval) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    let mut ticks = tokio::time::interval(interval / 2);
+    loop {
+        ticks.tick().await;
+        tell_supervisor(&[NotifyState::Watchdog]);
     }
 }
 

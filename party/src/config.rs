@@ -42,6 +42,8 @@ pub struct Config {
     pub server: ServerLimits,
     /// When alarms are raised.
     pub alarms: AlarmLimits,
+    /// What operators' machines read.
+    pub telemetry: Telemetry,
     /// How log lines look.
     pub log_format: LogFormat,
     /// What to log.
@@ -127,6 +129,49 @@ pub struct AlarmLimits {
     pub party_lost_ms: u64,
     /// Seconds after the last submission's end until a box should be sealed.
     pub seal_s: u64,
+}
+
+/// What operators' machines read.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// Where figures are served.
+    pub metrics: Option<SocketAddr>,
+    /// Where traces go.
+    pub otlp: Option<Collector>,
+    /// Directory of the journal.
+    pub journal: PathBuf,
+    /// Bytes of a journal file after which the next one begins.
+    pub journal_bytes: u64,
+}
+
+/// An OpenTelemetry collector that takes OTLP over plain HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// `host:port`.
+    pub authority: String,
+    /// Where it takes traces.
+    pub path: String,
+}
+
+impl Collector {
+    /// From `http://host[:port][/path]`; without a path, OTLP's own.
+    pub fn parse(text: &str) -> Option<Collector> {
+        let rest = text.strip_prefix("http://")?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "4318"));
+        port.parse::<u16>().ok().filter(|_| {
+            let odd = |c: char| c.is_whitespace() || c.is_control() || "@?#".contains(c);
+            !host.is_empty() && !rest.contains(odd)
+        })?;
+        Some(Collector {
+            authority: format!("{host}:{port}"),
+            path: if path.is_empty() {
+                "/v1/traces".to_owned()
+            } else {
+                format!("/{path}")
+            },
+        })
+    }
 }
 
 /// One thing wrong in a configuration file or in a file it names.

@@ -297,18 +297,10 @@ fn directories(directory: &Path) -> Result<(), InitError> {
 }
 
 pub(crate) fn private_directory(path: &Path) -> Result<(), InitError> {
-    let at = |source| InitError::Io {
+    crate::store::private_directory(path).map_err(|source| InitError::Io {
         path: path.to_owned(),
         source,
-    };
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt as _;
-        builder.mode(0o700);
-    }
-    builder.create(path).map_err(at)
+    })
 }
 
 pub(crate) fn public_file(path: &Path, text: &str) -> Result<(), InitError> {

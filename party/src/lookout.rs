@@ -1,8 +1,9 @@
 //! Looks after this party's machine, its neighbours and its boxes, and raises the alarms that follow.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use serde_json::json;
 use tally_proto::ids::{UnixMillis, UnixSeconds};
 use tally_proto::wire;
 use tally_proto::wire::BoxPhase;
@@ -10,7 +11,9 @@ use tokio::time::MissedTickBehavior;
 
 use crate::alarm::Alarm;
 use crate::config::AlarmLimits;
+use crate::journal::Event;
 use crate::party::Party;
+use crate::status::phase_name;
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(30);
@@ -45,29 +48,26 @@ impl Party {
             let lost = silent(self.sight.last_answer(role), limits, now);
             self.alarm(Alarm::PartyLost, &role.to_string(), lost);
         }
-        let failed = *self.intake.failed().borrow();
-        self.alarm(
-            Alarm::StoreFailed,
-            "",
-            failed.then(|| "the store refused a write and answers nothing since".to_owned()),
-        );
     }
 
     /// Raises or clears the alarms of a box that takes submissions until `until`.
     pub(crate) fn look_at_box(&self, election: &str, of_box: &wire::BoxStatus, until: UnixSeconds) {
+        let place = (election.to_owned(), of_box.r#box);
+        let before = self
+            .phases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(place, of_box.phase());
+        if let Some(before) = before.filter(|before| *before != of_box.phase()) {
+            let (from, to) = (phase_name(before), phase_name(of_box.phase()));
+            let facts = json!({ "election": election, "box": of_box.r#box, "from": from, "to": to });
+            self.witness.record(Event::Phase, facts);
+        }
         let about = format!("{election}, box {}", of_box.r#box);
         let pending = unsealed(of_box.phase(), until, &self.alarm_limits, self.now().seconds());
         self.alarm(Alarm::SealPending, &about, pending);
-        let untallied = matches!(of_box.phase(), BoxPhase::Sealed);
-        let aborted = (untallied && !of_box.trouble.is_empty()).then(|| of_box.trouble.clone());
-        self.alarm(Alarm::TallyAborted, &about, aborted);
-        let spent = (untallied && of_box.sessions_left == 0).then(|| {
-            format!(
-                "session {} was the last one without a person",
-                of_box.last_session
-            )
-        });
-        self.alarm(Alarm::SessionsSpent, &about, spent);
+        self.alarm(Alarm::TallyAborted, &about, aborted(of_box));
+        self.alarm(Alarm::SessionsSpent, &about, spent(of_box));
     }
 }
 
@@ -104,6 +104,21 @@ fn unsealed(phase: BoxPhase, until: UnixSeconds, limits: &AlarmLimits, now: Unix
     let due = until.get().saturating_add(limits.seal_s);
     (matches!(phase, BoxPhase::Closed | BoxPhase::Sealing) && now.get() > due)
         .then(|| format!("submissions ended at {until} and the box is not sealed"))
+}
+
+/// A sealed box whose last session stopped.
+fn aborted(of_box: &wire::BoxStatus) -> Option<String> {
+    let stopped = of_box.phase() == BoxPhase::Sealed && !of_box.trouble.is_empty();
+    stopped.then(|| of_box.trouble.clone())
+}
+
+fn spent(of_box: &wire::BoxStatus) -> Option<String> {
+    (of_box.phase() == BoxPhase::Sealed && of_box.sessions_left == 0).then(|| {
+        format!(
+            "session {} was the last one without a person",
+            of_box.last_session
+        )
+    })
 }
 
 #[cfg(test)]
@@ -158,5 +173,27 @@ mod tests {
             unsealed(BoxPhase::Sealed, until, &LIMITS, UnixSeconds(1601)),
             None
         );
+    }
+    #[test]
+    fn an_abort_and_spent_sessions_stand_until_there_is_a_result() {
+        let of_box = |phase: BoxPhase, trouble: &str, sessions_left| wire::BoxStatus {
+            phase: phase.into(),
+            trouble: trouble.to_owned(),
+            sessions_left,
+            last_session: 3,
+            ..Default::default()
+        };
+        let stopped = of_box(BoxPhase::Sealed, "session 3 stopped; suspected: P2", 0);
+        assert_eq!(
+            aborted(&stopped).as_deref(),
+            Some("session 3 stopped; suspected: P2")
+        );
+        assert!(spent(&stopped).expect("an alarm").contains("session 3"));
+        let left = of_box(BoxPhase::Sealed, "", 2);
+        assert_eq!((aborted(&left), spent(&left)), (None, None));
+        for phase in [BoxPhase::Open, BoxPhase::Tallying, BoxPhase::Tallied] {
+            let other = of_box(phase, "something", 0);
+            assert_eq!((aborted(&other), spent(&other)), (None, None), "{phase:?}");
+        }
     }
 }

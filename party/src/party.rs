@@ -1,8 +1,10 @@
 //! One party: what its services share.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use serde_json::json;
 use tally_proto::connect::ConnectError;
 use tally_proto::envelope::Signer;
 use tally_proto::ids::{Role, UnixMillis};
@@ -10,6 +12,7 @@ use tally_proto::pki::Leaf;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::suite::OpeningKey;
+use tally_proto::wire::BoxPhase;
 use tokio::sync::watch;
 
 use crate::alarm::{Alarm, Alarms, Change};
@@ -18,6 +21,7 @@ use crate::config::{AlarmLimits, Config};
 use crate::elections::{Elections, ElectionsError};
 use crate::entropy::Entropy;
 use crate::intake::Intake;
+use crate::journal::{Event, Journal, JournalError};
 use crate::keys::{Identities, KeyError, Secrets, own_identity};
 use crate::peers::Peers;
 use crate::roles::Roles;
@@ -26,6 +30,7 @@ use crate::server::Deps;
 use crate::sight::Sight;
 use crate::store::vault::StorageKey;
 use crate::store::{Store, StoreError};
+use crate::witness::Witness;
 
 /// Why a party could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +50,9 @@ pub enum PartyError {
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// One party, shared by its services.
@@ -77,6 +85,10 @@ pub struct Party {
     pub roles: Roles,
     /// Taking ballots, records and receipts.
     pub intake: Intake,
+    /// Counts and writes down what happens.
+    pub witness: Witness,
+    /// The phases that boxes were last seen in.
+    pub(crate) phases: Mutex<HashMap<(String, u32), BoxPhase>>,
     /// What a person must see to.
     pub alarms: Alarms,
     /// When these are raised.
@@ -116,9 +128,18 @@ impl Party {
         let elections = Elections::load(&store)?;
         let signer = Arc::new(signer);
         let peers = Peers::new(role, &identities, &leaf)?;
-        let roles = Roles::new(role, identities.trust());
+        let journal = Journal::open(role, &config.telemetry.journal, config.telemetry.journal_bytes)?;
+        let witness = Witness::new(journal, Arc::clone(&deps.clock));
+        let roles = Roles::new(role, identities.trust()).seen_by(witness.clone());
         let sight = Sight::new(role, UnixMillis(deps.clock.now_ms()));
-        let intake = Intake::start(role, Arc::clone(&store), Arc::clone(&signer), config.intake)?;
+        let metrics = Arc::clone(&witness.metrics);
+        let intake = Intake::start(
+            role,
+            Arc::clone(&store),
+            Arc::clone(&signer),
+            config.intake,
+            metrics,
+        )?;
         Ok(Party {
             role,
             leaf,
@@ -133,6 +154,8 @@ impl Party {
             peers,
             roles,
             intake,
+            witness,
+            phases: Mutex::default(),
             alarms: Alarms::default(),
             alarm_limits: config.alarms,
             sight,
@@ -156,8 +179,14 @@ impl Party {
         match self.alarms.set(alarm, about, detail.clone(), self.now()) {
             Change::Raised => {
                 tracing::error!(party = %self.role, alarm = code, about, detail, "alarm: {}", alarm.advice());
+                let facts = json!({ "alarm": code, "about": about, "detail": detail });
+                self.witness.record(Event::AlarmRaised, facts);
             }
-            Change::Cleared => tracing::info!(party = %self.role, alarm = code, about, "the alarm is over"),
+            Change::Cleared => {
+                tracing::info!(party = %self.role, alarm = code, about, "the alarm is over");
+                self.witness
+                    .record(Event::AlarmCleared, json!({ "alarm": code, "about": about }));
+            }
             Change::None => {}
         }
     }

@@ -6,11 +6,15 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use serde_json::json;
 use tally_proto::ids::{Hash32, Role, StationId};
 use tally_proto::pki::{PeerRole, Trust};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tonic::Request;
+
+use crate::journal::Event;
+use crate::witness::Witness;
 
 /// What a method is asked by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,7 @@ pub struct Roles {
     own: Role,
     trust: Trust,
     known: Mutex<HashMap<Hash32, PeerRole>>,
+    witness: Option<Witness>,
 }
 
 impl Roles {
@@ -69,6 +74,15 @@ impl Roles {
             own,
             trust,
             known: Mutex::default(),
+            witness: None,
+        }
+    }
+
+    /// Has `witness` write down who asked for what its role may not.
+    pub fn seen_by(self, witness: Witness) -> Self {
+        Roles {
+            witness: Some(witness),
+            ..self
         }
     }
 
@@ -117,7 +131,13 @@ impl Roles {
         };
         match self.of(request)? {
             Some(role) if needs.admits(self.own, &role) => Ok(role),
-            Some(role) => Err(refused(&role.to_string())),
+            Some(role) => {
+                if let Some(witness) = &self.witness {
+                    let facts = json!({ "caller": role.to_string(), "needs": needs.words() });
+                    witness.record(Event::RoleRefused, facts);
+                }
+                Err(refused(&role.to_string()))
+            }
             None => Err(refused("without a certificate: use the peer address")),
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
+use serde_json::json;
 use tally_proto::connect::{self, ConnectError, MAX_MESSAGE_BYTES};
 use tally_proto::wire::FILE_DESCRIPTOR_SET;
 use tally_proto::wire::control_server::ControlServer;
@@ -21,12 +22,16 @@ use tonic::transport::server::{Connected, Router, ServerTlsConfig, TcpIncoming};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::alarm::Alarm;
 use crate::clock::{Clock, SystemClock};
 use crate::clock_watch;
 use crate::config::Config;
 use crate::entropy::{Entropy, SystemEntropy};
+use crate::journal::Event;
 use crate::keys::KeyError;
 use crate::lookout;
+use crate::metrics;
+use crate::metrics::connections::counted;
 use crate::party::{Party, PartyError};
 use crate::rpc::Reasoned;
 use crate::rpc::control::ControlService;
@@ -118,6 +123,7 @@ pub struct Server;
 pub struct Running {
     public: SocketAddr,
     peer: SocketAddr,
+    metrics: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     grace: Duration,
     listeners: Vec<JoinHandle<Result<(), tonic::transport::Error>>>,
@@ -145,6 +151,7 @@ impl Server {
         let limits = config.server;
         let submission_bytes = config.intake.max_submission_bytes;
         let listening = (config.listen_public, config.listen_peer);
+        let metrics = config.telemetry.metrics;
         let party = tokio::task::spawn_blocking(move || Party::open(&config, deps))
             .await
             .map_err(|_| ServerError::Fault)??;
@@ -152,6 +159,15 @@ impl Server {
 
         let (public, public_address) = bind(listening.0).await?;
         let (peer, peer_address) = bind(listening.1).await?;
+        let metrics = match metrics {
+            Some(address) => {
+                let refused = |source| ServerError::Listen { address, source };
+                let listener = TcpListener::bind(address).await.map_err(refused)?;
+                let bound = listener.local_addr().map_err(refused)?;
+                Some((listener, bound))
+            }
+            None => None,
+        };
         let (stop, stopping) = watch::channel(false);
         party.stop_with(stopping.clone());
         let sealing = Sealing::of(&party);
@@ -201,18 +217,37 @@ impl Server {
             .add_service(control)
             .add_service(peers);
         let listeners = vec![
-            tokio::spawn(serve(public_router, public, stopping.clone())),
-            tokio::spawn(serve(peer_router, buffered(peer), stopping)),
+            tokio::spawn(serve(
+                public_router,
+                counted(public, Arc::clone(&party.witness.metrics), |metrics| {
+                    &metrics.public
+                }),
+                stopping.clone(),
+            )),
+            tokio::spawn(serve(
+                peer_router,
+                counted(buffered(peer), Arc::clone(&party.witness.metrics), |metrics| {
+                    &metrics.peer
+                }),
+                stopping,
+            )),
         ];
         for service in SERVICES {
             health.set_service_status(service, ServingStatus::Serving).await;
         }
         tokio::spawn(clock_watch::watch(Arc::clone(&party)));
         tokio::spawn(lookout::keep(Arc::clone(&party)));
+        let metrics_address = metrics.map(|(listener, bound)| {
+            tokio::spawn(metrics::serve::serve(listener, Arc::clone(&party)));
+            bound
+        });
+        let facts = json!({ "version": env!("CARGO_PKG_VERSION") });
+        party.witness.record(Event::Started, facts);
         tracing::info!(party = %party.role, public = %public_address, peer = %peer_address, "serving");
         Ok(Running {
             public: public_address,
             peer: peer_address,
+            metrics: metrics_address,
             stop,
             grace,
             listeners,
@@ -244,7 +279,11 @@ pub(crate) fn transport(
     Ok(tonic::transport::Server::builder()
         .tls_config(tls)?
         // A span names the method and nothing of the caller.
-        .trace_fn(|request| tracing::info_span!("rpc", method = request.uri().path()))
+        // What voters do is seen only by whoever turns debugging on: it is too much to write, and nobody's business.
+        .trace_fn(|request| match request.uri().path() {
+            path if path.starts_with("/tally.v1.Intake/") => tracing::debug_span!("rpc", method = path),
+            path => tracing::info_span!("rpc", method = path),
+        })
         .concurrency_limit_per_connection(requests_per_connection)
         .max_concurrent_streams(u32::try_from(requests_per_connection).ok())
         .initial_stream_window_size(connect::STREAM_WINDOW_BYTES)
@@ -280,6 +319,11 @@ impl Running {
         self.peer
     }
 
+    /// Where figures are read, if anywhere.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
     /// The party that is served.
     pub fn party(&self) -> &Arc<Party> {
         &self.party
@@ -295,7 +339,11 @@ impl Running {
             return ServerError::Fault;
         };
         let ended = tokio::select! {
-            _ = store_failed.wait_for(|failed| *failed) => return ServerError::StoreFailed,
+            _ = store_failed.wait_for(|failed| *failed) => {
+                let detail = "the store refused a write; nothing is acknowledged since";
+                self.party.alarm(Alarm::StoreFailed, "", Some(detail.to_owned()));
+                return ServerError::StoreFailed;
+            }
             ended = public => ended,
             ended = peer => ended,
         };
@@ -326,6 +374,7 @@ impl Running {
                 listener.abort();
             }
         }
+        self.party.witness.record(Event::Stopped, json!({}));
         tracing::info!(party = %self.party.role, "stopped");
     }
 }

@@ -88,7 +88,15 @@ impl Party {
                 TallyState { running: true, .. } => BoxPhase::Tallying,
                 _ => sealing.unwrap_or(by_clock),
             };
+            let step = match phase {
+                BoxPhase::Tallying => tally.progress,
+                _ => self.seals().ok().and_then(|seals| seals.progress(&id, of_box)),
+            };
+            let step = step.unwrap_or_default();
             let mut status = wire::BoxStatus {
+                step: step.phase,
+                step_done: step.done,
+                step_total: step.total,
                 r#box: of_box.get(),
                 received_online: received.online,
                 received_station: received.station,
@@ -136,5 +144,20 @@ fn phase(election: &Election, now: UnixMillis) -> BoxPhase {
         BoxPhase::Draining
     } else {
         BoxPhase::Closed
+    }
+}
+
+/// The word for a phase.
+pub(crate) fn phase_name(phase: BoxPhase) -> &'static str {
+    match phase {
+        BoxPhase::Unspecified => "unknown",
+        BoxPhase::Waiting => "waiting",
+        BoxPhase::Open => "open",
+        BoxPhase::Draining => "draining",
+        BoxPhase::Closed => "closed",
+        BoxPhase::Sealing => "sealing",
+        BoxPhase::Sealed => "sealed",
+        BoxPhase::Tallying => "tallying",
+        BoxPhase::Tallied => "tallied",
     }
 }

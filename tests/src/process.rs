@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -77,13 +77,28 @@ fn os(what: impl Into<String>) -> impl FnOnce(io::Error) -> ProcessError {
 
 /// The program that plays every part: a path to a multi-call executable.
 #[derive(Debug, Clone)]
-pub struct Program(PathBuf);
+pub struct Program {
+    path: PathBuf,
+    transcript: Option<PathBuf>,
+}
 
 impl Program {
     /// The multi-call executable at `path`.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self {
+            path: path.into(),
+            transcript: None,
+        }
+    }
+
+    /// Has everything that commands print from now on added to a file, and has them log all they have to say.
+    #[must_use]
+    pub fn recorded(self, transcript: impl Into<PathBuf>) -> Self {
+        Self {
+            transcript: Some(transcript.into()),
+            ..self
+        }
     }
 
     /// This very program.
@@ -92,7 +107,7 @@ impl Program {
     /// The operating system does not say where it is.
     pub fn this() -> Result<Self, ProcessError> {
         std::env::current_exe()
-            .map(Self)
+            .map(Self::at)
             .map_err(os("finding this program"))
     }
 
@@ -132,7 +147,11 @@ impl Program {
     /// The command cannot be run.
     pub fn attempt(&self, directory: &Path, words: &[&str], typed: &str) -> Result<Said, ProcessError> {
         let what = || format!("running `{}`", words.join(" "));
-        let mut child = Command::new(&self.0)
+        let mut command = Command::new(&self.path);
+        if self.transcript.is_some() {
+            command.env("RUST_LOG", "debug");
+        }
+        let mut child = command
             .args(words)
             .current_dir(directory)
             .stdin(Stdio::piped())
@@ -145,6 +164,11 @@ impl Program {
             let _ = input.write_all(typed.as_bytes());
         }
         let output = child.wait_with_output().map_err(os(what()))?;
+        if let Some(transcript) = &self.transcript {
+            let mut file = open_log(transcript)?;
+            let all = [output.stdout.as_slice(), &output.stderr].concat();
+            file.write_all(&all).map_err(os("writing a transcript"))?;
+        }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Said {
             status: output.status,
@@ -167,7 +191,7 @@ impl Program {
         let log = directory.join(format!("{name}.log"));
         let file = open_log(&log)?;
         let errors = file.try_clone().map_err(os("sharing a log file"))?;
-        let child = Command::new(&self.0)
+        let child = Command::new(&self.path)
             .args(words)
             .current_dir(directory)
             .stdin(Stdio::null())
@@ -295,15 +319,14 @@ impl Drop for Server {
     }
 }
 
-/// Loopback addresses that nobody listens on just now.
+/// Two addresses at `ip` that nobody listens on just now.
 ///
 /// # Errors
 /// The operating system has no port to give.
-pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, ProcessError> {
-    let listener = || TcpListener::bind(("127.0.0.1", 0)).map_err(os("finding a free port"));
-    let listeners = (0..count).map(|_| listener()).collect::<Result<Vec<_>, _>>()?;
-    listeners
-        .iter()
-        .map(|l| l.local_addr().map_err(os("finding a free port")))
-        .collect()
+pub fn free_addresses_at(ip: Ipv4Addr) -> Result<[SocketAddr; 2], ProcessError> {
+    let listener = || TcpListener::bind((ip, 0)).map_err(os("finding a free port"));
+    let address = |l: &TcpListener| l.local_addr().map_err(os("finding a free port"));
+    // Both are held until both are known.
+    let (one, other) = (listener()?, listener()?);
+    Ok([address(&one)?, address(&other)?])
 }

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
 
-use crate::process::{ProcessError, Program, Said, Server, free_addresses};
+use crate::process::{ProcessError, Program, Said, Server, free_addresses_at};
 use crate::script::{Place, Roll};
 use crate::utc;
 
@@ -118,14 +118,14 @@ impl World {
         split: &[usize],
     ) -> Result<Self, WorldError> {
         fs::create_dir_all(root).map_err(file(root))?;
-        let mut free = free_addresses(7)?;
-        let board = free.remove(0);
-        let peer = free.split_off(3);
-        let addresses = Addresses {
-            public: free,
-            peer,
-            board,
-        };
+        let (mut public, mut peer) = (Vec::new(), Vec::new());
+        for i in 0..3 {
+            let [one, other] = free_addresses_at(party_ip(i))?;
+            public.push(one);
+            peer.push(other);
+        }
+        let [board, _] = free_addresses_at(Ipv4Addr::LOCALHOST)?;
+        let addresses = Addresses { public, peer, board };
         let root = root.to_owned();
         let world = Self {
             root,
@@ -289,8 +289,8 @@ impl World {
     /// # Errors
     /// It does not come up.
     pub fn start_party(&mut self, i: usize) -> Result<(), WorldError> {
-        let config = format!("{}/party.toml", party_dir(i));
-        let words = ["party", "run", "--config", &config];
+        let words = unit_words(i);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let listens = [self.addresses.public[i], self.addresses.peer[i]];
         self.parties[i] = Some(self.program.serve(&party_dir(i), &self.root, &words, &listens)?);
         Ok(())
@@ -487,10 +487,21 @@ impl World {
                 .map(|item| format!("    {item:?},\n"))
                 .collect::<String>()
         };
-        let parties: Vec<String> = (0..3)
-            .map(|i| format!("../{}/party-{}.identity.toml", party_dir(i), i + 1))
-            .collect();
-        let registrar = text(&self.find("registrar", "identity.toml")?);
+        // What agencies, registrar and stations handed to the commission: copies, for it reads nobody's directory.
+        let handed = |from: PathBuf, name: String| -> Result<String, WorldError> {
+            copy(&from, &self.root.join("election").join(&name))?;
+            Ok(name)
+        };
+        let parties = (0..3)
+            .map(|i| {
+                let name = format!("party-{}.identity.toml", i + 1);
+                handed(self.root.join(party_dir(i)).join(&name), name)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let registrar = handed(
+            self.find("registrar", "identity.toml")?,
+            "registrar.identity.toml".to_owned(),
+        )?;
         let mut toml = format!(
             "election = {:?}\nlanguage = \"en\"\ntitle = {:?}\nparties = [\n{}]\nregistrars = [{registrar:?}]\n\n\
              [roll]\nfile = \"roll.csv\"\nkind = \"closed\"\n\n\
@@ -517,7 +528,10 @@ impl World {
             );
         }
         for id in 1..=plan.stations {
-            let identity = text(&self.find(&station_dir(id), "identity.toml")?);
+            let identity = handed(
+                self.find(&station_dir(id), "identity.toml")?,
+                format!("station-{id}.identity.toml"),
+            )?;
             toml += &format!("\n[[station]]\nidentity = {identity:?}\n");
         }
         Ok(toml)
@@ -653,6 +667,29 @@ impl World {
             .into_iter()
             .next()
             .ok_or_else(|| file(&dir.join(part))(io::ErrorKind::NotFound.into()))
+    }
+}
+
+/// What systemd runs as a party: the demonstration's parties are started by the same line.
+const UNIT: &str = include_str!("../../deploy/systemd/tally-party@.service");
+
+/// The words after the program in the unit's `ExecStart`, for party `i` (0 based) in its directory here.
+fn unit_words(i: usize) -> Vec<String> {
+    let line = UNIT
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/tally "))
+        .expect("the unit starts the party");
+    line.split_whitespace()
+        .map(|word| word.replace("/etc/tally/party-%i", &party_dir(i)))
+        .collect()
+}
+
+/// Each party has an address of its own; all of 127.0.0.0/8 is this machine on Linux, elsewhere they share the one that is.
+fn party_ip(i: usize) -> Ipv4Addr {
+    let own = Ipv4Addr::new(127, 0, 0, i as u8 + 1);
+    match std::net::TcpListener::bind((own, 0)) {
+        Ok(_) => own,
+        Err(_) => Ipv4Addr::LOCALHOST,
     }
 }
 

@@ -8,7 +8,8 @@ use tally_proto::ids::{Hash32, Role};
 use tally_proto::manifest::{Manifest, Network, Rule};
 use tally_proto::order::{Change, Order};
 use tally_proto::wire;
-use tally_proto::wire::BoxPhase;
+
+use crate::status::phase_name;
 
 use crate::config::Config;
 use crate::keys::{self, KeyError};
@@ -204,7 +205,7 @@ pub(super) fn sessions(election: &str, of_box: &wire::BoxStatus) -> String {
         text,
         "Election {election}, box {}: {}. The last tally session that this party signed is {}; {} more may begin without your leave.",
         of_box.r#box,
-        phase(of_box.phase()),
+        phase_name(of_box.phase()),
         of_box.last_session,
         of_box.sessions_left
     );
@@ -212,18 +213,4 @@ pub(super) fn sessions(election: &str, of_box: &wire::BoxStatus) -> String {
         let _ = writeln!(text, "  {}", of_box.trouble);
     }
     text
-}
-
-pub(super) fn phase(phase: BoxPhase) -> &'static str {
-    match phase {
-        BoxPhase::Unspecified => "unknown",
-        BoxPhase::Waiting => "waiting",
-        BoxPhase::Open => "open",
-        BoxPhase::Draining => "draining",
-        BoxPhase::Closed => "closed",
-        BoxPhase::Sealing => "sealing",
-        BoxPhase::Sealed => "sealed",
-        BoxPhase::Tallying => "tallying",
-        BoxPhase::Tallied => "tallied",
-    }
 }

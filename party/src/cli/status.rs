@@ -10,9 +10,10 @@ use serde_json::json;
 use tally_proto::ids::{Role, UnixMillis, UnixSeconds};
 use tally_proto::wire;
 
-use super::{CliError, ConfigFile, show};
+use super::{CliError, ConfigFile};
 use crate::config::Config;
 use crate::operator::Operator;
+use crate::status::phase_name;
 
 /// Exit status while an alarm stands.
 const ALARM: u8 = 2;
@@ -223,12 +224,18 @@ fn election(text: &mut String, election: &wire::ElectionStatus) {
             text,
             "  {:>6}  {:<10} {:>9} {:>9} {:>9} {:>9}",
             of_box.r#box,
-            show::phase(of_box.phase()),
+            phase_name(of_box.phase()),
             of_box.received_online,
             of_box.received_station,
             of_box.received_paper,
             of_box.records
         );
+        if !of_box.step.is_empty() {
+            let _ = match of_box.step_total {
+                0 => writeln!(text, "          {}", of_box.step),
+                total => writeln!(text, "          {}: {} of {total}", of_box.step, of_box.step_done),
+            };
+        }
         if !of_box.trouble.is_empty() {
             text.push_str(&wrapped(&of_box.trouble, 10));
         }
@@ -242,7 +249,7 @@ fn object(status: &wire::StatusReply) -> serde_json::Value {
     let boxes = |election: &wire::ElectionStatus| -> Vec<_> {
         let boxes = election.boxes.iter().map(|of_box| {
             json!({
-                "box": of_box.r#box, "phase": show::phase(of_box.phase()), "online": of_box.received_online,
+                "box": of_box.r#box, "phase": phase_name(of_box.phase()), "online": of_box.received_online,
                 "station": of_box.received_station, "paper": of_box.received_paper, "records": of_box.records,
                 "last_session": of_box.last_session, "sessions_left": of_box.sessions_left, "trouble": of_box.trouble,
             })

@@ -19,6 +19,10 @@ pub(super) enum Kind {
     Word(&'static [&'static str]),
     /// A tracing filter.
     Filter,
+    /// Empty for off, a port of the loopback address, or an address and port.
+    OperatorListen,
+    /// Empty for off, or an http:// address.
+    Collector,
 }
 
 /// One option.
@@ -257,7 +261,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "party_lost_s",
         Kind::Number { min: 1, max: 86_400 },
         "120",
-        "Seconds without an answer after which party.lost is raised; the others are asked every 30 s.",
+        "Seconds without an answer after which party.lost is raised; the others are asked every 10 s.",
     ),
     optional(
         "alarms",
@@ -265,6 +269,34 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Number { min: 0, max: 525_600 },
         "60",
         "Minutes after the last submission's end at which seal.pending is raised for a box that is not sealed.",
+    ),
+    optional(
+        "telemetry",
+        "metrics",
+        Kind::OperatorListen,
+        "\"\"",
+        "Where Prometheus reads GET /metrics over plain HTTP: a port, on 127.0.0.1, or \"ADDRESS:PORT\" on the operators' network. Empty: nowhere.",
+    ),
+    optional(
+        "telemetry",
+        "otlp",
+        Kind::Collector,
+        "\"\"",
+        "OpenTelemetry collector that takes traces as OTLP over HTTP, as \"http://127.0.0.1:4318\". Empty: no traces leave the process.",
+    ),
+    optional(
+        "telemetry",
+        "journal",
+        Kind::DataPath,
+        "\"journal\"",
+        "Directory of the journal: what people did and what the party decided, one JSON object a line; a relative path starts at data_dir.",
+    ),
+    optional(
+        "telemetry",
+        "journal_mib",
+        Kind::Number { min: 1, max: 4096 },
+        "64",
+        "MiB of a journal file after which the next one begins. None is ever removed.",
     ),
     optional(
         "log",
@@ -297,6 +329,10 @@ pub(super) const TABLES: &[(&str, &str)] = &[
     ("intake", "Taking ballots and credential records."),
     ("server", "Connections."),
     ("alarms", "When `party status` and the metrics raise an alarm."),
+    (
+        "telemetry",
+        "What operators' machines read. Neither figures, traces nor journal hold a digest, a voter or an address.",
+    ),
     (
         "log",
         "Logging. Bodies of messages are never logged, nor addresses next to ballots.",

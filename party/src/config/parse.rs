@@ -10,8 +10,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::options::{Kind, SETTINGS, Setting};
 use super::{
-    AlarmLimits, Config, IdentityPaths, IntakeLimits, KeyPaths, Lines, LogFormat, Problem, ServerLimits,
-    TlsPair, TlsPaths,
+    AlarmLimits, Collector, Config, IdentityPaths, IntakeLimits, KeyPaths, Lines, LogFormat, Problem,
+    ServerLimits, Telemetry, TlsPair, TlsPaths,
 };
 
 #[derive(Clone, Debug)]
@@ -21,7 +21,10 @@ enum Checked {
     PathOrNone(Option<PathBuf>),
     Paths(Vec<PathBuf>),
     Listen(SocketAddr),
+    Collector(Collector),
     Text(String),
+    /// Switched off.
+    Nothing,
 }
 
 /// Parses and checks; on success also tells where each given option stands.
@@ -231,6 +234,25 @@ fn check(setting: &Setting, value: &DeValue<'_>, directory: &Path) -> Result<Che
                 Err(error) => Err(format!("is {filter:?}, which is no filter: {error}")),
             }
         }
+        Kind::OperatorListen => {
+            let given = text("a port, or an address and port, in quotes")?;
+            if given.is_empty() {
+                return Ok(Checked::Nothing);
+            }
+            let port = given.parse().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+            port.or_else(|_| given.parse()).map(Checked::Listen).map_err(|_| {
+                format!("is {given:?}, but a port as \"9464\" or an address and port as \"10.0.0.5:9464\" is needed")
+            })
+        }
+        Kind::Collector => {
+            let given = text("an address in quotes")?;
+            if given.is_empty() {
+                return Ok(Checked::Nothing);
+            }
+            Collector::parse(given).map(Checked::Collector).ok_or_else(|| {
+                format!("is {given:?}, but an address as \"http://127.0.0.1:4318\" is needed; put TLS and a login into a collector on this machine")
+            })
+        }
     }
 }
 
@@ -321,6 +343,15 @@ impl Values {
             server: ServerLimits {
                 max_requests_per_connection: self.size("server.max_requests_per_connection")?,
                 shutdown_grace_s: self.number("server.shutdown_grace_s")?,
+            },
+            telemetry: Telemetry {
+                metrics: self.listen("telemetry.metrics"),
+                otlp: match self.0.get("telemetry.otlp")? {
+                    Checked::Collector(collector) => Some(collector.clone()),
+                    _ => None,
+                },
+                journal: self.path("data_dir")?.join(self.path("telemetry.journal")?),
+                journal_bytes: self.number("telemetry.journal_mib")? << 20,
             },
             alarms: AlarmLimits {
                 disk_bytes: self.number("alarms.disk_mib")? << 20,

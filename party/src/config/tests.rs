@@ -118,3 +118,70 @@ fn a_missing_file_names_the_remedy() {
         "{error}"
     );
 }
+
+#[test]
+fn telemetry_is_off_unless_given_and_stays_on_this_machine_unless_told() {
+    let with = |line: &str| {
+        let text = Config::document(&required());
+        let text = text.replace("[telemetry]\n", &format!("[telemetry]\n{line}\n"));
+        Config::parse(&text, Path::new("d")).map(|config| config.telemetry)
+    };
+    let off = with("").expect("taken");
+    assert_eq!((off.metrics, &off.otlp), (None, &None));
+    assert_eq!(off.journal, Path::new("d/data/journal"));
+    assert_eq!(off.journal_bytes, 64 << 20);
+    let given = |address: &str| with(&format!("metrics = {address:?}")).expect("taken").metrics;
+    assert_eq!(given("9464"), Some(([127, 0, 0, 1], 9464).into()));
+    assert_eq!(given("10.1.2.3:9464"), Some(([10, 1, 2, 3], 9464).into()));
+    let collector = |address: &str| with(&format!("otlp = {address:?}")).map(|telemetry| telemetry.otlp);
+    let collector_at = |authority: &str, path: &str| {
+        Some(Collector {
+            authority: authority.to_owned(),
+            path: path.to_owned(),
+        })
+    };
+    assert_eq!(
+        collector("http://otel"),
+        Ok(collector_at("otel:4318", "/v1/traces"))
+    );
+    assert_eq!(collector("http://[::1]:99/x"), Ok(collector_at("[::1]:99", "/x")));
+    for bad in [
+        "https://otel:4318",
+        "otel:4318",
+        "http://",
+        "http://a:b",
+        "http://u@h:1",
+        "http://h:1/a b",
+    ] {
+        let problems = collector(bad).expect_err("refused");
+        assert!(
+            problems[0].to_string().contains("telemetry.otlp: is"),
+            "{bad}: {problems:?}"
+        );
+    }
+    assert!(with("metrics = \"everywhere\"").is_err());
+}
+
+#[test]
+fn the_sample_for_systemd_is_taken() {
+    let sample = include_str!("../../../deploy/samples/party.toml");
+    let config = Config::parse(sample, Path::new("/etc/tally/party-1")).expect("taken");
+    assert_eq!(
+        config.keys.signing,
+        Path::new("/etc/tally/party-1/keys/signing.key")
+    );
+    assert_eq!(
+        config.telemetry.journal,
+        Path::new("/var/lib/tally/party-1/journal")
+    );
+    let unit = include_str!("../../../deploy/systemd/tally-party@.service");
+    for line in [
+        "ExecStart=/usr/local/bin/tally party run --config /etc/tally/party-%i/party.toml",
+        "StateDirectory=tally/party-%i",
+        "ProtectSystem=strict",
+        "NoNewPrivileges=yes",
+        "LimitCORE=0",
+    ] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+}

@@ -54,6 +54,7 @@ impl Party {
             let checkpoint = party
                 .store
                 .read(|tx| log::checkpoint(tx, election.number(), id, party.role))?;
+            party.witness.metrics.checkpoint(party.now());
             Ok(checkpoint.sign(&party.signer))
         })
         .await

@@ -29,6 +29,7 @@ use tally_proto::wire;
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::IntakeLimits;
+use crate::metrics::Metrics;
 use crate::store::{Accepted, Store, StoreError};
 use pool::{Pool, PoolError};
 use writer::Writer;
@@ -61,10 +62,11 @@ impl Intake {
         store: Arc<Store>,
         signer: Arc<Signer>,
         limits: IntakeLimits,
+        metrics: Arc<Metrics>,
     ) -> std::io::Result<Intake> {
         Ok(Intake {
             checks: Pool::start(limits.check_threads, limits.check_queue)?,
-            writer: Writer::start(store, signer, own, limits.batch)?,
+            writer: Writer::start(store, signer, own, limits.batch, metrics)?,
             held: Semaphore::new(limits.held_ballots),
             held_most: limits.held_ballots,
         })
@@ -73,6 +75,16 @@ impl Intake {
     /// Turns true when the store has failed.
     pub(crate) fn failed(&self) -> watch::Receiver<bool> {
         self.writer.failed()
+    }
+
+    /// Submissions that wait for a checking thread.
+    pub fn waiting_for_checks(&self) -> usize {
+        self.checks.waiting()
+    }
+
+    /// Objects that wait for the writer.
+    pub fn waiting_for_writer(&self) -> usize {
+        self.writer.waiting()
     }
 
     /// Ballots that are held at this moment.

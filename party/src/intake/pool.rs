@@ -89,6 +89,15 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Pieces of work that wait for a thread.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue
+            .as_ref()
+            .map_or(0, |queue| self.capacity - queue.capacity())
+    }
+}
+
 impl Drop for Pool {
     fn drop(&mut self) {
         self.queue = None;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tally_proto::envelope::Signer;
 use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, UnixMillis};
@@ -14,6 +15,7 @@ use tally_proto::receipt::{Acceptance, Receipt};
 use tally_proto::refusal::Refusal;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::metrics::Metrics;
 use crate::store::accepted::{self, Accepted, Counted};
 use crate::store::{Store, StoreError, WriteTx, boxes, log, receipts, serials};
 
@@ -82,6 +84,7 @@ impl Writer {
         signer: Arc<Signer>,
         own: Role,
         batch: usize,
+        metrics: Arc<Metrics>,
     ) -> std::io::Result<Writer> {
         let (queue, jobs) = mpsc::channel(batch);
         let (fail, failed) = watch::channel(false);
@@ -94,6 +97,7 @@ impl Writer {
                     own,
                     batch,
                     fail,
+                    metrics,
                 }
                 .run(jobs);
             })?;
@@ -132,6 +136,13 @@ impl Writer {
         self.failed.clone()
     }
 
+    /// Objects that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue
+            .as_ref()
+            .map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
     /// Waits for room, then for the disk: callers that wait here hold back their own connections.
     async fn write(&self, work: Work) -> Outcome {
         let Some(queue) = &self.queue else {
@@ -168,6 +179,7 @@ struct Thread {
     own: Role,
     batch: usize,
     fail: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
 }
 
 impl Thread {
@@ -175,11 +187,15 @@ impl Thread {
         let mut waiting = Vec::with_capacity(self.batch);
         while jobs.blocking_recv_many(&mut waiting, self.batch) > 0 {
             let count = waiting.len();
+            let began = Instant::now();
             let written = self
                 .store
                 .write(|tx| waiting.iter().map(|job| self.apply(tx, &job.work)).collect());
             let outcomes: Vec<Outcome> = match written {
-                Ok(outcomes) => outcomes,
+                Ok(outcomes) => {
+                    self.metrics.committed(count, began.elapsed().as_secs_f64());
+                    outcomes
+                }
                 Err(error) => {
                     tracing::error!(%error, count, "the store failed; nothing of this batch is acknowledged");
                     // Nobody listening is fine: the server is going down already.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::json;
 use tally_proto::envelope::Envelope;
 use tally_proto::ids::{BoxId, ElectionId, Hash32};
 use tally_proto::manifest::{MAX_VOTERS, SignedManifest};
@@ -15,6 +16,7 @@ use tally_proto::wire::publish_part::Part;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::seams::Answers;
+use crate::journal::Event;
 use crate::party::Party;
 use crate::roles::Needs;
 
@@ -74,6 +76,7 @@ impl Control for ControlService {
     ) -> Result<Response<wire::PublishReply>, Status> {
         self.0.roles.require(&request, Needs::Coordinator)?;
         let (manifest, parts) = receive(request.into_inner()).await?;
+        let election = manifest.manifest().election().to_string();
         let hash = self
             .0
             .blocking(move |party| {
@@ -88,6 +91,8 @@ impl Control for ControlService {
                     .publish(&party.store, &party.identities, party.role, manifest, &rolls)
             })
             .await?;
+        let facts = json!({ "election": election, "manifest": hash.to_string() });
+        self.0.witness.record(Event::Published, facts);
         Ok(Response::new(wire::PublishReply {
             manifest_hash: hash.0.to_vec(),
         }))
@@ -128,6 +133,7 @@ impl Control for ControlService {
             confirmation,
         } = request.into_inner();
         let hash = Hash32::from_slice(&object_hash).map_err(Refusal::from)?;
+        let facts = json!({ "election": confirmation, "object": hash.to_string() });
         let signature = self
             .0
             .blocking(move |party| {
@@ -136,6 +142,8 @@ impl Control for ControlService {
                     .countersign(&party.store, &party.signer, hash, &confirmation, party.now())
             })
             .await?;
+        // Signed, so what was typed is the election's id.
+        self.0.witness.record(Event::Countersigned, facts);
         Ok(Response::new(wire::CountersignReply {
             signature: Some(signature.to_wire()),
         }))
@@ -156,10 +164,16 @@ impl Control for ControlService {
     async fn complete(&self, request: Request<wire::Envelope>) -> Result<Response<wire::OrderReply>, Status> {
         self.0.roles.require(&request, Needs::Coordinator)?;
         let envelope = Envelope::from_wire(request.into_inner()).map_err(Refusal::from)?;
+        let object = envelope.hash();
         let in_force = self
             .0
             .blocking(move |party| party.elections.complete(&party.store, &envelope))
             .await?;
+        if in_force {
+            self.0
+                .witness
+                .record(Event::InForce, json!({ "object": object.to_string() }));
+        }
         Ok(Response::new(wire::OrderReply { in_force }))
     }
 
@@ -227,7 +241,10 @@ impl Control for ControlService {
         request: Request<wire::AllowSessionsRequest>,
     ) -> Result<Response<wire::AllowSessionsReply>, Status> {
         self.0.roles.require(&request, Needs::Operator)?;
-        let sessions = self.0.tallies()?.allow(request.into_inner()).await?;
+        let request = request.into_inner();
+        let facts = json!({ "election": request.election, "box": request.r#box });
+        let sessions = self.0.tallies()?.allow(request).await?;
+        self.0.witness.record(Event::SessionsAllowed, facts);
         Ok(Response::new(wire::AllowSessionsReply { sessions }))
     }
 }

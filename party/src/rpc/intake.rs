@@ -56,10 +56,12 @@ impl Intake for IntakeService {
         let sender = self.sender(&request)?;
         match self.0.submit(request.into_inner(), sender).await {
             Ok(receipt) => {
+                self.0.witness.metrics.accepted();
                 tracing::trace!("ballot accepted");
                 Ok(Response::new(receipt.to_wire()))
             }
             Err(refusal) => {
+                self.0.witness.metrics.refused(refusal.reason);
                 tracing::debug!(reason = %refusal.reason, "ballot refused");
                 Err(refusal.into())
             }

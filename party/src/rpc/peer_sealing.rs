@@ -1,8 +1,11 @@
 //! Sealing over gRPC: the Peer service's sealing half on both ends, and Control.Seal.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
+use serde_json::json;
 use tally_proto::connect;
 use tally_proto::ids::{BoxId, ElectionId, Role};
 use tally_proto::refusal::Refusal;
@@ -13,11 +16,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Response, Status, async_trait};
+use tracing::Instrument as _;
 
 use super::seams::{Answers, Seals};
+use crate::journal;
 use crate::party::Party;
 use crate::peers::Peers;
 use crate::sealing::{self, FillParts, ListParts, PeerError, SealError, SealedBox, Sealing, Step};
+use crate::witness::Witness;
 
 /// Events that wait for a slow coordinator; progress beyond them is dropped, nothing else is.
 const EVENTS: usize = 16;
@@ -111,6 +117,9 @@ pub(crate) struct SealingService {
     sealing: Sealing,
     peers: GrpcPeers,
     stopping: watch::Receiver<bool>,
+    witness: Witness,
+    /// How far running seals are.
+    running: Arc<Mutex<HashMap<(ElectionId, BoxId), Step>>>,
 }
 
 impl SealingService {
@@ -120,6 +129,33 @@ impl SealingService {
             sealing,
             peers: GrpcPeers(party.peers.clone()),
             stopping,
+            witness: party.witness.clone(),
+            running: Arc::default(),
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<(ElectionId, BoxId), Step>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what a run of sealing came to.
+    fn ended(&self, (election, of_box): (&ElectionId, BoxId), ended: &Result<SealedBox, SealError>) {
+        let place = || json!({ "election": election.as_str(), "box": of_box.get() });
+        match ended {
+            Err(SealError::Aborted(abort)) => {
+                tracing::error!(%election, box_id = %of_box, finding = %abort.finding, "sealing aborted");
+                let mut facts = place();
+                facts["finding"] = json!(abort.finding.to_string());
+                self.witness.record(journal::Event::SealAborted, facts);
+            }
+            Err(error) => {
+                tracing::warn!(%election, box_id = %of_box, %error, "sealing stopped, to be asked for again")
+            }
+            Ok(sealed) => {
+                let mut facts = place();
+                facts["seal"] = json!(sealed.seal_hash().to_string());
+                self.witness.record(journal::Event::Sealed, facts);
+            }
         }
     }
 }
@@ -137,32 +173,31 @@ impl Seals for SealingService {
     async fn seal(&self, election: ElectionId, of_box: BoxId) -> Result<Answers<wire::SealEvent>, Refusal> {
         // What can be refused at once is refused before the stream begins.
         self.sealing.check(&election, of_box).await?;
+        let sealed_before = self.sealing.phase(&election, of_box).await? == Some(wire::BoxPhase::Sealed);
         let (events, received) = mpsc::channel(EVENTS);
         let service = self.clone();
         // A task of its own: the box is sealed to the end even if the coordinator goes away.
-        tokio::spawn(async move {
+        let span = tracing::info_span!("seal", %election, box_id = %of_box);
+        let work = async move {
+            let place = (election.clone(), of_box);
             let mut reporter = Reporter {
                 events: events.clone(),
                 began: Instant::now(),
                 last: None,
             };
-            let run = service
-                .sealing
-                .run(&election, of_box, &service.peers, |step| reporter.report(step));
+            let run = service.sealing.run(&election, of_box, &service.peers, |step| {
+                service.running().insert(place.clone(), step);
+                reporter.report(step);
+            });
             let mut stopping = service.stopping.clone();
             let ended = tokio::select! {
                 ended = run => ended,
                 // What is written stays written; the next run goes on from there.
                 _ = stopping.wait_for(|stop| *stop) => Err(SealError::Interrupted),
             };
-            match &ended {
-                Err(SealError::Aborted(abort)) => {
-                    tracing::error!(%election, box_id = %of_box, finding = %abort.finding, "sealing aborted");
-                }
-                Err(error) => {
-                    tracing::warn!(%election, box_id = %of_box, %error, "sealing stopped, to be asked for again")
-                }
-                Ok(_) => {}
+            service.running().remove(&place);
+            if !sealed_before {
+                service.ended((&election, of_box), &ended);
             }
             let sent = match ended {
                 Ok(sealed) => send_sealed(&events, &sealed).await,
@@ -178,12 +213,18 @@ impl Seals for SealingService {
             if sent.is_err() {
                 tracing::debug!(%election, %of_box, "the coordinator went away while a box was sealed");
             }
-        });
+        };
+        tokio::spawn(work.instrument(span));
         Ok(ReceiverStream::new(received).boxed())
     }
 
     async fn phase(&self, election: ElectionId, of_box: BoxId) -> Result<Option<wire::BoxPhase>, Refusal> {
         Ok(self.sealing.phase(&election, of_box).await?)
+    }
+
+    fn progress(&self, election: &ElectionId, of_box: BoxId) -> Option<wire::Progress> {
+        let step = *self.running().get(&(election.clone(), of_box))?;
+        Some(progress(step, Duration::ZERO))
     }
 
     async fn list(&self, caller: Role, of: wire::SealRef) -> Result<Answers<wire::ListPart>, Refusal> {
@@ -258,6 +299,16 @@ async fn send_sealed(events: &Events, sealed: &SealedBox) -> Result<(), Gone> {
     send(events, Event::Done(done)).await
 }
 
+fn progress(step: Step, elapsed: Duration) -> wire::Progress {
+    wire::Progress {
+        phase: step.phase.to_owned(),
+        done: step.done,
+        total: step.total,
+        elapsed_ms: elapsed.as_millis() as u64,
+        ..Default::default()
+    }
+}
+
 /// Turns steps into progress events, without waiting for anybody.
 struct Reporter {
     events: Events,
@@ -275,13 +326,7 @@ impl Reporter {
             return;
         }
         self.last = Some((step.phase, now));
-        let progress = wire::Progress {
-            phase: step.phase.to_owned(),
-            done: step.done,
-            total: step.total,
-            elapsed_ms: (now - self.began).as_millis() as u64,
-            ..Default::default()
-        };
+        let progress = progress(step, now - self.began);
         // A full queue means that the coordinator is slow: the next step will tell it more.
         let _ = self.events.try_send(Ok(wire::SealEvent {
             event: Some(Event::Progress(progress)),

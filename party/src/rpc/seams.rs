@@ -21,6 +21,9 @@ pub trait Seals: Send + Sync + 'static {
     /// How far a box is: `Sealing` once this party's List is signed, `Sealed` once the Seal has three signatures, `None` before.
     async fn phase(&self, election: ElectionId, of_box: BoxId) -> Result<Option<wire::BoxPhase>, Refusal>;
 
+    /// How far a running seal of the box is; `None` when none runs.
+    fn progress(&self, election: &ElectionId, of_box: BoxId) -> Option<wire::Progress>;
+
     /// Peer.List.
     async fn list(&self, caller: Role, of: wire::SealRef) -> Result<Answers<wire::ListPart>, Refusal>;
 
@@ -60,6 +63,8 @@ pub struct TallyState {
     pub trouble: String,
     /// Sessions that may begin without a person.
     pub sessions_left: u32,
+    /// How far a running session is.
+    pub progress: Option<wire::Progress>,
 }
 
 /// Tally sessions, as the services see them.

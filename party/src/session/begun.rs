@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tally_proto::envelope::Envelope;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, SessionNumber};
 use tally_proto::reason::Reason;
@@ -12,6 +13,7 @@ use tally_proto::wire::tally_event::Event;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
+use tracing::Instrument as _;
 
 use super::board::Board;
 use super::demands::Demands;
@@ -24,6 +26,8 @@ use super::run::{Engine, EngineError, Interrupt, Stop, Surroundings, run};
 use super::service::{Inner, Sessions, blocking};
 use super::source::Ready;
 use super::start::{Prepared, Starts};
+use crate::journal;
+use crate::metrics::SessionEnd;
 use crate::store::elections;
 
 /// Progress is told at most this often.
@@ -172,7 +176,9 @@ impl Sessions {
             sessions.begun = Some(begun.clone());
         }
         let inner = Arc::clone(&self.0);
-        tokio::spawn(async move {
+        let (scene, number) = (&prepared.scene, starts.number);
+        let span = tracing::info_span!("session", election = %scene.election, box_id = %scene.box_id, session = %number);
+        let work = async move {
             let ended = inner
                 .conduct(prepared, ready, &starts, &interrupt, progress, &demands)
                 .await;
@@ -180,7 +186,8 @@ impl Sessions {
                 demands.board.forget();
             }
             end.send_replace(Some(ended));
-        });
+        };
+        tokio::spawn(work.instrument(span));
         Ok(begun)
     }
 
@@ -252,6 +259,10 @@ impl Inner {
             demands: Some(demands),
         };
         tracing::info!(election = %scene.election, box_id = %scene.box_id, session = %number, "session begins");
+        let witness = &self.parts.witness;
+        let place = || json!({ "election": scene.election.as_str(), "box": scene.box_id.get(), "session": number.get() });
+        witness.metrics.session_begun();
+        witness.record(journal::Event::SessionBegun, place());
         let ended = run(
             prepared,
             starts,
@@ -271,15 +282,37 @@ impl Inner {
                         election = %scene.election, box_id = %scene.box_id, session = %number, seconds,
                         "session ends with a result"
                     );
+                    for phase in &report.phases {
+                        let (ms, traffic) = (phase.time.as_millis() as u64, &phase.traffic);
+                        tracing::info!(
+                            phase = phase.phase.name(),
+                            ms,
+                            bytes = traffic.bytes_sent,
+                            rounds = traffic.rounds,
+                            "phase"
+                        );
+                    }
+                    witness.metrics.session_ended(SessionEnd::Result);
+                    witness.record(journal::Event::SessionResult, place());
                     End::Result(result.sign(signer))
                 }
-                Err(error) => return End::Failed(Refusal::new(error.reason(), error)),
+                Err(error) => {
+                    witness.metrics.session_ended(SessionEnd::Failed);
+                    return End::Failed(Refusal::new(error.reason(), error));
+                }
             },
             Err(stop) => {
                 tracing::warn!(
                     election = %scene.election, box_id = %scene.box_id, session = %number, reason = %stop.reason.code(),
                     check = %stop.check.code(), step = %stop.step, suspects = ?stop.suspects, detail = %stop.detail, "session aborts"
                 );
+                witness.metrics.session_ended(SessionEnd::Aborted);
+                let mut facts = place();
+                facts["reason"] = json!(stop.reason.code());
+                facts["check"] = json!(stop.check.code());
+                facts["step"] = json!(stop.step.to_string());
+                facts["suspects"] = json!(stop.suspects.iter().map(ToString::to_string).collect::<Vec<_>>());
+                witness.record(journal::Event::SessionAborted, facts);
                 End::Abort(outcome::abort(&scene, starts, own, &stop, signer), stop)
             }
         };
@@ -367,7 +400,7 @@ pub(super) async fn tell(begun: Begun, events: mpsc::Sender<Result<wire::TallyEv
     let _ = events.send(last).await;
 }
 
-fn progress_message(progress: &Progress) -> wire::Progress {
+pub(super) fn progress_message(progress: &Progress) -> wire::Progress {
     wire::Progress {
         phase: progress.phase.name().to_owned(),
         done: progress.done,

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::begun::{Begun, End, event, tell};
+use super::begun::{Begun, End, event, progress_message, tell};
 use super::board::Board;
 use super::channel::Pace;
 use super::demands;
@@ -35,6 +35,7 @@ use crate::entropy::Entropy;
 use crate::party::Party;
 use crate::rpc::seams::{Answers, TallyState};
 use crate::store::{Store, StoreError, elections};
+use crate::witness::Witness;
 
 /// What a party's sessions need.
 pub struct SessionsParts {
@@ -54,6 +55,8 @@ pub struct SessionsParts {
     pub pace: Pace,
     /// Where sessions are logged.
     pub logs: SessionLogs,
+    /// Counts sessions and writes down how they end.
+    pub witness: Witness,
 }
 
 /// The tally sessions of one party server. Cheap to clone.
@@ -119,6 +122,7 @@ impl Sessions {
             endpoints,
             pace: Pace::default(),
             logs: SessionLogs::new(party.session_logs.clone(), Arc::clone(&party.vault)),
+            witness: party.witness.clone(),
         }))
     }
 
@@ -374,6 +378,10 @@ impl Sessions {
             .and_then(|sessions| sessions.begun.clone());
         let end = begun.as_ref().and_then(|begun| begun.end.borrow().clone());
         let running = begun.is_some() && end.is_none();
+        let progress = begun
+            .as_ref()
+            .filter(|_| running)
+            .and_then(|begun| *begun.progress.borrow());
         let (last_session, done, stored, sessions_left) = self
             .blocking(move |inner| {
                 let read = inner.parts.store.read(|tx| {
@@ -408,6 +416,7 @@ impl Sessions {
             last_session,
             trouble,
             sessions_left,
+            progress: progress.as_ref().map(progress_message),
         })
     }
 

@@ -338,5 +338,14 @@ impl Store {
     }
 }
 
+/// Makes a directory, and those above it, that only this user can enter. One that is there stays as it is.
+pub(crate) fn private_directory(path: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
 #[cfg(test)]
 mod tests;

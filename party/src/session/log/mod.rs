@@ -141,7 +141,7 @@ impl SessionLogs {
             number,
             salt,
         };
-        make_directory(&self.directory).map_err(LogError::file(&self.directory))?;
+        crate::store::private_directory(&self.directory).map_err(LogError::file(&self.directory))?;
         let path = self.path(&scene.election, scene.box_id, number);
         Recorder::create(path, &header, header.key(&self.key))
     }
@@ -190,17 +190,6 @@ impl SessionLogs {
         numbers.sort_unstable();
         Ok(numbers)
     }
-}
-
-fn make_directory(directory: &Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt as _;
-        builder.mode(0o700);
-    }
-    builder.create(directory)
 }
 
 #[cfg(test)]

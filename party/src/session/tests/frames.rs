@@ -37,6 +37,7 @@ async fn three_parties_tally_like_a_plain_count() {
                 last_session: 1,
                 trouble: String::new(),
                 sessions_left: 2,
+                progress: None,
             }
         );
     }
@@ -358,6 +359,15 @@ async fn a_party_that_never_comes_is_overdue() {
             abort.suspects.contains(&3) && !abort.suspects.contains(&role.number()),
             "{abort:?}"
         );
+        let journal = world.journal(role);
+        let events: Vec<&str> = journal.iter().filter_map(|line| line["event"].as_str()).collect();
+        assert_eq!(events, ["session.begun", "session.aborted"]);
+        assert_eq!(
+            (&journal[1]["session"], &journal[1]["step"]),
+            (&1.into(), &"opening".into())
+        );
+        let suspects = journal[1]["suspects"].as_array().expect("a list");
+        assert!(suspects.contains(&"P3".into()), "{suspects:?}");
     }
 }
 

@@ -3,6 +3,9 @@
 use super::election::*;
 use super::tamper::*;
 use super::*;
+use crate::clock::SystemClock;
+use crate::journal::{self, Journal};
+use crate::witness::Witness;
 
 pub(super) struct World {
     pub(super) sessions: [Sessions; 3],
@@ -134,6 +137,7 @@ impl World {
                 endpoints: endpoints[i].clone(),
                 pace: pace[i],
                 logs: session_logs(logs.path(), role),
+                witness: witness(logs.path(), role),
             })
         };
         let sessions = Role::ALL.map(make);
@@ -208,6 +212,7 @@ impl World {
             endpoints: self.endpoints[i].clone(),
             pace: pace()[i],
             logs: session_logs(self.logs.path(), role),
+            witness: witness(self.logs.path(), role),
         });
         *self.current[i].lock().expect("not poisoned") = self.sessions[i].clone();
     }
@@ -379,4 +384,23 @@ pub(super) fn session_logs(directory: &std::path::Path, role: Role) -> SessionLo
 
 fn open_store(disk: &SimDisk, role: Role) -> Arc<Store> {
     Arc::new(Store::open(Storage::Backend(Box::new(disk.clone())), role.index()).expect("a store"))
+}
+
+/// One that writes a journal beside the session logs.
+fn witness(directory: &std::path::Path, role: Role) -> Witness {
+    let journal = Journal::open(role, &directory.join(format!("journal-{role}")), 1 << 20);
+    Witness::new(journal.expect("a journal"), Arc::new(SystemClock))
+}
+
+impl World {
+    /// The lines of a party's journal.
+    pub(super) fn journal(&self, role: Role) -> Vec<serde_json::Value> {
+        let directory = self.logs.path().join(format!("journal-{role}"));
+        let files = journal::files(&directory).expect("a journal");
+        let read = |(_, path)| std::fs::read_to_string(path).expect("a file");
+        let text: String = files.into_iter().map(read).collect();
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("a JSON line"))
+            .collect()
+    }
 }
