@@ -4,6 +4,7 @@ pub mod blt;
 pub mod cheating;
 pub mod crowd;
 pub mod demo;
+pub mod leaks;
 pub mod process;
 pub mod published;
 pub mod recount;
