@@ -416,6 +416,7 @@ mod tests {
                 clock_ahead_ms: Some(-250),
                 entries_behind: 8,
             }],
+            locked: None,
             machine: Some(wire::Machine {
                 certificate_ends_s: 10 + 86_400,
                 ..Default::default()

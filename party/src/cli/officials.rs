@@ -248,7 +248,7 @@ pub(super) fn init_split(
 /// `hold-keys`.
 pub(super) async fn hold(config: &ConfigFile, stop: impl Future<Output = ()>) -> Result<(), OfficialsError> {
     let config = Config::load(&config.config)?;
-    telemetry::init(config.log_format, &config.log_filter)?;
+    telemetry::init(config.party, config.log_format, &config.log_filter, None)?;
     for guard in [memory::keep_out_of_dumps(), memory::keep_out_of_swap()] {
         if let Err(unguarded) = guard {
             tracing::warn!("{unguarded}");
