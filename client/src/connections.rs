@@ -15,6 +15,8 @@ use tally_proto::connect::{self, ConnectError, Dial};
 use tally_proto::identity::{Address, PartyIdentity};
 use tally_proto::ids::{Role, RoleExt};
 use tally_proto::pki::Leaf;
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tally_proto::wire::board_client::BoardClient;
 use tokio::sync::Mutex;
@@ -191,6 +193,26 @@ impl Connections {
         let clocks = told
             .map(|answer| answer.map(|(clock, at)| clock.saturating_add(at.elapsed().as_millis() as u64)));
         (clocks, faults)
+    }
+
+    /// Asks the coordinator for the signatures of a draw.
+    pub(crate) async fn draw(
+        &self,
+        request: wire::DrawRequest,
+        limit: Duration,
+    ) -> Result<wire::DrawReply, Refusal> {
+        let mut board = self.shared.board.clone();
+        match timeout(limit, board.draw(request)).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Err(status)) => Err(Refusal::of_status(&status)),
+            Err(_) => Err(Refusal::new(
+                Reason::PartyUnreachable,
+                format_args!(
+                    "the election commission gave no answer within {} s",
+                    limit.as_secs()
+                ),
+            )),
+        }
     }
 
     async fn ask_board(&self) -> Option<u64> {

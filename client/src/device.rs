@@ -1,17 +1,22 @@
-//! What a voter's device remembers: the second of its last cast, and nothing else.
+//! What a voter's device remembers: the second of its last cast; and, where an election asks for tickets, those (see [`crate::tickets`]).
 //!
 //! One number for the whole device, whatever the election or invitation, in a file of constant form and length: it tells that
 //! something was cast and when, never with which invitation, so a true one and a decoy leave the same trace.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
+use tokio::sync::OwnedMutexGuard;
+use zeroize::Zeroizing;
 
 use crate::clock::cast_second;
 use crate::disk::{Disk, RealDisk, make_private_dir, replace};
+use crate::election::Election;
+use crate::tickets::Purse;
 
 const FILE_NAME: &str = "device";
 const PREFIX: &str = "tally-device 1 last-cast-at ";
@@ -42,6 +47,7 @@ pub enum DeviceError {
 #[derive(Clone)]
 pub struct Device {
     shared: Arc<Mutex<Memory>>,
+    purses: Arc<Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<Purse>>>>>,
 }
 
 impl fmt::Debug for Device {
@@ -76,7 +82,28 @@ impl Device {
                 last_s: 0,
                 file: None,
             })),
+            purses: Arc::default(),
         }
+    }
+
+    /// Where the tickets of an election are kept. One of this process uses them at a time.
+    pub(crate) async fn purse(&self, election: &Election) -> OwnedMutexGuard<Purse> {
+        let key = election.manifest_hash();
+        let purse = {
+            let mut purses = self.purses.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(purses.entry(key.0).or_insert_with(|| {
+                let memory = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+                let purse = match &memory.file {
+                    None => Purse::Memory(Zeroizing::default()),
+                    Some((disk, path)) => {
+                        let directory = path.parent().unwrap_or(Path::new("."));
+                        Purse::file(Arc::clone(disk), directory, election)
+                    }
+                };
+                Arc::new(tokio::sync::Mutex::new(purse))
+            }))
+        };
+        purse.lock_owned().await
     }
 
     fn on(disk: Arc<dyn Disk>, path: PathBuf) -> Result<Self, DeviceError> {
@@ -86,6 +113,7 @@ impl Device {
                 last_s,
                 file: Some((disk, path)),
             })),
+            purses: Arc::default(),
         })
     }
 
@@ -136,7 +164,7 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "holds the lock until droppe
 
 impl Lock {
     /// Waits for the lock beside `path`. A path whose directory is not on a real disk needs none.
-    fn take(path: &Path) -> io::Result<Self> {
+    pub(crate) fn take(path: &Path) -> io::Result<Self> {
         let Some(directory) = path.parent().filter(|directory| directory.is_dir()) else {
             return Ok(Self(None));
         };

@@ -115,6 +115,12 @@ impl Fault {
         matches!(self, Self::Away { .. })
     }
 
+    /// Whether the ballot's ticket was used by another: a copy of this device, or a process that was killed at the wrong moment. Another one
+    /// will do.
+    pub(crate) fn is_of_ticket(&self) -> bool {
+        matches!(self, Self::Refused { refusal, .. } if refusal.reason == Reason::TicketSpent)
+    }
+
     /// Whether a ballot cast at another moment may be taken: the clocks moved on while this one was on its way.
     pub(crate) fn is_of_time(&self) -> bool {
         matches!(self, Self::Refused { refusal, .. } if refusal.reason == Reason::BallotCastAtOutOfRange)

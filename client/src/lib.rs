@@ -81,6 +81,7 @@ mod parcel;
 mod sealing;
 mod standing;
 pub mod station;
+mod tickets;
 mod voter;
 
 #[cfg(test)]
@@ -103,4 +104,5 @@ pub use link::{FalseReceipt, judge};
 pub use logs::{InLog, find};
 pub use sealing::SealError;
 pub use station::{Station, StationVote};
+pub use tickets::DrawError;
 pub use voter::{ATTEMPT, Cast, CastError, Notice, Patience, Voter};

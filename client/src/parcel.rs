@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tally_proto::ballot::BallotHeader;
 use tally_proto::ids::{Digest, Hash32, Role, RoleExt};
+use tally_proto::ticket::{OwnTicket, Use};
 use tally_proto::wire;
 
 /// A sealed ballot. Cheap to clone.
@@ -19,6 +20,7 @@ struct Content {
     digest: Digest,
     ciphertexts: [Bytes; 3],
     authority_signature: Bytes,
+    ticket_use: Option<Use>,
 }
 
 impl Parcel {
@@ -29,6 +31,22 @@ impl Parcel {
                 header,
                 ciphertexts,
                 authority_signature,
+                ticket_use: None,
+            }),
+        }
+    }
+
+    /// A voter's, with the use of the ticket that the header names.
+    pub(crate) fn with_ticket(header: BallotHeader, ciphertexts: [Bytes; 3], own: &OwnTicket) -> Self {
+        let digest = header.digest();
+        let ticket_use = own.sign(&digest, ciphertexts.each_ref().map(|sealed| Hash32::of(sealed)));
+        Self {
+            shared: Arc::new(Content {
+                digest,
+                header,
+                ciphertexts,
+                authority_signature: Bytes::copy_from_slice(&ticket_use.signature.0),
+                ticket_use: Some(ticket_use),
             }),
         }
     }
@@ -60,6 +78,11 @@ impl Parcel {
             header: Some(self.shared.header.to_wire()),
             ciphertext: self.shared.ciphertexts[party.slot()].clone(),
             authority_signature: self.shared.authority_signature.to_vec(),
+            ciphertext_hashes: self
+                .shared
+                .ticket_use
+                .map(|used| used.ciphertexts.map(|hash| hash.0.to_vec()).to_vec())
+                .unwrap_or_default(),
         }
     }
 }

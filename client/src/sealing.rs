@@ -12,6 +12,7 @@ use tally_proto::ids::{Digest, Hash32, Role, UnixSeconds};
 use tally_proto::invitation::{Invitation, InvitationError};
 use tally_proto::manifest::BallotBox;
 use tally_proto::shares::{Opening, ShareContext, ShareError, split_ballot};
+use tally_proto::ticket::OwnTicket;
 use thiserror::Error;
 
 use crate::choice::Choices;
@@ -42,6 +43,7 @@ pub(crate) fn seal_online(
     invitation: &Invitation,
     choices: &Choices,
     cast_at: UnixSeconds,
+    ticket: Option<&OwnTicket>,
     rng: &mut impl CryptoRng,
 ) -> Result<(Parcel, Disclosure), SealError> {
     let of_box = election.ballot_box(invitation.of_box())?;
@@ -52,8 +54,18 @@ pub(crate) fn seal_online(
         choices.packed().choices(),
     )?;
     let openings = split_ballot(of_box.layout(), &packed, rng)?;
-    let header = |commitments| BallotHeader::online(election.id().clone(), of_box.id(), cast_at, commitments);
-    let parcel = seal(election, of_box, &openings, header, None, rng)?;
+    let header = |commitments| {
+        let header = BallotHeader::online(election.id().clone(), of_box.id(), cast_at, commitments);
+        match ticket {
+            None => header,
+            Some(own) => header.with_ticket(own.ticket().clone()),
+        }
+    };
+    let (header, ciphertexts) = seal(election, of_box, &openings, header, rng)?;
+    let parcel = match ticket {
+        None => Parcel::new(header, ciphertexts, Bytes::new()),
+        Some(own) => Parcel::with_ticket(header, ciphertexts, own),
+    };
     let disclosure = Disclosure::of(&election.manifest_hash(), of_box, parcel.digest(), &openings);
     Ok((parcel, disclosure))
 }
@@ -77,7 +89,9 @@ pub(crate) fn seal_at_station(
     let paper = vote.choices.is_none();
     let id = election.id().clone();
     let header = |commitments| BallotHeader::station(id, of_box.id(), paper, cast_at, commitments, mark);
-    seal(election, of_box, &openings, header, Some(signer), rng)
+    let (header, ciphertexts) = seal(election, of_box, &openings, header, rng)?;
+    let signature = Bytes::copy_from_slice(&sign_authority(signer, &header.digest()).0);
+    Ok(Parcel::new(header, ciphertexts, signature))
 }
 
 fn seal(
@@ -85,9 +99,8 @@ fn seal(
     of_box: &BallotBox,
     openings: &[Opening; 3],
     header: impl FnOnce([Hash32; 3]) -> BallotHeader,
-    signer: Option<&Signer>,
     rng: &mut impl CryptoRng,
-) -> Result<Parcel, SealError> {
+) -> Result<(BallotHeader, [Bytes; 3]), SealError> {
     let context = ShareContext::ballot(election.id(), of_box);
     let header = header(context.commit_all(openings));
     let digest = header.digest();
@@ -100,6 +113,5 @@ fn seal(
         to(Role::P2, &digest)?,
         to(Role::P3, &digest)?,
     ];
-    let signature = signer.map(|signer| Bytes::copy_from_slice(&sign_authority(signer, &digest).0));
-    Ok(Parcel::new(header, ciphertexts, signature.unwrap_or_default()))
+    Ok((header, ciphertexts))
 }

@@ -9,6 +9,7 @@ use rand::CryptoRng;
 use tally_proto::disclosure::Disclosure;
 use tally_proto::ids::{BoxId, Digest, Role, UnixSeconds};
 use tally_proto::invitation::Invitation;
+use tally_proto::ticket::OwnTicket;
 use tally_proto::wire;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
@@ -21,6 +22,7 @@ use crate::election::{Election, ElectionError};
 use crate::fault::Fault;
 use crate::form::Form;
 use crate::sealing::{SealError, seal_online};
+use crate::tickets::DrawError;
 
 /// A ballot that is not safe after this long is cast anew.
 pub const ATTEMPT: Duration = Duration::from_secs(60);
@@ -68,6 +70,8 @@ pub enum Notice {
     },
     /// The parties' time could not be agreed on; it is asked for again.
     NoTime(String),
+    /// The coordinator hands out no tickets at the moment; it is asked again.
+    NoTicket(String),
 }
 
 /// Why a ballot was not cast.
@@ -79,6 +83,9 @@ pub enum CastError {
     /// The ballot could not be made.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// There is no ticket to cast with.
+    #[error(transparent)]
+    Ticket(#[from] DrawError),
     /// The parties' time could not be agreed on in the time the voter was ready to wait.
     #[error(transparent)]
     Time(NoTime),
@@ -188,11 +195,20 @@ impl Voter {
         let mut attempt = 1;
         loop {
             let cast_at_s = self.take_moment(begun, &mut notice).await?;
+            let ticket = match self.take_ticket(UnixSeconds(cast_at_s), rng).await {
+                Err(error) if error.may_pass() && begun.elapsed() < self.patience.give_up_after => {
+                    notice(Notice::NoTicket(error.to_string()));
+                    sleep(PAUSE).await;
+                    continue;
+                }
+                taken => taken?,
+            };
             let (parcel, disclosure) = seal_online(
                 &self.election,
                 &self.invitation,
                 choices,
                 UnixSeconds(cast_at_s),
+                ticket.as_ref(),
                 rng,
             )?;
             let mut delivery = Delivery::start(&self.connections, &parcel, Instant::now() + ATTEMPT);
@@ -215,7 +231,11 @@ impl Voter {
             let faults: Vec<Fault> = progress.faults.into_values().collect();
             // When two refuse because the clocks moved on, another moment may do; any other refusal stands.
             let refused = faults.iter().filter(|fault| !fault.may_pass()).count() >= 2;
-            if refused && !faults.iter().any(Fault::is_of_time) {
+            if refused
+                && !faults
+                    .iter()
+                    .any(|fault| fault.is_of_time() || fault.is_of_ticket())
+            {
                 return Err(CastError::Refused { faults });
             }
             if begun.elapsed() >= self.patience.give_up_after {
@@ -232,6 +252,29 @@ impl Voter {
                 sleep(PAUSE).await;
             }
         }
+    }
+
+    /// A ticket for a ballot of that second; none where the election asks for none.
+    async fn take_ticket(
+        &self,
+        cast_at: UnixSeconds,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Option<OwnTicket>, DrawError> {
+        let (election, invitation) = (&self.election, &self.invitation);
+        let Some(ticketing) = election.manifest().ticketing() else {
+            return Ok(None);
+        };
+        let mut purse = self.device.purse(election).await;
+        let taken = purse.take(election, ticketing, invitation, &self.connections, cast_at, rng);
+        taken.await.map(Some)
+    }
+
+    /// Throws the device's tickets of this election away, so that the next cast draws anew. A voter draws a few times only.
+    ///
+    /// # Errors
+    /// [`DrawError`]: the device's memory.
+    pub async fn draw_again(&self) -> Result<(), DrawError> {
+        self.device.purse(&self.election).await.discard()
     }
 
     /// Agrees on the time with the parties and takes a second that this device has never cast at.

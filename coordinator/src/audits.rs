@@ -66,11 +66,15 @@ pub struct Findings {
 }
 
 /// The claims of the table, and the checks that each rests on.
-const CLAIMS: [(&str, &[Check]); 7] = [
+const CLAIMS: [(&str, &[Check]); 8] = [
     ("The roll is the manifest's", &[Check::Roll]),
     (
         "What the party acknowledged is in its List, sealed or out for a reason",
         &[Check::Log, Check::List, Check::Receipts, Check::Accounted],
+    ),
+    (
+        "Every online ballot came with its owner's ticket",
+        &[Check::Tickets],
     ),
     ("The Seal follows from Lists and Claims", &[Check::Seal]),
     (
@@ -201,7 +205,7 @@ impl Group<'_> {
             "not yet: an auditor is missing".to_owned()
         });
         rows.add_row(row);
-        let mut row = vec!["Card offsets, tickets".to_owned()];
+        let mut row = vec!["Card offsets".to_owned()];
         row.extend(["n/a", "n/a", "n/a"].map(str::to_owned));
         row.push("there are none in this version".to_owned());
         rows.add_row(row);
@@ -361,6 +365,9 @@ fn joined(audit: &Audit, checks: &[Check]) -> Verdict {
 fn proven(found: &[Option<Verdict>; 3]) -> String {
     if found.contains(&Some(Verdict::Failed)) {
         return "REFUTED".to_owned();
+    }
+    if *found == [Some(Verdict::NotApplicable); 3] {
+        return "is not asked for".to_owned();
     }
     let by: Vec<String> = Role::ALL
         .into_iter()

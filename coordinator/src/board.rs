@@ -1,8 +1,9 @@
 //! The board: what the coordinator publishes over TLS to everybody: its clock, manifests with their orders, result bundles.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::Stream;
@@ -14,16 +15,27 @@ use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tally_proto::wire::board_server::{Board, BoardServer};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
 use crate::directory::{Directory, Election};
 use crate::error::Error;
 use crate::files;
+use crate::tickets::Desk;
+
+/// How long a draw waits for a processor.
+const DRAW_TURN: Duration = Duration::from_secs(8);
 
 /// The service; everything is read from the directory at each request, so commands need not restart it.
 #[derive(Debug, Clone)]
-struct Published(Arc<Directory>);
+struct Published {
+    directory: Arc<Directory>,
+    /// Opened at the first draw: keys and the book of draws, which this process alone writes.
+    desks: Arc<Mutex<HashMap<ElectionId, Arc<Desk>>>>,
+    /// Draws under way: each costs a processor a good part of a second.
+    drawing: Arc<Semaphore>,
+}
 
 impl Published {
     fn election(&self, id: &str) -> Result<Election, Status> {
@@ -34,13 +46,46 @@ impl Published {
             )
         };
         let id = ElectionId::new(id).map_err(|_| unknown())?;
-        self.0.election(&id).map_err(|error| match error {
+        self.directory.election(&id).map_err(|error| match error {
             Error::NotDefined { .. } => unknown().into(),
             other => {
                 tracing::error!(%other, "election cannot be read");
                 Refusal::new(Reason::Internal, "the election cannot be read here").into()
             }
         })
+    }
+}
+
+impl Published {
+    fn new(directory: Directory) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            directory: Arc::new(directory),
+            desks: Arc::default(),
+            drawing: Arc::new(Semaphore::new(processors)),
+        }
+    }
+
+    /// The desk of an election that is in force.
+    fn desk(&self, election: &str) -> Result<Arc<Desk>, Status> {
+        let election = self.election(election)?;
+        if !election.signed().is_complete() {
+            let detail = "the parties have not countersigned it yet";
+            return Err(Refusal::new(Reason::ManifestNotCountersigned, detail).into());
+        }
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = election.signed().manifest().election().clone();
+        if let Some(desk) = desks.get(&id) {
+            return Ok(Arc::clone(desk));
+        }
+        let desk = Desk::open(&election).map_err(|error| {
+            tracing::error!(%error, "the keys of the tickets cannot be used");
+            Refusal::new(Reason::Internal, "the keys of the tickets cannot be used here")
+        })?;
+        let none = || Refusal::new(Reason::DrawRefused, "this election asks for no tickets");
+        let desk = Arc::new(desk.ok_or_else(none)?);
+        desks.insert(id, Arc::clone(&desk));
+        Ok(desk)
     }
 }
 
@@ -64,6 +109,23 @@ impl Board for Published {
             manifest: Some(election.signed().envelope().to_wire()),
             orders: in_force.map(|o| o.envelope().to_wire()).collect(),
         }))
+    }
+
+    async fn draw(&self, request: Request<wire::DrawRequest>) -> Result<Response<wire::DrawReply>, Status> {
+        let request = request.into_inner();
+        let desk = self.desk(&request.election)?;
+        let turn = tokio::time::timeout(DRAW_TURN, Arc::clone(&self.drawing).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            let detail = "too many voters draw at this moment; try again in a minute";
+            return Err(Refusal::new(Reason::PartyBusy, detail).into());
+        };
+        let drawn = tokio::task::spawn_blocking(move || {
+            let reply = desk.draw(&request);
+            drop(turn);
+            reply
+        });
+        let stopped = |_| Refusal::new(Reason::Internal, "the draw ended by a fault of this program");
+        Ok(Response::new(drawn.await.map_err(stopped)??))
     }
 
     type BundleStream = BoxStream<'static, Result<wire::BundlePart, Status>>;
@@ -110,7 +172,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     let tls = public_tls(directory.leaf());
-    let board = BoardServer::new(Published(Arc::new(directory))).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let board = BoardServer::new(Published::new(directory)).max_decoding_message_size(MAX_MESSAGE_BYTES);
     tonic::transport::Server::builder()
         .tls_config(tls)?
         .tcp_nodelay(true)

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use tally_proto::identity::{IdentityError, PartyIdentity, RegistrarIdentity, StationIdentity};
 use tally_proto::manifest::{Network, UnknownNetwork};
+use tally_proto::ticket::{MAX_DAYS, MAX_DRAWN, MAX_DRAWS};
 use tally_proto::wire;
 use toml::Spanned;
 
@@ -24,7 +25,7 @@ pub use problem::{DefinitionError, Problem, StationChannelProblem};
 use crate::files;
 use crate::roll::{self, RollFile};
 use calendar::{CalendarError, Opening, Zone};
-use file::{BoxTable, ChannelTable, ContestTable, ElectionFile, OpeningTable, StationTable};
+use file::{BoxTable, ChannelTable, ContestTable, ElectionFile, OpeningTable, StationTable, TicketsTable};
 use texts::Languages;
 
 /// Longest text, in characters.
@@ -36,13 +37,15 @@ pub const MAX_OPTIONS: usize = 250;
 /// The lowest minimum a result policy may set: below it, a result tells a voter how the others voted.
 pub const LEAST_MINIMUM: u32 = 3;
 
-/// A defined election: the manifest without roll roots and signatures, and the roll.
+/// A defined election: the manifest without roll roots, ticket keys and signatures, and the roll.
 #[derive(Debug)]
 pub struct Definition {
     /// As it will be signed, except for what the roll adds.
     pub manifest: wire::Manifest,
     /// Every box's voters.
     pub roll: RollFile,
+    /// Where tickets are asked for: when each day of the online channel begins, which gets a key.
+    pub ticket_days: Vec<u64>,
 }
 
 /// Who takes part, from their identity files.
@@ -121,6 +124,7 @@ impl Reader<'_> {
         let channels = self.channels(&file, &languages)?;
         let policy = self.policy(&file)?;
         let network = self.network(&file)?;
+        let (ticket_days, ticket_allowance) = self.tickets(&file, &channels)?.unzip();
         let participants = self.participants(&file)?;
         let roll = self.roll(&file, &boxes, &policy)?;
         // A manifest's numbers rise; the file may list contests and boxes in the order that reads best.
@@ -145,8 +149,13 @@ impl Reader<'_> {
             created_at_s,
             offsets: Vec::new(),
             network: network.to_wire().into(),
+            ticket_allowance,
         };
-        Ok(Definition { manifest, roll })
+        Ok(Definition {
+            manifest,
+            roll,
+            ticket_days: ticket_days.unwrap_or_default(),
+        })
     }
 
     fn contests(
@@ -407,6 +416,40 @@ impl Reader<'_> {
             let network = written.get_ref().clone();
             self.at(written, Problem::Network { network })
         })
+    }
+
+    /// The days that get a key, and the allowance; `None` where the file asks for no tickets.
+    fn tickets(
+        &self,
+        file: &ElectionFile,
+        channels: &[wire::Channel],
+    ) -> Result<Option<(Vec<u64>, wire::TicketAllowance)>, DefinitionError> {
+        let Some(table) = &file.tickets else {
+            return Ok(None);
+        };
+        let TicketsTable { per_day, draws } = *table.get_ref();
+        let online = channels.iter().find(|c| c.kind() == wire::ChannelKind::Online);
+        let Some(online) = online else {
+            return Err(self.at(table, Problem::TicketsOffline));
+        };
+        let channel = kind_name(online.kind());
+        let wrong = |source| self.at(table, Problem::Calendar { channel, source });
+        let zone = Zone::find(&online.time_zone).map_err(wrong)?;
+        let mut days = Vec::new();
+        for opening in &online.openings {
+            days.extend(zone.days(opening.opens_s, opening.closes_s).map_err(wrong)?);
+        }
+        days.dedup();
+        let total = (days.len() as u64).saturating_mul(u64::from(per_day));
+        if total == 0
+            || total > MAX_DRAWN as u64
+            || days.len() > MAX_DAYS
+            || !(1..=MAX_DRAWS).contains(&draws)
+        {
+            let days = days.len();
+            return Err(self.at(table, Problem::Tickets { days, per_day, draws }));
+        }
+        Ok(Some((days, wire::TicketAllowance { per_day, draws })))
     }
 
     fn policy(&self, file: &ElectionFile) -> Result<wire::ResultPolicy, DefinitionError> {

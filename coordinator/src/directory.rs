@@ -7,6 +7,7 @@
 //! elections/<id>/
 //!   manifest                  envelope; countersignatures are added to it
 //!   roll.csv                  as it was read, with indices
+//!   ticket-keys/ draw-*       where there are tickets: see `tickets`
 //!   orders/0001               envelopes, in number order
 //!   boxes/1                   a box's seal with its evidence, then its result
 //!   <id>.bundle               the signed result bundle
@@ -19,16 +20,18 @@ use rand_core::CryptoRng;
 use tally_proto::decode::decode_canonical;
 use tally_proto::envelope::{Envelope, Signer};
 use tally_proto::identity::CoordinatorIdentity;
-use tally_proto::ids::{BoxId, ElectionId};
+use tally_proto::ids::{BoxId, ElectionId, UnixSeconds};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::order::SignedOrder;
 use tally_proto::pki::{Authority, Leaf, PeerRole};
+use tally_proto::ticket::TicketSigner;
 use tally_proto::{secret_file, wire};
 
 use crate::error::{Error, StoredProblem};
 use crate::files;
 use crate::parties::Parties;
 use crate::roll::{self, RollFile};
+use crate::tickets;
 
 const IDENTITY: &str = "coordinator.identity.toml";
 /// The largest stored box: a seal with all its evidence.
@@ -191,11 +194,16 @@ impl Directory {
         Election::open(path, self)
     }
 
-    /// Stores a new election.
+    /// Stores a new election, with the secret keys of its tickets.
     ///
     /// # Errors
     /// [`Error::AlreadyDefined`], and failures to write.
-    pub fn create_election(&self, signed: SignedManifest, roll: &RollFile) -> Result<Election, Error> {
+    pub fn create_election(
+        &self,
+        signed: SignedManifest,
+        roll: &RollFile,
+        ticket_keys: &[(UnixSeconds, TicketSigner)],
+    ) -> Result<Election, Error> {
         let id = signed.manifest().election().clone();
         let path = self.election_path(&id);
         if path.join("manifest").exists() {
@@ -204,6 +212,7 @@ impl Directory {
         files::directory(&path.join("orders"))?;
         files::directory(&path.join("boxes"))?;
         files::replace(&path.join("roll.csv"), roll.to_csv().as_bytes())?;
+        tickets::store_keys(&path, ticket_keys)?;
         // Last: an election is defined when its manifest is there.
         files::create(&path.join("manifest"), &signed.envelope().encode())?;
         Ok(Election {
@@ -318,6 +327,11 @@ impl Election {
             }
         }
         Ok(())
+    }
+
+    /// Its directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The roll it was defined with.

@@ -51,6 +51,23 @@ pub enum Error {
     /// The manifest that the election file makes, or one that was read.
     #[error("the manifest is refused: {0}")]
     Manifest(#[from] ManifestError),
+    /// Keys of tickets.
+    #[error("the keys of the tickets: {0}")]
+    TicketKeys(#[source] tally_proto::ticket::TicketError),
+    /// An election without tickets.
+    #[error("election {election} asks for no tickets: its file has no [tickets] table")]
+    NoTickets {
+        /// The election.
+        election: ElectionId,
+    },
+    /// A file of draw hashes.
+    #[error("{}:{line}: this is no file of draw hashes, or names a voter twice; use the one that `registrar issue` wrote", path.display())]
+    DrawHashes {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
     /// A roll that is not the manifest's.
     #[error("the roll of box {of_box} is refused: {source}; use the roll the election was defined with")]
     RollOfBox {

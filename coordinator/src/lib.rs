@@ -28,5 +28,6 @@ pub mod sealing;
 pub mod setup;
 pub mod status;
 pub mod tallying;
+pub mod tickets;
 
 pub use error::Error;

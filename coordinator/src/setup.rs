@@ -15,12 +15,12 @@ use crate::directory::{Directory, Election};
 use crate::error::Error;
 use crate::parties::{Parties, Party, PartyError, Patience};
 use crate::progress::{Progress, Step};
-use crate::{definition, files};
+use crate::{definition, files, tickets};
 
 /// Most roll entries in one message: with the longest references still well within a message's limit.
 const ENTRIES_A_PART: usize = 5_000;
 
-/// Reads an election file and its roll, signs the manifest and stores both; sends nothing.
+/// Reads an election file and its roll, makes the keys of its tickets if it asks for any, signs the manifest and stores all of it; sends nothing.
 ///
 /// # Errors
 /// What is wrong with the file or the roll, and [`Error::AlreadyDefined`].
@@ -36,11 +36,13 @@ pub fn define(directory: &Directory, file: &Path, now_s: u64) -> Result<Election
         b.roll_root = roll.root().0.to_vec();
         b.index_bits = index_bits(roll.voters());
     }
+    let keys = tickets::generate(&definition.ticket_days, &mut os_rng())?;
+    wire.ticket_keys = keys.iter().map(|(day, key)| key.key_of(*day).to_wire()).collect();
     let manifest = Manifest::from_wire(&wire)?;
     let envelope = directory
         .signer()
         .seal_envelope(Kind::Manifest, manifest.encode());
-    directory.create_election(SignedManifest::open(envelope)?, &definition.roll)
+    directory.create_election(SignedManifest::open(envelope)?, &definition.roll, &keys)
 }
 
 /// k = ceil(log2(N + 1)), at least 1: voters 0 to N-1 and the sentinel N.

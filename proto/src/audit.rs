@@ -141,7 +141,7 @@ impl Check {
             Self::Rows => "the tally's rows are the Seal's, in order",
             Self::Openings => "the input opens the public commitments",
             Self::CardOffsets => "card offsets open the manifest's commitments",
-            Self::Tickets => "tickets",
+            Self::Tickets => "every online ballot was accepted with its owner's ticket",
             Self::SessionLog => "the session's log is whole",
             Self::Starts => "three signed Starts",
             Self::Seeds => "seeds match their commitments",

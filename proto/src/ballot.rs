@@ -5,14 +5,15 @@ use bytes::Bytes;
 use crate::calendar::ChannelKind;
 use crate::decode::{DecodeError, decode_canonical};
 use crate::envelope::{EnvelopeError, PublicKey, SignatureBytes, Signer};
-use crate::ids::{BoxId, Digest, ElectionId, Hash32, IdError, StationId, UnixSeconds};
+use crate::ids::{BoxId, Digest, ElectionId, Hash32, IdError, Role, RoleExt as _, StationId, UnixSeconds};
 use crate::layout::{Writer, tag};
 use crate::manifest::{BallotBox, Manifest};
 use crate::reason::Reason;
+use crate::ticket::{Ticket, TicketError, TicketKey, Use};
 use crate::wire;
 
 /// Largest encoded ballot header in bytes.
-pub const MAX_HEADER_BYTES: usize = 512;
+pub const MAX_HEADER_BYTES: usize = 1024;
 /// Largest ciphertext in bytes.
 pub const MAX_CIPHERTEXT_BYTES: usize = 8 << 10;
 /// Largest encoded submission in bytes.
@@ -36,9 +37,29 @@ pub enum BallotError {
     /// Unknown channel kind.
     #[error("channel kind {0} is not known")]
     Channel(i32),
-    /// A ticket, which this version does not know.
-    #[error("the ballot names a ticket: tickets are not supported")]
-    Ticket,
+    /// A ticket's form.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
+    /// No ticket where one is needed.
+    #[error("an online ballot of this election names a ticket, this names none")]
+    TicketMissing,
+    /// A ticket where none is asked for.
+    #[error("the ballot names a ticket, and this election has no key to check it with")]
+    TicketUnasked,
+    /// Of another day.
+    #[error("the ticket is of the day that begins at {ticket}, the ballot was cast at {cast_at}")]
+    TicketDay {
+        /// The ticket's day.
+        ticket: UnixSeconds,
+        /// The ballot's moment.
+        cast_at: UnixSeconds,
+    },
+    /// Not the coordinator's.
+    #[error("the ticket is not signed with the coordinator's key of its day")]
+    TicketBad,
+    /// Not its owner's.
+    #[error("{0}: the ticket's own key signs the ballot with all three ciphertexts")]
+    TicketOwner(&'static str),
     /// Authority and channel do not fit.
     #[error(
         "a station and sequence number are named by station and paper ballots and by no other; this is of the {0} channel"
@@ -49,6 +70,9 @@ pub enum BallotError {
         "a station's signature is carried by station and paper ballots and by no other; this is of the {0} channel"
     )]
     AuthoritySignature(ChannelKind),
+    /// Hashes without a ticket.
+    #[error("hashes of ciphertexts come with a ticket only, here are {0} without one")]
+    StrayHashes(usize),
     /// A station numbers its ballots from 1.
     #[error("station {0} numbers its ballots of a box from 1, this has number 0")]
     Sequence(StationId),
@@ -82,10 +106,17 @@ impl BallotError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Decode(error) => crate::refusal::Refusal::from(error.clone()).reason,
-            Self::Id(_) | Self::Envelope(_) | Self::NoHeader | Self::Channel(_) | Self::Sequence(_) => {
-                Reason::MessageMalformed
-            }
-            Self::Ticket => Reason::ManifestUnsupported,
+            Self::Id(_)
+            | Self::Envelope(_)
+            | Self::NoHeader
+            | Self::Channel(_)
+            | Self::Sequence(_)
+            | Self::StrayHashes(_) => Reason::MessageMalformed,
+            Self::Ticket(error) => error.reason(),
+            Self::TicketMissing => Reason::TicketMissing,
+            Self::TicketUnasked | Self::TicketBad => Reason::TicketBad,
+            Self::TicketDay { .. } => Reason::TicketOtherDay,
+            Self::TicketOwner(_) => Reason::TicketOwner,
             Self::Authority(_) | Self::AuthoritySignature(_) => Reason::BallotAuthorityMissing,
             Self::Ciphertext(_) => Reason::MessageTooLarge,
             Self::OtherElection(_) => Reason::ElectionOther,
@@ -114,7 +145,14 @@ pub struct BallotHeader {
     channel: ChannelKind,
     cast_at: UnixSeconds,
     commitments: [Hash32; 3],
-    station: Option<StationMark>,
+    authority: Option<Authority>,
+}
+
+/// Who stands for a ballot besides the voter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Authority {
+    Station(StationMark),
+    Ticket(Box<Ticket>),
 }
 
 impl BallotHeader {
@@ -131,7 +169,16 @@ impl BallotHeader {
             channel: ChannelKind::Online,
             cast_at,
             commitments,
-            station: None,
+            authority: None,
+        }
+    }
+
+    /// The same online ballot with a ticket.
+    #[must_use]
+    pub fn with_ticket(self, ticket: Ticket) -> Self {
+        Self {
+            authority: Some(Authority::Ticket(Box::new(ticket))),
+            ..self
         }
     }
 
@@ -155,7 +202,7 @@ impl BallotHeader {
             channel,
             cast_at,
             commitments,
-            station: Some(mark),
+            authority: Some(Authority::Station(mark)),
         }
     }
 
@@ -165,15 +212,17 @@ impl BallotHeader {
     /// [`BallotError`].
     pub fn from_wire(wire: &wire::BallotHeader) -> Result<Self, BallotError> {
         let channel = ChannelKind::from_wire(wire.channel).ok_or(BallotError::Channel(wire.channel))?;
-        let station = match &wire.authority {
+        let authority = match &wire.authority {
             None => None,
-            Some(wire::ballot_header::Authority::Ticket(_)) => return Err(BallotError::Ticket),
-            Some(wire::ballot_header::Authority::Station(s)) => Some(StationMark {
+            Some(wire::ballot_header::Authority::Ticket(ticket)) => {
+                Some(Authority::Ticket(Box::new(Ticket::from_wire(ticket)?)))
+            }
+            Some(wire::ballot_header::Authority::Station(s)) => Some(Authority::Station(StationMark {
                 station: StationId(s.station),
                 sequence: s.sequence,
-            }),
+            })),
         };
-        if station.is_some() != channel.at_station() {
+        if matches!(authority, Some(Authority::Station(_))) != channel.at_station() {
             return Err(BallotError::Authority(channel));
         }
         Ok(Self {
@@ -182,7 +231,7 @@ impl BallotHeader {
             channel,
             cast_at: UnixSeconds(wire.cast_at_s),
             commitments: commitments(&wire.c1, &wire.c2, &wire.c3)?,
-            station,
+            authority,
         })
     }
 
@@ -205,9 +254,12 @@ impl BallotHeader {
             c1,
             c2,
             c3,
-            authority: self.station.map(|s| {
-                let (station, sequence) = (s.station.get(), s.sequence);
-                wire::ballot_header::Authority::Station(wire::StationAuthority { station, sequence })
+            authority: self.authority.as_ref().map(|authority| match authority {
+                Authority::Station(StationMark { station, sequence }) => {
+                    let (station, sequence) = (station.get(), *sequence);
+                    wire::ballot_header::Authority::Station(wire::StationAuthority { station, sequence })
+                }
+                Authority::Ticket(ticket) => wire::ballot_header::Authority::Ticket(ticket.to_wire()),
             }),
         }
     }
@@ -217,7 +269,8 @@ impl BallotHeader {
         prost::Message::encode_to_vec(&self.to_wire())
     }
 
-    /// SHA-256 of (tag, election, box, channel, cast_at, c_1, c_2, c_3, and 0, or 1 with station and sequence).
+    /// SHA-256 of (tag, election, box, channel, cast_at, c_1, c_2, c_3, and 0, or 1 with station and sequence, or 2 with the ticket's key,
+    /// day, randomizer and signature).
     pub fn digest(&self) -> Digest {
         let [c1, c2, c3] = &self.commitments;
         let layout = Writer::new(tag::BALLOT)
@@ -228,14 +281,16 @@ impl BallotHeader {
             .fixed(&c1.0)
             .fixed(&c2.0)
             .fixed(&c3.0);
-        let layout = match self.station {
+        let layout = match &self.authority {
             None => layout.u8(0),
-            Some(mark) => layout.u8(1).u32(mark.station.get()).u64(mark.sequence),
+            Some(Authority::Station(mark)) => layout.u8(1).u32(mark.station.get()).u64(mark.sequence),
+            Some(Authority::Ticket(ticket)) => ticket.write(layout.u8(2)),
         };
         Digest(layout.sha256().0)
     }
 
-    /// Checks that election, box, channel and station exist in `manifest`; returns the box. Times are [`Channel::check`]'s business.
+    /// Checks that election, box, channel and station exist in `manifest`, and that there is a ticket of the day exactly where one is needed;
+    /// checks no signature. Returns the box. Times are [`Channel::check`]'s business.
     ///
     /// # Errors
     /// [`BallotError`].
@@ -251,7 +306,7 @@ impl BallotHeader {
         if manifest.channel(self.channel).is_none() {
             return Err(BallotError::UnknownChannel(self.channel));
         }
-        if let Some(StationMark { station, .. }) = self.station
+        if let Some(StationMark { station, .. }) = self.station_mark()
             && manifest.station(station).is_none_or(|s| !s.serves(self.of_box))
         {
             return Err(BallotError::UnknownStation {
@@ -259,21 +314,47 @@ impl BallotHeader {
                 of_box: self.of_box,
             });
         }
+        self.check_ticket_day(manifest)?;
         Ok(of_box)
     }
 
-    /// Checks the authority: a station's ballot carries that station's signature over the digest, an online ballot carries none.
+    fn check_ticket_day(&self, manifest: &Manifest) -> Result<(), BallotError> {
+        if self.channel.at_station() {
+            return Ok(());
+        }
+        match (manifest.ticketing(), self.ticket()) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(BallotError::TicketUnasked),
+            (Some(_), None) => Err(BallotError::TicketMissing),
+            (Some(ticketing), Some(ticket)) => {
+                let due = ticketing.key_at(self.cast_at).map(TicketKey::day);
+                if due == Some(ticket.day()) {
+                    Ok(())
+                } else {
+                    Err(BallotError::TicketDay {
+                        ticket: ticket.day(),
+                        cast_at: self.cast_at,
+                    })
+                }
+            }
+        }
+    }
+
+    /// Checks the authority: a station's ballot carries that station's signature over the digest, an online ballot carries none; its ticket,
+    /// where the election asks for one, is signed with the coordinator's key of the day. Whether the ticket's owner cast the ballot is asked at
+    /// intake: see [`Submission::check_owner`].
     ///
     /// # Errors
-    /// [`BallotError::AuthoritySignature`], [`BallotError::UnknownStation`], [`BallotError::BadAuthority`].
+    /// [`BallotError::AuthoritySignature`], [`BallotError::UnknownStation`], [`BallotError::BadAuthority`], [`BallotError::TicketMissing`],
+    /// [`BallotError::TicketUnasked`], [`BallotError::TicketDay`], [`BallotError::TicketBad`].
     pub fn check_authority(
         &self,
         digest: &Digest,
         signature: Option<&SignatureBytes>,
         manifest: &Manifest,
     ) -> Result<(), BallotError> {
-        match (self.station, signature) {
-            (None, None) => Ok(()),
+        match (self.station_mark(), signature) {
+            (None, None) => self.check_ticket(manifest),
             (Some(StationMark { station, .. }), Some(signature)) => {
                 let unknown = BallotError::UnknownStation {
                     station,
@@ -287,6 +368,21 @@ impl BallotHeader {
                 }
             }
             _ => Err(BallotError::AuthoritySignature(self.channel)),
+        }
+    }
+
+    fn check_ticket(&self, manifest: &Manifest) -> Result<(), BallotError> {
+        self.check_ticket_day(manifest)?;
+        let Some((ticketing, ticket)) = manifest.ticketing().zip(self.ticket()) else {
+            return Ok(());
+        };
+        let signed = ticketing
+            .key_at(self.cast_at)
+            .is_some_and(|key| key.signed(&self.election, ticket));
+        if signed {
+            Ok(())
+        } else {
+            Err(BallotError::TicketBad)
         }
     }
 
@@ -312,7 +408,17 @@ impl BallotHeader {
     }
     /// Where it stands in its station's sequence, if a station cast it.
     pub fn station_mark(&self) -> Option<StationMark> {
-        self.station
+        match &self.authority {
+            Some(Authority::Station(mark)) => Some(*mark),
+            Some(Authority::Ticket(_)) | None => None,
+        }
+    }
+    /// The ticket it names.
+    pub fn ticket(&self) -> Option<&Ticket> {
+        match &self.authority {
+            Some(Authority::Ticket(ticket)) => Some(ticket),
+            Some(Authority::Station(_)) | None => None,
+        }
     }
 }
 
@@ -348,6 +454,7 @@ pub struct Submission {
     digest: Digest,
     ciphertext: Bytes,
     authority_signature: Option<SignatureBytes>,
+    ticket_use: Option<Use>,
 }
 
 impl Submission {
@@ -372,7 +479,17 @@ impl Submission {
             header,
             ciphertext,
             authority_signature,
+            ticket_use: None,
         })
+    }
+
+    /// The same online ballot with the use of the ticket that its header names.
+    #[must_use]
+    pub fn with_use(self, ticket_use: Use) -> Self {
+        Self {
+            ticket_use: Some(ticket_use),
+            ..self
+        }
     }
 
     /// From the wire.
@@ -381,11 +498,45 @@ impl Submission {
     /// [`BallotError`].
     pub fn from_wire(wire: wire::Submission) -> Result<Self, BallotError> {
         let header = BallotHeader::from_wire(wire.header.as_ref().ok_or(BallotError::NoHeader)?)?;
-        Self::new(
-            header,
-            wire.ciphertext,
-            optional_signature(&wire.authority_signature)?,
-        )
+        let signature = optional_signature(&wire.authority_signature)?;
+        let Some(_) = header.ticket() else {
+            if !wire.ciphertext_hashes.is_empty() {
+                return Err(BallotError::StrayHashes(wire.ciphertext_hashes.len()));
+            }
+            return Self::new(header, wire.ciphertext, signature);
+        };
+        let signature = signature.ok_or(BallotError::TicketOwner("it is not signed"))?;
+        let [c1, c2, c3] = wire.ciphertext_hashes.as_slice() else {
+            return Err(BallotError::TicketOwner(
+                "the hashes of three ciphertexts are missing",
+            ));
+        };
+        let ticket_use = Use {
+            ciphertexts: commitments(c1, c2, c3)?,
+            signature,
+        };
+        Ok(Self::new(header, wire.ciphertext, None)?.with_use(ticket_use))
+    }
+
+    /// Checks that the owner of the ticket in the header cast this ballot to `party`, with this very ciphertext. Nothing to check without a
+    /// ticket.
+    ///
+    /// # Errors
+    /// [`BallotError::TicketOwner`].
+    pub fn check_owner(&self, party: Role) -> Result<(), BallotError> {
+        let Some(ticket) = self.header.ticket() else {
+            return Ok(());
+        };
+        let Some(ticket_use) = &self.ticket_use else {
+            return Err(BallotError::TicketOwner("it is not signed"));
+        };
+        if ticket_use.ciphertexts[party.slot()] != self.ciphertext_hash() {
+            return Err(BallotError::TicketOwner("it was signed with another ciphertext"));
+        }
+        if !ticket_use.is_by(ticket, &self.digest) {
+            return Err(BallotError::TicketOwner("the signature does not verify"));
+        }
+        Ok(())
     }
 
     /// From its canonical bytes (a station's queue).
@@ -398,10 +549,13 @@ impl Submission {
 
     /// To the wire.
     pub fn to_wire(&self) -> wire::Submission {
+        let signature = self.authority_signature.or(self.ticket_use.map(|u| u.signature));
+        let hashes = self.ticket_use.map(|u| u.ciphertexts.map(|hash| hash.0.to_vec()));
         wire::Submission {
             header: Some(self.header.to_wire()),
             ciphertext: self.ciphertext.clone(),
-            authority_signature: self.authority_signature.map(|s| s.0.to_vec()).unwrap_or_default(),
+            authority_signature: signature.map(|s| s.0.to_vec()).unwrap_or_default(),
+            ciphertext_hashes: hashes.map(Vec::from).unwrap_or_default(),
         }
     }
 
@@ -425,6 +579,10 @@ impl Submission {
     /// SHA-256 of the ciphertext, as receipts name it.
     pub fn ciphertext_hash(&self) -> Hash32 {
         Hash32::of(&self.ciphertext)
+    }
+    /// The use of the ticket.
+    pub fn ticket_use(&self) -> Option<&Use> {
+        self.ticket_use.as_ref()
     }
     /// The station's signature.
     pub fn authority_signature(&self) -> Option<&SignatureBytes> {

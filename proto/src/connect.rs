@@ -202,6 +202,9 @@ mod tests {
         ) -> Result<Response<wire::ManifestReply>, Status> {
             Err(Status::unimplemented("not asked here"))
         }
+        async fn draw(&self, _: Request<wire::DrawRequest>) -> Result<Response<wire::DrawReply>, Status> {
+            Err(Status::unimplemented("not asked here"))
+        }
         type BundleStream = ReceiverStream<Result<wire::BundlePart, Status>>;
         async fn bundle(
             &self,

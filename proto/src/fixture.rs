@@ -2,10 +2,10 @@
 //!
 //! Everything follows from one seed, but for the TLS authorities, which the operating system's randomness makes.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng as _;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use crate::ballot::{BallotHeader, StationMark, Submission, sign_authority};
 use crate::calendar::ChannelKind;
@@ -24,8 +24,10 @@ use crate::roll::{Roll, RollEntry};
 use crate::sealing::{BallotEvidence, BoxBody, Claims, DigestList, Inputs, List, RecordEvidence, SignedList};
 use crate::shares::{ShareContext, split_ballot, split_credential_openings};
 use crate::suite::OpeningKey;
+use crate::ticket::{Draw, OwnTicket, TicketSigner};
 use crate::wire;
 use tally_mpc::layout::Choice;
+use zeroize::Zeroizing;
 
 /// First second of every channel's opening.
 pub const OPENS: u64 = 1_800_000_000;
@@ -47,6 +49,8 @@ pub struct Shape {
     pub min_submissions: u32,
     /// How far apart the parties are.
     pub network: Network,
+    /// Whether online ballots need tickets: two days, two tickets each, two draws.
+    pub tickets: bool,
     /// Ports of the parties' peer addresses on localhost.
     pub peer_ports: [u16; 3],
 }
@@ -59,9 +63,29 @@ impl Default for Shape {
             registrars: 1,
             min_submissions: 0,
             network: Network::Near,
+            tickets: false,
             peer_ports: [7201, 7202, 7203],
         }
     }
+}
+
+/// When the first day of tickets begins, before the opening; and how long a day is: the second begins while it is open.
+pub const TICKET_DAYS: u64 = OPENS - 3_600;
+/// Seconds between the days of tickets.
+pub const TICKET_DAY: u64 = 21_600;
+
+/// Made once: a key takes a good part of a second.
+fn ticket_signers() -> Vec<TicketSigner> {
+    static KEYS: LazyLock<[Zeroizing<Vec<u8>>; 2]> = LazyLock::new(|| {
+        let mut rng = ChaCha20Rng::seed_from_u64(0x71c7);
+        std::array::from_fn(|_| {
+            let signer = TicketSigner::generate(&mut rng).expect("a key");
+            signer.to_der().expect("encodes")
+        })
+    });
+    KEYS.iter()
+        .map(|der| TicketSigner::from_der(der).expect("just made"))
+        .collect()
 }
 
 /// The election and everybody's keys.
@@ -85,6 +109,8 @@ pub struct World {
     pub registrars: Vec<Signer>,
     /// Keys of stations 1 (all boxes) and 2 (box 1 only).
     pub stations: [Signer; 2],
+    /// The coordinator's keys for tickets, by day; none without tickets.
+    pub ticket_signers: Vec<TicketSigner>,
     /// Goes on where making the keys stopped.
     pub rng: ChaCha20Rng,
 }
@@ -212,7 +238,21 @@ impl World {
                 .expect("a station")
                 .to_wire()
         };
+        let ticket_signers = if shape.tickets {
+            ticket_signers()
+        } else {
+            Vec::new()
+        };
+        let ticket_keys = (0..).zip(&ticket_signers).map(|(day, signer)| {
+            signer
+                .key_of(UnixSeconds(TICKET_DAYS + day * TICKET_DAY))
+                .to_wire()
+        });
         let wire = wire::Manifest {
+            ticket_keys: ticket_keys.collect(),
+            ticket_allowance: shape
+                .tickets
+                .then_some(wire::TicketAllowance { per_day: 2, draws: 2 }),
             version: crate::manifest::VERSION,
             election: "ward-7".into(),
             title: text("Ward 7"),
@@ -251,8 +291,45 @@ impl World {
             coordinator_authority,
             registrars,
             stations,
+            ticket_signers,
             rng,
         }
+    }
+
+    /// Draws a whole allowance, as a voter does.
+    ///
+    /// # Panics
+    /// In an election without tickets.
+    pub fn draw(&mut self) -> Vec<OwnTicket> {
+        let manifest = self.manifest.manifest();
+        let ticketing = manifest.ticketing().expect("an election with tickets");
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        let draw = Draw::new(manifest.election(), ticketing, &seed).expect("keys by the rules");
+        let signers = self.ticket_signers.iter();
+        let signers = signers.flat_map(|s| std::iter::repeat_n(s, ticketing.per_day() as usize));
+        let request = draw.request();
+        let answer = request
+            .iter()
+            .zip(signers)
+            .map(|(blinded, signer)| signer.sign(blinded));
+        let answer: Vec<Vec<u8>> = answer.collect::<Result<_, _>>().expect("signed");
+        draw.finish(&answer).expect("signed with the manifest's keys")
+    }
+
+    /// A ticket that is good at `at`.
+    ///
+    /// # Panics
+    /// In an election without tickets, or before its first day.
+    pub fn ticket(&mut self, at: UnixSeconds) -> OwnTicket {
+        let manifest = Arc::clone(&self.manifest);
+        let ticketing = manifest.manifest().ticketing().expect("an election with tickets");
+        let day = ticketing.key_at(at).expect("a day that has begun").day();
+        let of_day = |own: &OwnTicket| own.ticket().day() == day;
+        self.draw()
+            .into_iter()
+            .find(of_day)
+            .expect("an allowance for every day")
     }
 
     /// The election without orders.
@@ -285,12 +362,23 @@ impl World {
         envelope
     }
 
-    /// A ballot for the three parties: online without `mark`, at a station with.
+    /// A ballot for the three parties: online without `mark`, at a station with. Where online ballots need tickets, one is drawn for it.
     ///
     /// # Panics
     /// When the choices do not fit the box.
     pub fn ballot(&mut self, ballot: Cast<'_>) -> [Submission; 3] {
-        let manifest = self.manifest.manifest();
+        let needed = self.manifest.manifest().ticketing().is_some() && ballot.mark.is_none();
+        let own = needed.then(|| self.ticket(ballot.cast_at));
+        self.ballot_with(ballot, own.as_ref())
+    }
+
+    /// [`World::ballot`] with this ticket, or without one.
+    ///
+    /// # Panics
+    /// When the choices do not fit the box.
+    pub fn ballot_with(&mut self, ballot: Cast<'_>, own: Option<&OwnTicket>) -> [Submission; 3] {
+        let manifest = Arc::clone(&self.manifest);
+        let manifest = manifest.manifest();
         let of_box = manifest.ballot_box(ballot.of_box).expect("a box of the manifest");
         let layout = of_box.layout();
         let packed = layout
@@ -310,15 +398,27 @@ impl World {
                 mark,
             ),
         };
+        let header = match own {
+            Some(own) => header.with_ticket(own.ticket().clone()),
+            None => header,
+        };
         let digest = header.digest();
         let station = |mark: StationMark| &self.stations[mark.station.get() as usize - 1];
         let signature = ballot.mark.map(|mark| sign_authority(station(mark), &digest));
-        Role::ALL.map(|role| {
+        let sealed = Role::ALL.map(|role| {
             let key = manifest.party(role).sealing_key();
-            let sealed = context
+            context
                 .seal(role, key, &digest, &openings, &mut self.rng)
-                .expect("sealed");
-            Submission::new(header.clone(), sealed, signature).expect("fits its channel")
+                .expect("sealed")
+        });
+        let hashes = sealed.each_ref().map(|sealed| Hash32::of(sealed));
+        let ticket_use = own.map(|own| own.sign(&digest, hashes));
+        sealed.map(|sealed| {
+            let part = Submission::new(header.clone(), sealed, signature).expect("fits its channel");
+            match ticket_use {
+                Some(ticket_use) => part.with_use(ticket_use),
+                None => part,
+            }
         })
     }
 

@@ -1,11 +1,12 @@
 //! Invitations: the code or link a voter is sent, and decoys that look the same.
 //!
 //! ```text
-//! tally:v1:<12 groups of 4 characters of Crockford base32>
+//! tally:v1:<12 or 16 groups of 4 characters of Crockford base32>
 //! 30 bytes: version 1 | part (0 whole, 1 first half, 2 second half) | manifest hash, first 8 | box | v | credential | checksum, 4
+//! 40 bytes: version 2 | the same up to the credential | draw code, 10 | checksum, 4
 //! ```
 //!
-//! The checksum finds typing errors; it is no protection. Nothing in a code tells a true credential from a false one.
+//! Version 2 is that of elections with tickets: the draw code is the voter's whatever the credential is, so a decoy carries the same one. The checksum finds typing errors; it is no protection. Nothing in a code tells a true credential from a false one.
 
 use std::fmt;
 
@@ -18,15 +19,16 @@ use crate::ids::{BoxId, Hash32, VoterIndex};
 use crate::layout::{Writer, tag};
 use crate::reason::Reason;
 use crate::record::Half;
+use crate::ticket::DrawCode;
 
 /// What links begin with.
 pub const LINK_PREFIX: &str = "tally:v1:";
 /// Longest text that is looked at, in bytes.
 pub const MAX_TEXT_BYTES: usize = 512;
 const VERSION: u8 = 1;
-const BYTES: usize = 30;
-const CHARACTERS: usize = 48;
-const CHECKED: usize = BYTES - 4;
+const VERSION_WITH_DRAW: u8 = 2;
+const CHECKED: usize = 26;
+const CHECKSUM: usize = 4;
 
 /// Why an invitation was refused. Never repeats what was typed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +38,7 @@ pub enum InvitationError {
     OtherVersion,
     /// Not a code's length.
     #[error(
-        "an invitation has {CHARACTERS} letters and digits in 12 groups of 4, this has {0}: one is missing or doubled"
+        "an invitation has 48 letters and digits in 12 groups of 4, or 64 in 16, this has {0}: one is missing or doubled"
     )]
     Length(usize),
     /// A character that does not occur.
@@ -111,6 +113,7 @@ pub struct Invitation {
     voter: VoterIndex,
     half: Half,
     credential: Credential,
+    draw: Option<DrawCode>,
 }
 
 impl fmt::Debug for Invitation {
@@ -134,6 +137,16 @@ impl Invitation {
             voter,
             half,
             credential,
+            draw: None,
+        }
+    }
+
+    /// The same with the voter's draw code.
+    #[must_use]
+    pub fn with_draw(self, draw: DrawCode) -> Self {
+        Self {
+            draw: Some(draw),
+            ..self
         }
     }
 
@@ -162,11 +175,10 @@ impl Invitation {
             Err(Base32Error::Length(n)) => return Err(InvitationError::Length(n)),
             Err(error) => return Err(error.into()),
         };
-        let bytes: &[u8; BYTES] = bytes
-            .as_slice()
-            .try_into()
-            .map_err(|_| InvitationError::Length(characters))?;
-        let (checked, check) = bytes.split_at(CHECKED);
+        if ![CHECKED, CHECKED + DrawCode::BYTES].contains(&(bytes.len().saturating_sub(CHECKSUM))) {
+            return Err(InvitationError::Length(characters));
+        }
+        let (checked, check) = bytes.split_at(bytes.len() - CHECKSUM);
         if checksum(checked) != check {
             return Err(InvitationError::Checksum);
         }
@@ -179,12 +191,15 @@ impl Invitation {
         let (manifest_prefix, rest) = rest.split_first_chunk::<8>()?;
         let (of_box, rest) = rest.split_first_chunk::<4>()?;
         let (voter, rest) = rest.split_first_chunk::<4>()?;
-        let (credential, []) = rest.split_first_chunk::<8>()? else {
-            return None;
+        let (credential, draw) = rest.split_first_chunk::<8>()?;
+        let draw = match (*version, draw) {
+            (VERSION, []) => None,
+            (VERSION_WITH_DRAW, code) => Some(DrawCode::from_slice(code).ok()?),
+            _ => return None,
         };
-        let half = match (*version, *part) {
-            (VERSION, 0) => Half::WHOLE,
-            (VERSION, part @ (1 | 2)) => Half::new(u32::from(part) - 1, 2).ok()?,
+        let half = match *part {
+            0 => Half::WHOLE,
+            part @ (1 | 2) => Half::new(u32::from(part) - 1, 2).ok()?,
             _ => return None,
         };
         Some(Self {
@@ -193,25 +208,33 @@ impl Invitation {
             voter: VoterIndex(u32::from_be_bytes(*voter)),
             half,
             credential: Credential::new(u64::from_be_bytes(*credential)),
+            draw,
         })
     }
 
     /// The code, in groups of four. A secret: whoever reads it can vote.
     pub fn to_code(&self) -> Zeroizing<String> {
-        let mut bytes = Zeroizing::new([0u8; BYTES]);
         let part = if self.half.is_whole() {
             0
         } else {
             self.half.number() as u8 + 1
         };
-        bytes[0] = VERSION;
-        bytes[1] = part;
-        bytes[2..10].copy_from_slice(&self.manifest_prefix);
-        bytes[10..14].copy_from_slice(&self.of_box.get().to_be_bytes());
-        bytes[14..18].copy_from_slice(&self.voter.get().to_be_bytes());
-        bytes[18..CHECKED].copy_from_slice(&self.credential.expose().to_be_bytes());
-        let check = checksum(&bytes[..CHECKED]);
-        bytes[CHECKED..].copy_from_slice(&check);
+        let version = match self.draw {
+            None => VERSION,
+            Some(_) => VERSION_WITH_DRAW,
+        };
+        // Never grown: a vector that grows leaves its old content behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(CHECKED + DrawCode::BYTES + CHECKSUM));
+        bytes.extend_from_slice(&[version, part]);
+        bytes.extend_from_slice(&self.manifest_prefix);
+        bytes.extend_from_slice(&self.of_box.get().to_be_bytes());
+        bytes.extend_from_slice(&self.voter.get().to_be_bytes());
+        bytes.extend_from_slice(&self.credential.expose().to_be_bytes());
+        if let Some(draw) = &self.draw {
+            bytes.extend_from_slice(draw.expose());
+        }
+        let check = checksum(&bytes);
+        bytes.extend_from_slice(&check);
         Zeroizing::new(crockford::encode_groups(bytes.as_slice()))
     }
 
@@ -243,9 +266,16 @@ impl Invitation {
             return no("they belong to two voters");
         }
         let credential = Credential::new(self.credential.expose() ^ other.credential.expose());
+        // The first registrar's, who gives the coordinator its hash.
+        let draw = if self.half.number() == 0 {
+            self.draw.or(other.draw)
+        } else {
+            other.draw.or(self.draw)
+        };
         Ok(Self {
             half: Half::WHOLE,
             credential,
+            draw,
             ..self
         })
     }
@@ -257,7 +287,11 @@ impl Invitation {
         while bool::from(credential.expose().ct_eq(&self.credential.expose())) {
             credential = Credential::generate(rng);
         }
-        Self { credential, ..*self }
+        Self {
+            credential,
+            draw: self.draw.as_ref().map(DrawCode::again),
+            ..*self
+        }
     }
 
     /// Checks that it belongs to the election with this manifest and is whole; returns the credential.
@@ -287,6 +321,10 @@ impl Invitation {
     /// The voter.
     pub fn voter(&self) -> VoterIndex {
         self.voter
+    }
+    /// The voter's draw code, where the election asks for tickets.
+    pub fn draw_code(&self) -> Option<&DrawCode> {
+        self.draw.as_ref()
     }
     /// Which part of the credential it carries.
     pub fn half(&self) -> Half {

@@ -36,7 +36,7 @@ pub mod tag {
     pub const SEALED_RECORD: &str = "tally/v1/sealed-record";
     /// HPKE info of an answer to a complaint.
     pub const SEALED_ANSWER: &str = "tally/v1/sealed-answer";
-    /// A station's or a ticket's authority over a ballot.
+    /// A station's authority over a ballot.
     pub const AUTHORITY: &str = "tally/v1/authority";
     /// A registrar's authorisation of a credential record.
     pub const AUTHORISATION: &str = "tally/v1/authorisation";
@@ -58,6 +58,12 @@ pub mod tag {
     pub const FINGERPRINT: &str = "tally/v1/fingerprint";
     /// An invitation's checksum.
     pub const INVITATION: &str = "tally/v1/invitation";
+    /// What the coordinator signs of a ticket.
+    pub const TICKET: &str = "tally/v1/ticket";
+    /// What a ticket's one-time key signs.
+    pub const TICKET_USE: &str = "tally/v1/ticket-use";
+    /// What the coordinator holds of a draw code.
+    pub const DRAW_CODE: &str = "tally/v1/draw-code";
 }
 
 /// Builds one fixed layout. See the module's documentation for the format.

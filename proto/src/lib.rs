@@ -40,4 +40,5 @@ pub mod session;
 pub mod shares;
 pub mod suite;
 pub mod text;
+pub mod ticket;
 pub mod wire;

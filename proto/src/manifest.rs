@@ -26,6 +26,7 @@ use crate::identity::{
 };
 use crate::ids::{BoxId, ContestId, ElectionId, Role, RoleExt as _, StationId, UnixSeconds};
 use crate::text::Texts;
+use crate::ticket::Ticketing;
 use crate::wire;
 
 /// Largest manifest in bytes.
@@ -68,6 +69,7 @@ pub struct Manifest {
     stations: Vec<StationIdentity>,
     policy: ResultPolicy,
     network: Network,
+    ticketing: Option<Ticketing>,
     created_at: UnixSeconds,
 }
 
@@ -111,9 +113,6 @@ impl Manifest {
         if wire.version != VERSION {
             return Err(ManifestError::Unsupported(Unsupported::Version(wire.version)));
         }
-        if !wire.ticket_keys.is_empty() {
-            return Err(ManifestError::Unsupported(Unsupported::Tickets));
-        }
         if !wire.offsets.is_empty() {
             return Err(ManifestError::Unsupported(Unsupported::CredentialOffsets));
         }
@@ -154,6 +153,10 @@ impl Manifest {
         let station = |s: &wire::StationIdentity| {
             identity(format_args!("station {}", s.id), StationIdentity::from_wire(s))
         };
+        let channels = channels(&wire.channels, wire.stations.is_empty())?;
+        let online = channels.iter().find(|c| c.kind() == ChannelKind::Online);
+        let opens = online.and_then(|c| c.openings().first()).map(|o| o.opens);
+        let ticketing = Ticketing::from_wire(&wire.ticket_keys, wire.ticket_allowance.as_ref(), opens)?;
         let manifest = Self {
             election: ElectionId::new(&wire.election)?,
             title: Texts::from_wire(&wire.title).map_err(|source| ManifestError::Text {
@@ -162,7 +165,7 @@ impl Manifest {
             })?,
             contests,
             boxes,
-            channels: channels(&wire.channels, wire.stations.is_empty())?,
+            channels,
             parties: parties(&wire.parties)?,
             coordinator: identity("coordinator", CoordinatorIdentity::from_wire(coordinator))?,
             registrars: wire
@@ -174,6 +177,7 @@ impl Manifest {
             stations: wire.stations.iter().map(station).collect::<Result<_, _>>()?,
             policy,
             network: Network::from_number(wire.network)?,
+            ticketing,
             created_at: UnixSeconds(wire.created_at_s),
         };
         manifest.check_separate_keys()?;
@@ -191,6 +195,7 @@ impl Manifest {
 
     /// To the wire.
     pub fn to_wire(&self) -> wire::Manifest {
+        let (ticket_keys, ticket_allowance) = self.ticketing.as_ref().map(Ticketing::to_wire).unzip();
         wire::Manifest {
             version: VERSION,
             election: self.election.as_str().into(),
@@ -202,7 +207,7 @@ impl Manifest {
             coordinator: Some(self.coordinator.to_wire()),
             registrars: self.registrars.iter().map(RegistrarIdentity::to_wire).collect(),
             stations: self.stations.iter().map(StationIdentity::to_wire).collect(),
-            ticket_keys: Vec::new(),
+            ticket_keys: ticket_keys.unwrap_or_default(),
             policy: Some(wire::ResultPolicy {
                 open_counted_per_channel: self.policy.open_counted_per_channel,
                 min_voters: self.policy.min_voters,
@@ -211,6 +216,7 @@ impl Manifest {
             created_at_s: self.created_at.get(),
             offsets: Vec::new(),
             network: self.network.to_wire().into(),
+            ticket_allowance,
         }
     }
 
@@ -354,6 +360,10 @@ impl Manifest {
     /// How far apart the parties are.
     pub fn network(&self) -> Network {
         self.network
+    }
+    /// Keys and allowance of the tickets that every online ballot needs; `None` where none are asked for.
+    pub fn ticketing(&self) -> Option<&Ticketing> {
+        self.ticketing.as_ref()
     }
     /// What every party's tally of this election opens, and how it is cut.
     pub fn tally_params(&self) -> TallyParams {

@@ -111,6 +111,30 @@ reasons! {
     BallotAuthorityMissing "ballot.authority-mismatch" Reject
         "The header's authority does not fit its channel: stations name a station and sequence, online ballots do not."
         "Build the header with the channel's own constructor.";
+    TicketMissing "ticket.missing" Reject
+        "The election asks for tickets, and the ballot names none."
+        "Draw tickets with the invitation's draw code and cast with one.";
+    TicketBad "ticket.bad" Reject
+        "The ticket is not signed with the coordinator's key of its day, or the election asks for no tickets."
+        "Draw tickets of this election from its coordinator and cast with one.";
+    TicketOtherDay "ticket.other-day" Reject
+        "The ticket is of another day than the one the ballot was cast on."
+        "Cast with a ticket of the day.";
+    TicketOwner "ticket.owner" Reject
+        "The ticket's own key did not sign this ballot with these ciphertexts: a copied ticket is of no use."
+        "Cast with a ticket that was drawn on this device.";
+    TicketSpent "ticket.spent" Reject
+        "Another ballot was cast with this ticket; of several, the lowest digest stays."
+        "Cast anew with another ticket; where none is left, draw again or vote at a station.";
+    DrawRefused "draw.refused" Reject
+        "The draw code is not that voter's, or there is nothing to draw in this election."
+        "Compare with the invitation; its draw code belongs to one voter of one election.";
+    DrawExhausted "draw.exhausted" Reject
+        "The voter has drawn as often as the election allows."
+        "Cast from a device that has tickets, ask the commission for one more draw, or vote at a station.";
+    DrawNotReady "draw.not-ready" Retry
+        "The coordinator does not have the registrar's draw codes yet."
+        "Try again later; the commission runs `coordinator tickets` with the registrar's file.";
     BallotTooFew "box.too-few-submissions" Reject
         "The box holds fewer submissions than the manifest's minimum, so a result could tell how single people voted."
         "The box cannot be tallied alone. Follow the election law's rule for boxes that are too small.";

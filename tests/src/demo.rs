@@ -171,6 +171,7 @@ async fn run(arguments: &Arguments) -> Result<(), DemoError> {
             .to_vec(),
         roll: roll.clone(),
         stations: mix.stations,
+        tickets: None,
         opens: utc::minute(now - Duration::from_secs(60)),
         closes: utc::minute(now + Duration::from_secs(6 * 3600)),
     };

@@ -115,6 +115,7 @@ impl Soak {
                 boxes: vec![self.voters],
             },
             stations: 0,
+            tickets: None,
             opens: utc::second(SystemTime::now() - Duration::from_secs(60)),
             closes: utc::second(SystemTime::now() + Duration::from_secs(24 * 3600)),
         };

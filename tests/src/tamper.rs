@@ -69,6 +69,7 @@ pub async fn ballot(election: &Election, rng: &mut impl CryptoRng) -> Result<Str
         header: Some(header.to_wire()),
         ciphertext: Bytes::from(ciphertext),
         authority_signature: Vec::new(),
+        ciphertext_hashes: Vec::new(),
     };
     match party.submit(submission).await {
         Ok(_) => Err(TamperError::Accepted),

@@ -41,6 +41,8 @@ pub struct Plan {
     pub roll: Roll,
     /// Polling stations, with ids from 1.
     pub stations: u32,
+    /// Tickets a day, and draws of a voter, where online ballots need tickets.
+    pub tickets: Option<(u32, u32)>,
     /// When the channels open, and when the calendar would close them: local time of UTC, `YYYY-MM-DD HH:MM:SS`.
     pub opens: String,
     /// See `opens`.
@@ -513,6 +515,9 @@ impl World {
             plan.title,
             list(&plan.options)
         );
+        if let Some((per_day, draws)) = plan.tickets {
+            toml += &format!("\n[tickets]\nper_day = {per_day}\ndraws = {draws}\n");
+        }
         for (id, name) in (1..).zip(&plan.boxes) {
             toml += &format!("\n[[box]]\nid = {id}\nname = {name:?}\ncontests = [1]\n");
         }
@@ -569,6 +574,10 @@ impl World {
             ],
             &format!("{}\n", self.plan.election),
         )?;
+        if self.plan.tickets.is_some() {
+            let hashes = format!("registrar/issued/{}/draw-hashes.csv", self.plan.election);
+            self.coordinator(&["tickets", &self.plan.election, "--hashes", &hashes], "")?;
+        }
         let places: BTreeMap<String, Place> = (1..)
             .zip(&self.plan.roll.boxes)
             .flat_map(|(box_id, &voters)| (0..voters).map(move |v| Place { box_id, v }))

@@ -27,6 +27,7 @@ fn plan() -> Plan {
         boxes: ["East quay", "West quay"].map(str::to_owned).to_vec(),
         roll: Roll { boxes: vec![12, 12] },
         stations: 2,
+        tickets: None,
         opens: utc::second(now - Duration::from_secs(60)),
         closes: utc::second(now + Duration::from_secs(24 * 3600)),
     }

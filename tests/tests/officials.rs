@@ -42,6 +42,7 @@ fn plan(opens: SystemTime) -> Plan {
         boxes: vec!["Cape".to_owned()],
         roll: Roll { boxes: vec![VOTERS] },
         stations: 0,
+        tickets: None,
         opens: utc::second(opens),
         closes: utc::second(opens + Duration::from_secs(24 * 3600)),
     }

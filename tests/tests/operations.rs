@@ -47,6 +47,7 @@ fn plan() -> Plan {
         boxes: vec!["Island".to_owned()],
         roll: Roll { boxes: vec![VOTERS] },
         stations: 0,
+        tickets: None,
         opens: utc::second(now - Duration::from_secs(60)),
         closes: utc::second(now + Duration::from_secs(24 * 3600)),
     }

@@ -39,6 +39,7 @@ fn plan(opens: SystemTime) -> Plan {
             boxes: vec![VOTERS; BOXES as usize],
         },
         stations: 0,
+        tickets: None,
         opens: utc::second(opens),
         closes: utc::second(opens + Duration::from_secs(24 * 3600)),
     }

@@ -33,6 +33,7 @@ impl Sealed {
             header: Some(self.header.clone()),
             ciphertext: self.ciphertexts[to.slot()].clone(),
             authority_signature: Vec::new(),
+            ciphertext_hashes: Vec::new(),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::election::ElectionError;
 use crate::inspect::InspectError;
 use crate::keepsake::KeepsakeError;
 use crate::station::{IdentityFilesError, StationError};
+use crate::tickets::DrawError;
 use crate::voter::CastError;
 
 /// A command's failure, in a sentence for a person.
@@ -32,6 +33,9 @@ pub enum Failure {
     /// Casting.
     #[error(transparent)]
     Cast(#[from] CastError),
+    /// The device's tickets.
+    #[error(transparent)]
+    Tickets(#[from] DrawError),
     /// The device's memory.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -129,6 +133,7 @@ impl Failure {
             Self::Inspect(error) => Some(error.reason()),
             Self::OtherFingerprint { .. } => Some(Reason::ManifestOther),
             Self::NotThere => Some(Reason::BallotNotHeld),
+            Self::Tickets(error) | Self::Cast(CastError::Ticket(error)) => error.reason(),
             Self::NotANumber { .. } | Self::Station(StationError::NotInRoll { .. }) => {
                 Some(Reason::VoterUnknown)
             }
@@ -151,6 +156,8 @@ impl Failure {
             Self::NotThere => 8,
             Self::NobodyToAsk { .. } | Self::NotConfirmed => 2,
             Self::Cast(CastError::Refused { .. }) => 4,
+            Self::Cast(CastError::Ticket(error)) if error.may_pass() => 5,
+            Self::Cast(CastError::Ticket(_)) => 4,
             Self::Cast(CastError::Time(_) | CastError::TimeOut { .. }) => 5,
             Self::Cast(CastError::Seal(_)) => 3,
             Self::Station(

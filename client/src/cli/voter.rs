@@ -140,6 +140,9 @@ pub(super) struct Vote {
     /// Casts without asking for confirmation.
     #[arg(long)]
     yes: bool,
+    /// Throws this device's tickets of the election away and draws anew: where they are used up. A voter draws a few times only.
+    #[arg(long)]
+    draw_again: bool,
     /// Keeps the receipts on this device. They show that and when a ballot was cast; `client erase` erases them.
     #[arg(long)]
     keep_receipt: bool,
@@ -241,6 +244,9 @@ impl Vote {
                 return Err(Failure::NotConfirmed);
             }
         }
+        if self.draw_again {
+            voter.draw_again().await?;
+        }
         let mut rng = rand::rng();
         let mut cast = voter
             .cast_telling(&choices, &mut rng, |notice| console.tell(&sentence(&notice)))
@@ -300,6 +306,7 @@ fn sentence(notice: &Notice) -> String {
                 *for_ms as f64 / 1000.0
             )
         }
+        Notice::NoTicket(what) => format!("{what} - trying again"),
         Notice::NoTime(what) => format!("{what} - trying again"),
     }
 }

@@ -324,6 +324,10 @@ impl Board for FakeBoard {
         Err(Status::unimplemented("not asked here"))
     }
 
+    async fn draw(&self, _: Request<wire::DrawRequest>) -> Result<Response<wire::DrawReply>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
     type BundleStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<wire::BundlePart, Status>> + Send>>;
 
     async fn bundle(&self, _: Request<wire::ElectionRef>) -> Result<Response<Self::BundleStream>, Status> {

@@ -112,6 +112,7 @@ impl Agencies {
             created_at_s: OPENS_S - 1_000,
             offsets: Vec::new(),
             network: wire::Network::Near.into(),
+            ticket_allowance: None,
         };
         Manifest::from_wire(&wire).unwrap()
     }

@@ -43,7 +43,7 @@ impl Scene {
         }
         let roll = roll::parse(csv.as_bytes(), Path::new("roll.csv"), &[1, 2]).expect("roll");
         let election = directory
-            .create_election((*world.manifest).clone(), &roll)
+            .create_election((*world.manifest).clone(), &roll, &[])
             .expect("stored");
         election
             .store_box(BOX, &tallied(&world, result_signers))
@@ -77,7 +77,7 @@ impl Scene {
     }
 }
 
-fn directory_of(world: &World, path: &Path) -> Directory {
+pub(crate) fn directory_of(world: &World, path: &Path) -> Directory {
     let authority = &world.coordinator_authority;
     let leaf = authority
         .issue(&PeerRole::Coordinator, &["localhost"])

@@ -72,6 +72,17 @@ pub(super) enum Command {
         #[arg(long, default_value = "[::]:7400")]
         listen: String,
     },
+    /// Let voters draw tickets: take over the registrar's draw hashes, or grant one voter one more draw (asks first)
+    Tickets {
+        /// The election id
+        election: String,
+        /// The file of draw hashes that `registrar issue` wrote
+        #[arg(long, value_name = "FILE", required_unless_present = "again")]
+        hashes: Option<PathBuf>,
+        /// A voter's reference on the roll, whose devices are lost or whose draws somebody else used up
+        #[arg(long, value_name = "VOTER", conflicts_with = "hashes")]
+        again: Option<String>,
+    },
     /// Show the three parties, their machines and alarms, and the ballots received. Exits with 2 while a party is away or raises an alarm
     Status {
         /// The election id; all elections where it is left out

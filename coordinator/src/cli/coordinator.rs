@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::orders::{self, Wish};
 use crate::progress::grouped;
 use crate::report::{self, Summary};
-use crate::{audits, board, bundle, files, sealing, setup, status};
+use crate::{audits, board, bundle, files, sealing, setup, status, tickets};
 
 /// How often `status --watch` asks.
 const WATCH: Duration = Duration::from_secs(2);
@@ -43,6 +43,16 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
             watch,
             json,
         } => return show_status(&dir, election.as_deref(), watch, json).await,
+        Command::Tickets {
+            election,
+            hashes,
+            again,
+        } => draws(
+            &Office::open(&dir, &election)?,
+            hashes.as_deref(),
+            again.as_deref(),
+            &console,
+        ),
         Command::Seal(of) => phases::seal(&Office::open(&dir, &of.election)?, &of, &console).await,
         Command::Tally(of) => phases::tally(&Office::open(&dir, &of.election)?, &of, &console).await,
         Command::Bundle(of) => make_bundle(&Office::open(&dir, &of.election)?),
@@ -123,6 +133,28 @@ fn init(dir: &Path, name: &str, address: &str, hosts: &[String]) -> Result<(), E
     println!("Identity     {}", directory.identity_file().display());
     println!("Fingerprint  {}", directory.identity().fingerprint());
     println!("Hand the identity to the three parties and read the fingerprint over the phone.");
+    Ok(())
+}
+
+fn draws(
+    office: &Office,
+    hashes: Option<&Path>,
+    again: Option<&str>,
+    console: &Console,
+) -> Result<(), Error> {
+    if let Some(hashes) = hashes {
+        let voters = tickets::admit(&office.election, hashes)?;
+        println!("{} voters may draw tickets", grouped(voters as u64));
+    }
+    if let Some(voter) = again {
+        let what = format!(
+            "Voter {voter} of election {} gets one more draw of tickets.",
+            office.called()
+        );
+        console.confirm(&what, office.id())?;
+        tickets::grant(&office.election, voter)?;
+        println!("Voter {voter} may draw once more");
+    }
     Ok(())
 }
 

@@ -77,6 +77,12 @@ pub(super) async fn command(dir: &Path, command: RegistrarCommand, console: &Con
                     issued.half.of()
                 );
             }
+            if let Some(hashes) = &issued.draw_hashes {
+                println!(
+                    "Hand {} to the coordinator, for `coordinator tickets`: without it nobody can draw tickets.",
+                    hashes.display()
+                );
+            }
             println!("Hand the file to the post and erase it: nobody needs it afterwards.");
             Ok(())
         }

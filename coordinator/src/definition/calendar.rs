@@ -158,6 +158,32 @@ impl Zone {
             .ok_or_else(|| CalendarError::OutOfRange(written.to_owned()))
     }
 
+    /// When each day of this zone begins that has a second from `opens_s` to `closes_s`.
+    ///
+    /// # Errors
+    /// [`CalendarError::OutOfRange`].
+    pub fn days(&self, opens_s: u64, closes_s: u64) -> Result<Vec<u64>, CalendarError> {
+        let out = || CalendarError::OutOfRange(format!("second {closes_s}"));
+        let opens = i64::try_from(opens_s)
+            .ok()
+            .and_then(|s| Timestamp::from_second(s).ok());
+        let mut day = opens
+            .and_then(|opens| opens.to_zoned(self.zone.clone()).start_of_day().ok())
+            .ok_or_else(out)?;
+        let mut days = Vec::new();
+        loop {
+            let begins = u64::try_from(day.timestamp().as_second()).map_err(|_| out())?;
+            if begins > closes_s {
+                return Ok(days);
+            }
+            days.push(begins);
+            day = day
+                .tomorrow()
+                .and_then(|next| next.start_of_day())
+                .map_err(|_| out())?;
+        }
+    }
+
     /// One opening from its two local times.
     ///
     /// # Errors
@@ -277,6 +303,17 @@ mod tests {
             Zone::find("europe/london").expect("case does not matter").name(),
             "Europe/London"
         );
+    }
+
+    #[test]
+    fn days_begin_at_local_midnight_also_when_the_clocks_change() {
+        let at = |text| london().moment(text).expect("a moment");
+        // The clocks go forward on 28 March 2027: that day has 23 hours.
+        let days = london().days(at("2027-03-27 22:00"), at("2027-03-29 00:00"));
+        let begin = ["2027-03-27 00:00", "2027-03-28 00:00", "2027-03-29 00:00"].map(at);
+        assert_eq!(days.as_deref(), Ok(&begin[..]));
+        assert_eq!(begin[2] - begin[1], 23 * 3600);
+        assert_eq!(london().days(begin[0], begin[0]), Ok(vec![begin[0]]));
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub(super) struct ElectionFile {
     pub(super) parties: Spanned<Vec<Spanned<PathBuf>>>,
     pub(super) registrars: Spanned<Vec<Spanned<PathBuf>>>,
     pub(super) network: Option<Spanned<String>>,
+    pub(super) tickets: Option<Spanned<TicketsTable>>,
     #[serde(default)]
     pub(super) station: Vec<Spanned<StationTable>>,
     pub(super) result: Spanned<ResultTable>,
@@ -67,6 +68,13 @@ pub(super) struct ElectionFile {
 pub(super) struct RollSource {
     pub(super) file: PathBuf,
     pub(super) kind: Spanned<String>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TicketsTable {
+    pub(super) per_day: u32,
+    pub(super) draws: u32,
 }
 
 #[derive(Debug, Deserialize)]

@@ -282,6 +282,23 @@ pub enum Problem {
         /// As written.
         network: String,
     },
+    /// Tickets without a channel they are for.
+    #[error("tickets are for online ballots, and there is no online channel: add one, or remove [tickets]")]
+    TicketsOffline,
+    /// Tickets out of bounds.
+    #[error(
+        "{per_day} tickets a day on {days} days and {draws} draws: at least one ticket a day and at most {} in all, 1 to {} draws",
+        tally_proto::ticket::MAX_DRAWN,
+        tally_proto::ticket::MAX_DRAWS
+    )]
+    Tickets {
+        /// Days of the online channel.
+        days: usize,
+        /// As written.
+        per_day: u32,
+        /// As written.
+        draws: u32,
+    },
     /// A channel kind that is not known.
     #[error("channel kind {kind:?} is not supported: write \"online\", \"station\" or \"paper\"")]
     ChannelKind {

@@ -319,10 +319,46 @@ fn every_refusal_says_where_what_and_what_to_do() {
             "counted_per_canton = true",
             "election.toml:28: unknown field `counted_per_canton`, expected one of `counted_per_channel`, `min_voters`, `min_submissions`; see the sample election file for every key",
         ),
+        (
+            "per_day = 8",
+            "per_day = 300",
+            "election.toml:105: 300 tickets a day on 4 days and 3 draws: at least one ticket a day and at most 1024 in all, 1 to 16 draws",
+        ),
+        (
+            "draws = 3",
+            "draws = 0",
+            "election.toml:105: 8 tickets a day on 4 days and 0 draws: at least one ticket a day and at most 1024 in all, 1 to 16 draws",
+        ),
     ];
     for (from, to, message) in cases {
         assert_eq!(scene.refusal(from, to), *message);
     }
+}
+
+#[test]
+fn tickets_have_a_key_for_each_day_of_the_online_channel_and_may_be_left_out() {
+    let scene = Scene::new();
+    let definition = scene.read(SAMPLE).expect("good");
+    // 3 to 6 May 2027, British Summer Time.
+    let midnight = 1_809_327_600 - 8 * 3600;
+    let days: Vec<u64> = (0..4).map(|day| midnight + day * 86_400).collect();
+    assert_eq!(definition.ticket_days, days);
+    let allowance = wire::TicketAllowance { per_day: 8, draws: 3 };
+    assert_eq!(definition.manifest.ticket_allowance, Some(allowance));
+    let without = scene
+        .read(&SAMPLE.replace("[tickets]\nper_day = 8\ndraws = 3\n", ""))
+        .expect("good");
+    assert!(without.ticket_days.is_empty() && without.manifest.ticket_allowance.is_none());
+    let start = SAMPLE
+        .find("[[channel]]\nkind = \"online\"")
+        .expect("stands there");
+    let end = start
+        + SAMPLE[start..]
+            .find("[[channel]]\nkind = \"station\"")
+            .expect("after it");
+    let offline = format!("{}{}", &SAMPLE[..start], &SAMPLE[end..]);
+    let refusal = scene.read(&offline).expect_err("nobody to draw").to_string();
+    assert!(refusal.contains("tickets are for online ballots"), "{refusal}");
 }
 
 #[test]

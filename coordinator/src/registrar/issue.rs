@@ -20,6 +20,7 @@ use tally_proto::receipt::Receipt;
 use tally_proto::record::{Half, RecordHeader, RecordParts, authorise};
 use tally_proto::refusal::Refusal;
 use tally_proto::shares::{ShareContext, split_credential_openings};
+use tally_proto::ticket::DrawCode;
 use tally_proto::wire;
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -32,6 +33,7 @@ use crate::files;
 use crate::parties::{Parties, Party, Patience};
 use crate::progress::{Progress, Step};
 use crate::roll::RollFile;
+use crate::tickets::HASHES_HEADER;
 
 /// Credentials made, written and handed over together.
 const BATCH: usize = 1024;
@@ -57,6 +59,9 @@ struct SealedRecord {
     /// P1's, P2's, P3's.
     #[prost(bytes = "bytes", repeated, tag = "3")]
     ciphertexts: Vec<bytes::Bytes>,
+    /// Of the voter's draw code, where this registrar gives one.
+    #[prost(bytes = "vec", tag = "4")]
+    draw_hash: Vec<u8>,
 }
 
 /// A batch with its invitations, before anything is written.
@@ -76,6 +81,8 @@ pub struct Issued {
     pub kept: u64,
     /// Which half of each credential this registrar issued, of how many.
     pub half: Half,
+    /// Where the hashes of the draw codes are, for the coordinator: from the first registrar of an election with tickets.
+    pub draw_hashes: Option<PathBuf>,
 }
 
 /// Who is to get a credential.
@@ -155,6 +162,8 @@ pub async fn issue(
     if making.await.is_err() || desk.delivered_records != total {
         return Err(desk.damaged());
     }
+    let gives = gives_draw_codes(manifest.manifest(), half);
+    let draw_hashes = gives.then(|| desk.write_draw_hashes()).transpose()?;
     let invitations = desk.finish(out)?;
     progress.finish(&scope);
     Ok(Issued {
@@ -162,6 +171,7 @@ pub async fn issue(
         credentials: total,
         kept,
         half,
+        draw_hashes,
     })
 }
 
@@ -231,9 +241,16 @@ impl Maker {
         let mut records = Vec::with_capacity(recipients.len());
         for recipient in recipients {
             let credential = Credential::generate(rng);
-            records.push(self.seal(recipient, &credential, rng)?);
+            let mut record = self.seal(recipient, &credential, rng)?;
             let (of_box, voter) = (recipient.of_box, recipient.voter);
-            let invitation = Invitation::new(&self.manifest.hash(), of_box, voter, self.half, credential);
+            let manifest = self.manifest.hash();
+            let mut invitation = Invitation::new(&manifest, of_box, voter, self.half, credential);
+            if gives_draw_codes(self.manifest.manifest(), self.half) {
+                let code = DrawCode::generate(rng);
+                record.draw_hash = code.hash(&manifest, of_box, voter).0.to_vec();
+                invitation = invitation.with_draw(code);
+            }
+            records.push(record);
             lines.push(&recipient.reference, &invitation.to_code(), &invitation.to_link());
         }
         Ok(Made { lines, records })
@@ -275,8 +292,14 @@ impl Maker {
             header: Some(header.to_wire()),
             authorisation: authorise(self.registrar.signer(), &digest).0.to_vec(),
             ciphertexts,
+            draw_hash: Vec::new(),
         })
     }
+}
+
+/// The first registrar gives the draw codes: one voter, one code, whatever is split.
+fn gives_draw_codes(manifest: &Manifest, half: Half) -> bool {
+    manifest.ticketing().is_some() && half.number() == 0
 }
 
 /// Everything of one election's issuing that is on disk.
@@ -398,6 +421,23 @@ impl Desk {
             &self.directory.join("delivered"),
             text.as_bytes(),
         )?)
+    }
+
+    /// Writes what the coordinator is to know of the draw codes: their hashes, from the outbox.
+    fn write_draw_hashes(&self) -> Result<PathBuf, Error> {
+        let mut csv = format!("{HASHES_HEADER}\n");
+        Outbox::open(&self.directory.join("outbox"), |bytes| {
+            let batch = Batch::decode(&*bytes).map_err(|_| self.damaged())?;
+            for record in &batch.records {
+                let header = record.header.as_ref().ok_or_else(|| self.damaged())?;
+                let hash = data_encoding::HEXLOWER.encode(&record.draw_hash);
+                csv.push_str(&format!("{},{},{hash}\n", header.r#box, header.v));
+            }
+            Ok::<(), Error>(())
+        })?;
+        let place = self.directory.join("draw-hashes.csv");
+        files::replace(&place, csv.as_bytes())?;
+        Ok(place)
     }
 
     fn finish(self, out: &Path) -> Result<PathBuf, Error> {

@@ -16,10 +16,17 @@ use super::{Sender, stored_receipt};
 use crate::elections::Election;
 use crate::party::Party;
 use crate::store::accepted::{self, Counted};
-use crate::store::{Accepted, Kind};
+use crate::store::{Accepted, Kind, tickets};
 
 fn ballot_refused(error: BallotError) -> Refusal {
     Refusal::new(error.reason(), error)
+}
+
+pub(super) fn ticket_spent() -> Refusal {
+    Refusal::new(
+        Reason::TicketSpent,
+        "another ballot was cast with this ticket, and a ticket is good for one",
+    )
 }
 
 fn timing_refused(error: TimingError) -> Refusal {
@@ -30,8 +37,8 @@ impl Party {
     /// Takes a ballot and answers with the receipt, after the ballot is on disk.
     ///
     /// # Errors
-    /// The sender's fault: any reason of the pages `ballot.*`, `message.*`, `share.*`, `election.*`, `box.*`; try again: `party.busy`,
-    /// `party.shutting-down`, `clock.wrong`; this party's: `store.failed`.
+    /// The sender's fault: any reason of the pages `ballot.*`, `ticket.*`, `message.*`, `share.*`, `election.*`, `box.*`; try again:
+    /// `party.busy`, `party.shutting-down`, `clock.wrong`; this party's: `store.failed`.
     pub async fn submit(
         self: &Arc<Self>,
         submission: wire::Submission,
@@ -54,12 +61,14 @@ impl Party {
         check_revoked(&election, header)?;
         // Refuse what can never be accepted before any costly work; whether it must be held is asked again after the work.
         self.timing(&election, header)?;
+        self.unspent(&election, header)?;
         let checked = self.check_ballot(Arc::clone(&election), submission).await?;
         let received_at = self.in_time(&election, &checked.header).await?;
         self.intake.writer.accept(checked.received(received_at)).await
     }
 
-    /// The ballot is there already: with a ciphertext that opens to the same commitments it gets the stored receipt, at any time.
+    /// The ballot is there already: with a ciphertext that opens to the same commitments it gets the stored receipt, at any time. The very
+    /// ciphertext that was taken is not opened again: a submission that somebody repeats costs a look into the store.
     async fn again(
         self: &Arc<Self>,
         election: Arc<Election>,
@@ -67,12 +76,19 @@ impl Party {
         stored: Accepted,
     ) -> Result<Receipt, Refusal> {
         let (digest, header) = (submission.digest(), submission.header().clone());
+        let receipt = || stored_receipt(self.role, header.election(), header.of_box(), digest, &stored);
+        if submission.ciphertext_hash().0 == stored.ciphertext_hash
+            && authority_bytes(&submission) == stored.authority_signature
+        {
+            return Ok(receipt()?);
+        }
         self.check_ballot(election, submission)
             .await
             .map_err(|refusal| match refusal.reason {
                 Reason::ShareUnopenable
                 | Reason::ShareCommitmentMismatch
-                | Reason::BallotStationSignature => Refusal::new(
+                | Reason::BallotStationSignature
+                | Reason::TicketOwner => Refusal::new(
                     Reason::BallotKnownOtherContent,
                     format_args!(
                         "ballot {} is accepted already; {}",
@@ -82,13 +98,7 @@ impl Party {
                 ),
                 _ => refusal,
             })?;
-        Ok(stored_receipt(
-            self.role,
-            header.election(),
-            header.of_box(),
-            digest,
-            &stored,
-        )?)
+        Ok(receipt()?)
     }
 
     /// Looks a digest up. Reads one page or two, mostly cached: short enough for the caller's own thread.
@@ -102,6 +112,21 @@ impl Party {
         Ok(self
             .store
             .read(|tx| accepted::get(tx, kind, election.number(), of_box, digest.as_bytes()))?)
+    }
+
+    /// Refuses a ticket that is spent before any signature is checked. Whether it still is not is asked again by the writer.
+    fn unspent(&self, election: &Election, header: &BallotHeader) -> Result<(), Refusal> {
+        let Some(ticket) = header.ticket() else {
+            return Ok(());
+        };
+        let key = ticket.key().as_bytes();
+        match self
+            .store
+            .read(|tx| tickets::spent_on(tx, election.number(), key))?
+        {
+            None => Ok(()),
+            Some(_) => Err(ticket_spent()),
+        }
     }
 
     fn timing(&self, election: &Election, header: &BallotHeader) -> Result<(Timing, UnixMillis), Refusal> {
@@ -141,7 +166,7 @@ impl Party {
         }
     }
 
-    /// On a check thread: station's signature, ciphertext, both commitments; then the shares are sealed for the store.
+    /// On a check thread: station's signature, or the ticket's and its owner's; ciphertext, both commitments; then the shares are sealed for the store.
     async fn check_ballot(
         self: &Arc<Self>,
         election: Arc<Election>,
@@ -163,6 +188,7 @@ impl Party {
         header
             .check_authority(&digest, submission.authority_signature(), election.manifest())
             .map_err(ballot_refused)?;
+        submission.check_owner(self.role).map_err(ballot_refused)?;
         let of_box = election.ballot_box(header.of_box())?;
         let context = ShareContext::ballot(header.election(), of_box);
         let shares = context
@@ -184,10 +210,7 @@ impl Party {
             number: election.number(),
             digest,
             ciphertext_hash: submission.ciphertext_hash(),
-            authority_signature: submission
-                .authority_signature()
-                .map(|s| s.0.to_vec())
-                .unwrap_or_default(),
+            authority_signature: authority_bytes(&submission),
             header: header.clone(),
             sealed_shares,
         })
@@ -234,6 +257,15 @@ fn check_sender(header: &BallotHeader, sender: Sender) -> Result<(), Refusal> {
     }
 }
 
+/// What is kept of the authority: the station's signature, or the use of the ticket; nothing online without tickets.
+fn authority_bytes(submission: &Submission) -> Vec<u8> {
+    match (submission.authority_signature(), submission.ticket_use()) {
+        (Some(signature), _) => signature.0.to_vec(),
+        (None, Some(ticket_use)) => ticket_use.to_bytes(),
+        (None, None) => Vec::new(),
+    }
+}
+
 /// A ballot that passed every check but the clock's.
 struct CheckedBallot {
     number: u32,
@@ -253,6 +285,7 @@ impl CheckedBallot {
             digest: self.digest,
             counted: Counted::Ballot(self.header.channel()),
             serial: None,
+            ticket: self.header.ticket().map(|ticket| *ticket.key().as_bytes()),
             header: self.header.encode(),
             authority_signature: self.authority_signature,
             ciphertext_hash: self.ciphertext_hash,

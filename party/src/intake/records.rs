@@ -137,6 +137,7 @@ impl Party {
             counted: Counted::Record,
             serial: Some(serial(&submission)),
             header: header.encode(),
+            ticket: None,
             authority_signature: submission.authorisation().0.to_vec(),
             ciphertext_hash: submission.ciphertext_hash(),
             received_at: self.now(),

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::Metrics;
 use crate::store::accepted::{self, Accepted, Counted};
-use crate::store::{Store, StoreError, WriteTx, boxes, log, receipts, serials};
+use crate::store::{Store, StoreError, WriteTx, boxes, log, receipts, serials, tickets};
 
 /// A checked object on its way into the store.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Checked {
     pub(crate) counted: Counted,
     /// Of a record: (voter, half, serial), which it takes for itself.
     pub(crate) serial: Option<serials::Serial>,
+    /// Of a ballot with a ticket: the one-time key, which it spends.
+    pub(crate) ticket: Option<tickets::TicketKey>,
     pub(crate) header: Vec<u8>,
     pub(crate) authority_signature: Vec<u8>,
     pub(crate) ciphertext_hash: Hash32,
@@ -259,6 +261,11 @@ impl Thread {
                     serial.voter, serial.serial
                 ),
             )));
+        }
+        if let Some(ticket) = &new.ticket
+            && !tickets::spend(tx, new.number, ticket, new.digest.as_bytes())?
+        {
+            return Ok(Outcome::Refused(super::ballots::ticket_spent()));
         }
         let acceptance = Acceptance {
             election: new.election.clone(),

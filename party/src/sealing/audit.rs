@@ -4,12 +4,14 @@ use tally_proto::audit::{Check, Item, Verdict};
 use tally_proto::ballot::BallotHeader;
 use tally_proto::calendar::Timing;
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, UnixMillis};
+use tally_proto::manifest::Manifest;
 use tally_proto::merkle::Frontier;
 use tally_proto::note::Checkpoint;
 use tally_proto::order::EffectiveElection;
 use tally_proto::receipt::log_leaf;
 use tally_proto::roll::{Roll, RollEntry};
 use tally_proto::sealing::{DigestList, Sealed, SignedList};
+use tally_proto::ticket::Use;
 
 use super::Inner;
 use super::error::SealError;
@@ -53,13 +55,19 @@ impl SealedBox {
                 }
             }
             items.push(item(Check::Openings, self.openings(tx)));
-            for check in [Check::CardOffsets, Check::Tickets] {
-                items.push(Item {
-                    check,
+            items.push(Item {
+                check: Check::CardOffsets,
+                verdict: Verdict::NotApplicable,
+                detail: "not supported: a manifest that asks for them is refused".to_owned(),
+            });
+            items.push(match subject.manifest().ticketing() {
+                Some(_) => item(Check::Tickets, tickets(tx, inner.me, subject)?),
+                None => Item {
+                    check: Check::Tickets,
                     verdict: Verdict::NotApplicable,
-                    detail: "not supported: a manifest that asks for them is refused".to_owned(),
-                });
-            }
+                    detail: "the election asks for none".to_owned(),
+                },
+            });
             Ok(items)
         })
     }
@@ -248,6 +256,62 @@ fn acceptances(
     })
 }
 
+/// Every online ballot that this party accepted carries a ticket of its day, was signed by the ticket's owner with the ciphertext that this
+/// party took, and no ticket was taken twice.
+fn tickets(tx: &impl Tables, me: Role, subject: &Subject) -> Result<Result<String, String>, SealError> {
+    let manifest = subject.manifest();
+    let (mut good, mut fault) = (Vec::new(), None);
+    let key = subject.key;
+    accepted::for_each(tx, Kind::Ballot, key.election, key.of_box, |digest, row| {
+        let digest = Digest(*digest);
+        match ticket_of(manifest, me, &digest, &row) {
+            Ok(Some(ticket)) => good.push(ticket),
+            Ok(None) => {}
+            Err(what) => fault = fault.take().or(Some(format!("{digest}: {what}"))),
+        }
+        Ok::<_, SealError>(())
+    })?;
+    Ok(match fault {
+        Some(fault) => Err(fault),
+        None => each_its_own(good),
+    })
+}
+
+fn each_its_own(mut tickets: Vec<[u8; 32]>) -> Result<String, String> {
+    let count = tickets.len();
+    tickets.sort_unstable();
+    tickets.dedup();
+    match count - tickets.len() {
+        0 => Ok(format!("{count} ballots, each with a ticket of its own")),
+        shared => Err(format!("{shared} ballots were taken with tickets of others")),
+    }
+}
+
+/// The one-time key of an accepted ballot's ticket; `None` for a station's ballot.
+fn ticket_of(
+    manifest: &Manifest,
+    me: Role,
+    digest: &Digest,
+    row: &accepted::Accepted,
+) -> Result<Option<[u8; 32]>, String> {
+    let header = BallotHeader::decode(&row.header).map_err(|error| error.to_string())?;
+    if header.digest() != *digest {
+        return Err("its stored header has another digest".to_owned());
+    }
+    if header.channel().at_station() {
+        return Ok(None);
+    }
+    header
+        .check_authority(digest, None, manifest)
+        .map_err(|error| error.to_string())?;
+    let ticket = header.ticket().ok_or("it names no ticket")?;
+    let spent = Use::from_bytes(&row.authority_signature).map_err(|error| error.to_string())?;
+    if spent.ciphertexts[me.slot()].0 != row.ciphertext_hash || !spent.is_by(ticket, digest) {
+        return Err("the ticket's owner did not sign it with this ciphertext".to_owned());
+    }
+    Ok(Some(*ticket.key().as_bytes()))
+}
+
 fn is_timely(
     election: &EffectiveElection,
     kind: Kind,
@@ -387,4 +451,94 @@ fn accounted(
     Ok(Ok(format!(
         "{counted} sealed, {excluded} excluded, {alone} with one acceptance only"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use tally_mpc::layout::Choice;
+    use tally_proto::ballot::{StationMark, Submission};
+    use tally_proto::fixture::{Cast, OPENS, Shape, World};
+    use tally_proto::ids::{StationId, UnixSeconds, VoterIndex};
+    use tally_proto::ticket::Ticket;
+
+    use super::*;
+
+    /// What a party stores of its part of a ballot.
+    fn row(part: &Submission) -> accepted::Accepted {
+        let spent = part.ticket_use().map(Use::to_bytes);
+        accepted::Accepted {
+            header: part.header().encode(),
+            authority_signature: spent.unwrap_or_default(),
+            ciphertext_hash: part.ciphertext_hash().0,
+            received_at_ms: OPENS * 1000,
+            position: 0,
+            receipt_signature: [0; 64],
+            sealed_shares: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_ballot_taken_without_its_owners_ticket_is_found() {
+        let mut world = World::new(Shape {
+            tickets: true,
+            ..Shape::default()
+        });
+        let manifest = std::sync::Arc::clone(&world.manifest);
+        let manifest = manifest.manifest();
+        let cast = Cast {
+            of_box: BoxId(1),
+            voter: VoterIndex(0),
+            credential: 5,
+            choices: &[Choice::Blank, Choice::Blank],
+            cast_at: UnixSeconds(OPENS),
+            mark: None,
+            paper: false,
+        };
+        let [_, one, _] = world.ballot(cast);
+        let [_, other, _] = world.ballot(cast);
+        let judge =
+            |of: &Submission, row: &accepted::Accepted| ticket_of(manifest, Role::P2, &of.digest(), row);
+        let tickets: Vec<[u8; 32]> = [&one, &other]
+            .into_iter()
+            .map(|part| judge(part, &row(part)).expect("good").expect("a ticket"))
+            .collect();
+        assert_eq!(
+            each_its_own(tickets.clone()),
+            Ok("2 ballots, each with a ticket of its own".to_owned())
+        );
+        assert!(each_its_own([&tickets[..], &tickets[..1]].concat()).is_err());
+
+        let changed = |change: fn(&mut accepted::Accepted)| {
+            let mut row = row(&one);
+            change(&mut row);
+            judge(&one, &row)
+        };
+        assert!(changed(|row| row.authority_signature[100] ^= 1).is_err());
+        assert!(changed(|row| row.authority_signature.clear()).is_err());
+        assert!(changed(|row| row.ciphertext_hash[0] ^= 1).is_err());
+        assert!(judge(&other, &row(&one)).is_err(), "another ballot's row");
+        // A header without a ticket, and one with a ticket that nobody signed.
+        let mut wire = one.header().to_wire();
+        wire.authority = None;
+        let bare = BallotHeader::from_wire(&wire).expect("a header");
+        let mut forged = one.header().ticket().expect("a ticket").to_wire();
+        forged.signature[5] ^= 1;
+        let forged = bare
+            .clone()
+            .with_ticket(Ticket::from_wire(&forged).expect("a form"));
+        for header in [bare, forged] {
+            let row = accepted::Accepted {
+                header: header.encode(),
+                ..row(&one)
+            };
+            assert!(ticket_of(manifest, Role::P2, &header.digest(), &row).is_err());
+        }
+        // A station's ballot has none.
+        let mark = Some(StationMark {
+            station: StationId(1),
+            sequence: 1,
+        });
+        let [_, at_station, _] = world.ballot(Cast { mark, ..cast });
+        assert_eq!(judge(&at_station, &row(&at_station)), Ok(None));
+    }
 }

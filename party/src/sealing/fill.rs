@@ -180,8 +180,14 @@ impl Held {
         authority_signature: Vec<u8>,
         sealed_shares: Vec<u8>,
     ) -> Result<Self, SealError> {
+        let public = Public::decode(kind, header)?;
+        // The use of a ticket is between its owner and each party that accepts: what all three must agree on is in the header.
+        let authority_signature = match &public {
+            Public::Ballot(header) if header.ticket().is_some() => Vec::new(),
+            _ => authority_signature,
+        };
         Ok(Self {
-            public: Public::decode(kind, header)?,
+            public,
             authority_signature,
             kind,
             digest: *digest,

@@ -24,6 +24,7 @@
 //! | `ballots` | e, b, d | header, authority signature, ciphertext hash, received_at_ms, log position, receipt signature, shares at rest |
 //! | `records` | e, b, d | header, authorisation, ciphertext hash, received_at_ms, log position, receipt signature, shares at rest |
 //! | `serials` | e, b, v, half, serial | digest of the record that has this serial |
+//! | `tickets` | e, one-time key | digest of the ballot that was cast with this ticket |
 //! | `receipts` | e, b, d, party | another party's receipt, verified before it was stored: encoded Receipt |
 //! | `log_size` | e | number of log entries |
 //! | `log_entries` | e, position | kind, box and digest of what was accepted there |
@@ -40,6 +41,7 @@ pub mod receipts;
 pub mod serials;
 pub mod sim;
 pub mod tables;
+pub mod tickets;
 mod untouched;
 pub mod vault;
 

@@ -34,6 +34,8 @@ pub(super) const BALLOTS: TableDefinition<'static, DigestKey, AcceptedRow> = Tab
 pub(super) const RECORDS: TableDefinition<'static, DigestKey, AcceptedRow> = TableDefinition::new("records");
 pub(super) const SERIALS: TableDefinition<'static, (u32, u32, u32, u8, u32), &[u8; 32]> =
     TableDefinition::new("serials");
+pub(super) const TICKETS: TableDefinition<'static, (u32, &[u8; 32]), &[u8; 32]> =
+    TableDefinition::new("tickets");
 pub(super) const RECEIPTS: TableDefinition<'static, (u32, u32, &[u8; 32], u8), &[u8]> =
     TableDefinition::new("receipts");
 pub(super) const LOG_SIZE: TableDefinition<'static, u32, u64> = TableDefinition::new("log_size");
@@ -83,6 +85,7 @@ pub(super) fn create(tx: &WriteTx, party: u8) -> Result<(), StoreError> {
     tx.table_mut(BALLOTS)?;
     tx.table_mut(RECORDS)?;
     tx.table_mut(SERIALS)?;
+    tx.table_mut(TICKETS)?;
     tx.table_mut(RECEIPTS)?;
     tx.table_mut(LOG_SIZE)?;
     tx.table_mut(LOG_ENTRIES)?;

@@ -21,6 +21,7 @@ use tally_proto::manifest::SignedManifest;
 use tally_proto::pki::{Anchor, Leaf, PeerRole};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
+use tally_proto::ticket::OwnTicket;
 use tally_proto::wire;
 use tally_proto::wire::control_client::ControlClient;
 use tally_proto::wire::intake_client::IntakeClient;
@@ -244,22 +245,40 @@ impl World {
         self.fixture.manifest = Arc::new(SignedManifest::open(envelope).expect("a manifest by the rules"));
     }
 
+    /// An online ballot of voter 0 of that box, cast now with this ticket.
+    pub(crate) fn ballot_with(&mut self, of_box: BoxId, own: &OwnTicket) -> [Submission; 3] {
+        let choices = choices(of_box);
+        let cast = online(of_box, &choices, self.clock_s());
+        self.fixture.ballot_with(cast, Some(own))
+    }
+
     fn cast(&mut self, of_box: BoxId, cast_at_s: u64, mark: Option<StationMark>) -> [Submission; 3] {
-        let choices = [Choice::Options(vec![1]), Choice::Options(vec![2, 3])];
-        self.fixture.ballot(Cast {
-            of_box,
-            voter: VoterIndex(0),
-            credential: 0x1234_5678_9abc_def0,
-            choices: &choices[..if of_box == BoxId(1) { 2 } else { 1 }],
-            cast_at: UnixSeconds(cast_at_s),
-            mark,
-            paper: false,
-        })
+        let choices = choices(of_box);
+        let cast = online(of_box, &choices, cast_at_s);
+        self.fixture.ballot(Cast { mark, ..cast })
     }
 
     pub(crate) fn clock_s(&self) -> u64 {
         use tally_party::clock::Clock as _;
         self.clock.now_ms() / 1000
+    }
+}
+
+fn choices(of_box: BoxId) -> Vec<Choice> {
+    let mut choices = vec![Choice::Options(vec![1]), Choice::Options(vec![2, 3])];
+    choices.truncate(if of_box == BoxId(1) { 2 } else { 1 });
+    choices
+}
+
+fn online(of_box: BoxId, choices: &[Choice], cast_at_s: u64) -> Cast<'_> {
+    Cast {
+        of_box,
+        voter: VoterIndex(0),
+        credential: 0x1234_5678_9abc_def0,
+        choices,
+        cast_at: UnixSeconds(cast_at_s),
+        mark: None,
+        paper: false,
     }
 }
 

@@ -13,6 +13,21 @@ fn header() -> BallotHeader {
     )
 }
 
+/// Of the right form, signed by nobody.
+fn ticket(byte: u8) -> Ticket {
+    Ticket::from_wire(&wire::TicketAuthority {
+        key: Signer::from_seed(&[byte; 32])
+            .expect("a seed")
+            .public_key()
+            .as_bytes()
+            .to_vec(),
+        day_s: u64::from(byte),
+        randomizer: vec![byte; 32],
+        signature: vec![byte; 256],
+    })
+    .expect("a ticket's form")
+}
+
 fn station_header() -> BallotHeader {
     let mark = StationMark {
         station: StationId(1),
@@ -23,14 +38,44 @@ fn station_header() -> BallotHeader {
 }
 
 #[test]
+fn a_ticket_is_in_the_digest_with_every_field() {
+    let base = header().with_ticket(ticket(1));
+    let changed = |change: fn(&mut wire::TicketAuthority)| {
+        let mut wire = ticket(1).to_wire();
+        change(&mut wire);
+        header()
+            .with_ticket(Ticket::from_wire(&wire).expect("a form"))
+            .digest()
+    };
+    let mut all = vec![
+        header().digest(),
+        base.digest(),
+        changed(|t| t.key = ticket(2).key().as_bytes().to_vec()),
+        changed(|t| t.day_s = 2),
+        changed(|t| t.randomizer[31] ^= 1),
+        changed(|t| t.signature[255] ^= 1),
+    ];
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 6);
+    assert_eq!(BallotHeader::decode(&base.encode()), Ok(base.clone()));
+    assert!(base.encode().len() < MAX_HEADER_BYTES);
+    for cut in [0, 31, 33] {
+        let mut wire = ticket(1).to_wire();
+        wire.randomizer = vec![1; cut];
+        assert!(Ticket::from_wire(&wire).is_err(), "{cut}");
+    }
+}
+
+#[test]
 fn every_field_is_in_the_digest() {
     let base = header();
     let swapped = [2, 1, 3].map(|b| Hash32([b; 32]));
     let mark = |station, sequence| {
-        Some(StationMark {
+        Some(Authority::Station(StationMark {
             station: StationId(station),
             sequence,
-        })
+        }))
     };
     let station = station_header();
     let all = [
@@ -57,11 +102,11 @@ fn every_field_is_in_the_digest() {
             ..station.clone()
         },
         BallotHeader {
-            station: mark(2, 1),
+            authority: mark(2, 1),
             ..station.clone()
         },
         BallotHeader {
-            station: mark(1, 2),
+            authority: mark(1, 2),
             ..station
         },
     ];
@@ -108,7 +153,18 @@ fn authority_fits_the_channel() {
     wire.authority = Some(wire::ballot_header::Authority::Ticket(
         wire::TicketAuthority::default(),
     ));
-    assert_eq!(BallotHeader::from_wire(&wire), Err(BallotError::Ticket));
+    assert!(matches!(
+        BallotHeader::from_wire(&wire),
+        Err(BallotError::Ticket(_))
+    ));
+    wire.authority = Some(wire::ballot_header::Authority::Ticket(ticket(1).to_wire()));
+    assert!(BallotHeader::from_wire(&wire).is_ok());
+    wire.channel = wire::ChannelKind::Station.into();
+    assert_eq!(
+        BallotHeader::from_wire(&wire),
+        Err(BallotError::Authority(ChannelKind::Station)),
+        "a station is no voter"
+    );
     wire.channel = 9;
     assert_eq!(BallotHeader::from_wire(&wire), Err(BallotError::Channel(9)));
     let mut wire = header().to_wire();
@@ -187,7 +243,7 @@ fn places_are_those_of_the_manifest() {
             sequence: 1,
         };
         let other = BallotHeader {
-            station: Some(mark),
+            authority: Some(Authority::Station(mark)),
             of_box: BoxId(of_box),
             ..base.clone()
         };

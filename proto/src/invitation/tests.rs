@@ -150,3 +150,92 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_draw_code_is_the_voters_and_not_the_credentials() {
+    let mut rng = ChaCha20Rng::seed_from_u64(3);
+    let draw = || DrawCode::from_slice(&[7; 10]).expect("ten bytes");
+    for part in [Half::WHOLE, half(0), half(1)] {
+        let i = invitation(part, 5).with_draw(draw());
+        let code = i.to_code();
+        assert_eq!((code.len(), code.split('-').count()), (79, 16));
+        let read = Invitation::parse(&i.to_link()).expect("reads");
+        assert_eq!(read.draw_code().expect("there").expose(), &[7; 10]);
+        assert_eq!((read.voter(), read.half()), (i.voter(), part));
+        // The coordinator cannot tell who draws with a decoy.
+        let decoy = i.decoy(&mut rng);
+        assert_eq!(decoy.to_code().len(), code.len());
+        let hash = |i: &Invitation| {
+            i.draw_code()
+                .expect("there")
+                .hash(&MANIFEST, i.of_box(), i.voter())
+        };
+        assert_eq!(hash(&decoy), hash(&i));
+        assert_ne!(
+            hash(&i),
+            i.draw_code().expect("there").hash(&MANIFEST, BoxId(4), i.voter())
+        );
+    }
+    assert!(
+        Invitation::parse(&invitation(Half::WHOLE, 5).to_code())
+            .expect("reads")
+            .draw_code()
+            .is_none()
+    );
+    // Of two halves, the first registrar's stands, in either order.
+    let other = || DrawCode::from_slice(&[8; 10]).expect("ten bytes");
+    for swapped in [false, true] {
+        let (first, second) = (
+            invitation(half(0), 1).with_draw(draw()),
+            invitation(half(1), 2).with_draw(other()),
+        );
+        let whole = if swapped {
+            second.combine(first)
+        } else {
+            first.combine(second)
+        };
+        assert_eq!(
+            whole
+                .expect("belong together")
+                .draw_code()
+                .expect("there")
+                .expose(),
+            &[7; 10]
+        );
+    }
+    let alone = invitation(half(1), 2).combine(invitation(half(0), 1).with_draw(draw()));
+    assert_eq!(
+        alone
+            .expect("belong together")
+            .draw_code()
+            .expect("there")
+            .expose(),
+        &[7; 10]
+    );
+}
+
+#[test]
+fn a_code_says_its_own_length() {
+    // A code with a draw code cut to the length of one without, and the other way round: the version and the checksum both say so.
+    let long = invitation(Half::WHOLE, 5)
+        .with_draw(DrawCode::from_slice(&[7; 10]).expect("ten bytes"))
+        .to_code();
+    assert!(Invitation::parse(&long[..59]).is_err());
+    assert!(matches!(
+        Invitation::parse(&long[..78]),
+        Err(InvitationError::Length(63))
+    ));
+    let short = invitation(Half::WHOLE, 5).to_code();
+    let bytes = crockford::decode(&short).expect("base32");
+    for version in [0, VERSION_WITH_DRAW, 3] {
+        let mut checked = bytes[..CHECKED].to_vec();
+        checked[0] = version;
+        let check = checksum(&checked);
+        let typed = crockford::encode_groups(&[&checked[..], &check].concat());
+        assert_eq!(
+            Invitation::parse(&typed).err(),
+            Some(InvitationError::Form),
+            "{version}"
+        );
+    }
+}

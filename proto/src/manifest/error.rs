@@ -17,8 +17,6 @@ use tally_mpc::layout::LayoutError;
 pub enum Unsupported {
     /// Another version of the format.
     Version(u32),
-    /// Tickets.
-    Tickets,
     /// Offsets for card records.
     CredentialOffsets,
     /// A roll that is appended to.
@@ -33,7 +31,6 @@ impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Version(version) => write!(f, "manifest version {version} (supported: {VERSION})"),
-            Self::Tickets => f.write_str("tickets (ticket_keys)"),
             Self::CredentialOffsets => f.write_str("credential offsets for card records (offsets)"),
             Self::OpenRoll(id) => write!(f, "an open roll (box {id} states neither voters nor a roll root)"),
             Self::Rule(id) => write!(f, "the rule of contest {id}"),
@@ -163,6 +160,9 @@ pub enum ManifestError {
         /// What is wrong.
         source: IdentityError,
     },
+    /// Tickets.
+    #[error(transparent)]
+    Tickets(#[from] crate::ticket::TicketingError),
     /// A part is absent.
     #[error("{0} is missing")]
     Missing(&'static str),

@@ -43,7 +43,6 @@ fn what_is_not_supported_is_refused_by_name() {
         error.to_string()
     };
     assert!(unsupported(|m| m.version = 2).contains("version 2"));
-    assert!(unsupported(|m| m.ticket_keys.push(wire::TicketKey::default())).contains("tickets"));
     assert!(unsupported(|m| m.offsets.push(wire::CredentialOffset::default())).contains("offsets"));
     assert!(unsupported(|m| m.contests[1].rule = None).contains("contest 2"));
     assert!(unsupported(|m| m.network = 2).contains("network 2"));

@@ -35,6 +35,8 @@ pub(super) struct Key {
     cast_at: UnixSeconds,
     mark: Option<StationMark>,
     digest: Digest,
+    /// The one-time key of its ticket.
+    ticket: Option<[u8; 32]>,
 }
 
 /// How many parties accepted `digest`, by List or claimed receipt.
@@ -71,6 +73,7 @@ pub(super) fn judge(
             cast_at: header.cast_at(),
             mark: header.station_mark(),
             digest,
+            ticket: header.ticket().map(|ticket| *ticket.key().as_bytes()),
         }),
         Err(reason) => Judged::Out(Exclusion { digest, reason }),
     })
@@ -83,6 +86,7 @@ pub(super) fn order(
     mut keys: Vec<Key>,
     exclusions: &mut Vec<Exclusion>,
 ) -> Rows {
+    spend_tickets(&mut keys, exclusions);
     let stations = reconcile_stations(election, of_box, &mut keys, exclusions);
     keys.sort_unstable();
     let count = |channel| keys.iter().filter(|k| k.channel == channel).count() as u64;
@@ -126,6 +130,29 @@ fn public_check(
         Some(from) if header.cast_at() >= from => Err(Reason::BallotStationRevoked),
         _ => Ok(()),
     }
+}
+
+/// Takes out ballots with whose ticket another with a lower digest was cast.
+fn spend_tickets(keys: &mut Vec<Key>, exclusions: &mut Vec<Exclusion>) {
+    let mut spent: Vec<([u8; 32], Digest)> =
+        keys.iter().filter_map(|k| Some((k.ticket?, k.digest))).collect();
+    spent.sort_unstable();
+    let mut again: Vec<Digest> = spent
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [(first, _), (second, digest)] if first == second => Some(*digest),
+            _ => None,
+        })
+        .collect();
+    if again.is_empty() {
+        return;
+    }
+    again.sort_unstable();
+    keys.retain(|key| again.binary_search(&key.digest).is_err());
+    exclusions.extend(again.into_iter().map(|digest| Exclusion {
+        digest,
+        reason: Reason::TicketSpent,
+    }));
 }
 
 /// Takes out ballots whose (station, sequence) another with a lower digest has, and counts what is published of each station.

@@ -2,6 +2,7 @@ mod model;
 mod objects;
 mod parts;
 mod records;
+mod tickets;
 
 use super::*;
 use crate::ballot::{BallotHeader, StationMark, sign_authority};

@@ -16,6 +16,7 @@ use tally_proto::record::{Half, RecordSubmission};
 use tally_proto::result::BoxResult;
 use tally_proto::sealing::{self, Seal};
 use tally_proto::shares::{ShareContext, split_ballot};
+use tally_proto::ticket::{DrawCode, OwnTicket};
 use tally_proto::{ballot, ballot::StationMark};
 
 /// A whole election, and one sealed and tallied box of it.
@@ -174,6 +175,28 @@ impl Seeds {
             .iter()
             .flat_map(log::Entry::to_bytes)
             .collect()
+    }
+
+    /// Tickets in the three forms, behind the byte that names each. The signature is nobody's: a form is all that is decoded.
+    pub fn tickets(&self) -> Vec<Vec<u8>> {
+        let own = [&[7; 32][..], &1u64.to_be_bytes(), &[8; 32], &[9; 256]].concat();
+        let own = OwnTicket::from_bytes(&own).expect("a form");
+        let public = prost::Message::encode_to_vec(&own.ticket().to_wire());
+        let spent = own.sign(&Digest([1; 32]), [Hash32([2; 32]); 3]).to_bytes();
+        let kept = own.to_bytes();
+        let forms = [public.as_slice(), kept.as_slice(), spent.as_slice()];
+        (0..)
+            .zip(forms)
+            .map(|(kind, form)| [&[kind], form].concat())
+            .collect()
+    }
+
+    /// The link of an invitation that carries a draw code.
+    pub fn invitation_with_draw(&self) -> Vec<u8> {
+        let text = self.invitation();
+        let invitation = Invitation::parse(std::str::from_utf8(&text).expect("text")).expect("an invitation");
+        let draw = DrawCode::from_slice(&[5; DrawCode::BYTES]).expect("ten bytes");
+        invitation.with_draw(draw).to_link().as_bytes().to_vec()
     }
 
     /// An invitation's link.

@@ -13,6 +13,7 @@ use tally_proto::bundle::verify_bundle;
 use tally_proto::disclosure::Disclosure;
 use tally_proto::envelope::{Envelope, Kind};
 use tally_proto::identity::{CoordinatorIdentity, PartyIdentity, RegistrarIdentity, StationIdentity};
+use tally_proto::ids::UnixSeconds;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
 use tally_proto::invitation::Invitation;
 use tally_proto::log;
@@ -25,6 +26,7 @@ use tally_proto::record::{RecordHeader, RecordSubmission};
 use tally_proto::result::BoxResult;
 use tally_proto::sealing::{BoxBody, Claims, DigestList, List, Seal, Statements, check_two_statements};
 use tally_proto::shares::{ShareContext, ShareForm};
+use tally_proto::ticket::{OwnTicket, Ticket, TicketKey, Use};
 
 use crate::logged::Logged;
 use crate::{Seeds, keys, sessions};
@@ -139,7 +141,12 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "invitation",
         run: invitation,
-        seeds: |s| vec![s.invitation()],
+        seeds: |s| vec![s.invitation(), s.invitation_with_draw()],
+    },
+    Target {
+        name: "ticket",
+        run: ticket,
+        seeds: Seeds::tickets,
     },
     Target {
         name: "check_code",
@@ -416,6 +423,41 @@ fn check_code(data: &[u8]) {
         && disclosure.open(manifest.election(), of_box, header).is_ok()
     {
         assert_eq!(canonical.as_str(), made);
+    }
+}
+
+/// A ticket as a header carries it, as a device keeps it, and its use as a party keeps it: by the first byte.
+fn ticket(data: &[u8]) {
+    let Some((kind, data)) = data.split_first() else {
+        return;
+    };
+    match kind {
+        0 => {
+            let read = tally_proto::decode::decode_canonical::<tally_proto::wire::TicketAuthority>(
+                "ticket", data, 1024,
+            );
+            if let Ok(ticket) = read
+                .map_err(drop)
+                .and_then(|wire| Ticket::from_wire(&wire).map_err(drop))
+            {
+                assert_eq!(prost::Message::encode_to_vec(&ticket.to_wire()), data);
+                let manifest = FIXED.world.manifest.manifest();
+                for day in [ticket.day(), UnixSeconds(0)] {
+                    let key = TicketKey::new(day, &[0xff; 256]).expect("odd, of 2048 bits");
+                    assert!(!key.signed(manifest.election(), &ticket), "nobody has that key");
+                }
+            }
+        }
+        1 => {
+            if let Ok(own) = OwnTicket::from_bytes(data) {
+                assert_eq!(own.to_bytes().as_slice(), data);
+            }
+        }
+        _ => {
+            if let Ok(spent) = Use::from_bytes(data) {
+                assert_eq!(spent.to_bytes(), data);
+            }
+        }
     }
 }
 

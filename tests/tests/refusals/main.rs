@@ -92,6 +92,10 @@ async fn meet(reason: Reason) -> Met {
         R::CheckCodeInvalid | R::CheckCodeMismatch => elsewhere("proto/src/disclosure/tests.rs"),
         R::BallotNotHeld | R::LogRewritten => elsewhere("client/tests"),
         R::BundleAltered | R::BundleOther | R::ResultSignatures => elsewhere("proto/src/bundle/tests.rs"),
+        R::TicketMissing | R::TicketBad | R::TicketOtherDay | R::TicketOwner | R::TicketSpent => {
+            elsewhere("party/tests/tickets.rs")
+        }
+        R::DrawRefused | R::DrawExhausted | R::DrawNotReady => elsewhere("coordinator/src/tickets/tests.rs"),
         R::BallotTooFew => elsewhere("proto/src/sealing/tests.rs"),
         R::BallotStationSequence => elsewhere("party/src/sealing/tests"),
         R::SealTwoLists => lie(&[Lie::TwoLists, Lie::TwoClaims, Lie::TwoSeals]),

@@ -1,0 +1,361 @@
+//! Tickets at the coordinator: the secret key of each day, who may draw, and who has drawn how often.
+//!
+//! ```text
+//! elections/<id>/
+//!   ticket-keys/<day_s>       secret: PKCS#8, one RSA key a day of the online channel
+//!   draw-hashes               CSV (box, index, hash): what the first registrar hands over of its draw codes
+//!   draws                     records of 40 bytes: box, index, SHA-256 of a request that was answered
+//!   draw-grants               lines "box,index": one more draw each, by order of the commission
+//! ```
+//!
+//! The coordinator knows who drew, when and how often, and nothing of the tickets: they are blinded. It holds hashes of draw codes only, so its
+//! disk lets nobody draw. A request that was answered is answered again with the same bytes, however often it comes: a lost answer costs no
+//! draw. A draw is on disk before its answer leaves.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use rand_core::CryptoRng;
+use sha2::{Digest as _, Sha256};
+use tally_proto::ids::{BoxId, Hash32, UnixSeconds, VoterIndex};
+use tally_proto::manifest::SignedManifest;
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tally_proto::ticket::{DrawCode, RSA_BYTES, TicketSigner, Ticketing};
+use tally_proto::{secret_file, wire};
+
+use crate::directory::Election;
+use crate::error::{Error, StoredProblem};
+use crate::files::{self, FileError};
+
+/// First line of a file of draw hashes.
+pub const HASHES_HEADER: &str = "box,index,hash";
+const KEYS: &str = "ticket-keys";
+const HASHES: &str = "draw-hashes";
+const DRAWS: &str = "draws";
+const GRANTS: &str = "draw-grants";
+/// One answered request in `draws`.
+const RECORD: usize = 4 + 4 + 32;
+
+/// A voter: box and place on the roll.
+type Voter = (u32, u32);
+
+/// Makes one key for each of `days` (Unix seconds of their beginnings).
+///
+/// # Errors
+/// [`Error::TicketKeys`].
+pub fn generate(days: &[u64], rng: &mut impl CryptoRng) -> Result<Vec<(UnixSeconds, TicketSigner)>, Error> {
+    days.iter()
+        .map(|day| {
+            Ok((
+                UnixSeconds(*day),
+                TicketSigner::generate(rng).map_err(Error::TicketKeys)?,
+            ))
+        })
+        .collect()
+}
+
+/// Stores the keys of an election that is being defined.
+pub(crate) fn store_keys(election: &Path, keys: &[(UnixSeconds, TicketSigner)]) -> Result<(), Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let directory = election.join(KEYS);
+    files::directory(&directory)?;
+    for (day, signer) in keys {
+        let place = directory.join(day.get().to_string());
+        // Left over from a definition that was interrupted: no manifest names it.
+        if place.exists() {
+            std::fs::remove_file(&place).map_err(FileError::of(&place, "remove"))?;
+        }
+        secret_file::create(&place, &signer.to_der().map_err(Error::TicketKeys)?)?;
+    }
+    Ok(())
+}
+
+/// Takes over a registrar's file of draw hashes: checked, then kept in place of what was there. Answers how many voters may draw.
+///
+/// # Errors
+/// [`Error::NoTickets`], a file that cannot be read or whose line is none.
+pub fn admit(election: &Election, from: &Path) -> Result<usize, Error> {
+    ticketing(election)?;
+    let bytes = files::read(from, 1 << 32)?;
+    let hashes = parse_hashes(from, &bytes)?;
+    files::replace(&election.path().join(HASHES), &bytes)?;
+    Ok(hashes.len())
+}
+
+/// One more draw for a voter, by order of the commission.
+///
+/// # Errors
+/// [`Error::NoTickets`], [`Error::UnknownVoter`], failures to write.
+pub fn grant(election: &Election, reference: &str) -> Result<(), Error> {
+    ticketing(election)?;
+    let voter = election.roll()?.find(reference);
+    let (of_box, voter) = voter.ok_or_else(|| Error::UnknownVoter(reference.to_owned()))?;
+    let place = election.path().join(GRANTS);
+    let line = format!("{},{}\n", of_box.get(), voter.get());
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&place)
+        .and_then(|mut file| {
+            file.write_all(line.as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(FileError::of(&place, "add to"))?;
+    Ok(files::sync_parent(&place)?)
+}
+
+fn ticketing(election: &Election) -> Result<&Ticketing, Error> {
+    let manifest = election.signed().manifest();
+    manifest.ticketing().ok_or_else(|| Error::NoTickets {
+        election: manifest.election().clone(),
+    })
+}
+
+fn parse_hashes(place: &Path, bytes: &[u8]) -> Result<HashMap<Voter, Hash32>, Error> {
+    let wrong = |line: usize| Error::DrawHashes {
+        path: place.to_path_buf(),
+        line,
+    };
+    let text = std::str::from_utf8(bytes).map_err(|_| wrong(1))?;
+    let mut lines = (1..).zip(text.lines());
+    if lines.next().map(|(_, header)| header) != Some(HASHES_HEADER) {
+        return Err(wrong(1));
+    }
+    let mut hashes = HashMap::new();
+    for (number, line) in lines {
+        let mut fields = line.split(',');
+        let (of_box, index, hash) = (fields.next(), fields.next(), fields.next());
+        let parsed = (|| {
+            let hash = data_encoding::HEXLOWER.decode(hash?.as_bytes()).ok()?;
+            let voter = (of_box?.parse().ok()?, index?.parse().ok()?);
+            Some((voter, Hash32::from_slice(&hash).ok()?))
+        })();
+        let (voter, hash) = parsed
+            .filter(|_| fields.next().is_none())
+            .ok_or_else(|| wrong(number))?;
+        if hashes.insert(voter, hash).is_some() {
+            return Err(wrong(number));
+        }
+    }
+    Ok(hashes)
+}
+
+/// Everything that answers draws of one election.
+#[derive(Debug)]
+pub struct Desk {
+    path: PathBuf,
+    manifest: Arc<SignedManifest>,
+    signers: Vec<TicketSigner>,
+    book: Mutex<Book>,
+}
+
+#[derive(Debug)]
+struct Book {
+    file: File,
+    answered: HashMap<Voter, Vec<Hash32>>,
+    /// The hashes, and the file that they were read from.
+    hashes: Option<(SystemTime, u64, HashMap<Voter, Hash32>)>,
+}
+
+impl Desk {
+    /// Opens the election's keys and its book; `None` for an election without tickets.
+    ///
+    /// # Errors
+    /// Files that are missing, exposed or damaged.
+    pub fn open(election: &Election) -> Result<Option<Self>, Error> {
+        let signed = election.signed();
+        let Some(ticketing) = signed.manifest().ticketing() else {
+            return Ok(None);
+        };
+        let path = election.path().to_path_buf();
+        let mut signers = Vec::with_capacity(ticketing.keys().len());
+        for key in ticketing.keys() {
+            let place = path.join(KEYS).join(key.day().get().to_string());
+            let signer = TicketSigner::from_der(&secret_file::read(&place)?).map_err(Error::TicketKeys)?;
+            if signer.key_of(key.day()) != *key {
+                return Err(Error::Stored {
+                    path: place,
+                    problem: StoredProblem::Damaged,
+                });
+            }
+            signers.push(signer);
+        }
+        let book = Book::open(&path.join(DRAWS)).map_err(FileError::of(&path.join(DRAWS), "open"))?;
+        Ok(Some(Self {
+            manifest: Arc::new(signed.clone()),
+            signers,
+            book: Mutex::new(book),
+            path,
+        }))
+    }
+
+    /// Answers a draw. Blocks: it signs the whole allowance, about two milliseconds a ticket.
+    ///
+    /// # Errors
+    /// `draw.not-ready`, `draw.refused`, `draw.exhausted`, `message.malformed`, `internal`.
+    pub fn draw(&self, request: &wire::DrawRequest) -> Result<wire::DrawReply, Refusal> {
+        let manifest = self.manifest.manifest();
+        let Some(ticketing) = manifest.ticketing() else {
+            return Err(refused());
+        };
+        let voter = (request.r#box, request.v);
+        self.identify(voter, &request.code)?;
+        let expected = ticketing.drawn();
+        if request.blinded.len() != expected || request.blinded.iter().any(|b| b.len() != RSA_BYTES) {
+            return Err(Refusal::new(
+                Reason::MessageMalformed,
+                format_args!("a draw of this election has {expected} blinded messages of {RSA_BYTES} bytes"),
+            ));
+        }
+        let mut hash = Sha256::new();
+        request.blinded.iter().for_each(|blinded| hash.update(blinded));
+        let asked = Hash32(hash.finalize().into());
+        // Twice: nothing is signed for a voter who has no draw left, and nothing is noted that could not be signed.
+        self.may_draw(&self.book(), voter, asked, ticketing)?;
+        let signatures = self.sign(&request.blinded, ticketing)?;
+        let mut book = self.book();
+        if self.may_draw(&book, voter, asked, ticketing)? {
+            book.note(voter, asked).map_err(|error| {
+                tracing::error!(%error, "a draw cannot be written down");
+                Refusal::new(Reason::Internal, "the draw cannot be written down here")
+            })?;
+        }
+        Ok(wire::DrawReply { signatures })
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the code is the voter's. Who is not on the list is answered like a wrong code.
+    fn identify(&self, voter: Voter, code: &[u8]) -> Result<(), Refusal> {
+        let code =
+            DrawCode::from_slice(code).map_err(|error| Refusal::new(Reason::MessageMalformed, error))?;
+        let shown = code.hash(&self.manifest.hash(), BoxId(voter.0), VoterIndex(voter.1));
+        let mut book = self.book();
+        let hashes = book.hashes(&self.path.join(HASHES)).map_err(|error| {
+            tracing::error!(%error, "draw hashes cannot be read");
+            Refusal::new(Reason::Internal, "the draw codes cannot be read here")
+        })?;
+        let Some(hashes) = hashes else {
+            return Err(Refusal::new(
+                Reason::DrawNotReady,
+                "the registrar's draw codes are not here yet",
+            ));
+        };
+        // A hash of eighty random bits: comparing it tells nothing about the code.
+        if hashes.get(&voter) == Some(&shown) {
+            Ok(())
+        } else {
+            Err(refused())
+        }
+    }
+
+    /// Whether this is a new draw; not where it was answered before.
+    fn may_draw(&self, book: &Book, voter: Voter, asked: Hash32, of: &Ticketing) -> Result<bool, Refusal> {
+        let answered = book.answered.get(&voter).map_or(&[][..], Vec::as_slice);
+        if answered.contains(&asked) {
+            return Ok(false);
+        }
+        let allowed = of.draws() as usize;
+        if answered.len() < allowed || answered.len() < allowed + self.grants(voter) {
+            return Ok(true);
+        }
+        Err(Refusal::new(
+            Reason::DrawExhausted,
+            "the voter's draws are used up; the tickets of earlier draws stay good on the devices that drew them",
+        ))
+    }
+
+    fn grants(&self, (of_box, v): Voter) -> usize {
+        let due = format!("{of_box},{v}");
+        let lines = std::fs::read_to_string(self.path.join(GRANTS)).unwrap_or_default();
+        lines.lines().filter(|line| *line == due).count()
+    }
+
+    fn sign(&self, blinded: &[Vec<u8>], ticketing: &Ticketing) -> Result<Vec<Vec<u8>>, Refusal> {
+        let days = blinded.chunks(ticketing.per_day() as usize).zip(&self.signers);
+        days.flat_map(|(day, signer)| day.iter().map(|blinded| signer.sign(blinded)))
+            .collect::<Result<_, _>>()
+            .map_err(|error| Refusal::new(error.reason(), error))
+    }
+}
+
+fn refused() -> Refusal {
+    Refusal::new(
+        Reason::DrawRefused,
+        "the draw code is not that voter's; the one of the invitation is",
+    )
+}
+
+impl Book {
+    fn open(path: &Path) -> std::io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        // A torn last record is of a draw whose answer never left.
+        let whole = bytes.len() - bytes.len() % RECORD;
+        file.set_len(whole as u64)?;
+        file.seek(SeekFrom::Start(whole as u64))?;
+        let mut answered: HashMap<Voter, Vec<Hash32>> = HashMap::new();
+        for record in bytes.chunks_exact(RECORD) {
+            let number = |at: usize| {
+                let mut number = [0; 4];
+                number.copy_from_slice(&record[at..at + 4]);
+                u32::from_be_bytes(number)
+            };
+            let mut asked = [0; 32];
+            asked.copy_from_slice(&record[8..]);
+            answered
+                .entry((number(0), number(4)))
+                .or_default()
+                .push(Hash32(asked));
+        }
+        Ok(Self {
+            file,
+            answered,
+            hashes: None,
+        })
+    }
+
+    fn note(&mut self, voter: Voter, asked: Hash32) -> std::io::Result<()> {
+        let (of_box, v) = (voter.0.to_be_bytes(), voter.1.to_be_bytes());
+        self.file.write_all(&[&of_box[..], &v, &asked.0].concat())?;
+        self.file.sync_data()?;
+        self.answered.entry(voter).or_default().push(asked);
+        Ok(())
+    }
+
+    /// The hashes as they stand, read again when the file was replaced; `None` before there are any.
+    fn hashes(&mut self, path: &Path) -> Result<Option<&HashMap<Voter, Hash32>>, Error> {
+        let Ok(meta) = std::fs::metadata(path) else {
+            return Ok(None);
+        };
+        let is = (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len());
+        if self
+            .hashes
+            .as_ref()
+            .is_none_or(|(at, length, _)| (*at, *length) != is)
+        {
+            let bytes = files::read(path, 1 << 32)?;
+            self.hashes = Some((is.0, is.1, parse_hashes(path, &bytes)?));
+        }
+        Ok(self.hashes.as_ref().map(|(_, _, hashes)| hashes))
+    }
+}
+
+#[cfg(test)]
+mod tests;

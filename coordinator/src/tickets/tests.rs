@@ -1,0 +1,251 @@
+use std::sync::Once;
+
+use tally_proto::fixture::{Shape, World};
+use tally_proto::manifest::Manifest;
+use tally_proto::ticket::{Draw, TicketError};
+
+use super::*;
+use crate::bundle::tests::directory_of;
+use crate::directory::Directory;
+use crate::roll;
+
+struct Scene {
+    dir: tempfile::TempDir,
+    world: World,
+    election: Election,
+}
+
+fn scene() -> Scene {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(tally_proto::connect::install_tls_provider);
+    let world = World::new(Shape {
+        tickets: true,
+        ..Shape::default()
+    });
+    let dir = tempfile::tempdir().expect("dir");
+    let directory: Directory = directory_of(&world, dir.path());
+    let mut csv = String::from("box,reference,online\n");
+    for (id, of_box) in (1..).zip(&world.rolls) {
+        for entry in of_box.entries() {
+            let online = if entry.online { "yes" } else { "no" };
+            csv += &format!("{id},{},{online}\n", entry.reference);
+        }
+    }
+    let roll = roll::parse(csv.as_bytes(), Path::new("roll.csv"), &[1, 2]).expect("roll");
+    let manifest = world.manifest.manifest();
+    let days = manifest
+        .ticketing()
+        .expect("tickets")
+        .keys()
+        .iter()
+        .map(|key| key.day());
+    let keys: Vec<_> = days
+        .zip(&world.ticket_signers)
+        .map(|(day, signer)| {
+            let der = signer.to_der().expect("encodes");
+            (day, TicketSigner::from_der(&der).expect("just made"))
+        })
+        .collect();
+    let election = directory
+        .create_election((*world.manifest).clone(), &roll, &keys)
+        .expect("stored");
+    Scene { dir, world, election }
+}
+
+impl Scene {
+    fn manifest(&self) -> &Manifest {
+        self.world.manifest.manifest()
+    }
+
+    fn code(&self, byte: u8) -> DrawCode {
+        DrawCode::from_slice(&[byte; DrawCode::BYTES]).expect("ten bytes")
+    }
+
+    /// Voter v of box 1 has the code of byte v + 1.
+    fn admit(&self, voters: u8) -> Result<usize, Error> {
+        let mut csv = format!("{HASHES_HEADER}\n");
+        for v in 0..voters {
+            let hash = self
+                .code(v + 1)
+                .hash(&self.world.manifest.hash(), BoxId(1), VoterIndex(v.into()));
+            csv += &format!("1,{v},{hash}\n");
+        }
+        let file = self.dir.path().join("draw-hashes.csv");
+        std::fs::write(&file, csv).expect("written");
+        admit(&self.election, &file)
+    }
+
+    fn desk(&self) -> Desk {
+        Desk::open(&self.election)
+            .expect("opens")
+            .expect("there are tickets")
+    }
+
+    fn draw(&self, seed: u8) -> Draw<'_> {
+        let ticketing = self.manifest().ticketing().expect("tickets");
+        Draw::new(self.manifest().election(), ticketing, &[seed; 32]).expect("keys")
+    }
+
+    fn request(&self, v: u32, code: u8, seed: u8) -> wire::DrawRequest {
+        wire::DrawRequest {
+            election: self.manifest().election().as_str().to_owned(),
+            r#box: 1,
+            v,
+            code: vec![code; DrawCode::BYTES],
+            blinded: self.draw(seed).request(),
+        }
+    }
+}
+
+fn reason(answer: Result<wire::DrawReply, Refusal>) -> Reason {
+    answer.expect_err("refused").reason
+}
+
+#[test]
+fn a_voter_draws_a_few_times_and_an_answered_request_is_answered_again_for_ever() {
+    let scene = scene();
+    let desk = scene.desk();
+    assert_eq!(reason(desk.draw(&scene.request(0, 1, 1))), Reason::DrawNotReady);
+    assert_eq!(scene.admit(2).expect("admitted"), 2);
+    let first = desk.draw(&scene.request(0, 1, 1)).expect("drawn");
+    let own = scene.draw(1).finish(&first.signatures).expect("good");
+    assert_eq!(own.len(), scene.manifest().ticketing().expect("tickets").drawn());
+    // A second device; then no third. What was answered is answered again, also after a restart.
+    let second = desk.draw(&scene.request(0, 1, 2)).expect("drawn");
+    assert_ne!(first, second);
+    assert_eq!(reason(desk.draw(&scene.request(0, 1, 3))), Reason::DrawExhausted);
+    drop(desk);
+    let desk = scene.desk();
+    assert_eq!(desk.draw(&scene.request(0, 1, 1)).as_ref(), Ok(&first));
+    assert_eq!(desk.draw(&scene.request(0, 1, 2)).as_ref(), Ok(&second));
+    assert_eq!(reason(desk.draw(&scene.request(0, 1, 3))), Reason::DrawExhausted);
+    // A lost device must not lose the vote: the commission grants one more, to this voter alone.
+    let reference = scene.world.rolls[0].entries()[0].reference.clone();
+    grant(&scene.election, &reference).expect("granted");
+    desk.draw(&scene.request(0, 1, 3)).expect("granted");
+    assert_eq!(reason(desk.draw(&scene.request(0, 1, 4))), Reason::DrawExhausted);
+    assert!(matches!(
+        grant(&scene.election, "nobody"),
+        Err(Error::UnknownVoter(_))
+    ));
+    desk.draw(&scene.request(1, 2, 5))
+        .expect("another voter has draws of their own");
+    // Nothing of a code or a ticket is on the disk: hashes of requests, and of codes.
+    let book = std::fs::read(scene.election.path().join(DRAWS)).expect("a book");
+    assert_eq!(book.len(), 4 * RECORD);
+}
+
+#[test]
+fn who_has_no_code_draws_nothing_and_uses_up_nothing() {
+    let scene = scene();
+    scene.admit(2).expect("admitted");
+    let desk = scene.desk();
+    let wrong = desk.draw(&scene.request(0, 9, 1)).expect_err("another code");
+    // Whether a voter is on the list is not told apart from a wrong code.
+    let unlisted = desk.draw(&scene.request(4, 1, 1)).expect_err("not on the list");
+    let others = desk.draw(&scene.request(0, 2, 1)).expect_err("another voter's");
+    assert_eq!(wrong.reason, Reason::DrawRefused);
+    assert_eq!((&unlisted, &others), (&wrong, &wrong));
+    let mut short = scene.request(0, 1, 1);
+    short.code.pop();
+    assert_eq!(reason(desk.draw(&short)), Reason::MessageMalformed);
+    let mut few = scene.request(0, 1, 1);
+    few.blinded.pop();
+    assert_eq!(reason(desk.draw(&few)), Reason::MessageMalformed);
+    let mut ragged = scene.request(0, 1, 1);
+    ragged.blinded[0].pop();
+    assert_eq!(reason(desk.draw(&ragged)), Reason::MessageMalformed);
+    let mut large = scene.request(0, 1, 1);
+    large.blinded[3] = vec![0xff; RSA_BYTES];
+    assert_eq!(reason(desk.draw(&large)), Reason::MessageMalformed);
+    for seed in [1, 2] {
+        desk.draw(&scene.request(0, 1, seed))
+            .expect("no draw was used up");
+    }
+}
+
+#[test]
+fn a_torn_book_is_cut_and_a_damaged_file_is_named() {
+    let scene = scene();
+    scene.admit(1).expect("admitted");
+    scene.desk().draw(&scene.request(0, 1, 1)).expect("drawn");
+    let book = scene.election.path().join(DRAWS);
+    let whole = std::fs::read(&book).expect("a book");
+    for torn in 0..RECORD {
+        std::fs::write(&book, [&whole[..], &vec![7; torn]].concat()).expect("torn");
+        let desk = scene.desk();
+        desk.draw(&scene.request(0, 1, 1)).expect("the same again");
+        assert_eq!(std::fs::read(&book).expect("a book"), whole, "{torn}");
+    }
+    for (text, line) in [
+        ("", 1),
+        ("box,index,code\n", 1),
+        ("box,index,hash\n1,0,00\n", 2),
+        (
+            &format!(
+                "box,index,hash\n1,0,{}\n1,0,{}\n",
+                "ab".repeat(32),
+                "cd".repeat(32)
+            ),
+            3,
+        ),
+        (&format!("box,index,hash\n1,0,{},x\n", "ab".repeat(32)), 2),
+    ] {
+        let file = scene.dir.path().join("bad.csv");
+        std::fs::write(&file, text).expect("written");
+        let error = admit(&scene.election, &file).expect_err("refused");
+        assert!(
+            matches!(error, Error::DrawHashes { line: found, .. } if found == line),
+            "{error}"
+        );
+    }
+    assert_eq!(
+        scene.desk().identify((1, 0), &[1; 10]).map_err(|r| r.reason),
+        Ok(()),
+        "the old file stands"
+    );
+    // Keys that are not the manifest's.
+    let day = scene.manifest().ticketing().expect("tickets").keys()[0].day();
+    let keys = scene.election.path().join(KEYS);
+    let (first, second) = (keys.join(day.get().to_string()), {
+        let day = scene.manifest().ticketing().expect("tickets").keys()[1].day();
+        keys.join(day.get().to_string())
+    });
+    std::fs::copy(&second, &first).expect("swapped");
+    assert!(matches!(Desk::open(&scene.election), Err(Error::Stored { .. })));
+    std::fs::write(&first, "no key").expect("damaged");
+    assert!(Desk::open(&scene.election).is_err());
+}
+
+#[test]
+fn what_the_coordinator_sees_of_two_draws_says_nothing_of_the_tickets() {
+    // It answers two voters and later sees their tickets in use. Blinded and unblinded numbers share no field, and each draw is as good an
+    // explanation of each ticket: for every pair there is a blinding factor. Here: no bytes of the one occur in the other.
+    let scene = scene();
+    scene.admit(2).expect("admitted");
+    let desk = scene.desk();
+    let mut seen = Vec::new();
+    let mut used = Vec::new();
+    for (v, seed) in [(0, 1), (1, 2)] {
+        let request = scene.request(v, v as u8 + 1, seed);
+        let reply = desk.draw(&request).expect("drawn");
+        seen.extend(request.blinded.iter().chain(&reply.signatures).cloned());
+        used.extend(scene.draw(seed).finish(&reply.signatures).expect("good"));
+    }
+    for own in &used {
+        let ticket = own.ticket().to_wire();
+        for field in [&ticket.key, &ticket.randomizer, &ticket.signature] {
+            for bytes in &seen {
+                assert!(
+                    !bytes
+                        .windows(16)
+                        .any(|window| field.windows(16).any(|w| w == window))
+                );
+            }
+        }
+    }
+    assert!(matches!(
+        scene.draw(1).finish(&[]),
+        Err(TicketError::Count { actual: 0, .. })
+    ));
+}

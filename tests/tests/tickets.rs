@@ -1,0 +1,222 @@
+//! An election with tickets on real processes: voters draw by themselves, a decoy draws as the true invitation does, draws run out and are
+//! granted, and the totals are those of the recount.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tally_tests::crowd::Crowd;
+use tally_tests::process::{Program, Said};
+use tally_tests::recount::recount;
+use tally_tests::script::{Cast, Place, Roll, Way};
+use tally_tests::world::{Plan, World};
+use tally_tests::{published, utc};
+
+const ELECTION: &str = "lighthouse-2027";
+const VOTERS: u32 = 12;
+const OPTIONS: u32 = 3;
+
+fn plan() -> Plan {
+    let opens = SystemTime::now() - Duration::from_secs(60);
+    Plan {
+        election: ELECTION.to_owned(),
+        title: "Lighthouse board 2027".to_owned(),
+        options: ["Ada", "Ben", "Cleo"].map(str::to_owned).to_vec(),
+        boxes: vec!["Head".to_owned()],
+        roll: Roll { boxes: vec![VOTERS] },
+        stations: 0,
+        tickets: Some((6, 2)),
+        opens: utc::second(opens),
+        closes: utc::second(opens + Duration::from_secs(20 * 3600)),
+    }
+}
+
+fn casts(voters: impl Iterator<Item = u32>, turn: u32, way: Way) -> Vec<Cast> {
+    voters
+        .map(|v| Cast {
+            device: v,
+            place: Place { box_id: 1, v },
+            way,
+            choice: 1 + (v * 7 + turn) % OPTIONS,
+        })
+        .collect()
+}
+
+/// `client vote` with the invitation in `invitation` on the device `state`.
+fn vote(world: &World, invitation: &Path, state: &str, more: &[&str]) -> Said {
+    let manifest = world.manifest_file().expect("a manifest");
+    let (manifest, invitation) = (manifest.to_string_lossy(), invitation.to_string_lossy());
+    let mut words = vec![
+        "client",
+        "vote",
+        "--manifest",
+        &*manifest,
+        "--invitation",
+        &*invitation,
+        "--state",
+        state,
+        "--choice",
+        "Ben",
+        "--yes",
+        "--give-up-after",
+        "30",
+    ];
+    words.extend(more);
+    world.program.attempt(&world.root, &words, "").expect("it runs")
+}
+
+/// The files of a device, with their lengths.
+fn trace(world: &World, state: &str) -> BTreeMap<String, u64> {
+    std::fs::read_dir(world.root.join(state))
+        .expect("a device")
+        .map(|entry| {
+            let entry = entry.expect("an entry");
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, entry.metadata().expect("there").len())
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_election_with_tickets() {
+    tally_proto::connect::install_tls_provider();
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = Program::at(env!("CARGO_BIN_EXE_tally-tests"));
+    let mut world =
+        World::set_up(&directory.path().join("world"), program, plan()).expect("everybody is set up");
+    world.start().expect("the servers run");
+    world.define().expect("the election is in force");
+    let invitations = world.issue().expect("credentials are issued");
+    let manifest = std::fs::read(world.manifest_file().expect("a manifest")).expect("readable");
+    let of_last = invitations[&Place {
+        box_id: 1,
+        v: VOTERS - 1,
+    }]
+        .clone();
+
+    // The voters draw by themselves, and vote once or more; some with a handed-out decoy.
+    let stations: BTreeMap<u32, PathBuf> = BTreeMap::new();
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut crowd = Crowd::new(&manifest, invitations, &stations, &mut rng).expect("a crowd");
+    for (turn, voters) in [(0, 0..VOTERS - 1), (1, 0..4), (2, 0..2)] {
+        crowd
+            .cast_online(&casts(voters, turn, Way::Online), |_| {})
+            .await
+            .expect("accepted with tickets");
+    }
+
+    a_decoy_draws_as_the_true_one_does(&world, &of_last);
+
+    let closed = world.close("All have voted").expect("orders are in force");
+    if let Ok(left) = closed.duration_since(SystemTime::now()) {
+        std::thread::sleep(left);
+    }
+    let typed = format!("{ELECTION}\n");
+    for step in ["seal", "tally"] {
+        world.coordinator(&[step, ELECTION], &typed).expect(step);
+    }
+    world.coordinator(&["bundle", ELECTION], "").expect("a bundle");
+    let (bundle, manifest) = (
+        world.bundle_file().expect("a bundle"),
+        world.manifest_file().expect("a manifest"),
+    );
+    let verify = [
+        "verify-result",
+        &bundle.to_string_lossy(),
+        "--manifest",
+        &manifest.to_string_lossy(),
+    ];
+    world.coordinator(&verify, "").expect("verified");
+    let published =
+        published::read(&std::fs::read(&bundle).expect("readable"), &world.plan.roll).expect("a bundle");
+    let mut expected = recount(1, &world.plan.roll, OPTIONS, crowd.done());
+    // The last voter's ballot by hand: for Ben.
+    *expected.totals.get_mut(1).expect("Ben") += 1;
+    assert_eq!(published[0].count.totals, expected.totals);
+    for done in crowd.done() {
+        assert!(
+            published[0].ballots.contains(&done.digest),
+            "an acknowledged ballot is lost"
+        );
+    }
+
+    for i in 0..3 {
+        world.stop_party(i).expect("stopped");
+    }
+    let statements = world.audit(1).expect("three audits that find nothing");
+    let mut words: Vec<String> = verify.iter().map(|word| (*word).to_owned()).collect();
+    for statement in &statements {
+        words.extend(["--statement".to_owned(), statement.to_string_lossy().into_owned()]);
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let proven = world.coordinator(&words, "").expect("proven");
+    let row = proven
+        .lines()
+        .find(|line| line.contains("icket"))
+        .expect("a row for tickets");
+    assert!(!row.to_lowercase().contains("failed"), "{row}");
+}
+
+/// The last voter votes with the true invitation on one device and a decoy on another; then the draws are used up.
+fn a_decoy_draws_as_the_true_one_does(world: &World, code: &str) {
+    let true_one = world.root.join("true.invitation");
+    std::fs::write(&true_one, code).expect("written");
+    let decoy = world
+        .run(
+            &["client", "decoy", "--invitation", &true_one.to_string_lossy()],
+            "",
+        )
+        .expect("a decoy");
+    let decoy_one = world.root.join("decoy.invitation");
+    std::fs::write(&decoy_one, decoy.trim()).expect("written");
+    assert_eq!(decoy.trim().len(), code.len());
+    assert_ne!(decoy.trim(), code);
+
+    let said = [
+        vote(world, &true_one, "device-a", &[]),
+        vote(world, &decoy_one, "device-b", &[]),
+    ];
+    for said in &said {
+        assert!(said.status.success(), "{said:?}");
+    }
+    assert_eq!(said[0].out.lines().count(), said[1].out.lines().count());
+    let traces = ["device-a", "device-b"].map(|state| trace(world, state));
+    assert_eq!(traces[0], traces[1], "the same files of the same lengths");
+    assert!(
+        traces[0].keys().any(|name| name.starts_with("tickets-")),
+        "{:?}",
+        traces[0]
+    );
+    // Either invitation spends the tickets of either device, and nothing changes its length.
+    for invitation in [&true_one, &decoy_one, &true_one] {
+        let said = vote(world, invitation, "device-b", &[]);
+        assert!(said.status.success(), "{said:?}");
+        assert_eq!(trace(world, "device-b"), traces[1]);
+    }
+
+    // Two draws are used up: a third device is told what to do, with either invitation, in the same words.
+    let refused = [&true_one, &decoy_one].map(|invitation| vote(world, invitation, "device-c", &[]));
+    for said in &refused {
+        assert_eq!(said.status.code(), Some(4), "{said:?}");
+        for part in ["drawn as often as", "ask the commission", "station"] {
+            assert!(
+                said.err.to_lowercase().contains(part) || said.err.contains("used up"),
+                "{part:?} in {}",
+                said.err
+            );
+        }
+    }
+    assert_eq!(refused[0].err, refused[1].err);
+    let reference = format!("B1-{VOTERS:06}");
+    let typed = format!("{ELECTION}\n");
+    world
+        .coordinator(&["tickets", ELECTION, "--again", &reference], &typed)
+        .expect("granted");
+    let said = vote(world, &true_one, "device-c", &[]);
+    assert!(said.status.success(), "{said:?}");
+    // A device that is told to draw again has no draw left either, and says so.
+    let said = vote(world, &true_one, "device-c", &["--draw-again"]);
+    assert_eq!(said.status.code(), Some(4), "{said:?}");
+}
