@@ -162,12 +162,7 @@ fn prove(parties: &mut [Proofs; 3], logs: &[Log; 3], batch: u64, clock: &mut Clo
 }
 
 /// One proof.
-fn run(
-    prover: Prover<'_>,
-    minus: VerifierMinus<'_>,
-    plus: VerifierPlus<'_>,
-    clock: &mut Clock,
-) -> [Workspace; 3] {
+fn run(prover: Prover, minus: VerifierMinus, plus: VerifierPlus, clock: &mut Clock) -> [Workspace; 3] {
     let (mut to_prover, mut to_minus) = (Vec::new(), Vec::new());
     let mut verifier = minus.start(&mut to_prover);
     let mut prover = clock

@@ -26,6 +26,7 @@ use crate::prss::{Binding, Prss, Purpose, Seeds, Stream};
 use crate::role::{Neighbour, Role};
 use crate::share::Pair;
 use crate::sort::SortParams;
+use prove::Riding;
 
 /// Words multiplied in one call of the kernel.
 pub(crate) const BLOCK: usize = 512;
@@ -97,14 +98,18 @@ impl Drop for Tape {
 pub(crate) struct Pending {
     label: Label,
     bytes: usize,
+    /// Ticks of the proofs that were sent before it.
+    ticks: u64,
 }
 
 /// What a party keeps to check the two others.
 struct Checks<'a> {
-    /// The gates that are not proven yet.
+    /// The gates whose proof has not begun.
     log: Log,
-    /// Words of gates from which on a step proves what is complete.
+    /// Words of gates from which on a step begins to prove what is complete.
     waiting_words: usize,
+    /// The gates whose proofs are under way.
+    riding: Riding,
     proofs: Proofs,
     notary: &'a mut dyn Notary,
     binding: Binding,
@@ -143,6 +148,7 @@ impl<'a> Gates<'a> {
             checks: Some(Box::new(Checks {
                 log: Log::default(),
                 waiting_words: SortParams::LAN.waiting_gates / 64,
+                riding: Riding::default(),
                 proofs: Proofs::new(role, binding, seeds),
                 notary,
                 binding: *binding,
@@ -236,6 +242,7 @@ impl<'a> Gates<'a> {
         put_words(message, z);
         if let Some(checks) = &mut self.checks {
             checks.log.record([xa, xb], [ya, yb], [mask_prev, mask_next]);
+            checks.riding.recorded += n as u64;
         }
     }
 
@@ -248,12 +255,14 @@ impl<'a> Gates<'a> {
         tape.round += 1;
         let bytes = message.len();
         self.or_stop(|gates| gates.link.send(Neighbour::Prev, label, message))?;
-        Ok(Pending { label, bytes })
+        let ticks = self.checks.as_ref().map_or(0, |checks| checks.riding.sent());
+        Ok(Pending { label, bytes, ticks })
     }
 
     /// The products z_{i+1} that answer one's own; in the order in which they were sent.
     pub(crate) fn recv_products(&mut self, pending: Pending) -> Result<Vec<u8>, TallyError> {
         self.or_stop(|gates| {
+            gates.take_ticks(pending.ticks)?;
             let message = gates.link.recv(Neighbour::Next, pending.label, pending.bytes)?;
             if let Some(checks) = &mut gates.checks {
                 checks.log.answer(words(&message));

@@ -227,6 +227,8 @@ pub fn params(free_lanes: usize) -> TallyParams {
         counts: OpenedCounts::Counted,
         sort: SortParams {
             free_lanes,
+            // Proofs begin within the steps and ride on their rounds, as they do in a large box.
+            waiting_gates: 1 << 10,
             ..SortParams::LAN
         },
     }

@@ -101,7 +101,7 @@ impl Gates<'_> {
     fn layer(&mut self, tape: &mut Tape, layer: &mut impl Layer) -> Result<(), TallyError> {
         let messages = cut(&layer.lengths());
         if !messages.is_empty() {
-            self.link.count_round();
+            self.begin_round()?;
         }
         let mut under_way = VecDeque::new();
         for parts in &messages {
@@ -128,7 +128,8 @@ impl Gates<'_> {
         for (pending, parts) in under_way {
             self.take_in(layer, pending, parts)?;
         }
-        self.settle(tape.scope)
+        self.begin_proofs(tape.scope);
+        Ok(())
     }
 
     /// Stores the next party's shares of the products of one message.

@@ -1,12 +1,14 @@
 //! What a party remembers of the AND gates it evaluated, until they are proven.
 
+use std::sync::Arc;
+
 use zeroize::Zeroize;
 
 use crate::share::grow;
 use crate::simd::GROUP;
 
 /// Most words of one proof: 2^22 gates.
-const CHUNK_WORDS: usize = 1 << 16;
+pub(crate) const CHUNK_WORDS: usize = 1 << 16;
 
 /// The operands of AND gates in the order of their evaluation, 64 gates a word, six words each: x_i, x_{i+1}, y_i, y_{i+1},
 /// z_{i+1} ^ a_{i+1} and x_i y_i ^ a_i. From them party P_i proves its own gates and verifies those of both others, chunk by chunk.
@@ -19,8 +21,11 @@ const CHUNK_WORDS: usize = 1 << 16;
 pub struct Log {
     /// Words of a chunk: a positive number of groups.
     chunk_words: usize,
-    /// Each full but the last that is in use. Those beyond it are memory kept from before the log was cleared.
-    pieces: Vec<Piece>,
+    /// Each full but the last.
+    pieces: Vec<Arc<Piece>>,
+    /// Memory of chunks that are proven.
+    spare: Vec<Arc<Piece>>,
+    /// Words in `pieces`, and how many of them are complete.
     words: usize,
     answered: usize,
 }
@@ -29,7 +34,7 @@ pub struct Log {
 #[derive(Default)]
 struct Piece {
     /// x_i, x_{i+1}, y_i, y_{i+1}, C-, C+: whole groups each, with zeros from the last word in use to the end of its group. Beyond that
-    /// they hold what was there before the log was cleared.
+    /// they hold what was there when the memory served another chunk.
     columns: [Vec<u64>; 6],
 }
 
@@ -53,17 +58,18 @@ impl Log {
         Self {
             chunk_words: words,
             pieces: Vec::new(),
+            spare: Vec::new(),
             words: 0,
             answered: 0,
         }
     }
 
-    /// Words recorded.
+    /// Words recorded and not taken.
     pub fn words(&self) -> usize {
         self.words
     }
 
-    /// Whether nothing is recorded.
+    /// Whether no gate is there.
     pub fn is_empty(&self) -> bool {
         self.words == 0
     }
@@ -84,9 +90,9 @@ impl Log {
             let (number, at) = (self.words / self.chunk_words, self.words % self.chunk_words);
             let to = n.min(from + self.chunk_words - at);
             if number == self.pieces.len() {
-                self.pieces.push(Piece::default());
+                self.pieces.push(self.spare.pop().unwrap_or_default());
             }
-            self.pieces[number].record(at, sources.map(|source| &source[from..to]));
+            own(&mut self.pieces[number]).record(at, sources.map(|source| &source[from..to]));
             self.words += to - from;
             from = to;
         }
@@ -106,7 +112,7 @@ impl Log {
         while self.answered < end {
             let (number, at) = (self.answered / self.chunk_words, self.answered % self.chunk_words);
             let n = (end - self.answered).min(self.chunk_words - at);
-            let waiting = &mut self.pieces[number].columns[4][at..at + n];
+            let waiting = &mut own(&mut self.pieces[number]).columns[4][at..at + n];
             for (c, z) in waiting.iter_mut().zip(&mut products) {
                 *c ^= z;
             }
@@ -114,28 +120,70 @@ impl Log {
         }
     }
 
-    /// Forgets the gates and keeps the memory.
-    pub fn clear(&mut self) {
-        self.words = 0;
-        self.answered = 0;
-    }
-
     /// The gates in chunks, to be proven one by one; of no gates, none.
     ///
     /// # Panics
     /// If gates are incomplete.
-    pub fn chunks(&self) -> impl Iterator<Item = Chunk<'_>> {
+    pub fn chunks(&self) -> impl Iterator<Item = Chunk> + '_ {
+        self.assert_complete();
+        self.pieces
+            .iter()
+            .zip((0..self.words).step_by(self.chunk_words))
+            .map(|(piece, from)| Chunk {
+                words: self.chunk_words.min(self.words - from),
+                piece: Arc::clone(piece),
+            })
+    }
+
+    /// Takes all gates out, in chunks to be proven one by one.
+    ///
+    /// # Panics
+    /// If gates are incomplete.
+    pub fn take_all(&mut self) -> Vec<Chunk> {
+        let chunks = self.chunks().collect();
+        self.pieces.clear();
+        (self.words, self.answered) = (0, 0);
+        chunks
+    }
+
+    /// Takes out the full chunks whose gates are complete, or all gates if all are complete.
+    pub fn take_complete(&mut self) -> Vec<Chunk> {
+        if self.answered == self.words {
+            return self.take_all();
+        }
+        let full = self.answered / self.chunk_words;
+        let words = self.chunk_words;
+        (self.words, self.answered) = (self.words - full * words, self.answered - full * words);
+        self.pieces
+            .drain(..full)
+            .map(|piece| Chunk { words, piece })
+            .collect()
+    }
+
+    /// Keeps the memory of a chunk that is proven, if nobody else holds it.
+    pub fn keep(&mut self, chunk: Chunk) {
+        let Chunk { mut piece, .. } = chunk;
+        if Arc::get_mut(&mut piece).is_some() {
+            self.spare.push(piece);
+        }
+    }
+
+    fn assert_complete(&self) {
         assert!(
             self.answered == self.words,
             "{} of {} words still wait for their products and cannot be proven",
             self.words - self.answered,
             self.words
         );
-        self.pieces
-            .iter()
-            .zip((0..self.words).step_by(self.chunk_words))
-            .map(|(piece, from)| piece.chunk(self.chunk_words.min(self.words - from)))
     }
+}
+
+/// A piece in the making.
+///
+/// # Panics
+/// When it is being proven: from a log that was not taken out of its chunks' proofs.
+fn own(piece: &mut Arc<Piece>) -> &mut Piece {
+    Arc::get_mut(piece).expect("gates are not appended to a chunk that is being proven")
 }
 
 impl Piece {
@@ -151,18 +199,6 @@ impl Piece {
         let products = sources[0].iter().zip(sources[2]);
         for (c, (x, y)) in self.columns[5][at..end].iter_mut().zip(products) {
             *c ^= x & y;
-        }
-    }
-
-    /// The first `words` words.
-    fn chunk(&self, words: usize) -> Chunk<'_> {
-        let column = |i: usize| &self.columns[i][..words.next_multiple_of(GROUP)];
-        Chunk {
-            words,
-            x: [column(0), column(1)],
-            y: [column(2), column(3)],
-            c_minus: column(4),
-            c_plus: column(5),
         }
     }
 }
@@ -181,26 +217,45 @@ impl std::fmt::Debug for Log {
     }
 }
 
-/// A view of complete gates, whole groups of 64 words with zeros beyond the last.
-#[derive(Clone, Copy)]
-pub struct Chunk<'a> {
+/// Complete gates that can be proven, whole groups of 64 words with zeros beyond the last.
+#[derive(Clone)]
+pub struct Chunk {
     words: usize,
-    pub(super) x: [&'a [u64]; 2],
-    pub(super) y: [&'a [u64]; 2],
-    /// z_{i+1} ^ a_{i+1}: this party's side, as V-, of the next party's gates.
-    pub(super) c_minus: &'a [u64],
-    /// x_i y_i ^ a_i: this party's side, as V+, of the previous party's gates.
-    pub(super) c_plus: &'a [u64],
+    piece: Arc<Piece>,
 }
 
-impl Chunk<'_> {
+impl Chunk {
     /// Words of gates.
     pub fn words(&self) -> usize {
         self.words
     }
+
+    fn column(&self, i: usize) -> &[u64] {
+        &self.piece.columns[i][..self.words.next_multiple_of(GROUP)]
+    }
+
+    /// x_i, x_{i+1}
+    pub(super) fn x(&self) -> [&[u64]; 2] {
+        [self.column(0), self.column(1)]
+    }
+
+    /// y_i, y_{i+1}
+    pub(super) fn y(&self) -> [&[u64]; 2] {
+        [self.column(2), self.column(3)]
+    }
+
+    /// z_{i+1} ^ a_{i+1}: this party's side, as V-, of the next party's gates.
+    pub(super) fn c_minus(&self) -> &[u64] {
+        self.column(4)
+    }
+
+    /// x_i y_i ^ a_i: this party's side, as V+, of the previous party's gates.
+    pub(super) fn c_plus(&self) -> &[u64] {
+        self.column(5)
+    }
 }
 
-impl std::fmt::Debug for Chunk<'_> {
+impl std::fmt::Debug for Chunk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Chunk({} words)", self.words)
     }

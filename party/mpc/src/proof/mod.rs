@@ -97,7 +97,7 @@
 //! A step consumes its state, so that none can be taken twice and no challenge is given for two messages:
 //!
 //! ```compile_fail,E0382
-//! fn twice(prover: tally_mpc::proof::ProverLast<'_>, a: &[u8], b: &[u8], out: &mut Vec<u8>) {
+//! fn twice(prover: tally_mpc::proof::ProverLast, a: &[u8], b: &[u8], out: &mut Vec<u8>) {
 //!     let _ = prover.last(a, out);
 //!     let _ = prover.last(b, out);
 //! }
@@ -128,6 +128,7 @@ mod verifier;
 mod workspace;
 
 pub use error::ProofError;
+pub(crate) use log::CHUNK_WORDS;
 pub use log::{Chunk, Log};
 pub use prover::{Prover, ProverLast, ProverNext, ProverRound};
 pub use session::{Batch, Proofs};

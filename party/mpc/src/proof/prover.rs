@@ -14,11 +14,11 @@ use crate::role::Role;
 use crate::simd::Kernels;
 
 /// What a prover keeps from step to step.
-struct State<'a> {
+struct State {
     kernels: Kernels,
     label: Label,
     shape: Shape,
-    chunk: Chunk<'a>,
+    chunk: Chunk,
     share: Stream,
     mask_plus: Stream,
     mask_minus: Stream,
@@ -26,7 +26,7 @@ struct State<'a> {
     space: Workspace,
 }
 
-impl State<'_> {
+impl State {
     fn verifier(&self) -> Role {
         self.label.prover.prev()
     }
@@ -40,13 +40,13 @@ impl State<'_> {
 }
 
 /// A prover that has evaluated its gates and awaits the seed of the weights (32 bytes, from V- = P_{i-1}).
-pub struct Prover<'a>(Box<State<'a>>);
+pub struct Prover(Box<State>);
 
-impl<'a> Prover<'a> {
+impl Prover {
     pub(super) fn new(
         kernels: Kernels,
         label: Label,
-        chunk: Chunk<'a>,
+        chunk: Chunk,
         [share, mask_plus, mask_minus]: [Stream; 3],
         mut space: Workspace,
     ) -> Self {
@@ -75,7 +75,7 @@ impl<'a> Prover<'a> {
     ///
     /// # Errors
     /// [`ProofError::Length`], the fault of V-.
-    pub fn seed(self, message: &[u8], out: &mut Vec<u8>) -> Result<ProverRound<'a>, ProofError> {
+    pub fn seed(self, message: &[u8], out: &mut Vec<u8>) -> Result<ProverRound, ProofError> {
         let Self(mut state) = self;
         let seed = Message {
             name: "seed of the weights",
@@ -87,28 +87,28 @@ impl<'a> Prover<'a> {
         state.space.weights(&seed, &state.shape);
         state
             .space
-            .grid_of_bits(state.kernels, state.chunk.x, state.chunk.y);
+            .grid_of_bits(state.kernels, state.chunk.x(), state.chunk.y());
         state.put_grid(state.shape.grid(0), |point| cube_index(point).is_none(), out);
         Ok(ProverRound { state, round: 0 })
     }
 }
 
 /// A prover that has sent the grid of a round and awaits its point (8 bytes a variable, from V-).
-pub struct ProverRound<'a> {
-    state: Box<State<'a>>,
+pub struct ProverRound {
+    state: Box<State>,
     round: usize,
 }
 
 /// Where a prover stands after a round.
 #[must_use]
-pub enum ProverNext<'a> {
+pub enum ProverNext {
     /// Another round.
-    Round(ProverRound<'a>),
+    Round(ProverRound),
     /// One product is left.
-    Last(ProverLast<'a>),
+    Last(ProverLast),
 }
 
-impl<'a> ProverRound<'a> {
+impl ProverRound {
     /// Bytes of the message that [`ProverRound::point`] takes.
     pub fn expects(&self) -> usize {
         8 * self.state.shape.variables(self.round)
@@ -119,7 +119,7 @@ impl<'a> ProverRound<'a> {
     ///
     /// # Errors
     /// [`ProofError::Length`], the fault of V-.
-    pub fn point(self, message: &[u8], out: &mut Vec<u8>) -> Result<ProverNext<'a>, ProofError> {
+    pub fn point(self, message: &[u8], out: &mut Vec<u8>) -> Result<ProverNext, ProofError> {
         let Self { mut state, round } = self;
         let (kernels, shape) = (state.kernels, state.shape);
         let message = Message {
@@ -137,7 +137,7 @@ impl<'a> ProverRound<'a> {
         if round == 0 {
             state
                 .space
-                .fold_bits(kernels, &shape, state.chunk.x, state.chunk.y, rho);
+                .fold_bits(kernels, &shape, state.chunk.x(), state.chunk.y(), rho);
         } else {
             state.space.fold_elements(kernels, rho);
         }
@@ -158,9 +158,9 @@ impl<'a> ProverRound<'a> {
 }
 
 /// A prover that has sent everything and awaits the point of the last opening (8 bytes, from V-).
-pub struct ProverLast<'a>(Box<State<'a>>);
+pub struct ProverLast(Box<State>);
 
-impl ProverLast<'_> {
+impl ProverLast {
     /// Bytes of the message that [`ProverLast::last`] takes.
     pub fn expects(&self) -> usize {
         8

@@ -24,13 +24,13 @@ pub struct Proofs {
 
 /// The three roles of one party in a batch of proofs. They are independent: messages of the same round can travel together.
 #[must_use]
-pub struct Batch<'a> {
+pub struct Batch {
     /// Proves this party's gates to both others.
-    pub prover: Prover<'a>,
+    pub prover: Prover,
     /// Verifies the next party's gates: V- of P_{i+1}.
-    pub minus: VerifierMinus<'a>,
+    pub minus: VerifierMinus,
     /// Verifies the previous party's gates: V+ of P_{i-1}.
-    pub plus: VerifierPlus<'a>,
+    pub plus: VerifierPlus,
 }
 
 impl Proofs {
@@ -61,7 +61,7 @@ impl Proofs {
     ///
     /// # Panics
     /// If `batch` is not above every number opened before: a number used twice would repeat challenges and masks.
-    pub fn open<'a>(&mut self, batch: u64, chunk: Chunk<'a>) -> Batch<'a> {
+    pub fn open(&mut self, batch: u64, chunk: Chunk) -> Batch {
         assert!(
             self.last_batch.is_none_or(|last| last < batch),
             "batch {batch} after batch {:?}: a number is used once in a session, and they rise",
@@ -81,7 +81,7 @@ impl Proofs {
         let prover = Prover::new(
             kernels,
             own,
-            chunk,
+            chunk.clone(),
             [
                 self.next.stream(Purpose::Share, &own),
                 self.next.stream(Purpose::MaskPlus, &own),
@@ -94,12 +94,7 @@ impl Proofs {
         let minus = VerifierMinus::new(
             kernels,
             of_next,
-            Side {
-                words,
-                u: chunk.x[1],
-                v: chunk.y[1],
-                c: chunk.c_minus,
-            },
+            Side::Minus(chunk.clone()),
             [
                 self.prev.stream(Purpose::Challenges, &of_next),
                 self.next.stream(Purpose::MaskMinus, &of_next),
@@ -111,12 +106,7 @@ impl Proofs {
         let plus = VerifierPlus::new(
             kernels,
             of_prev,
-            Side {
-                words,
-                u: chunk.x[0],
-                v: chunk.y[0],
-                c: chunk.c_plus,
-            },
+            Side::Plus(chunk),
             [
                 self.next.stream(Purpose::Challenges, &of_prev),
                 self.prev.stream(Purpose::MaskPlus, &of_prev),

@@ -105,7 +105,7 @@ impl Gates {
 }
 
 /// The chunk of a log that has one.
-fn only_chunk(log: &Log) -> Chunk<'_> {
+fn only_chunk(log: &Log) -> Chunk {
     let mut chunks = log.chunks();
     let chunk = chunks.next().expect("gates");
     assert!(chunks.next().is_none(), "one chunk");

@@ -6,6 +6,7 @@
 use subtle::ConstantTimeEq;
 
 use super::error::ProofError;
+use super::log::Chunk;
 use super::message::{Message, put};
 use super::shape::{Shape, cube_index};
 use super::stream::{Challenges, Label, Stream, quadratic};
@@ -13,13 +14,27 @@ use super::workspace::Workspace;
 use crate::role::Role;
 use crate::simd::Kernels;
 
-/// One verifier's part of the statement: U, V and C, whole groups of words.
-#[derive(Clone, Copy)]
-pub(super) struct Side<'a> {
-    pub(super) words: usize,
-    pub(super) u: &'a [u64],
-    pub(super) v: &'a [u64],
-    pub(super) c: &'a [u64],
+/// One verifier's part of the statement.
+pub(super) enum Side {
+    /// V-: of the next party's gates.
+    Minus(Chunk),
+    /// V+: of the previous party's gates.
+    Plus(Chunk),
+}
+
+impl Side {
+    fn words(&self) -> usize {
+        let (Self::Minus(chunk) | Self::Plus(chunk)) = self;
+        chunk.words()
+    }
+
+    /// U, V and C, whole groups of words.
+    fn columns(&self) -> [&[u64]; 3] {
+        match self {
+            Self::Minus(chunk) => [chunk.x()[1], chunk.y()[1], chunk.c_minus()],
+            Self::Plus(chunk) => [chunk.x()[0], chunk.y()[0], chunk.c_plus()],
+        }
+    }
 }
 
 /// That a verifier accepted a proof. Only the last step of a verifier makes one.
@@ -49,11 +64,11 @@ impl Verified {
 }
 
 /// What both verifiers keep from step to step.
-struct State<'a> {
+struct State {
     kernels: Kernels,
     label: Label,
     shape: Shape,
-    side: Side<'a>,
+    side: Side,
     challenges: Challenges,
     /// This verifier's share of the random terms of the last opening.
     mask: Stream,
@@ -64,16 +79,16 @@ struct State<'a> {
     space: Workspace,
 }
 
-impl<'a> State<'a> {
+impl State {
     fn new(
         kernels: Kernels,
         label: Label,
-        side: Side<'a>,
+        side: Side,
         challenges: Stream,
         mask: Stream,
         mut space: Workspace,
     ) -> Self {
-        let shape = Shape::new(side.words);
+        let shape = Shape::new(side.words());
         let challenges = Challenges::draw(challenges, &shape);
         space.weights(&challenges.theta, &shape);
         Self {
@@ -99,6 +114,7 @@ impl<'a> State<'a> {
             challenges,
             ..
         } = self;
+        let [u, v, c] = side.columns();
         let mut values = values;
         let mut next = || {
             values
@@ -107,7 +123,7 @@ impl<'a> State<'a> {
         };
         if round == 0 {
             // On {0,1}^6 a verifier computes its share itself: it is what the proof is about.
-            let cube = space.cube_of_words(kernels, side.c);
+            let cube = space.cube_of_words(kernels, c);
             for point in 0..points {
                 space.grid[point] = cube_index(point).map_or_else(&mut next, |kappa| cube[kappa]);
             }
@@ -126,7 +142,7 @@ impl<'a> State<'a> {
         self.claim = kernels.evaluate(&mut space.grid[..points], rho);
         if round == 0 {
             let point = challenges.of_elements(shape);
-            self.last = space.fold_whole(kernels, side.u, side.v, rho, &point);
+            self.last = space.fold_whole(kernels, u, v, rho, &point);
         }
     }
 
@@ -142,7 +158,7 @@ impl<'a> State<'a> {
             Opening {
                 kernels: self.kernels,
                 label: self.label,
-                words: self.side.words,
+                words: self.side.words(),
                 own,
                 space: self.space,
             },
@@ -188,13 +204,13 @@ impl Opening {
 }
 
 /// V- = P_{i-1}, holding every product that the prover sent it.
-pub struct VerifierMinus<'a>(State<'a>);
+pub struct VerifierMinus(State);
 
-impl<'a> VerifierMinus<'a> {
+impl VerifierMinus {
     pub(super) fn new(
         kernels: Kernels,
         label: Label,
-        side: Side<'a>,
+        side: Side,
         [challenges, mask]: [Stream; 2],
         space: Workspace,
     ) -> Self {
@@ -202,7 +218,7 @@ impl<'a> VerifierMinus<'a> {
     }
 
     /// Appends the seed of the weights, for the prover (32 bytes). From here on the prover's gates are fixed.
-    pub fn start(self, out: &mut Vec<u8>) -> MinusRound<'a> {
+    pub fn start(self, out: &mut Vec<u8>) -> MinusRound {
         out.extend_from_slice(self.0.challenges.theta.as_slice());
         MinusRound {
             state: self.0,
@@ -212,21 +228,21 @@ impl<'a> VerifierMinus<'a> {
 }
 
 /// V-, awaiting the prover's values of a round.
-pub struct MinusRound<'a> {
-    state: State<'a>,
+pub struct MinusRound {
+    state: State,
     round: usize,
 }
 
 /// Where V- stands after a round.
 #[must_use]
-pub enum MinusNext<'a> {
+pub enum MinusNext {
     /// Another round.
-    Round(MinusRound<'a>),
+    Round(MinusRound),
     /// One product is left.
-    Last(MinusLast<'a>),
+    Last(MinusLast),
 }
 
-impl<'a> MinusRound<'a> {
+impl MinusRound {
     /// Bytes of the message that [`MinusRound::values`] takes.
     pub fn expects(&self) -> usize {
         8 * self.state.shape.values(self.round)
@@ -236,7 +252,7 @@ impl<'a> MinusRound<'a> {
     ///
     /// # Errors
     /// [`ProofError::Length`], the prover's fault.
-    pub fn values(self, message: &[u8], out: &mut Vec<u8>) -> Result<MinusNext<'a>, ProofError> {
+    pub fn values(self, message: &[u8], out: &mut Vec<u8>) -> Result<MinusNext, ProofError> {
         let Self { mut state, round } = self;
         let message = Message {
             name: "values of a round",
@@ -256,9 +272,9 @@ impl<'a> MinusRound<'a> {
 }
 
 /// V-, awaiting the coefficients of the masked product.
-pub struct MinusLast<'a>(State<'a>);
+pub struct MinusLast(State);
 
-impl MinusLast<'_> {
+impl MinusLast {
     /// Bytes of the message that [`MinusLast::coefficients`] takes.
     pub fn expects(&self) -> usize {
         16
@@ -309,16 +325,16 @@ impl MinusOpening {
 }
 
 /// V+ = P_{i+1}. It knows its shares of the prover's values and all challenges without hearing from anyone.
-pub struct VerifierPlus<'a> {
-    state: State<'a>,
+pub struct VerifierPlus {
+    state: State,
     share: Stream,
 }
 
-impl<'a> VerifierPlus<'a> {
+impl VerifierPlus {
     pub(super) fn new(
         kernels: Kernels,
         label: Label,
-        side: Side<'a>,
+        side: Side,
         [challenges, mask, share]: [Stream; 3],
         space: Workspace,
     ) -> Self {

@@ -126,13 +126,8 @@ impl Comparer {
             .collect();
         let mut factor = [[0; CHUNK]; 2];
         for bit in 0..self.bits {
-            if gates.is_full() {
-                for group in &mut groups {
-                    receive(gates, group, &mut less)?;
-                }
-                gates.settle(scope(step, 0))?;
-            }
-            gates.link.count_round();
+            gates.begin_proofs(scope(step, 0));
+            gates.begin_round()?;
             for group in &mut groups {
                 receive(gates, group, &mut less)?;
                 let mut message = gates.link.buffer(8 * (group.to - group.from));
@@ -171,7 +166,7 @@ impl Comparer {
         while columns > 1 {
             let pairs = columns / 2;
             let products = 2 * pairs - 1;
-            gates.link.count_round();
+            gates.begin_round()?;
             let message_words = (MESSAGE_WORDS / (products * CHUNK)).max(1) * CHUNK;
             let mut under_way = std::collections::VecDeque::new();
             for from in (0..length).step_by(message_words) {
@@ -202,7 +197,7 @@ impl Comparer {
             for (pending, from, to) in under_way {
                 self.combine_next(gates, pending, from, to, columns)?;
             }
-            gates.settle(scope(step, 0))?;
+            gates.begin_proofs(scope(step, 0));
             columns = columns.div_ceil(2);
         }
         let mut less = Column::zero(length);

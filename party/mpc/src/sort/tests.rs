@@ -61,6 +61,8 @@ fn sorts_every_size_with_every_trade() {
         ] {
             let plain = distinct_keys(rows, bits, rows as u64);
             let orders = run(|gates| {
+                // The proofs of one level's gates ride on later ones, several at a time.
+                gates.let_wait(params.waiting_gates);
                 let keys = shared_keys(gates, &plain, bits);
                 sort(gates, keys, bits, &params).expect("honest")
             });

@@ -231,11 +231,7 @@ fn proofs_of_several_chunks_share_the_frames_of_a_round() {
 }
 
 /// Runs an honest proof to its end.
-fn finish(
-    prover: Prover<'_>,
-    minus: VerifierMinus<'_>,
-    plus: VerifierPlus<'_>,
-) -> ([Workspace; 3], Verified) {
+fn finish(prover: Prover, minus: VerifierMinus, plus: VerifierPlus) -> ([Workspace; 3], Verified) {
     let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
     let mut verifier = minus.start(&mut a);
     assert_eq!(prover.expects(), a.len());
@@ -298,17 +294,17 @@ fn more_products_than_gates_panic() {
 }
 
 #[test]
-fn a_cleared_log_forgets() {
+fn kept_memory_forgets() {
     let gates = Gates::random(130, 14);
     let mut log = gates.log(Role::P1);
-    log.clear();
+    log.take_all().into_iter().for_each(|chunk| log.keep(chunk));
     assert!(log.is_empty());
     let words = [3];
     log.record([&words, &words], [&words, &words], [&words, &words]);
     log.answer([0].into_iter());
     let chunk = only_chunk(&log);
     assert_eq!(chunk.words(), 1);
-    for column in [chunk.x[0], chunk.y[1], chunk.c_minus, chunk.c_plus] {
+    for column in [chunk.x()[0], chunk.y()[1], chunk.c_minus(), chunk.c_plus()] {
         assert_eq!(column.len(), GROUP);
         assert!(column[1..].iter().all(|&word| word == 0));
     }
