@@ -35,8 +35,7 @@ pub struct SortParams {
     pub ripple_from: usize,
     /// Comparisons in one message of the ripple comparator; several messages are under way at a time.
     pub chunk_lanes: usize,
-    /// AND gates that may wait for their proof within a level: from here on what is complete is proven on the way, at the price of some
-    /// rounds. 48 bytes for 64 gates; as many as fit into a near cache are fastest where rounds cost little.
+    /// AND gates that may wait within a level before their proof begins, riding on the level's own rounds. 48 bytes for 64 gates.
     pub waiting_gates: usize,
 }
 
