@@ -277,6 +277,7 @@ fn signature_line(line: &str) -> Result<SignatureLine<'_>, NoteError> {
     let (name, encoded) = line
         .strip_prefix("\u{2014} ")
         .and_then(|rest| rest.split_once(' '))
+        .filter(|(name, _)| !name.contains(char::is_control))
         .ok_or(NoteError::Form)?;
     let bytes = BASE64.decode(encoded.as_bytes()).map_err(|_| NoteError::Form)?;
     let (key_hash, rest) = bytes.split_first_chunk::<4>().ok_or(NoteError::Form)?;
@@ -328,6 +329,19 @@ mod tests {
         assert_eq!(lines[3], "");
         assert!(lines[4].starts_with("\u{2014} tally/ward-7/party-2 "));
         assert_eq!(lines.len(), 5);
+    }
+
+    #[test]
+    fn a_witness_name_that_steers_a_terminal_is_no_form() {
+        let (c, key) = (checkpoint(), signer(1));
+        let note = format!(
+            "{}\u{2014} wit\u{1b}[2Jness {}\n",
+            c.sign(&key),
+            BASE64.encode(&[7; 68])
+        );
+        let open = |note: &str| Checkpoint::open(note.as_bytes(), &c.election, Role::P2, &key.public_key());
+        assert_eq!(open(&note), Err(NoteError::Form));
+        assert_eq!(open(&note.replace('\u{1b}', "")), Ok(c.clone()));
     }
 
     #[test]

@@ -24,9 +24,13 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal for `reason`, saying `detail`.
+    /// A refusal for `reason`, saying `detail`. What steers a terminal or turns text around becomes U+FFFD: much of a detail comes from
+    /// whoever is at the other end, and people read it on a terminal or in a log.
     pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
         let mut detail = detail.to_string();
+        if detail.contains(steers) {
+            detail = detail.replace(steers, "\u{fffd}");
+        }
         if detail.len() > MAX_DETAIL_BYTES {
             let mut end = MAX_DETAIL_BYTES;
             while !detail.is_char_boundary(end) {
@@ -104,6 +108,11 @@ impl Refusal {
             },
         }
     }
+}
+
+/// Whether a character is no text: control characters, and marks that turn the direction of what follows.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// What a failure of the transport comes to: its own words are often no more than "tcp connect error".
@@ -245,6 +254,22 @@ mod tests {
         assert_eq!(late.detail, "no answer in time");
         let other = Refusal::of_status(&Status::unavailable("name not found"));
         assert_eq!(other.detail, "no answer: name not found");
+    }
+
+    #[test]
+    fn what_steers_a_terminal_reaches_no_person() {
+        let malicious = "\u{1b}[2Jyour ballot \u{202e}is counted\r\n\u{9b}31m\u{7f}";
+        let stated = "\u{fffd}[2Jyour ballot \u{fffd}is counted\u{fffd}\u{fffd}\u{fffd}31m\u{fffd}";
+        assert_eq!(Refusal::new(Reason::Internal, malicious).detail, stated);
+        let mut status = Status::internal(malicious);
+        let code = MetadataValue::from_static(Reason::Internal.code());
+        status.metadata_mut().insert(METADATA_KEY, code);
+        assert_eq!(Refusal::of_status(&status).detail, stated);
+        assert!(
+            !Refusal::of_status(&Status::data_loss(malicious))
+                .detail
+                .contains(steers)
+        );
     }
 
     #[test]
