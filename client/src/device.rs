@@ -43,11 +43,14 @@ pub enum DeviceError {
     },
 }
 
+/// By the manifest's hash.
+type Purses = HashMap<[u8; 32], Arc<tokio::sync::Mutex<Purse>>>;
+
 /// A device that casts ballots. Clones share one memory.
 #[derive(Clone)]
 pub struct Device {
     shared: Arc<Mutex<Memory>>,
-    purses: Arc<Mutex<HashMap<[u8; 32], Arc<tokio::sync::Mutex<Purse>>>>>,
+    purses: Arc<Mutex<Purses>>,
 }
 
 impl fmt::Debug for Device {

@@ -57,7 +57,10 @@ fn of_several_ballots_with_one_ticket_the_lowest_digest_stays() {
     }
     // Alone, each of them stands: an honest ballot is never out because of its ticket.
     for alone in &same {
-        assert_eq!(seal(&world, &[alone.clone()], &[]).rows, [digest(alone)]);
+        assert_eq!(
+            seal(&world, std::slice::from_ref(alone), &[]).rows,
+            [digest(alone)]
+        );
     }
 }
 
