@@ -28,6 +28,8 @@ pub mod tag {
     pub const CREDENTIAL: &str = "tally/v1/credential";
     /// Receipt.
     pub const RECEIPT: &str = "tally/v1/receipt";
+    /// Root of a batch of receipts: what a party signs.
+    pub const RECEIPTS: &str = "tally/v1/receipts";
     /// Leaf of a roll.
     pub const ROLL: &str = "tally/v1/roll";
     /// HPKE info of a ballot's sealed shares.

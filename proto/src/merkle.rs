@@ -243,13 +243,19 @@ pub fn consistency_proof<N: Nodes>(
 /// Whether `path` proves that a leaf of this hash stands at `position` in the tree of `size` leaves with this root (RFC 9162,
 /// section 2.1.3.2).
 pub fn verify_inclusion(leaf: &Hash32, position: u64, size: u64, path: &[Hash32], root: &Hash32) -> bool {
+    root_of_path(leaf, position, size, path).is_some_and(|computed| computed == *root)
+}
+
+/// The root of the tree of `size` leaves in which a leaf of this hash stands at `position` with this path; `None` when the path has not
+/// the one length that it has in such a tree, or `position >= size`.
+pub fn root_of_path(leaf: &Hash32, position: u64, size: u64, path: &[Hash32]) -> Option<Hash32> {
     if position >= size {
-        return false;
+        return None;
     }
     let (mut f, mut s, mut hash) = (position, size - 1, *leaf);
     for sibling in path {
         if s == 0 {
-            return false;
+            return None;
         }
         if f & 1 == 1 || f == s {
             hash = node_hash(sibling, &hash);
@@ -261,7 +267,7 @@ pub fn verify_inclusion(leaf: &Hash32, position: u64, size: u64, path: &[Hash32]
         }
         (f, s) = (f >> 1, s >> 1);
     }
-    s == 0 && hash == *root
+    (s == 0).then_some(hash)
 }
 
 /// Whether `path` proves that the tree of `old` leaves is a prefix of that of `new` (RFC 9162, section 2.1.4.2).

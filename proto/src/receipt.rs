@@ -1,9 +1,14 @@
-//! Receipts: a party's signature that it accepted a ballot or a record, when, and where in its log.
+//! Receipts: a party's signature that it accepted a ballot or a record, when, and where in its log. One signature covers a batch: see
+//! [`Batch`].
+
+mod batch;
+
+pub use batch::{Batch, BatchSignature, MAX_BATCH, sign_batch};
 
 use crate::ballot::BallotHeader;
 use crate::calendar::Timing;
 use crate::decode::{DecodeError, decode_canonical};
-use crate::envelope::{EnvelopeError, PublicKey, SignatureBytes, Signer};
+use crate::envelope::{PublicKey, Signer};
 use crate::ids::{BoxId, Digest, ElectionId, Hash32, IdError, Role, RoleExt as _, UnixMillis};
 use crate::layout::{Writer, tag};
 use crate::merkle::leaf_hash;
@@ -11,7 +16,7 @@ use crate::order::EffectiveElection;
 use crate::wire;
 
 /// Largest encoded receipt in bytes.
-pub const MAX_RECEIPT_BYTES: usize = 512;
+pub const MAX_RECEIPT_BYTES: usize = 448 + batch::MAX_SIGNATURE_BYTES;
 
 /// Why a receipt was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,8 +28,10 @@ pub enum ReceiptError {
     #[error(transparent)]
     Id(#[from] IdError),
     /// The signature's form.
-    #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
+    #[error(
+        "a receipt's signature of {0} bytes: it has 64, or 68 and a path of 32 bytes a node as long as its place in its batch requires"
+    )]
+    Signature(usize),
     /// The signature does not verify.
     #[error("the receipt's signature is not of party {0}")]
     BadSignature(Role),
@@ -36,7 +43,7 @@ impl ReceiptError {
         use crate::reason::Reason;
         match self {
             Self::Decode(error) => crate::refusal::Refusal::from(error.clone()).reason,
-            Self::Id(_) | Self::Envelope(_) => Reason::MessageMalformed,
+            Self::Id(_) | Self::Signature(_) => Reason::MessageMalformed,
             Self::BadSignature(_) => Reason::ReceiptInvalid,
         }
     }
@@ -78,13 +85,18 @@ impl Acceptance {
         log_leaf(self.of_box, &self.digest, &self.ciphertext_hash, self.received_at)
     }
 
-    /// Signs it.
+    fn leaf(&self) -> Hash32 {
+        leaf_hash(self.layout().as_bytes())
+    }
+
+    /// Signs it, as a batch of one.
+    ///
+    /// # Panics
+    /// None: one acceptance makes one receipt.
     pub fn sign(self, signer: &Signer) -> Receipt {
-        let signature = signer.sign_layout(&self.layout());
-        Receipt {
-            acceptance: self,
-            signature,
-        }
+        sign_batch(vec![self], signer)
+            .pop()
+            .expect("one acceptance makes one receipt")
     }
 
     /// Whether a ballot with `header` was in time when this was signed; the header must be that of the digest.
@@ -113,7 +125,7 @@ pub fn log_leaf(of_box: BoxId, digest: &Digest, ciphertext_hash: &Hash32, receiv
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Receipt {
     acceptance: Acceptance,
-    signature: SignatureBytes,
+    signature: BatchSignature,
 }
 
 impl Receipt {
@@ -132,7 +144,7 @@ impl Receipt {
                 received_at: UnixMillis(wire.received_at_ms),
                 position: wire.position,
             },
-            signature: SignatureBytes::from_slice(&wire.signature)?,
+            signature: BatchSignature::from_slice(&wire.signature)?,
         })
     }
 
@@ -155,7 +167,7 @@ impl Receipt {
             ciphertext_hash: a.ciphertext_hash.0.to_vec(),
             received_at_ms: a.received_at.get(),
             position: a.position,
-            signature: self.signature.0.to_vec(),
+            signature: self.signature.to_bytes(),
         }
     }
 
@@ -169,16 +181,21 @@ impl Receipt {
     /// # Errors
     /// [`ReceiptError::BadSignature`].
     pub fn verify(&self, keys: &[PublicKey; 3]) -> Result<&Acceptance, ReceiptError> {
-        let party = self.acceptance.party;
-        if keys[party.slot()].verify(self.acceptance.layout().as_bytes(), &self.signature) {
+        if self.batch().is_some_and(|batch| batch.verify(keys)) {
             Ok(&self.acceptance)
         } else {
-            Err(ReceiptError::BadSignature(party))
+            Err(ReceiptError::BadSignature(self.acceptance.party))
         }
     }
 
+    /// What its signature is said to be over: the receipt is good exactly if this verifies. Receipts of one batch give equal ones, so that
+    /// who takes many verifies each signature once. Costs as many hashes as the path has nodes.
+    pub fn batch(&self) -> Option<Batch> {
+        self.signature.batch_of(&self.acceptance)
+    }
+
     /// The signature, as it came.
-    pub fn signature(&self) -> &SignatureBytes {
+    pub fn signature(&self) -> &BatchSignature {
         &self.signature
     }
 

@@ -204,7 +204,7 @@ impl Filling<'_> {
             received_at_ms: made.received_at_ms,
             position,
             // Sealing reads the signatures of receipts that it claims; here is none to claim.
-            receipt_signature: [0; 64],
+            receipt_signature: vec![0; 64],
             sealed_shares: self
                 .vault
                 .seal(made.kind, self.role.index(), &digest.0, &shares.to_bytes()),

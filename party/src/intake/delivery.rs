@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tally_proto::ids::Hash32;
+use tally_proto::ids::{Hash32, RoleExt as _};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Receipt, ReceiptError};
 use tally_proto::refusal::Refusal;
@@ -24,12 +24,19 @@ impl Party {
         let election = self.elections.get(stated.election.as_str())?.in_force()?;
         election.ballot_box(stated.of_box)?;
         let keys = election.manifest().party_keys();
-        let encoded = self
-            .intake
-            .checks
-            .run(move || receipt.verify(&keys).map(|_| receipt.encode()))
-            .await?
-            .map_err(refused)?;
+        let encoded = receipt.encode();
+        let bad = ReceiptError::BadSignature(stated.party);
+        let key = keys[stated.party.slot()];
+        let batch = receipt.batch().ok_or_else(|| refused(bad.clone()))?;
+        // The receipts of a batch share its signature: the first one to come has it verified, for the others it is looked up.
+        if !self.intake.batches.knows(&key, &batch) {
+            let of_batch = batch.clone();
+            let checks = &self.intake.checks;
+            if !checks.run(move || of_batch.verify(&keys)).await? {
+                return Err(refused(bad));
+            }
+            self.intake.batches.remember(&key, batch);
+        }
         if stated.party == self.role {
             return Ok(());
         }

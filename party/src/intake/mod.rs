@@ -7,11 +7,12 @@
 //! - *Known*: a digest that is accepted already gets its stored receipt back, whenever it comes, if the ciphertext opens to the commitments.
 //! - *Check threads* verify the station's signature, open the ciphertext and both commitments, and seal the shares for the store.
 //! - *Held*: a ballot dated 2 to 60 s ahead of this party's clock waits, unanswered and bounded in number, until it is in range.
-//! - *Writer*: the receipt leaves after the transaction that holds the ballot is on disk.
+//! - *Writer*: the receipt leaves after the transaction that holds the ballot is on disk; one signature covers a transaction's receipts.
 //!
 //! Each stage has an end to its queue; what does not fit is refused as `party.busy`, or waits and so holds back its own connection.
 
 mod ballots;
+mod batches;
 mod delivery;
 mod lookup;
 mod pool;
@@ -31,6 +32,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::IntakeLimits;
 use crate::metrics::Metrics;
 use crate::store::{Accepted, Store, StoreError};
+use batches::Batches;
 use pool::{Pool, PoolError};
 use writer::Writer;
 
@@ -47,6 +49,7 @@ pub enum Sender {
 #[derive(Debug)]
 pub struct Intake {
     checks: Pool,
+    batches: Batches,
     writer: Writer,
     held: Semaphore,
     held_most: usize,
@@ -66,6 +69,7 @@ impl Intake {
     ) -> std::io::Result<Intake> {
         Ok(Intake {
             checks: Pool::start(limits.check_threads, limits.check_queue)?,
+            batches: Batches::default(),
             writer: Writer::start(store, signer, own, limits.batch, metrics)?,
             held: Semaphore::new(limits.held_ballots),
             held_most: limits.held_ballots,
@@ -122,7 +126,7 @@ pub fn stored_receipt(
         ciphertext_hash: stored.ciphertext_hash.to_vec(),
         received_at_ms: stored.received_at_ms,
         position: stored.position,
-        signature: stored.receipt_signature.to_vec(),
+        signature: stored.receipt_signature.clone(),
     };
     Receipt::from_wire(&receipt).map_err(|_| StoreError::Corrupt { table: "ballots" })
 }

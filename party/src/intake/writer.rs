@@ -1,9 +1,10 @@
 //! The one thread that writes: it takes what is waiting, writes it in one transaction, and answers when the transaction is on disk.
 //!
 //! Order is fixed as *durable, then acknowledged*: the receipt of a ballot is made and stored in the same transaction as the ballot and its log
-//! entry, and leaves the process after the commit. While one batch is being synced the next one gathers, so the number of syncs follows
+//! entry, and leaves the process after the commit. The receipts of a transaction are a batch under one signature. While one batch is being synced the next one gathers, so the number of syncs follows
 //! the disk's speed, not the number of ballots.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -11,13 +12,13 @@ use std::time::Instant;
 use tally_proto::envelope::Signer;
 use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, UnixMillis};
 use tally_proto::reason::Reason;
-use tally_proto::receipt::{Acceptance, Receipt};
+use tally_proto::receipt::{Acceptance, Receipt, sign_batch};
 use tally_proto::refusal::Refusal;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::Metrics;
 use crate::store::accepted::{self, Accepted, Counted};
-use crate::store::{Store, StoreError, WriteTx, boxes, log, receipts, serials, tickets};
+use crate::store::{Kind, Store, StoreError, WriteTx, boxes, log, receipts, serials, tickets};
 
 /// A checked object on its way into the store.
 #[derive(Debug)]
@@ -192,7 +193,7 @@ impl Thread {
             let began = Instant::now();
             let written = self
                 .store
-                .write(|tx| waiting.iter().map(|job| self.apply(tx, &job.work)).collect());
+                .write(|tx| self.write(tx, waiting.iter().map(|job| &job.work)));
             let outcomes: Vec<Outcome> = match written {
                 Ok(outcomes) => {
                     self.metrics.committed(count, began.elapsed().as_secs_f64());
@@ -213,10 +214,33 @@ impl Thread {
         }
     }
 
-    /// One job inside the transaction. Refusing it leaves the others of the batch alone.
-    fn apply(&self, tx: &WriteTx, work: &Work) -> Result<Outcome, StoreError> {
+    /// All jobs inside the transaction; what each came to, in their order.
+    fn write<'a>(
+        &self,
+        tx: &WriteTx,
+        jobs: impl Iterator<Item = &'a Work>,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let mut accepting = Accepting::default();
+        let steps = jobs
+            .map(|work| self.apply(tx, work, &mut accepting))
+            .collect::<Result<Vec<Step>, StoreError>>()?;
+        let receipts = accepting.finish(tx, &self.signer)?;
+        let outcome = |step| match step {
+            Step::Done(outcome) => outcome,
+            Step::Accepted(at) => Outcome::Receipt(Box::new(receipts[at].clone())),
+        };
+        Ok(steps.into_iter().map(outcome).collect())
+    }
+
+    /// One job. Refusing it leaves the others of the batch alone.
+    fn apply<'a>(
+        &self,
+        tx: &WriteTx,
+        work: &'a Work,
+        accepting: &mut Accepting<'a>,
+    ) -> Result<Step, StoreError> {
         match work {
-            Work::Accept(checked) => self.accept(tx, checked),
+            Work::Accept(checked) => self.accept(tx, checked, accepting),
             Work::Deliver(delivered) => {
                 let Delivered {
                     number,
@@ -233,39 +257,49 @@ impl Thread {
                     party.index(),
                     encoded,
                 )?;
-                Ok(Outcome::Delivered)
+                Ok(Step::Done(Outcome::Delivered))
             }
         }
     }
 
-    fn accept(&self, tx: &WriteTx, new: &Checked) -> Result<Outcome, StoreError> {
+    fn accept<'a>(
+        &self,
+        tx: &WriteTx,
+        new: &'a Checked,
+        accepting: &mut Accepting<'a>,
+    ) -> Result<Step, StoreError> {
         let of_box = new.of_box.get();
         let kind = new.counted.kind();
+        let name = (kind, new.number, of_box, new.digest);
+        // Twice in one batch is once.
+        if let Some(&at) = accepting.places.get(&name) {
+            return Ok(Step::Accepted(at));
+        }
         if let Some(stored) = accepted::get(tx, kind, new.number, of_box, new.digest.as_bytes())? {
             let receipt = super::stored_receipt(self.own, &new.election, new.of_box, new.digest, &stored)?;
-            return Ok(Outcome::Receipt(Box::new(receipt)));
+            return Ok(Step::Done(Outcome::Receipt(Box::new(receipt))));
         }
         if boxes::is_frozen(tx, new.number, of_box)? {
-            return Ok(Outcome::Refused(Refusal::new(
+            return Ok(Step::Done(Outcome::Refused(Refusal::new(
                 Reason::ListAlready,
                 format_args!("box {of_box} is being sealed: this party's List of it is signed"),
-            )));
+            ))));
         }
         if let Some(serial) = &new.serial
             && !serials::take(tx, new.number, of_box, *serial, new.digest.as_bytes())?
         {
-            return Ok(Outcome::Refused(Refusal::new(
+            return Ok(Step::Done(Outcome::Refused(Refusal::new(
                 Reason::RecordSerial,
                 format_args!(
                     "another record of voter {} with serial {} is here",
                     serial.voter, serial.serial
                 ),
-            )));
+            ))));
         }
         if let Some(ticket) = &new.ticket
             && !tickets::spend(tx, new.number, ticket, new.digest.as_bytes())?
         {
-            return Ok(Outcome::Refused(super::ballots::ticket_spent()));
+            return Ok(Step::Done(Outcome::Refused(super::ballots::ticket_spent())));
         }
         let acceptance = Acceptance {
             election: new.election.clone(),
@@ -282,19 +316,51 @@ impl Thread {
             digest: new.digest.0,
         };
         log::append(tx, new.number, &entry, acceptance.log_leaf())?;
-        let position = acceptance.position;
-        let receipt = acceptance.sign(&self.signer);
-        let row = Accepted {
-            header: new.header.clone(),
-            authority_signature: new.authority_signature.clone(),
-            ciphertext_hash: new.ciphertext_hash.0,
-            received_at_ms: new.received_at.get(),
-            position,
-            receipt_signature: receipt.signature().0,
-            sealed_shares: new.sealed_shares.clone(),
-        };
-        accepted::insert(tx, new.number, of_box, new.digest.as_bytes(), new.counted, &row)?;
-        Ok(Outcome::Receipt(Box::new(receipt)))
+        let at = accepting.new.len();
+        accepting.places.insert(name, at);
+        accepting.new.push((new, acceptance));
+        Ok(Step::Accepted(at))
+    }
+}
+
+/// What a job of a batch has come to, before the batch's receipts are signed.
+enum Step {
+    Done(Outcome),
+    /// Its receipt will be the one of that number.
+    Accepted(usize),
+}
+
+/// What the batch accepts: in the log already, its rows wait for their receipts, which one signature covers.
+#[derive(Default)]
+struct Accepting<'a> {
+    new: Vec<(&'a Checked, Acceptance)>,
+    places: HashMap<(Kind, u32, u32, Digest), usize>,
+}
+
+impl Accepting<'_> {
+    fn finish(self, tx: &WriteTx, signer: &Signer) -> Result<Vec<Receipt>, StoreError> {
+        let (new, acceptances): (Vec<_>, Vec<_>) = self.new.into_iter().unzip();
+        let receipts = sign_batch(acceptances, signer);
+        for (new, receipt) in new.into_iter().zip(&receipts) {
+            let row = Accepted {
+                header: new.header.clone(),
+                authority_signature: new.authority_signature.clone(),
+                ciphertext_hash: new.ciphertext_hash.0,
+                received_at_ms: new.received_at.get(),
+                position: receipt.unverified().position,
+                receipt_signature: receipt.signature().to_bytes(),
+                sealed_shares: new.sealed_shares.clone(),
+            };
+            accepted::insert(
+                tx,
+                new.number,
+                new.of_box.get(),
+                new.digest.as_bytes(),
+                new.counted,
+                &row,
+            )?;
+        }
+        Ok(receipts)
     }
 }
 

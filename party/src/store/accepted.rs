@@ -61,8 +61,8 @@ pub struct Accepted {
     pub received_at_ms: u64,
     /// Position in this party's log of the election.
     pub position: u64,
-    /// This party's signature on the receipt.
-    pub receipt_signature: [u8; 64],
+    /// This party's signature on the receipt, as the receipt carries it: of its batch, with its place there.
+    pub receipt_signature: Vec<u8>,
     /// (nonce_i, share_i, nonce_{i+1}, share_{i+1}), sealed at rest.
     pub sealed_shares: Vec<u8>,
 }
@@ -110,7 +110,7 @@ pub fn insert(
             &row.ciphertext_hash,
             row.received_at_ms,
             row.position,
-            &row.receipt_signature,
+            row.receipt_signature.as_slice(),
             row.sealed_shares.as_slice(),
         ),
     )?;
@@ -174,7 +174,7 @@ pub fn digests(
     Ok(digests)
 }
 
-type RowValue<'a> = (&'a [u8], &'a [u8], &'a [u8; 32], u64, u64, &'a [u8; 64], &'a [u8]);
+type RowValue<'a> = (&'a [u8], &'a [u8], &'a [u8; 32], u64, u64, &'a [u8], &'a [u8]);
 
 fn accepted(row: RowValue<'_>) -> Accepted {
     let (header, authority_signature, ciphertext_hash, received_at_ms, position, receipt_signature, shares) =
@@ -185,7 +185,7 @@ fn accepted(row: RowValue<'_>) -> Accepted {
         ciphertext_hash: *ciphertext_hash,
         received_at_ms,
         position,
-        receipt_signature: *receipt_signature,
+        receipt_signature: receipt_signature.to_vec(),
         sealed_shares: shares.to_vec(),
     }
 }

@@ -5,7 +5,7 @@ use redb::{ReadableTable, TableDefinition};
 use super::{StoreError, Tables, WriteTx};
 
 /// Schema version written by this program.
-pub const SCHEMA: u64 = 1;
+pub const SCHEMA: u64 = 2;
 
 /// Key of a row of a box: election number, box, digest.
 pub type DigestKey = (u32, u32, &'static [u8; 32]);
@@ -18,7 +18,7 @@ pub type AcceptedRow = (
     &'static [u8; 32],
     u64,
     u64,
-    &'static [u8; 64],
+    &'static [u8],
     &'static [u8],
 );
 

@@ -76,7 +76,7 @@ fn row(i: u8) -> Accepted {
         ciphertext_hash: [i; 32],
         received_at_ms: 1000 + u64::from(i),
         position: u64::from(i),
-        receipt_signature: [i; 64],
+        receipt_signature: vec![i; 64],
         sealed_shares: vec![i; 150],
     }
 }

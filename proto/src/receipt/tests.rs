@@ -35,6 +35,87 @@ fn a_receipt_is_of_its_own_party_and_content() {
 }
 
 #[test]
+fn one_signature_covers_a_batch_and_speaks_for_its_receipts_only() {
+    let world = World::new(Shape::default());
+    let keys = world.manifest.manifest().party_keys();
+    let stated = |n: u8| Acceptance {
+        digest: Digest([n; 32]),
+        position: n.into(),
+        ..acceptance()
+    };
+    for size in [1, 2, 3, 5, 8, 9, 64, 65] {
+        let receipts = sign_batch((0..size).map(stated).collect(), &world.signers[1]);
+        assert_eq!(receipts.len(), usize::from(size));
+        let batch = receipts[0].batch().expect("a batch");
+        assert!(batch.verify(&keys));
+        for (n, receipt) in (0..size).zip(&receipts) {
+            assert_eq!(receipt.verify(&keys), Ok(&stated(n)));
+            assert_eq!(receipt.batch().as_ref(), Some(&batch), "{n} of {size}");
+            assert_eq!(Receipt::decode(&receipt.encode()).as_ref(), Ok(receipt));
+            assert!(receipt.encode().len() <= MAX_RECEIPT_BYTES);
+            // With another's signature, or another content under its own, it is of no batch that was signed.
+            let other = &receipts[usize::from(n + 1) % receipts.len()];
+            let swapped = Receipt {
+                acceptance: receipt.acceptance.clone(),
+                signature: other.signature.clone(),
+            };
+            assert_eq!(swapped.verify(&keys).is_ok(), size == 1, "{n} of {size}");
+            let mut later = receipt.clone();
+            later.acceptance.received_at = UnixMillis(4);
+            assert!(later.verify(&keys).is_err(), "{n} of {size}");
+        }
+    }
+    assert!(sign_batch(Vec::new(), &world.signers[1]).is_empty());
+}
+
+#[test]
+fn a_batch_signature_has_one_form() {
+    let world = World::new(Shape::default());
+    let keys = world.manifest.manifest().party_keys();
+    let stated = |n: u8| Acceptance {
+        digest: Digest([n; 32]),
+        ..acceptance()
+    };
+    let receipts = sign_batch((0..5).map(stated).collect(), &world.signers[1]);
+    let taken = |signature: Vec<u8>| {
+        Receipt::from_wire(&wire::Receipt {
+            signature,
+            ..receipts[4].to_wire()
+        })
+    };
+    let good = receipts[4].to_wire().signature;
+    assert_eq!(
+        good.len(),
+        64 + 4 + 32,
+        "the fifth of five stands next to the root"
+    );
+    assert_eq!(taken(good.clone()), Ok(receipts[4].clone()));
+    for length in (0..64)
+        .chain(65..good.len())
+        .chain([good.len() + 1, good.len() + 32])
+    {
+        let mut bytes = good.clone();
+        bytes.resize(length, 0);
+        assert_eq!(taken(bytes), Err(ReceiptError::Signature(length)));
+    }
+    // A batch of one is 64 bytes, never a size of 1 and no path; a place lies within its batch.
+    for (size, place) in [(1u16, 0u16), (0, 0), (5, 5)] {
+        let mut bytes = good[..64].to_vec();
+        bytes.extend_from_slice(&size.to_be_bytes());
+        bytes.extend_from_slice(&place.to_be_bytes());
+        assert_eq!(taken(bytes), Err(ReceiptError::Signature(68)));
+    }
+    for at in 0..good.len() {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        assert!(
+            !taken(bytes).is_ok_and(|receipt| receipt.verify(&keys).is_ok()),
+            "byte {at}"
+        );
+    }
+}
+
+#[test]
 fn timely_means_in_time_by_the_signers_clock() {
     let world = World::new(Shape::default());
     let election = world.election();

@@ -98,7 +98,7 @@ fn rewrite(
                         &row.ciphertext_hash,
                         row.received_at_ms,
                         row.position,
-                        &row.receipt_signature,
+                        row.receipt_signature.as_slice(),
                         row.sealed_shares.as_slice(),
                     ),
                 )?;

@@ -170,7 +170,7 @@ impl World {
             ciphertext_hash: [3; 32],
             received_at_ms: at_ms,
             position,
-            receipt_signature: receipt.to_wire().signature.try_into().expect("64 bytes"),
+            receipt_signature: receipt.to_wire().signature,
             sealed_shares: self
                 .vault(by)
                 .seal(made.kind, by.index(), &made.digest.0, &made.shares_of(by)),
