@@ -107,6 +107,8 @@ pub struct IntakeLimits {
     pub held_ballots: usize,
     /// Most ballots in one transaction.
     pub batch: usize,
+    /// Free bytes on the store's volume below which nothing more is taken.
+    pub reserve_bytes: u64,
 }
 
 /// Bounds of connections.

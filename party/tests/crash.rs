@@ -157,3 +157,148 @@ async fn a_server_whose_store_fails_says_so_and_ends() {
             .expect("accepted");
     }
 }
+
+#[tokio::test]
+async fn little_room_is_refused_by_name_and_intake_goes_on_when_there_is_more() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let mut world = World::new(Shape::default());
+    let disk = SimDisk::new();
+    let free = Arc::new(AtomicU64::new(1 << 40));
+    let told = Arc::clone(&free);
+    let storage = Storage::Volume(
+        Box::new(disk.clone()),
+        Box::new(move || Some(told.load(Ordering::Relaxed))),
+    );
+    let config = world.config(Role::P1);
+    assert_eq!(config.intake.reserve_bytes, 64 << 20);
+    let party = world.start_with(config, storage, disk).await;
+    world.put_in_force(&party).await;
+    let (first, second) = (world.ballot(), world.ballot());
+    let receipt = party.intake().submit(party.part(&first)).await.expect("accepted");
+
+    free.store((64 << 20) - 1, Ordering::Relaxed);
+    let refused = world::refusal(party.intake().submit(party.part(&second)).await);
+    assert_eq!(refused.reason, Reason::StoreFull);
+    assert!(refused.detail.contains("63 MiB are free"), "{refused}");
+    let of_another = world
+        .fixture
+        .receipt(Role::P2, tally_proto::ids::BoxId(1), first[0].digest());
+    let refused = reason(party.intake().deliver(of_another.to_wire()).await);
+    assert_eq!(refused, Reason::StoreFull);
+    // What is here already costs no room.
+    let again = party.intake().submit(party.part(&first)).await.expect("known");
+    assert_eq!(again.into_inner(), receipt.into_inner());
+
+    free.store(64 << 20, Ordering::Relaxed);
+    party
+        .intake()
+        .submit(party.part(&second))
+        .await
+        .expect("accepted");
+    party
+        .intake()
+        .deliver(of_another.to_wire())
+        .await
+        .expect("stored");
+    party.running.stop().await;
+}
+
+/// The reserve is what should keep this from happening. When it does the server ends, and nothing acknowledged is lost.
+#[tokio::test]
+async fn a_full_disk_ends_the_server_and_loses_nothing() {
+    let mut world = World::new(Shape::default());
+    let mut party = world.start_in_force(Role::P1).await;
+    party.disk.limit(Some(party.disk.bytes()));
+    let mut receipts = Vec::new();
+    let last = loop {
+        assert!(receipts.len() < 20_000, "the store never grew");
+        let ballot = world.ballot();
+        match party
+            .running
+            .party()
+            .submit(party.part(&ballot), Sender::Voter)
+            .await
+        {
+            Ok(receipt) => receipts.push((ballot, receipt)),
+            Err(refusal) => {
+                assert_eq!(refusal.reason, Reason::StoreFailed, "{refusal}");
+                break ballot;
+            }
+        }
+    };
+    assert!(!receipts.is_empty());
+    assert!(matches!(party.running.failed().await, ServerError::StoreFailed));
+    let disk = party.disk.after_crash(3);
+    party.running.stop().await;
+    let party = world.start_on(Role::P1, disk).await;
+    for (ballot, receipt) in &receipts {
+        let again = party
+            .running
+            .party()
+            .submit(party.part(ballot), Sender::Voter)
+            .await;
+        assert_eq!(again.as_ref(), Ok(receipt));
+    }
+    party.intake().submit(party.part(&last)).await.expect("accepted");
+    party.running.stop().await;
+}
+
+/// Told to stop under load, the server answers what is under way with a receipt that is on disk, or not at all, and is gone in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_loses_no_answer() {
+    let mut world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let ballots: Vec<_> = (0..400).map(|_| world.ballot()).collect();
+    let parts: Vec<_> = ballots.iter().map(|ballot| party.part(ballot)).collect();
+    let channel = party.public_channel();
+    let answered = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let clients: Vec<_> = parts
+        .into_iter()
+        .map(|part| {
+            let (mut intake, answered) = (
+                tally_proto::connect::intake(channel.clone()),
+                Arc::clone(&answered),
+            );
+            tokio::spawn(async move {
+                let answer = intake.submit(part).await;
+                answered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                answer
+            })
+        })
+        .collect();
+    drop(channel);
+    // In the middle of it.
+    let some = async {
+        while answered.load(std::sync::atomic::Ordering::Relaxed) < 20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), some)
+        .await
+        .expect("answers come");
+    let disk = party.disk.clone();
+    tokio::time::timeout(std::time::Duration::from_secs(30), party.running.stop())
+        .await
+        .expect("it stops within its grace");
+    let mut receipts = Vec::new();
+    for client in clients {
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(30), client).await;
+        match answer
+            .expect("nobody waits for ever")
+            .expect("the client does not panic")
+        {
+            Ok(receipt) => receipts.push(Receipt::from_wire(&receipt.into_inner()).expect("a receipt")),
+            Err(status) => assert!(
+                matches!(
+                    status.code(),
+                    tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::Unknown
+                ),
+                "{status:?}"
+            ),
+        }
+    }
+    assert!(receipts.len() >= 20);
+    // What was not synced is gone: no receipt depended on it.
+    let party = open(&world, &disk.after_crash(5)).expect("opens");
+    check(&party, &receipts, 0, 5);
+}

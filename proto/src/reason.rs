@@ -348,6 +348,9 @@ reasons! {
     ClockWrong "clock.wrong" Retry
         "The party's clock is over a second from both other parties': it accepts nothing until the clock is right."
         "The party's operator sets the clock by a trusted source. Voters need nothing but the two other parties.";
+    StoreFull "store.full" Retry
+        "The volume of the party's store has less room than intake.disk_reserve_mib: nothing more is taken, so that sealing keeps room."
+        "Operator: make room; the party goes on by itself. Voter: try again; two parties are enough.";
     Internal "internal" Fatal
         "Something happened that should not; the log holds the details."
         "Report it with the log.";

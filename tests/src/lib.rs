@@ -5,6 +5,7 @@ pub mod cheating;
 pub mod crowd;
 pub mod demo;
 pub mod leaks;
+pub mod many;
 pub mod process;
 pub mod published;
 pub mod recount;

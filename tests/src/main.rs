@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         "registrar" => tally_coordinator::cli::registrar_main_with(rest),
         "client" => tally_client::cli::main_with(rest),
         "demo" => tally_tests::demo::main_with(rest),
+        "elections" => tally_tests::many::main_with(rest),
         "soak" => tally_tests::soak::main_with(rest),
         other => {
             eprintln!("there is no part '{other}'");

@@ -229,6 +229,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Most ballots written in one transaction. A receipt leaves only after its transaction is on disk.",
     ),
     optional(
+        "intake",
+        "disk_reserve_mib",
+        Kind::Number { min: 0, max: 1 << 20 },
+        "64",
+        "Free MiB on the volume of data_dir below which nothing more is taken (store.full), so that sealing keeps room; intake goes on by \
+         itself when there is more.",
+    ),
+    optional(
         "server",
         "max_requests_per_connection",
         Kind::Number { min: 1, max: 100_000 },

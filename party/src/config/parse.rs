@@ -339,6 +339,7 @@ impl Values {
                 check_queue: self.size("intake.check_queue")?,
                 held_ballots: self.size("intake.held_ballots")?,
                 batch: self.size("intake.batch")?,
+                reserve_bytes: self.number("intake.disk_reserve_mib")? << 20,
             },
             server: ServerLimits {
                 max_requests_per_connection: self.size("server.max_requests_per_connection")?,

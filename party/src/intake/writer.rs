@@ -78,7 +78,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `batch`: most objects in one transaction, and as many may wait behind it.
+    /// Starts the thread. `batch`: most objects in one transaction, and as many may wait behind it. `reserve_bytes`: with less room than
+    /// this on the store's volume all is refused, until there is more.
     ///
     /// # Errors
     /// The operating system gives no thread.
@@ -87,6 +88,7 @@ impl Writer {
         signer: Arc<Signer>,
         own: Role,
         batch: usize,
+        reserve_bytes: u64,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Writer> {
         let (queue, jobs) = mpsc::channel(batch);
@@ -99,6 +101,7 @@ impl Writer {
                     signer,
                     own,
                     batch,
+                    reserve_bytes,
                     fail,
                     metrics,
                 }
@@ -181,6 +184,7 @@ struct Thread {
     signer: Arc<Signer>,
     own: Role,
     batch: usize,
+    reserve_bytes: u64,
     fail: watch::Sender<bool>,
     metrics: Arc<Metrics>,
 }
@@ -190,6 +194,13 @@ impl Thread {
         let mut waiting = Vec::with_capacity(self.batch);
         while jobs.blocking_recv_many(&mut waiting, self.batch) > 0 {
             let count = waiting.len();
+            if let Some(refusal) = self.full() {
+                tracing::warn!(count, %refusal, "a batch is refused");
+                for job in waiting.drain(..) {
+                    let _ = job.answer.send(Outcome::Refused(refusal.clone()));
+                }
+                continue;
+            }
             let began = Instant::now();
             let written = self
                 .store
@@ -212,6 +223,19 @@ impl Thread {
             }
             tracing::debug!(count, "batch answered");
         }
+    }
+
+    /// The refusal of everything while the reserve of the store's volume is touched. One question to the operating system a batch.
+    fn full(&self) -> Option<Refusal> {
+        let free = self.store.room().filter(|free| *free < self.reserve_bytes)?;
+        Some(Refusal::new(
+            Reason::StoreFull,
+            format_args!(
+                "{} MiB are free, less than the {} MiB of intake.disk_reserve_mib",
+                free >> 20,
+                self.reserve_bytes >> 20
+            ),
+        ))
     }
 
     /// All jobs inside the transaction; what each came to, in their order.

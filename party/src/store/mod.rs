@@ -61,7 +61,12 @@ pub enum Storage {
     File(PathBuf),
     /// Any other backend: tests hand in [`sim::SimDisk`].
     Backend(Box<dyn StorageBackend>),
+    /// Any other backend on a volume that tells its free bytes.
+    Volume(Box<dyn StorageBackend>, FreeBytes),
 }
+
+/// Tells the free bytes of a volume; `None` where they cannot be known.
+pub type FreeBytes = Box<dyn Fn() -> Option<u64> + Send + Sync>;
 
 impl Storage {
     /// The name of the store's file in `data_dir`.
@@ -73,6 +78,7 @@ impl std::fmt::Debug for Storage {
         match self {
             Storage::File(path) => f.debug_tuple("File").field(path).finish(),
             Storage::Backend(_) => f.write_str("Backend"),
+            Storage::Volume(..) => f.write_str("Volume"),
         }
     }
 }
@@ -212,6 +218,7 @@ impl WriteTx {
 /// The store. Shared by reference; all methods block.
 pub struct Store {
     database: Opened,
+    free: Option<FreeBytes>,
 }
 
 /// How the file is open.
@@ -255,10 +262,21 @@ impl Store {
                         std::fs::File::open(directory)?.sync_all()?;
                     }
                 }
-                Self::with_tables(Self::builder().create(path)?, party)
+                let mut store = Self::with_tables(Self::builder().create(&path)?, party)?;
+                store.free = Some(Box::new(move || {
+                    let volume = rustix::fs::statvfs(&path).ok()?;
+                    Some(volume.f_bavail.saturating_mul(volume.f_frsize))
+                }));
+                Ok(store)
             }
             Storage::Backend(backend) => {
                 Self::with_tables(Self::builder().create_with_backend(Boxed(backend))?, party)
+            }
+            Storage::Volume(backend, free) => {
+                let database = Self::builder().create_with_backend(Boxed(backend))?;
+                let mut store = Self::with_tables(database, party)?;
+                store.free = Some(free);
+                Ok(store)
             }
         }
     }
@@ -284,9 +302,15 @@ impl Store {
             Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::InUse),
             Err(error) => return Err(error.into()),
         };
-        let store = Store { database };
+        let store = Store { database, free: None };
         store.read(|tx| tables::check(tx, party))?;
         Ok(store)
+    }
+
+    /// Free bytes on the store's volume now; `None` where they cannot be known.
+    #[must_use]
+    pub fn room(&self) -> Option<u64> {
+        self.free.as_ref().and_then(|free| free())
     }
 
     fn builder() -> redb::Builder {
@@ -298,6 +322,7 @@ impl Store {
     fn with_tables(database: Database, party: u8) -> Result<Store, StoreError> {
         let store = Store {
             database: Opened::Writing(database),
+            free: None,
         };
         store.write(|tx| tables::create(tx, party))?;
         Ok(store)

@@ -2,7 +2,7 @@
 //!
 //! Made for crash tests, here and in other crates. Every operation that changes the disk (write, set_len, sync) is counted; from the operation
 //! with a chosen number on, all fail. [`SimDisk::after_crash`] then gives the disk as a restarted machine would find it: everything
-//! synced, and of the writes since the last sync any subset, the last of them possibly torn.
+//! synced, and of the writes since the last sync any subset, any of them possibly torn.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,7 @@ struct State {
     unsynced: Vec<Change>,
     operations: u64,
     fail_from: Option<u64>,
+    capacity: Option<usize>,
 }
 
 /// The disk. Clones are the same disk.
@@ -37,6 +38,16 @@ impl SimDisk {
     /// From now on the operation numbered `operation` (counted from 0 since the disk was made) and all after it fail.
     pub fn fail_from(&self, operation: u64) {
         self.state().fail_from = Some(operation);
+    }
+
+    /// From now on the disk holds so many bytes: growing beyond them fails as on a full disk. `None`: without limit.
+    pub fn limit(&self, bytes: Option<usize>) {
+        self.state().capacity = bytes;
+    }
+
+    /// How many bytes it holds now.
+    pub fn bytes(&self) -> usize {
+        self.state().current.len()
     }
 
     /// How many changing operations were asked for, failed ones included.
@@ -121,6 +132,12 @@ impl StorageBackend for SimDisk {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.change()?;
+        if state
+            .capacity
+            .is_some_and(|capacity| len as usize > capacity.max(state.current.len()))
+        {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         state.current.resize(len as usize, 0);
         state.unsynced.push(Change::SetLen(len as usize));
         Ok(())

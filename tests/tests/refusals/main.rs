@@ -111,9 +111,9 @@ async fn meet(reason: Reason) -> Met {
         }
         R::PartyLocked => elsewhere("tests/tests/officials.rs"),
         R::PartyBusy | R::PartyShuttingDown => elsewhere("party/tests/intake.rs"),
-        R::StoreFailed => elsewhere("party/tests/crash.rs"),
         R::ClockWrong => elsewhere("party/tests/clock.rs"),
         R::BallotStationRevoked => elsewhere("party/tests/intake.rs"),
+        R::StoreFailed | R::StoreFull => elsewhere("party/tests/crash.rs"),
         R::SessionHidden => lie(&[Lie::HidHoldings]),
         R::SessionLimit | R::SessionFramePending => elsewhere("party/src/session"),
     }
