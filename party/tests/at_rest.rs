@@ -25,7 +25,7 @@ type Row = (
     &'static [u8; 32],
     u64,
     u64,
-    &'static [u8; 64],
+    &'static [u8],
     &'static [u8],
 );
 
@@ -173,7 +173,7 @@ async fn rows_that_change_places_do_not_open() {
                             &own.ciphertext_hash,
                             own.received_at_ms,
                             own.position,
-                            &own.receipt_signature,
+                            own.receipt_signature.as_slice(),
                             rows[other].sealed_shares.as_slice(),
                         ),
                     )?;

@@ -70,14 +70,7 @@ impl Intake {
         Ok(Intake {
             checks: Pool::start(limits.check_threads, limits.check_queue)?,
             batches: Batches::default(),
-            writer: Writer::start(
-                store,
-                signer,
-                own,
-                limits.batch,
-                limits.reserve_bytes,
-                metrics,
-            )?,
+            writer: Writer::start(store, signer, own, limits.batch, limits.reserve_bytes, metrics)?,
             held: Semaphore::new(limits.held_ballots),
             held_most: limits.held_ballots,
         })
