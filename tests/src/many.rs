@@ -192,6 +192,7 @@ impl Many {
             stations: 0,
             opens: utc::second(SystemTime::now() - Duration::from_secs(60)),
             closes: utc::second(SystemTime::now() + Duration::from_secs(48 * 3600)),
+            tickets: None,
         }
     }
 

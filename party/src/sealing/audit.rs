@@ -472,7 +472,7 @@ mod tests {
             ciphertext_hash: part.ciphertext_hash().0,
             received_at_ms: OPENS * 1000,
             position: 0,
-            receipt_signature: [0; 64],
+            receipt_signature: vec![0; 64],
             sealed_shares: Vec::new(),
         }
     }

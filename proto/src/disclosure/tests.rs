@@ -102,7 +102,7 @@ fn a_changed_choice_does_not_open_the_ballot_whatever_part_is_changed() {
 #[test]
 fn refusals_say_what_is_wrong() {
     let made = made(7, &choices());
-    let parse = |text: &str| Disclosure::parse(text).err().expect("refused");
+    let parse = |text: &str| Disclosure::parse(text).expect_err("refused");
     let invitation = Invitation::new(
         &made.world.manifest.hash(),
         BoxId(1),
