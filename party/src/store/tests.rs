@@ -168,7 +168,7 @@ fn refuses_the_store_of_another_party_or_version() {
     drop(store);
     assert!(matches!(
         open(&disk),
-        Err(StoreError::Schema { found: 9, known: 1 })
+        Err(StoreError::Schema { found: 9, known: 2 })
     ));
 }
 
