@@ -1,7 +1,7 @@
 //! Figures for Prometheus. The hot path adds to atomics; everything else is read when it is asked for, from the same status that operators see.
 //!
 //! No figure carries a digest, a voter or an address. Labels are reason codes, phases, parties, channels, and elections with their boxes, of
-//! these at most [`MOST_BOXES`]; what comes on top is summed under `election="(other)"`.
+//! these at most 200 (`MOST_BOXES`); what comes on top is summed under `election="(other)"`.
 
 pub(crate) mod connections;
 pub(crate) mod serve;
