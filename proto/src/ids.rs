@@ -15,6 +15,11 @@ pub enum IdError {
         "election id {0:?} is not a slug: use 1 to 64 of a-z, 0-9 and hyphens, with no hyphen at either end"
     )]
     Election(String),
+    /// Not a slug.
+    #[error(
+        "register id {0:?} is not a slug: use 1 to 64 of a-z, 0-9 and hyphens, with no hyphen at either end"
+    )]
+    Register(String),
     /// Not a party number.
     #[error("{0} is not a party: parties are numbered 1, 2 and 3")]
     Party(u64),
@@ -26,57 +31,79 @@ pub enum IdError {
     HashText(String),
 }
 
-/// An election's id: a slug of a-z, 0-9 and inner hyphens, at most 64 bytes. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ElectionId(Arc<str>);
+/// 1 to [`MAX_SLUG_BYTES`] of a-z, 0-9 and inner hyphens.
+fn is_slug(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..=MAX_SLUG_BYTES).contains(&bytes.len())
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+        && bytes.first() != Some(&b'-')
+        && bytes.last() != Some(&b'-')
+}
 
-impl ElectionId {
-    /// Longest id in bytes.
-    pub const MAX_BYTES: usize = 64;
+/// Longest slug in bytes.
+pub const MAX_SLUG_BYTES: usize = 64;
 
-    /// Checks and takes `text`.
-    ///
-    /// # Errors
-    /// [`IdError::Election`] when it is not a slug.
-    pub fn new(text: &str) -> Result<Self, IdError> {
-        let bytes = text.as_bytes();
-        let ok = (1..=Self::MAX_BYTES).contains(&bytes.len())
-            && bytes
-                .iter()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
-            && bytes.first() != Some(&b'-')
-            && bytes.last() != Some(&b'-');
-        if ok {
-            Ok(Self(text.into()))
-        } else {
-            Err(IdError::Election(text.chars().take(80).collect()))
+macro_rules! slug {
+    ($(#[$doc:meta])* $name:ident, $refused:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Longest id in bytes.
+            pub const MAX_BYTES: usize = MAX_SLUG_BYTES;
+
+            /// Checks and takes `text`.
+            ///
+            /// # Errors
+            /// When it is not a slug.
+            pub fn new(text: &str) -> Result<Self, IdError> {
+                if is_slug(text) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(IdError::$refused(text.chars().take(80).collect()))
+                }
+            }
+
+            /// The slug.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-    }
 
-    /// The slug.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+    };
 }
 
-impl fmt::Display for ElectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for ElectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ElectionId({})", self.0)
-    }
-}
-
-impl FromStr for ElectionId {
-    type Err = IdError;
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        Self::new(text)
-    }
-}
+slug!(
+    /// An election's id: a slug of a-z, 0-9 and inner hyphens, at most 64 bytes. Cheap to clone.
+    ElectionId,
+    Election
+);
+slug!(
+    /// The id of a register of enrolled credentials, which many elections of the same roll may name: a slug as an election's id is.
+    RegisterId,
+    Register
+);
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $int:ty) => {

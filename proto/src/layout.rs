@@ -56,6 +56,12 @@ pub mod tag {
     pub const STATEMENT: &str = "tally/v1/session-statement";
     /// HPKE info of a frame that answers a demand.
     pub const SEALED_FRAME: &str = "tally/v1/sealed-frame";
+    /// Commitment to the key of the offsets that two parties hold.
+    pub const OFFSET_KEY: &str = "tally/v1/offset-key";
+    /// One share's offset of an enrolled credential.
+    pub const OFFSET: &str = "tally/v1/offset";
+    /// Asking for the offsets of a record, and telling them.
+    pub const TELLING: &str = "tally/v1/telling";
     /// An identity file's fingerprint.
     pub const FINGERPRINT: &str = "tally/v1/fingerprint";
     /// An invitation's checksum.

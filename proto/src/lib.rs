@@ -25,6 +25,7 @@ pub mod manifest;
 pub mod merkle;
 pub mod moment;
 pub mod note;
+pub mod offsets;
 pub mod one_time;
 pub mod order;
 pub mod pki;
