@@ -4,6 +4,7 @@
 //! coordinator.identity.toml   public: name, board, authority, signing key
 //! signing.key ca.key tls.key  secret, readable by their owner only
 //! ca.pem tls.pem              public certificates
+//! registers/<id>.toml         of enrolled credentials: see `registers`
 //! elections/<id>/
 //!   manifest                  envelope; countersignatures are added to it
 //!   roll.csv                  as it was read, with indices
@@ -20,7 +21,7 @@ use rand_core::CryptoRng;
 use tally_proto::decode::decode_canonical;
 use tally_proto::envelope::{Envelope, Signer};
 use tally_proto::identity::CoordinatorIdentity;
-use tally_proto::ids::{BoxId, ElectionId, UnixSeconds};
+use tally_proto::ids::{BoxId, ElectionId, RegisterId, UnixSeconds};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::order::SignedOrder;
 use tally_proto::pki::{Authority, Leaf, PeerRole};
@@ -132,6 +133,11 @@ impl Directory {
     /// Where the public identity's file is.
     pub fn identity_file(&self) -> PathBuf {
         self.path.join(IDENTITY)
+    }
+
+    /// Where a register of enrolled credentials is kept.
+    pub fn register_file(&self, register: &RegisterId) -> PathBuf {
+        self.path.join("registers").join(format!("{register}.toml"))
     }
 
     /// The signing key.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tally_proto::connect::ConnectError;
 use tally_proto::envelope::EnvelopeError;
 use tally_proto::identity::IdentityError;
-use tally_proto::ids::{BoxId, ElectionId, IdError, VoterIndex};
+use tally_proto::ids::{BoxId, ElectionId, IdError, RegisterId, Role, VoterIndex};
 use tally_proto::manifest::ManifestError;
 use tally_proto::order::OrderError;
 use tally_proto::pki::PkiError;
@@ -75,6 +75,31 @@ pub enum Error {
         of_box: BoxId,
         /// What is wrong.
         source: tally_proto::roll::RollError,
+    },
+    /// Identity files that are not the three parties'.
+    #[error("the identity files are of parties {found:?}: one of each of the three parties is needed")]
+    PartyFiles {
+        /// Whose they are.
+        found: Vec<Role>,
+    },
+    /// A register that nobody has agreed on.
+    #[error(
+        "register {register} is not agreed on with the parties: run `coordinator register {register}` first"
+    )]
+    NoRegister {
+        /// The register.
+        register: RegisterId,
+    },
+    /// Two parties that hold one key say different things of it.
+    #[error(
+        "register {register}: parties {} and {} do not hold the same key of offsets: their operators compare what their stores were restored from, \
+         or choose another register id", pair[0], pair[1]
+    )]
+    OffsetCopies {
+        /// The register.
+        register: RegisterId,
+        /// Who should hold the key together.
+        pair: [Role; 2],
     },
     /// An order.
     #[error("the order is refused: {0}")]
@@ -299,6 +324,14 @@ pub enum StoredProblem {
     /// It was signed by another coordinator.
     #[error("it is signed by another coordinator than this directory's")]
     OtherCoordinator,
+    /// A register's file.
+    #[error("it does not hold the three commitments of the register that it is named after")]
+    Register,
+    /// A register with other keys.
+    #[error(
+        "the parties hold other keys of this register than when it was agreed on: choose another id for a new one"
+    )]
+    OtherOffsets,
     /// It is not canonical.
     #[error("it is damaged")]
     Damaged,

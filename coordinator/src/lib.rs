@@ -21,6 +21,7 @@ pub mod files;
 pub mod orders;
 pub mod parties;
 pub mod progress;
+pub mod registers;
 pub mod registrar;
 pub mod report;
 pub mod roll;

@@ -23,6 +23,7 @@ mod lookout;
 mod machine;
 pub mod metrics;
 pub mod officials;
+pub mod offsets;
 pub mod operator;
 pub mod party;
 pub mod peers;

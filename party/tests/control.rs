@@ -104,6 +104,17 @@ async fn every_method_refuses_every_wrong_role_by_name() {
                     .err(),
             ),
             (
+                "coordinator",
+                control
+                    .offset_commitments(wire::RegisterRef::default())
+                    .await
+                    .err(),
+            ),
+            (
+                "party:2",
+                peer.offset_key(wire::OffsetKeyRequest::default()).await.err(),
+            ),
+            (
                 "registrar:letters",
                 registration.register(tokio_stream::empty()).await.err(),
             ),

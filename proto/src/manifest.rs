@@ -24,7 +24,7 @@ use crate::envelope::PublicKey;
 use crate::identity::{
     CoordinatorIdentity, IdentityError, PartyIdentity, RegistrarIdentity, StationIdentity,
 };
-use crate::ids::{BoxId, ContestId, ElectionId, Role, RoleExt as _, StationId, UnixSeconds};
+use crate::ids::{BoxId, ContestId, ElectionId, Hash32, Role, RoleExt as _, StationId, UnixSeconds};
 use crate::text::Texts;
 use crate::ticket::Ticketing;
 use crate::wire;
@@ -70,6 +70,7 @@ pub struct Manifest {
     policy: ResultPolicy,
     network: Network,
     ticketing: Option<Ticketing>,
+    offsets: Option<[Hash32; 3]>,
     created_at: UnixSeconds,
 }
 
@@ -112,9 +113,6 @@ impl Manifest {
     pub fn from_wire(wire: &wire::Manifest) -> Result<Self, ManifestError> {
         if wire.version != VERSION {
             return Err(ManifestError::Unsupported(Unsupported::Version(wire.version)));
-        }
-        if !wire.offsets.is_empty() {
-            return Err(ManifestError::Unsupported(Unsupported::CredentialOffsets));
         }
         let policy = wire.policy.as_ref().ok_or(ManifestError::Missing("policy"))?;
         let policy = ResultPolicy {
@@ -178,6 +176,7 @@ impl Manifest {
             policy,
             network: Network::from_number(wire.network)?,
             ticketing,
+            offsets: offsets(&wire.offsets)?,
             created_at: UnixSeconds(wire.created_at_s),
         };
         manifest.check_separate_keys()?;
@@ -214,7 +213,12 @@ impl Manifest {
                 min_submissions: self.policy.min_submissions,
             }),
             created_at_s: self.created_at.get(),
-            offsets: Vec::new(),
+            offsets: (self.offsets.iter().flat_map(|all| Role::ALL.iter().zip(all)))
+                .map(|(j, commitment)| wire::CredentialOffset {
+                    index: j.number(),
+                    commitment: commitment.0.to_vec(),
+                })
+                .collect(),
             network: self.network.to_wire().into(),
             ticket_allowance,
         }
@@ -365,6 +369,10 @@ impl Manifest {
     pub fn ticketing(&self) -> Option<&Ticketing> {
         self.ticketing.as_ref()
     }
+    /// C_1, C_2, C_3, the commitments to the keys of the offsets of enrolled credentials; `None` where nobody enrols.
+    pub fn offsets(&self) -> Option<&[Hash32; 3]> {
+        self.offsets.as_ref()
+    }
     /// What every party's tally of this election opens, and how it is cut.
     pub fn tally_params(&self) -> TallyParams {
         TallyParams {
@@ -385,6 +393,24 @@ impl Manifest {
         let [p1, p2, p3] = self.party_keys();
         [self.coordinator.signing_key(), p1, p2, p3]
     }
+}
+
+fn offsets(wire: &[wire::CredentialOffset]) -> Result<Option<[Hash32; 3]>, ManifestError> {
+    if wire.is_empty() {
+        return Ok(None);
+    }
+    let [c1, c2, c3] = wire else {
+        return Err(ManifestError::Offsets);
+    };
+    let mut commitments = [Hash32([0; 32]); 3];
+    for (j, of) in Role::ALL.into_iter().zip([c1, c2, c3]) {
+        let commitment = Hash32::from_slice(&of.commitment).map_err(|_| ManifestError::Offsets)?;
+        if of.index != j.number() {
+            return Err(ManifestError::Offsets);
+        }
+        commitments[j.slot()] = commitment;
+    }
+    Ok(Some(commitments))
 }
 
 fn channels(wire: &[wire::Channel], no_station: bool) -> Result<Vec<Channel>, ManifestError> {

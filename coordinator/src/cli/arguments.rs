@@ -45,6 +45,14 @@ pub(super) enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Agree with the three parties on the keys of a register of enrolled credentials, before elections that name it are defined
+    Register {
+        /// The register id: a-z, 0-9 and inner hyphens
+        register: String,
+        /// Identity files of the three parties
+        #[arg(num_args = 3, value_name = "IDENTITY", required = true)]
+        parties: Vec<PathBuf>,
+    },
     /// Read an election file and its roll, sign the manifest and keep both here; sends nothing
     Define {
         /// The election file, TOML

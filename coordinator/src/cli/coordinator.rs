@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tally_proto::ids::BoxId;
+use tally_proto::ids::{BoxId, RegisterId, Role};
 use tally_proto::pki::PeerRole;
 
 use super::arguments::{BundleFiles, Command, Coordinator as Arguments, OfBoxes, OrderChange};
@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::orders::{self, Wish};
 use crate::progress::grouped;
 use crate::report::{self, Summary};
-use crate::{audits, board, bundle, files, sealing, setup, status, tickets};
+use crate::{audits, board, bundle, files, registers, sealing, setup, status, tickets};
 
 /// How often `status --watch` asks.
 const WATCH: Duration = Duration::from_secs(2);
@@ -28,6 +28,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     let done: Result<(), Error> = match arguments.command {
         Command::Init { name, address, host } => init(&dir, &name, &address, &host),
         Command::Certify { request, role, out } => certify(&dir, &request, &role, &out),
+        Command::Register { register, parties } => agree(&dir, &register, &parties, &console).await,
         Command::Define { file } => define(&dir, &file),
         Command::Publish(of) => publish(&Office::open(&dir, &of.election)?, &console).await,
         Command::Signatures(of) => signatures(Office::open(&dir, &of.election)?, &console).await,
@@ -162,6 +163,27 @@ fn certify(dir: &Path, request: &Path, role: &PeerRole, out: &Path) -> Result<()
     let certificate = Directory::open(dir)?.certify(&files::read_text(request)?, role)?;
     files::create(out, certificate.as_bytes())?;
     println!("Certificate for {role} in {}", out.display());
+    Ok(())
+}
+
+async fn agree(dir: &Path, register: &str, parties: &[PathBuf], console: &Console) -> Result<(), Error> {
+    let directory = Directory::open(dir)?;
+    let register = RegisterId::new(register)?;
+    let identities = registers::identities(parties)?;
+    let commitments = registers::agree(
+        &directory,
+        &register,
+        &identities,
+        console.patience,
+        &*console.progress,
+    )
+    .await?;
+    println!("Register {register}: each pair of parties holds its key of offsets.");
+    for (j, commitment) in Role::ALL.into_iter().zip(commitments) {
+        println!("Commitment {j}  {commitment}  (parties {} and {j})", j.prev());
+    }
+    println!("Kept in      {}", directory.register_file(&register).display());
+    println!("Next         name it in [enrolment] of the election file, then `coordinator define`");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tally_proto::envelope::Envelope;
-use tally_proto::ids::{BoxId, ElectionId, Hash32};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, RegisterId, Role, RoleExt as _};
 use tally_proto::manifest::{MAX_VOTERS, SignedManifest};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -234,6 +234,22 @@ impl Control for ControlService {
         self.0.roles.require(&request, Needs::Coordinator)?;
         self.0.tallies()?.deliver(request.into_inner()).await?;
         Ok(Response::new(wire::SupplyReply {}))
+    }
+
+    async fn offset_commitments(
+        &self,
+        request: Request<wire::RegisterRef>,
+    ) -> Result<Response<wire::OffsetCommitmentsReply>, Status> {
+        self.0.roles.require(&request, Needs::Coordinator)?;
+        let register = RegisterId::new(&request.into_inner().register).map_err(Refusal::from)?;
+        let held = self.0.offset_commitments(register).await?;
+        let offset = |(j, commitment): (Role, Hash32)| wire::CredentialOffset {
+            index: j.number(),
+            commitment: commitment.0.to_vec(),
+        };
+        Ok(Response::new(wire::OffsetCommitmentsReply {
+            offsets: held.into_iter().map(offset).collect(),
+        }))
     }
 
     async fn allow_sessions(

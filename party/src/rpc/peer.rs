@@ -104,6 +104,19 @@ impl Peer for PeerService {
         ))
     }
 
+    async fn offset_key(
+        &self,
+        request: Request<wire::OffsetKeyRequest>,
+    ) -> Result<Response<wire::OffsetKeyReply>, Status> {
+        let caller = self.0.roles.party(&request)?;
+        let request = request.into_inner();
+        let reply = self
+            .0
+            .blocking(move |party| party.offset_key_for(caller, &request))
+            .await?;
+        Ok(Response::new(reply))
+    }
+
     async fn session(
         &self,
         request: Request<Streaming<wire::Frame>>,

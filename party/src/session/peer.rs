@@ -89,6 +89,12 @@ impl Peer for SessionPeer {
     async fn judge(&self, _: Request<wire::JudgeRequest>) -> Result<Response<wire::Envelope>, Status> {
         sessions_only()
     }
+    async fn offset_key(
+        &self,
+        _: Request<wire::OffsetKeyRequest>,
+    ) -> Result<Response<wire::OffsetKeyReply>, Status> {
+        sessions_only()
+    }
     async fn seal_signature(&self, _: Request<wire::SealRef>) -> Result<Response<wire::Envelope>, Status> {
         sessions_only()
     }

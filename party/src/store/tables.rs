@@ -90,6 +90,7 @@ pub(super) fn create(tx: &WriteTx, party: u8) -> Result<(), StoreError> {
     tx.table_mut(LOG_SIZE)?;
     tx.table_mut(LOG_ENTRIES)?;
     tx.table_mut(LOG_NODES)?;
+    crate::offsets::create_tables(tx)?;
     crate::sealing::create_tables(tx)?;
     crate::session::create_tables(tx)?;
     Ok(())

@@ -17,8 +17,6 @@ use tally_mpc::layout::LayoutError;
 pub enum Unsupported {
     /// Another version of the format.
     Version(u32),
-    /// Offsets for card records.
-    CredentialOffsets,
     /// A roll that is appended to.
     OpenRoll(BoxId),
     /// A contest rule of a later version.
@@ -31,7 +29,6 @@ impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Version(version) => write!(f, "manifest version {version} (supported: {VERSION})"),
-            Self::CredentialOffsets => f.write_str("credential offsets for card records (offsets)"),
             Self::OpenRoll(id) => write!(f, "an open roll (box {id} states neither voters nor a roll root)"),
             Self::Rule(id) => write!(f, "the rule of contest {id}"),
             Self::Network(number) => write!(f, "network {number} (supported: near, far)"),
@@ -163,6 +160,9 @@ pub enum ManifestError {
     /// Tickets.
     #[error(transparent)]
     Tickets(#[from] crate::ticket::TicketingError),
+    /// Offsets.
+    #[error("offsets: exactly three commitments of 32 bytes are needed, numbered 1, 2, 3, or none at all")]
+    Offsets,
     /// A part is absent.
     #[error("{0} is missing")]
     Missing(&'static str),

@@ -43,7 +43,6 @@ fn what_is_not_supported_is_refused_by_name() {
         error.to_string()
     };
     assert!(unsupported(|m| m.version = 2).contains("version 2"));
-    assert!(unsupported(|m| m.offsets.push(wire::CredentialOffset::default())).contains("offsets"));
     assert!(unsupported(|m| m.contests[1].rule = None).contains("contest 2"));
     assert!(unsupported(|m| m.network = 2).contains("network 2"));
     let open_roll = unsupported(|m| {
@@ -61,6 +60,37 @@ fn what_is_not_supported_is_refused_by_name() {
             ..
         }
     ));
+}
+
+#[test]
+fn offsets_are_three_commitments_or_none() {
+    let offset = |index, length| wire::CredentialOffset {
+        index,
+        commitment: vec![index as u8; length],
+    };
+    let with = |offsets: Vec<wire::CredentialOffset>| {
+        let mut wire = world().manifest.manifest().to_wire();
+        wire.offsets = offsets;
+        Manifest::from_wire(&wire).map(|manifest| {
+            assert_eq!(manifest.to_wire(), wire);
+            manifest.offsets().copied()
+        })
+    };
+    assert_eq!(with(vec![]).expect("none"), None);
+    let three = (1..=3).map(|j| offset(j, 32)).collect();
+    let commitments = Some([1, 2, 3].map(|j| crate::ids::Hash32([j; 32])));
+    assert_eq!(with(three).expect("three"), commitments);
+    for wrong in [
+        vec![offset(1, 32), offset(2, 32)],
+        vec![offset(1, 32), offset(3, 32), offset(2, 32)],
+        vec![offset(1, 32), offset(2, 31), offset(3, 32)],
+        vec![offset(0, 32), offset(1, 32), offset(2, 32)],
+        (1..=4).map(|j| offset(j, 32)).collect(),
+    ] {
+        let error = with(wrong).expect_err("refused");
+        assert!(matches!(error, ManifestError::Offsets), "{error}");
+        assert_eq!(error.reason(), Reason::ManifestInvalid);
+    }
 }
 
 #[test]

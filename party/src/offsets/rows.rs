@@ -1,0 +1,110 @@
+//! The offset keys in the store.
+
+use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
+use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
+use redb::{ReadableTable as _, TableDefinition};
+use tally_proto::ids::{Hash32, RegisterId, Role};
+use tally_proto::offsets::OffsetKey;
+use zeroize::Zeroizing;
+
+use crate::store::vault::StorageKey;
+use crate::store::{Store, StoreError, Tables, WriteTx};
+
+/// (register, j) -> C_j, sealed nonce_j and K_j.
+const OFFSET_KEYS: TableDefinition<'static, (&str, u8), (&[u8; 32], &[u8])> =
+    TableDefinition::new("offset_keys");
+
+/// Makes the tables, in the store's opening transaction.
+pub(crate) fn create(tx: &WriteTx) -> Result<(), StoreError> {
+    tx.table_mut(OFFSET_KEYS)?;
+    Ok(())
+}
+
+/// The offset keys that one party holds, in its store.
+///
+/// # Security
+/// At rest each is sealed under a key derived from the storage key and C_j. C_j fixes what it commits to, so that key never encrypts two
+/// plaintexts and its nonce may be fixed.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    party: Role,
+    store: &'a Store,
+    vault: &'a StorageKey,
+}
+
+impl<'a> Held<'a> {
+    /// Those of `party`.
+    pub fn new(party: Role, store: &'a Store, vault: &'a StorageKey) -> Self {
+        Self { party, store, vault }
+    }
+
+    /// K_j of the register with its commitment; `None` while it is not here.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Corrupt`] for a row that does not open its own commitment.
+    pub fn key(&self, register: &RegisterId, j: Role) -> Result<Option<(OffsetKey, Hash32)>, StoreError> {
+        self.store.read(|tx| self.read(tx, register, j))
+    }
+
+    /// Keeps `key` as K_j of the register and returns what is kept: what came first.
+    ///
+    /// # Errors
+    /// As [`Held::key`].
+    pub fn keep(
+        &self,
+        register: &RegisterId,
+        j: Role,
+        key: OffsetKey,
+    ) -> Result<(OffsetKey, Hash32), StoreError> {
+        self.store.write(|tx| {
+            if let Some(kept) = self.read(tx, register, j)? {
+                return Ok::<_, StoreError>(kept);
+            }
+            let commitment = key.commitment(register, j);
+            let bytes = key.to_bytes();
+            let payload = Payload {
+                msg: bytes.as_ref(),
+                aad: &commitment.0,
+            };
+            let sealed = self
+                .cipher(&commitment)
+                .encrypt(&Nonce::default(), payload)
+                .expect("ChaCha20Poly1305 fails on nothing shorter than 256 GiB");
+            tx.table_mut(OFFSET_KEYS)?
+                .insert((register.as_str(), j.index()), (&commitment.0, sealed.as_slice()))?;
+            Ok((key, commitment))
+        })
+    }
+
+    fn read(
+        &self,
+        tx: &impl Tables,
+        register: &RegisterId,
+        j: Role,
+    ) -> Result<Option<(OffsetKey, Hash32)>, StoreError> {
+        let table = tx.table(OFFSET_KEYS)?;
+        let Some(row) = table.get((register.as_str(), j.index()))? else {
+            return Ok(None);
+        };
+        let corrupt = StoreError::Corrupt { table: "offset_keys" };
+        let (commitment, sealed) = row.value();
+        let commitment = Hash32(*commitment);
+        let payload = Payload {
+            msg: sealed,
+            aad: &commitment.0,
+        };
+        let plain = match self.cipher(&commitment).decrypt(&Nonce::default(), payload) {
+            Ok(plain) => Zeroizing::new(plain),
+            Err(_) => return Err(corrupt),
+        };
+        match OffsetKey::from_bytes(&plain) {
+            Ok(key) if key.commitment(register, j) == commitment => Ok(Some((key, commitment))),
+            _ => Err(corrupt),
+        }
+    }
+
+    fn cipher(&self, commitment: &Hash32) -> ChaCha20Poly1305 {
+        let info: [&[u8]; 2] = [b"tally/v1/offset-key-at-rest", &[self.party.index()]];
+        ChaCha20Poly1305::new(&Key::from(*self.vault.derive(&commitment.0, &info)))
+    }
+}
