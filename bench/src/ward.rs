@@ -110,6 +110,7 @@ pub(crate) fn roll(voters: u32) -> impl Iterator<Item = RollEntry> {
     (0..voters).map(|v| RollEntry {
         reference: format!("voter-{v}"),
         online: true,
+        persons: Vec::new(),
     })
 }
 

@@ -150,6 +150,7 @@ impl Reader<'_> {
             offsets: Vec::new(),
             network: network.to_wire().into(),
             ticket_allowance,
+            register: None,
         };
         Ok(Definition {
             manifest,

@@ -4,7 +4,7 @@
 use tally_proto::calendar::{Channel, ChannelKind, Opening};
 use tally_proto::envelope::Kind;
 use tally_proto::ids::{BoxId, StationId, UnixSeconds, VoterIndex};
-use tally_proto::order::{Change, Correction, EffectiveElection, Order, Revocation, SignedOrder};
+use tally_proto::order::{Change, Correction, EffectiveElection, Order, Reissue, Revocation, SignedOrder};
 
 use crate::definition::calendar::{self, Zone};
 use crate::directory::{Directory, Election};
@@ -51,6 +51,13 @@ pub enum Wish {
         station: u32,
         /// `YYYY-MM-DD HH:MM[:SS]` in the zone of the stations' channel.
         from: String,
+    },
+    /// What one voter's card signed up to this local time does not stand; a credential that a registrar issued does.
+    Reissue {
+        /// The voter's reference.
+        reference: String,
+        /// `YYYY-MM-DD HH:MM[:SS]` in the zone of the online channel.
+        until: String,
     },
     /// The flags of one voter.
     Correct {
@@ -127,6 +134,15 @@ fn change(election: &Election, wish: &Wish) -> Result<Change, Error> {
             Ok(Change::Revocation(Revocation {
                 station: StationId(*station),
                 from: UnixSeconds(Zone::find(channel.time_zone())?.moment(from)?),
+            }))
+        }
+        Wish::Reissue { reference, until } => {
+            let (of_box, voter) = find(election, reference)?;
+            let channel = in_force(election, ChannelKind::Online)?;
+            Ok(Change::Reissue(Reissue {
+                of_box,
+                voter,
+                until: UnixSeconds(Zone::find(channel.time_zone())?.moment(until)?),
             }))
         }
         Wish::Correct {
@@ -303,6 +319,7 @@ pub fn in_words(order: &Order) -> String {
             )
         }
         Change::Correction(c) => format!("order {}: {}", order.number, c.in_words()),
+        Change::Reissue(r) => format!("order {}: {}", order.number, r.in_words()),
         Change::Revocation(r) => format!(
             "order {}: station {} is revoked: what it casts from {} (Unix seconds) on does not count, and nothing more is taken from it",
             order.number, r.station, r.from

@@ -57,6 +57,7 @@ impl RollFile {
         let entry = |v: &Voter| RollEntry {
             reference: v.reference.clone(),
             online: v.online,
+            persons: Vec::new(),
         };
         Roll::new(self.voters(box_id.get()).iter().map(entry).collect())
     }

@@ -108,6 +108,7 @@ fn parts(election: &Election, rolls: &[(BoxId, Roll)]) -> Vec<wire::PublishPart>
             parts.push(part(Part::Roll(wire::RollPart {
                 r#box: id.get(),
                 entries: chunk.to_vec(),
+                salt: Vec::new(),
             })));
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Everything follows from one seed, but for the TLS authorities, which the operating system's randomness makes.
 
+pub mod cards;
+
 use std::sync::{Arc, LazyLock};
 
 use rand_chacha::ChaCha20Rng;
@@ -19,13 +21,16 @@ use crate::note::Checkpoint;
 use crate::order::{Change, EffectiveElection, Order, SignedOrder};
 use crate::pki::Authority;
 use crate::receipt::{Acceptance, Receipt};
-use crate::record::{Half, RecordHeader, RecordParts, RecordSubmission, authorise};
+use crate::record::{
+    Endorsement, Half, Issue, RecordHeader, RecordParts, RecordSubmission, Source, authorise,
+};
 use crate::roll::{Roll, RollEntry};
 use crate::sealing::{BallotEvidence, BoxBody, Claims, DigestList, Inputs, List, RecordEvidence, SignedList};
 use crate::shares::{ShareContext, split_ballot, split_credential_openings};
 use crate::suite::OpeningKey;
 use crate::ticket::{Draw, OwnTicket, TicketSigner};
 use crate::wire;
+use cards::{CardKey, CardShape, Cards};
 use tally_mpc::layout::Choice;
 use zeroize::Zeroizing;
 
@@ -49,6 +54,8 @@ pub struct Shape {
     pub min_submissions: u32,
     /// How far apart the parties are.
     pub network: Network,
+    /// Whether voters may enrol by card.
+    pub cards: bool,
     /// Whether online ballots need tickets: two days, two tickets each, two draws.
     pub tickets: bool,
     /// Ports of the parties' peer addresses on localhost.
@@ -63,6 +70,7 @@ impl Default for Shape {
             registrars: 1,
             min_submissions: 0,
             network: Network::Near,
+            cards: false,
             tickets: false,
             peer_ports: [7201, 7202, 7203],
         }
@@ -109,6 +117,8 @@ pub struct World {
     pub registrars: Vec<Signer>,
     /// Keys of stations 1 (all boxes) and 2 (box 1 only).
     pub stations: [Signer; 2],
+    /// The hierarchy of identity cards, where voters may enrol by card.
+    pub cards: Option<Cards>,
     /// The coordinator's keys for tickets, by day; none without tickets.
     pub ticket_signers: Vec<TicketSigner>,
     /// Goes on where making the keys stopped.
@@ -137,10 +147,14 @@ fn channel(kind: ChannelKind, receive_until_s: u64) -> wire::Channel {
     }
 }
 
-fn roll(of_box: u32, voters: u32) -> Roll {
+fn roll(of_box: u32, voters: u32, by_card: bool) -> Roll {
     let entry = |v| RollEntry {
         reference: format!("voter-{of_box}-{v}"),
         online: v == 0 || v + 1 < voters,
+        persons: by_card
+            .then(|| cards::person(&cards::called(of_box, v)))
+            .into_iter()
+            .collect(),
     };
     Roll::new((0..voters).map(entry).collect()).expect("distinct references")
 }
@@ -219,7 +233,11 @@ impl World {
             .map(|_| Signer::generate(&mut rng))
             .collect();
         let stations: [Signer; 2] = std::array::from_fn(|_| Signer::generate(&mut rng));
-        let rolls = [roll(1, shape.voters[0]), roll(2, shape.voters[1])];
+        let rolls = [
+            roll(1, shape.voters[0], shape.cards),
+            roll(2, shape.voters[1], shape.cards),
+        ];
+        let cards = shape.cards.then(|| Cards::new(OPENS));
         let identity = CoordinatorIdentity::new(
             "Commission",
             "https://localhost:7100",
@@ -274,6 +292,9 @@ impl World {
             }),
             created_at_s: OPENS - 1_000_000,
             network: shape.network.to_wire().into(),
+            register: cards
+                .as_ref()
+                .map(|of| of.register(cards::WINDOW.0.get(), cards::WINDOW.1.get())),
             ..Default::default()
         };
         let mut envelope = coordinator.seal_envelope(Kind::Manifest, prost::Message::encode_to_vec(&wire));
@@ -291,6 +312,7 @@ impl World {
             coordinator_authority,
             registrars,
             stations,
+            cards,
             ticket_signers,
             rng,
         }
@@ -439,14 +461,16 @@ impl World {
         let openings = split_credential_openings(credential.expose(), &mut self.rng);
         let registrar = &self.registrars[half.number() as usize];
         let header = RecordHeader::new(RecordParts {
-            election: manifest.election().clone(),
-            of_box,
-            voter,
+            source: Source::Issued(Issue {
+                election: manifest.election().clone(),
+                of_box,
+                voter,
+                half,
+                registrar: registrar.public_key(),
+            }),
             serial,
             signed_at: UnixSeconds(OPENS - 500_000),
             commitments: context.commit_all(&openings),
-            half,
-            registrar: registrar.public_key(),
         });
         let digest = header.digest();
         let authorisation = authorise(registrar, &digest);
@@ -456,6 +480,57 @@ impl World {
                 .seal(role, key, &digest, &openings, &mut self.rng)
                 .expect("sealed");
             RecordSubmission::new(header.clone(), authorisation, sealed).expect("within limits")
+        })
+    }
+}
+
+impl World {
+    /// A card of a voter of the roll, signed by the fixture's hierarchy.
+    ///
+    /// # Panics
+    /// In a world without cards.
+    pub fn card(&mut self, of_box: BoxId, voter: VoterIndex, key: CardKey) -> cards::Card {
+        let shape = CardShape::of(&cards::called(of_box.get(), voter.get()), key, OPENS);
+        self.cards.as_mut().expect("a world with cards").card(&shape)
+    }
+
+    /// A record that this card authorises, for the three parties.
+    ///
+    /// # Panics
+    /// In a world without cards.
+    pub fn card_record(
+        &mut self,
+        card: &cards::Card,
+        signed_at: UnixSeconds,
+        credential: &Credential,
+    ) -> [RecordSubmission; 3] {
+        let mut nonce = [0; 32];
+        self.rng.fill_bytes(&mut nonce);
+        let source = card.source(&nonce);
+        let Source::Card(mark) = &source else {
+            unreachable!("a card's source")
+        };
+        let context = ShareContext::card(&mark.register);
+        let openings = split_credential_openings(credential.expose(), &mut self.rng);
+        let header = RecordHeader::new(RecordParts {
+            commitments: context.commit_all(&openings),
+            serial: u32::try_from(signed_at.get()).expect("this century"),
+            signed_at,
+            source: source.clone(),
+        });
+        let digest = header.digest();
+        let above = vec![self.cards.as_ref().expect("a world with cards").issuing.clone()];
+        let authorisation = card.authorise(nonce, &above, &digest);
+        let manifest = Arc::clone(&self.manifest);
+        let manifest = manifest.manifest();
+        Role::ALL.map(|role| {
+            let key = manifest.party(role).sealing_key();
+            let sealed = context
+                .seal(role, key, &digest, &openings, &mut self.rng)
+                .expect("sealed");
+            let election = manifest.election().clone();
+            RecordSubmission::of_card(header.clone(), authorisation.clone(), sealed, election)
+                .expect("within limits")
         })
     }
 }
@@ -525,7 +600,7 @@ impl World {
         &self,
         of_box: BoxId,
         ballots: &[Listed<(BallotHeader, Option<SignatureBytes>)>],
-        records: &[Listed<(RecordHeader, SignatureBytes)>],
+        records: &[Listed<(RecordHeader, Endorsement)>],
         claimed: [Vec<Receipt>; 3],
         orders: [&[Hash32]; 3],
     ) -> Evidence {
@@ -548,7 +623,7 @@ impl World {
                 _ => BallotEvidence::candidate(b.public.0.clone(), b.public.1, b.listed),
             }
         };
-        let record = |r: &Listed<(RecordHeader, SignatureBytes)>| {
+        let record = |r: &Listed<(RecordHeader, Endorsement)>| {
             let digest = r.public.0.digest();
             match accepted(&digest, r.listed) {
                 3 => RecordEvidence::candidate(r.public.0.clone(), r.public.1, r.listed),

@@ -24,6 +24,20 @@ pub mod tag {
     pub const DISCLOSURE: &str = "tally/v1/disclosure";
     /// Credential record header, hence its digest.
     pub const RECORD: &str = "tally/v1/record";
+    /// Card record header, hence its digest.
+    pub const CARD_RECORD: &str = "tally/v1/card-record";
+    /// Commitment to the certificate behind a card record.
+    pub const CARD_HOLDER: &str = "tally/v1/card-holder";
+    /// What a card signs.
+    pub const CARD_AUTHORISATION: &str = "tally/v1/card-authorisation";
+    /// Commitment to one share of an enrolled credential.
+    pub const CARD_CREDENTIAL: &str = "tally/v1/card-credential";
+    /// HPKE info of a card record's sealed shares.
+    pub const SEALED_CARD_RECORD: &str = "tally/v1/sealed-card-record";
+    /// What a certificate says of a voter, salted, as the roll has it.
+    pub const PERSON: &str = "tally/v1/person";
+    /// Hash of the salt of a roll's person codes.
+    pub const PERSON_SALT: &str = "tally/v1/person-salt";
     /// Commitment to one share of a credential.
     pub const CREDENTIAL: &str = "tally/v1/credential";
     /// Receipt.

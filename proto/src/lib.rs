@@ -8,6 +8,7 @@ pub mod ballot;
 pub mod bitmap;
 pub mod bundle;
 pub mod calendar;
+pub mod card;
 pub mod codec;
 pub mod connect;
 pub mod crockford;

@@ -4,12 +4,14 @@ mod ballot_box;
 mod contest;
 mod error;
 mod network;
+mod register;
 mod signed;
 
 pub use ballot_box::BallotBox;
 pub use contest::{Contest, Rule};
 pub use error::{ManifestError, Unsupported};
 pub use network::{Network, UnknownNetwork};
+pub use register::{MAX_ISSUERS, MAX_ROOTS, PersonField, Purpose, Register, RegisterError};
 pub use signed::SignedManifest;
 pub(crate) use signed::countersignatures;
 
@@ -71,6 +73,7 @@ pub struct Manifest {
     network: Network,
     ticketing: Option<Ticketing>,
     offsets: Option<[Hash32; 3]>,
+    register: Option<Register>,
     created_at: UnixSeconds,
 }
 
@@ -123,7 +126,13 @@ impl Manifest {
         count("contests", wire.contests.len(), 1, MAX_CONTESTS)?;
         count("boxes", wire.boxes.len(), 1, MAX_BOXES)?;
         count("channels", wire.channels.len(), 1, ChannelKind::ALL.len())?;
-        count("registrars", wire.registrars.len(), 1, 2)?;
+        // Where voters enrol by card, nobody needs to issue.
+        count(
+            "registrars",
+            wire.registrars.len(),
+            wire.register.is_none().into(),
+            2,
+        )?;
         count("stations", wire.stations.len(), 0, MAX_STATIONS)?;
         rising("contest", wire.contests.iter().map(|c| c.id))?;
         rising("box", wire.boxes.iter().map(|b| b.id))?;
@@ -177,6 +186,7 @@ impl Manifest {
             network: Network::from_number(wire.network)?,
             ticketing,
             offsets: offsets(&wire.offsets)?,
+            register: wire.register.as_ref().map(Register::from_wire).transpose()?,
             created_at: UnixSeconds(wire.created_at_s),
         };
         manifest.check_separate_keys()?;
@@ -221,6 +231,7 @@ impl Manifest {
                 .collect(),
             network: self.network.to_wire().into(),
             ticket_allowance,
+            register: self.register.as_ref().map(Register::to_wire),
         }
     }
 
@@ -338,11 +349,11 @@ impl Manifest {
     pub fn coordinator(&self) -> &CoordinatorIdentity {
         &self.coordinator
     }
-    /// One registrar, or two for split issuing: registrar h issues half h.
+    /// One registrar, or two for split issuing: registrar h issues half h. None where all credentials are enrolled.
     pub fn registrars(&self) -> &[RegistrarIdentity] {
         &self.registrars
     }
-    /// In how many halves credentials are issued: 1 or 2.
+    /// In how many halves credentials are issued: 1 or 2; 0 where none is issued.
     pub fn halves(&self) -> u32 {
         self.registrars.len() as u32
     }
@@ -372,6 +383,10 @@ impl Manifest {
     /// C_1, C_2, C_3, the commitments to the keys of the offsets of enrolled credentials; `None` where nobody enrols.
     pub fn offsets(&self) -> Option<&[Hash32; 3]> {
         self.offsets.as_ref()
+    }
+    /// Enrolment by card; `None` where credentials are issued only.
+    pub fn register(&self) -> Option<&Register> {
+        self.register.as_ref()
     }
     /// What every party's tally of this election opens, and how it is cut.
     pub fn tally_params(&self) -> TallyParams {

@@ -80,6 +80,12 @@ pub enum OrderError {
         /// The voter.
         voter: VoterIndex,
     },
+    /// Sets card records aside where there are none.
+    #[error("order {number} sets card records aside, but this election does not take enrolment by card")]
+    NoRegister {
+        /// Its number.
+        number: u32,
+    },
     /// Revokes a station that is not there.
     #[error("order {number} revokes station {station}, which this election does not have")]
     NoStation {
@@ -121,6 +127,29 @@ pub enum Change {
     Correction(Correction),
     /// Takes the vote from a station.
     Revocation(Revocation),
+    /// Lets an issued credential stand over the voter's card records so far.
+    Reissue(Reissue),
+}
+
+/// Card records of a voter that were signed up to a moment do not stand: an issued one may, and a card record signed later does again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reissue {
+    /// The box.
+    pub of_box: BoxId,
+    /// The voter.
+    pub voter: VoterIndex,
+    /// The last second of signing that does not count.
+    pub until: UnixSeconds,
+}
+
+impl Reissue {
+    /// What it does, in a sentence for the people who sign it.
+    pub fn in_words(&self) -> String {
+        format!(
+            "voter {} of box {}: what the voter's card signed up to {} does not stand; a credential that a registrar issued does",
+            self.voter, self.of_box, self.until
+        )
+    }
 }
 
 /// A station's ballots cast at or after a moment do not count, in any box.
@@ -196,6 +225,11 @@ impl Order {
                     live: c.live,
                     enrolled: c.enrolled,
                 }),
+                Some(wire::order::Change::Reissue(r)) => Change::Reissue(Reissue {
+                    of_box: BoxId(r.r#box),
+                    voter: VoterIndex(r.v),
+                    until: UnixSeconds(r.until_s),
+                }),
                 Some(wire::order::Change::Revocation(r)) => Change::Revocation(Revocation {
                     station: StationId(r.station),
                     from: UnixSeconds(r.from_s),
@@ -227,6 +261,11 @@ impl Order {
                     v: c.voter.get(),
                     live: c.live,
                     enrolled: c.enrolled,
+                }),
+                Change::Reissue(r) => wire::order::Change::Reissue(wire::Reissue {
+                    r#box: r.of_box.get(),
+                    v: r.voter.get(),
+                    until_s: r.until.get(),
                 }),
                 Change::Revocation(r) => wire::order::Change::Revocation(wire::StationRevocation {
                     station: r.station.get(),
@@ -268,6 +307,11 @@ impl SignedOrder {
             });
         }
         let manifest = manifest.manifest();
+        let no_voter = |of_box, voter: VoterIndex| {
+            manifest
+                .ballot_box(of_box)
+                .is_none_or(|b| voter.get() >= b.voters())
+        };
         match &order.change {
             Change::Calendar(channel) if manifest.channel(channel.kind()).is_none() => {
                 return Err(OrderError::NoChannel {
@@ -275,11 +319,7 @@ impl SignedOrder {
                     kind: channel.kind(),
                 });
             }
-            Change::Correction(c)
-                if manifest
-                    .ballot_box(c.of_box)
-                    .is_none_or(|b| c.voter.get() >= b.voters()) =>
-            {
+            Change::Correction(c) if no_voter(c.of_box, c.voter) => {
                 return Err(OrderError::NoVoter {
                     number,
                     of_box: c.of_box,
@@ -292,7 +332,17 @@ impl SignedOrder {
                     station: r.station,
                 });
             }
-            Change::Calendar(_) | Change::Correction(_) | Change::Revocation(_) => {}
+            Change::Reissue(_) if manifest.register().is_none() => {
+                return Err(OrderError::NoRegister { number });
+            }
+            Change::Reissue(r) if no_voter(r.of_box, r.voter) => {
+                return Err(OrderError::NoVoter {
+                    number,
+                    of_box: r.of_box,
+                    voter: r.voter,
+                });
+            }
+            Change::Calendar(_) | Change::Correction(_) | Change::Revocation(_) | Change::Reissue(_) => {}
         }
         let countersigned = countersignatures(&envelope, Kind::Order, manifest)?;
         Ok(Self {
@@ -344,6 +394,7 @@ pub struct EffectiveElection {
     channels: Vec<Channel>,
     corrections: BTreeMap<(BoxId, VoterIndex), Correction>,
     revoked: BTreeMap<StationId, UnixSeconds>,
+    reissued: BTreeMap<(BoxId, VoterIndex), UnixSeconds>,
     order_hashes: Vec<Hash32>,
 }
 
@@ -362,6 +413,7 @@ impl EffectiveElection {
             channels,
             corrections: BTreeMap::new(),
             revoked: BTreeMap::new(),
+            reissued: BTreeMap::new(),
             order_hashes: Vec::new(),
         };
         for order in orders {
@@ -417,6 +469,10 @@ impl EffectiveElection {
             Change::Revocation(revocation) => {
                 self.revoked.insert(revocation.station, revocation.from);
             }
+            Change::Reissue(reissue) => {
+                self.reissued
+                    .insert((reissue.of_box, reissue.voter), reissue.until);
+            }
         }
         self.order_hashes.push(signed.hash);
         Ok(())
@@ -464,6 +520,10 @@ impl EffectiveElection {
     /// From which moment on the station's ballots do not count, if it is revoked.
     pub fn revoked_from(&self, station: StationId) -> Option<UnixSeconds> {
         self.revoked.get(&station).copied()
+    }
+    /// Up to which moment the voter's card records do not stand, if an order says so.
+    pub fn reissued_until(&self, of_box: BoxId, voter: VoterIndex) -> Option<UnixSeconds> {
+        self.reissued.get(&(of_box, voter)).copied()
     }
     /// The last moment at which a party takes anything: after it, boxes may be sealed.
     pub fn receive_until(&self) -> UnixSeconds {

@@ -243,6 +243,18 @@ reasons! {
     RecordAuthorisation "record.authorisation" Reject
         "The registrar's authorisation of the record does not verify."
         "Sign the record's digest with the registrar's key of the manifest.";
+    RecordSource "record.other-source" Reject
+        "A card record came where an issued one belongs, or an issued record where a card's belongs."
+        "Registrars bring issued records, voters' devices card records.";
+    RecordReissued "record.reissued" Reject
+        "An order says that the voter's card records up to its moment do not stand."
+        "Enrol anew with the card, or use the invitation that was issued.";
+    CardMalformed "card.malformed" Reject
+        "What came with a card record is no certificate and signature of the form that cards give."
+        "Try again with the program of this version; the detail says what is wrong.";
+    CardRegister "card.register" Reject
+        "The election does not take enrolment by card, or takes that of another register."
+        "Enrol for an election of this register, or use the invitation that was sent.";
     ReceiptInvalid "receipt.invalid" Reject
         "The receipt's signature does not verify, or it is not in time."
         "Hand over receipts as the party gave them.";

@@ -1,20 +1,32 @@
-//! Credential records: whose, by which registrar, which half, with commitments to the credential's three shares.
+//! Credential records: commitments to the three shares of a voter's credential, and who says whose it is.
+//!
+//! An *issued* record is of one election and names voter, registrar and half. A *card* record is of a register ([`crate::card`]), which many
+//! elections may name: its header names nobody, and the certificate that its authorisation brings says through the roll of each election who
+//! the voter is.
+//!
+//! ```text
+//! issued:  digest = SHA-256(tag, election, box, v, serial, signed_at, c_1, c_2, c_3, half, halves, registrar's key)
+//! card:    digest = SHA-256(tag', register, holder, serial, signed_at, c_1, c_2, c_3)     holder = SHA-256(tag'', nonce, certificate)
+//! ```
 
 use bytes::Bytes;
 
 use crate::ballot::{MAX_CIPHERTEXT_BYTES, commitments};
+use crate::card::{CardAuthorisation, CardError, MAX_AUTHORISATION_BYTES};
 use crate::decode::{DecodeError, decode_canonical};
 use crate::envelope::{EnvelopeError, PublicKey, SignatureBytes, Signer};
-use crate::ids::{BoxId, Digest, ElectionId, Hash32, IdError, UnixSeconds, VoterIndex};
+use crate::ids::{BoxId, Digest, ElectionId, Hash32, IdError, RegisterId, UnixSeconds, VoterIndex};
 use crate::layout::{Writer, tag};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Register};
 use crate::reason::Reason;
+use crate::shares::ShareContext;
 use crate::wire;
 
 /// Largest encoded record header in bytes.
 pub const MAX_HEADER_BYTES: usize = 512;
 /// Largest encoded record submission in bytes.
-pub const MAX_SUBMISSION_BYTES: usize = MAX_HEADER_BYTES + MAX_CIPHERTEXT_BYTES + 256;
+pub const MAX_SUBMISSION_BYTES: usize =
+    MAX_HEADER_BYTES + MAX_CIPHERTEXT_BYTES + MAX_AUTHORISATION_BYTES + 256;
 
 /// Why a record was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +84,18 @@ pub enum RecordError {
     /// The registrar's signature does not verify.
     #[error("the registrar's signature over the record does not verify")]
     BadAuthorisation,
+    /// A card record where an issued one belongs, or the other way round.
+    #[error("this is {} record, {} one belongs here", if *.card { "a card" } else { "an issued" }, if *.card { "an issued" } else { "a card" })]
+    OtherSource {
+        /// It is a card record.
+        card: bool,
+    },
+    /// Fields of an issued record beside those of a card record.
+    #[error("a card record names no election, box, voter, half or registrar")]
+    StrayFields,
+    /// The certificate, the card's signature, or what they say.
+    #[error(transparent)]
+    Card(#[from] CardError),
 }
 
 impl RecordError {
@@ -86,6 +110,9 @@ impl RecordError {
             Self::UnknownBox(_) => Reason::BoxUnknown,
             Self::UnknownVoter { .. } => Reason::VoterUnknown,
             Self::OtherRegistrar(_) | Self::BadAuthorisation => Reason::RecordAuthorisation,
+            Self::OtherSource { .. } => Reason::RecordSource,
+            Self::StrayFields => Reason::MessageMalformed,
+            Self::Card(error) => error.reason(),
         }
     }
 }
@@ -127,25 +154,50 @@ impl Half {
     }
 }
 
-/// The parts of a [`RecordHeader`].
+/// What an issued record says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RecordParts {
+pub struct Issue {
     /// The election.
     pub election: ElectionId,
     /// The box.
     pub of_box: BoxId,
     /// The voter.
     pub voter: VoterIndex,
-    /// Highest stands.
-    pub serial: u32,
-    /// When it was issued.
-    pub signed_at: UnixSeconds,
-    /// c_1, c_2, c_3.
-    pub commitments: [Hash32; 3],
     /// Which part of the credential.
     pub half: Half,
     /// Who issued it.
     pub registrar: PublicKey,
+}
+
+/// What a card record says of itself. Nobody's name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CardMark {
+    /// The register.
+    pub register: RegisterId,
+    /// Commitment to the certificate: see [`crate::card::holder`].
+    pub holder: Hash32,
+}
+
+/// Where a credential comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A registrar generated it, for one election.
+    Issued(Issue),
+    /// The voter's device did, for every election of a register.
+    Card(CardMark),
+}
+
+/// The parts of a [`RecordHeader`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordParts {
+    /// Where the credential comes from.
+    pub source: Source,
+    /// Highest stands.
+    pub serial: u32,
+    /// When it was issued, or signed by the card.
+    pub signed_at: UnixSeconds,
+    /// c_1, c_2, c_3.
+    pub commitments: [Hash32; 3],
 }
 
 /// The public part of a credential record.
@@ -170,15 +222,30 @@ impl RecordHeader {
     /// # Errors
     /// [`RecordError`].
     pub fn from_wire(wire: &wire::RecordHeader) -> Result<Self, RecordError> {
+        let source = match &wire.card {
+            None => Source::Issued(Issue {
+                election: ElectionId::new(&wire.election)?,
+                of_box: BoxId(wire.r#box),
+                voter: VoterIndex(wire.v),
+                half: Half::new(wire.half, wire.halves)?,
+                registrar: PublicKey::from_slice(&wire.registrar_key)?,
+            }),
+            Some(card) => {
+                let numbers = [wire.r#box, wire.v, wire.half, wire.halves];
+                if !wire.election.is_empty() || !wire.registrar_key.is_empty() || numbers != [0; 4] {
+                    return Err(RecordError::StrayFields);
+                }
+                Source::Card(CardMark {
+                    register: RegisterId::new(&card.register)?,
+                    holder: Hash32::from_slice(&card.holder)?,
+                })
+            }
+        };
         Ok(Self(RecordParts {
-            election: ElectionId::new(&wire.election)?,
-            of_box: BoxId(wire.r#box),
-            voter: VoterIndex(wire.v),
+            source,
             serial: wire.serial,
             signed_at: UnixSeconds(wire.signed_at_s),
             commitments: commitments(&wire.c1, &wire.c2, &wire.c3)?,
-            half: Half::new(wire.half, wire.halves)?,
-            registrar: PublicKey::from_slice(&wire.registrar_key)?,
         }))
     }
 
@@ -193,18 +260,31 @@ impl RecordHeader {
     /// To the wire.
     pub fn to_wire(&self) -> wire::RecordHeader {
         let [c1, c2, c3] = self.commitments.map(|c| c.0.to_vec());
-        wire::RecordHeader {
-            election: self.election.as_str().into(),
-            r#box: self.of_box.get(),
-            v: self.voter.get(),
+        let common = wire::RecordHeader {
             serial: self.serial,
             signed_at_s: self.signed_at.get(),
             c1,
             c2,
             c3,
-            half: self.half.number(),
-            halves: self.half.of(),
-            registrar_key: self.registrar.as_bytes().to_vec(),
+            ..Default::default()
+        };
+        match &self.source {
+            Source::Issued(issue) => wire::RecordHeader {
+                election: issue.election.as_str().into(),
+                r#box: issue.of_box.get(),
+                v: issue.voter.get(),
+                half: issue.half.number(),
+                halves: issue.half.of(),
+                registrar_key: issue.registrar.as_bytes().to_vec(),
+                ..common
+            },
+            Source::Card(card) => wire::RecordHeader {
+                card: Some(wire::CardMark {
+                    register: card.register.as_str().into(),
+                    holder: card.holder.0.to_vec(),
+                }),
+                ..common
+            },
         }
     }
 
@@ -213,65 +293,126 @@ impl RecordHeader {
         prost::Message::encode_to_vec(&self.to_wire())
     }
 
-    /// SHA-256 of (tag, election, box, v, serial, signed_at, c_1, c_2, c_3, half, halves, registrar's key).
+    /// SHA-256 of the fixed layout of its source: see the module.
     pub fn digest(&self) -> Digest {
-        let [c1, c2, c3] = &self.commitments;
-        let layout = Writer::new(tag::RECORD)
-            .election(&self.election)
-            .ballot_box(self.of_box)
-            .u32(self.voter.get())
-            .u32(self.serial)
-            .u64(self.signed_at.get())
-            .fixed(&c1.0)
-            .fixed(&c2.0)
-            .fixed(&c3.0)
-            .u32(self.half.number())
-            .u32(self.half.of())
-            .fixed(self.registrar.as_bytes());
+        let common = |layout: Writer| {
+            let [c1, c2, c3] = &self.commitments;
+            layout
+                .u32(self.serial)
+                .u64(self.signed_at.get())
+                .fixed(&c1.0)
+                .fixed(&c2.0)
+                .fixed(&c3.0)
+        };
+        let layout = match &self.source {
+            Source::Issued(issue) => {
+                let place = Writer::new(tag::RECORD)
+                    .election(&issue.election)
+                    .ballot_box(issue.of_box)
+                    .u32(issue.voter.get());
+                common(place)
+                    .u32(issue.half.number())
+                    .u32(issue.half.of())
+                    .fixed(issue.registrar.as_bytes())
+            }
+            Source::Card(card) => {
+                let place = Writer::new(tag::CARD_RECORD).text(card.register.as_str());
+                common(place.fixed(&card.holder.0))
+            }
+        };
         Digest(layout.sha256().0)
     }
 
-    /// Checks that election, box, voter and registrar are those of `manifest`.
-    ///
-    /// # Errors
-    /// [`RecordError`].
-    pub fn check_place(&self, manifest: &Manifest) -> Result<(), RecordError> {
-        if self.election != *manifest.election() {
-            return Err(RecordError::OtherElection(self.election.clone()));
-        }
-        let of_box = manifest
-            .ballot_box(self.of_box)
-            .ok_or(RecordError::UnknownBox(self.of_box))?;
-        if self.voter.get() >= of_box.voters() {
-            let (of_box, voters) = (self.of_box, of_box.voters());
-            return Err(RecordError::UnknownVoter {
-                of_box,
-                voter: self.voter,
-                voters,
-            });
-        }
-        let (expected, actual) = (manifest.halves(), self.half.of());
-        if expected != actual {
-            return Err(RecordError::OtherHalves { expected, actual });
-        }
-        match manifest.registrars().get(self.half.number() as usize) {
-            Some(registrar) if registrar.signing_key() == self.registrar => Ok(()),
-            _ => Err(RecordError::OtherRegistrar(self.registrar)),
+    /// Whether a card authorises it, not a registrar.
+    pub const fn is_card(&self) -> bool {
+        matches!(self.0.source, Source::Card(_))
+    }
+
+    /// Of an issued record, what it says of itself.
+    pub const fn issue(&self) -> Option<&Issue> {
+        match &self.0.source {
+            Source::Issued(issue) => Some(issue),
+            Source::Card(_) => None,
         }
     }
 
-    /// Checks the registrar's signature over the digest. That the key is the right registrar's is [`RecordHeader::check_place`]'s
-    /// business.
+    /// Of a card record, what it says of itself.
+    pub const fn card(&self) -> Option<&CardMark> {
+        match &self.0.source {
+            Source::Issued(_) => None,
+            Source::Card(card) => Some(card),
+        }
+    }
+
+    /// What the commitments of its shares are bound to.
+    pub fn context(&self) -> ShareContext<'_> {
+        match &self.source {
+            Source::Issued(issue) => ShareContext::credential(&issue.election, issue.of_box),
+            Source::Card(card) => ShareContext::card(&card.register),
+        }
+    }
+
+    /// Checks that election, box, voter and registrar of an issued record are those of `manifest`.
     ///
     /// # Errors
-    /// [`RecordError::BadAuthorisation`].
+    /// [`RecordError`].
+    pub fn check_place(&self, manifest: &Manifest) -> Result<&Issue, RecordError> {
+        let issue = self.issue().ok_or(RecordError::OtherSource { card: true })?;
+        if issue.election != *manifest.election() {
+            return Err(RecordError::OtherElection(issue.election.clone()));
+        }
+        let of_box = manifest
+            .ballot_box(issue.of_box)
+            .ok_or(RecordError::UnknownBox(issue.of_box))?;
+        if issue.voter.get() >= of_box.voters() {
+            let (of_box, voters) = (issue.of_box, of_box.voters());
+            return Err(RecordError::UnknownVoter {
+                of_box,
+                voter: issue.voter,
+                voters,
+            });
+        }
+        let (expected, actual) = (manifest.halves(), issue.half.of());
+        if expected != actual {
+            return Err(RecordError::OtherHalves { expected, actual });
+        }
+        match manifest.registrars().get(issue.half.number() as usize) {
+            Some(registrar) if registrar.signing_key() == issue.registrar => Ok(issue),
+            _ => Err(RecordError::OtherRegistrar(issue.registrar)),
+        }
+    }
+
+    /// Checks that a card record is of the register of `manifest`, and that its serial and time are such as this register takes.
+    ///
+    /// # Errors
+    /// [`RecordError::OtherSource`], [`RecordError::Card`].
+    pub fn check_register<'m>(&self, manifest: &'m Manifest) -> Result<&'m Register, RecordError> {
+        let card = self.card().ok_or(RecordError::OtherSource { card: false })?;
+        let register = manifest.register().ok_or(CardError::NoRegister)?;
+        if card.register != *register.id() {
+            let (expected, actual) = (register.id().clone(), card.register.clone());
+            return Err(CardError::OtherRegister { expected, actual }.into());
+        }
+        // A device that lost its memory still finds a higher serial, and nobody can use serials up.
+        if u64::from(self.serial) != self.signed_at.get() {
+            return Err(CardError::Serial.into());
+        }
+        Ok(register)
+    }
+
+    /// Checks the registrar's signature over the digest of an issued record. That the key is the right registrar's is
+    /// [`RecordHeader::check_place`]'s business.
+    ///
+    /// # Errors
+    /// [`RecordError::OtherSource`], [`RecordError::BadAuthorisation`].
     pub fn check_authorisation(
         &self,
         digest: &Digest,
         authorisation: &SignatureBytes,
     ) -> Result<(), RecordError> {
+        let issue = self.issue().ok_or(RecordError::OtherSource { card: true })?;
         let layout = Writer::new(tag::AUTHORISATION).fixed(&digest.0);
-        if self.registrar.verify(layout.as_bytes(), authorisation) {
+        if issue.registrar.verify(layout.as_bytes(), authorisation) {
             Ok(())
         } else {
             Err(RecordError::BadAuthorisation)
@@ -284,26 +425,100 @@ pub fn authorise(signer: &Signer, digest: &Digest) -> SignatureBytes {
     signer.sign_layout(&Writer::new(tag::AUTHORISATION).fixed(&digest.0))
 }
 
+/// What makes a record the voter's: a registrar's signature, or a card's with its certificates.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Authorisation {
+    /// Of an issued record.
+    Registrar(SignatureBytes),
+    /// Of a card record.
+    Card(Box<CardAuthorisation>),
+}
+
+impl Authorisation {
+    /// From the bytes that travel with `header`.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn decode(header: &RecordHeader, bytes: &[u8]) -> Result<Self, RecordError> {
+        Ok(if header.is_card() {
+            Self::Card(Box::new(CardAuthorisation::decode(bytes)?))
+        } else {
+            Self::Registrar(SignatureBytes::from_slice(bytes)?)
+        })
+    }
+
+    /// Those bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Registrar(signature) => signature.0.to_vec(),
+            Self::Card(card) => card.encode(),
+        }
+    }
+}
+
+/// What of a record's authorisation is public: who stands for it. Certificates are not: they name people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Endorsement {
+    /// The registrar, by its signature.
+    Registrar(SignatureBytes),
+    /// The three parties, who checked the card and found this voter on the roll.
+    Card(VoterIndex),
+}
+
 /// A record as one party is sent it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordSubmission {
     header: RecordHeader,
     digest: Digest,
-    authorisation: SignatureBytes,
+    authorisation: Authorisation,
     ciphertext: Bytes,
+    election: Option<ElectionId>,
 }
 
 impl RecordSubmission {
-    /// From its parts.
+    /// An issued record from its parts.
     ///
     /// # Errors
-    /// [`RecordError::Ciphertext`].
+    /// [`RecordError::Ciphertext`], [`RecordError::OtherSource`].
     pub fn new(
         header: RecordHeader,
         authorisation: SignatureBytes,
         ciphertext: impl Into<Bytes>,
     ) -> Result<Self, RecordError> {
-        let ciphertext = ciphertext.into();
+        if header.is_card() {
+            return Err(RecordError::OtherSource { card: true });
+        }
+        Self::of(
+            header,
+            Authorisation::Registrar(authorisation),
+            ciphertext.into(),
+            None,
+        )
+    }
+
+    /// A card record from its parts, brought to `election`, one of those that it is for.
+    ///
+    /// # Errors
+    /// [`RecordError::Ciphertext`], [`RecordError::OtherSource`].
+    pub fn of_card(
+        header: RecordHeader,
+        authorisation: CardAuthorisation,
+        ciphertext: impl Into<Bytes>,
+        election: ElectionId,
+    ) -> Result<Self, RecordError> {
+        if !header.is_card() {
+            return Err(RecordError::OtherSource { card: false });
+        }
+        let authorisation = Authorisation::Card(Box::new(authorisation));
+        Self::of(header, authorisation, ciphertext.into(), Some(election))
+    }
+
+    fn of(
+        header: RecordHeader,
+        authorisation: Authorisation,
+        ciphertext: Bytes,
+        election: Option<ElectionId>,
+    ) -> Result<Self, RecordError> {
         if ciphertext.len() > MAX_CIPHERTEXT_BYTES {
             return Err(RecordError::Ciphertext(ciphertext.len()));
         }
@@ -312,6 +527,7 @@ impl RecordSubmission {
             header,
             authorisation,
             ciphertext,
+            election,
         })
     }
 
@@ -321,11 +537,13 @@ impl RecordSubmission {
     /// [`RecordError`].
     pub fn from_wire(wire: wire::RecordSubmission) -> Result<Self, RecordError> {
         let header = RecordHeader::from_wire(wire.header.as_ref().ok_or(RecordError::NoHeader)?)?;
-        Self::new(
-            header,
-            SignatureBytes::from_slice(&wire.authorisation)?,
-            wire.ciphertext,
-        )
+        let authorisation = Authorisation::decode(&header, &wire.authorisation)?;
+        let election = match (header.is_card(), wire.election.as_str()) {
+            (true, id) => Some(ElectionId::new(id)?),
+            (false, "") => None,
+            (false, _) => return Err(RecordError::StrayFields),
+        };
+        Self::of(header, authorisation, wire.ciphertext, election)
     }
 
     /// From its canonical bytes.
@@ -344,8 +562,13 @@ impl RecordSubmission {
     pub fn to_wire(&self) -> wire::RecordSubmission {
         wire::RecordSubmission {
             header: Some(self.header.to_wire()),
-            authorisation: self.authorisation.0.to_vec(),
+            authorisation: self.authorisation.encode(),
             ciphertext: self.ciphertext.clone(),
+            election: self
+                .election
+                .as_ref()
+                .map(|id| id.as_str().to_owned())
+                .unwrap_or_default(),
         }
     }
 
@@ -357,9 +580,23 @@ impl RecordSubmission {
     pub fn digest(&self) -> Digest {
         self.digest
     }
-    /// The registrar's signature.
-    pub fn authorisation(&self) -> &SignatureBytes {
+    /// The registrar's signature, of an issued record.
+    pub fn registrar_signature(&self) -> Option<&SignatureBytes> {
+        match &self.authorisation {
+            Authorisation::Registrar(signature) => Some(signature),
+            Authorisation::Card(_) => None,
+        }
+    }
+    /// The registrar's signature, or the card's.
+    pub fn authorisation(&self) -> &Authorisation {
         &self.authorisation
+    }
+    /// The election that it is brought to.
+    pub fn election(&self) -> Option<&ElectionId> {
+        match (&self.election, self.header.issue()) {
+            (Some(election), _) => Some(election),
+            (None, issue) => issue.map(|issue| &issue.election),
+        }
     }
     /// What only one party can open.
     pub fn ciphertext(&self) -> &Bytes {

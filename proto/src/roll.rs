@@ -1,11 +1,12 @@
 //! The roll of a box: who may vote, in a fixed order, with its Merkle root.
 //!
-//! A leaf is the fixed layout (v, online, reference); the root is the RFC 6962 tree hash over the leaves in order.
+//! A leaf is the fixed layout (v, online, reference), and where voters enrol by card the codes of their certificates after it, each preceded
+//! by a byte 1 (see [`crate::card::Salt`]); the root is the RFC 6962 tree hash over the leaves in order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::bitmap::Bitmap;
-use crate::ids::{Hash32, VoterIndex};
+use crate::ids::{Hash32, IdError, VoterIndex};
 use crate::layout::{Writer, tag};
 use crate::manifest::{BallotBox, MAX_VOTERS};
 use crate::merkle::{Frontier, leaf_hash};
@@ -14,6 +15,8 @@ use crate::wire;
 
 /// Longest voter reference in bytes.
 pub const MAX_REFERENCE_BYTES: usize = 200;
+/// Most person codes of one voter.
+pub const MAX_PERSONS: usize = 8;
 
 /// Why a roll was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +45,17 @@ pub enum RollError {
         /// Whose.
         voter: VoterIndex,
     },
+    /// A person stands twice, or codes are out of order or too many.
+    #[error(
+        "voter {voter}: a person code stands twice in the roll, or the codes of a voter do not rise, or are over {MAX_PERSONS}"
+    )]
+    Person {
+        /// Whose.
+        voter: VoterIndex,
+    },
+    /// A person code of a wrong length.
+    #[error(transparent)]
+    Id(#[from] IdError),
     /// No voter or too many.
     #[error("a roll has 1 to {MAX_VOTERS} voters, this has {0}")]
     Voters(usize),
@@ -68,8 +82,8 @@ impl RollError {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Gap { .. } => Reason::RollGap,
-            Self::Duplicate { .. } => Reason::RollDuplicate,
-            Self::Reference { .. } | Self::Voters(_) => Reason::MessageMalformed,
+            Self::Duplicate { .. } | Self::Person { .. } => Reason::RollDuplicate,
+            Self::Reference { .. } | Self::Voters(_) | Self::Id(_) => Reason::MessageMalformed,
             Self::OtherNumber { .. } | Self::OtherRoot { .. } => Reason::RollMismatch,
         }
     }
@@ -82,6 +96,8 @@ pub struct RollEntry {
     pub reference: String,
     /// Whether the voter may vote online; otherwise at a station only.
     pub online: bool,
+    /// Codes of the person that the voter's certificates name, ascending: several where a re-issued card names the voter otherwise.
+    pub persons: Vec<Hash32>,
 }
 
 impl RollEntry {
@@ -90,6 +106,10 @@ impl RollEntry {
             .u32(voter.get())
             .u8(self.online.into())
             .text(&self.reference);
+        let layout = self
+            .persons
+            .iter()
+            .fold(layout, |layout, person| layout.u8(1).fixed(&person.0));
         leaf_hash(layout.as_bytes())
     }
 }
@@ -111,6 +131,7 @@ impl Roll {
             return Err(RollError::Voters(entries.len()));
         }
         let mut seen: HashMap<&str, u32> = HashMap::with_capacity(entries.len());
+        let mut persons = HashSet::new();
         let mut frontier = Frontier::new();
         for (v, entry) in (0u32..).zip(&entries) {
             let (voter, reference) = (VoterIndex(v), &entry.reference);
@@ -126,6 +147,10 @@ impl Roll {
                     first,
                     second: voter,
                 });
+            }
+            let rising = entry.persons.is_sorted_by(|a, b| a.0 < b.0) && entry.persons.len() <= MAX_PERSONS;
+            if !rising || !entry.persons.iter().all(|person| persons.insert(person.0)) {
+                return Err(RollError::Person { voter });
             }
             frontier.push(entry.leaf(voter));
         }
@@ -149,6 +174,11 @@ impl Roll {
             entries.push(RollEntry {
                 reference: entry.reference,
                 online: entry.online,
+                persons: entry
+                    .persons
+                    .iter()
+                    .map(|person| Hash32::from_slice(person))
+                    .collect::<Result<_, _>>()?,
             });
         }
         Self::new(entries)
@@ -160,6 +190,7 @@ impl Roll {
             v,
             reference: e.reference.clone(),
             online: e.online,
+            persons: e.persons.iter().map(|person| person.0.to_vec()).collect(),
         };
         (0..).zip(&self.entries).map(entry)
     }
@@ -211,6 +242,7 @@ mod tests {
         RollEntry {
             reference: reference.into(),
             online: true,
+            persons: Vec::new(),
         }
     }
 
@@ -226,6 +258,27 @@ mod tests {
             },
             entry("c"),
         ];
+        let with = |persons: &[u8]| RollEntry {
+            persons: persons.iter().map(|byte| Hash32([*byte; 32])).collect(),
+            ..entry("b")
+        };
+        assert_ne!(
+            roll(&[entry("a"), with(&[1])]),
+            roll(&[entry("a"), with(&[1, 2])])
+        );
+        for bad in [
+            &[
+                with(&[1]),
+                RollEntry {
+                    reference: "c".into(),
+                    ..with(&[1])
+                },
+            ][..],
+            &[with(&[2, 1])],
+        ] {
+            let voter = VoterIndex(bad.len() as u32 - 1);
+            assert_eq!(Roll::new(bad.to_vec()), Err(RollError::Person { voter }));
+        }
         let roots = [
             roll(&base),
             roll(&[entry("b"), entry("a"), entry("c")]),
@@ -264,6 +317,7 @@ mod tests {
             v,
             reference: format!("r{v}"),
             online: true,
+            persons: Vec::new(),
         };
         let (expected, actual) = (VoterIndex(1), VoterIndex(2));
         assert_eq!(

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! credential record:  c_j = SHA-256(tag, election, box, j, nonce_j, share_j)               for j = 1, 2, 3
+//! card record:        c_j = SHA-256(tag, register, 0, j, nonce_j, share_j)
 //! ballot:             c_j = SHA-256(tag, election, box, j, a_j, b_j)
 //!                     a_j = SHA-256(tag, nonce_j, voter part of share_j)    key_j = SHA-256(tag, nonce_j)
 //!                     b_j = SHA-256(tag, key_j, choice part of share_j)
@@ -21,7 +22,7 @@ use subtle::ConstantTimeEq as _;
 use tally_mpc::layout::{BallotLayout, LayoutError, split_credential};
 use zeroize::Zeroizing;
 
-use crate::ids::{BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _};
+use crate::ids::{BoxId, Digest, ElectionId, Hash32, RegisterId, Role, RoleExt as _};
 use crate::layout::{Writer, tag};
 use crate::reason::Reason;
 use crate::suite::{OVERHEAD_BYTES, OpeningKey, SealingKey, SuiteError};
@@ -169,16 +170,18 @@ fn wiped(layout: Writer) -> Hash32 {
 pub enum ShareForm<'a> {
     /// A ballot, packed by this layout.
     Ballot(&'a BallotLayout),
-    /// A credential.
+    /// An issued credential.
     Credential,
+    /// An enrolled credential.
+    Card,
 }
 
 /// Everything a commitment is bound to besides nonce and share.
 #[derive(Clone, Copy, Debug)]
 pub struct ShareContext<'a> {
-    /// The election.
-    pub election: &'a ElectionId,
-    /// The box.
+    /// The election's id; of an enrolled credential its register's.
+    pub of: &'a str,
+    /// The box; 0 for an enrolled credential.
     pub of_box: BoxId,
     /// What the shares are of.
     pub form: ShareForm<'a>,
@@ -188,7 +191,7 @@ impl<'a> ShareContext<'a> {
     /// Of a ballot.
     pub fn ballot(election: &'a ElectionId, of_box: &'a crate::manifest::BallotBox) -> Self {
         Self {
-            election,
+            of: election.as_str(),
             of_box: of_box.id(),
             form: ShareForm::Ballot(of_box.layout()),
         }
@@ -197,9 +200,18 @@ impl<'a> ShareContext<'a> {
     /// Of a credential record.
     pub fn credential(election: &'a ElectionId, of_box: BoxId) -> Self {
         Self {
-            election,
+            of: election.as_str(),
             of_box,
             form: ShareForm::Credential,
+        }
+    }
+
+    /// Of a card record.
+    pub fn card(register: &'a RegisterId) -> Self {
+        Self {
+            of: register.as_str(),
+            of_box: BoxId(0),
+            form: ShareForm::Card,
         }
     }
 
@@ -207,7 +219,7 @@ impl<'a> ShareContext<'a> {
     pub fn share_bytes(&self) -> usize {
         match self.form {
             ShareForm::Ballot(layout) => layout.share_bytes(),
-            ShareForm::Credential => CREDENTIAL_SHARE_BYTES,
+            ShareForm::Credential | ShareForm::Card => CREDENTIAL_SHARE_BYTES,
         }
     }
 
@@ -220,6 +232,7 @@ impl<'a> ShareContext<'a> {
         match self.form {
             ShareForm::Ballot(_) => (tag::SHARE, tag::SEALED_BALLOT),
             ShareForm::Credential => (tag::CREDENTIAL, tag::SEALED_RECORD),
+            ShareForm::Card => (tag::CARD_CREDENTIAL, tag::SEALED_CARD_RECORD),
         }
     }
 
@@ -230,7 +243,9 @@ impl<'a> ShareContext<'a> {
                 let (voter, choice) = ChoiceOpening::of(layout, opening);
                 self.commit_parts(j, &voter, &choice.hash())
             }
-            ShareForm::Credential => wiped(self.bound(j).fixed(opening.nonce()).bytes(opening.share())),
+            ShareForm::Credential | ShareForm::Card => {
+                wiped(self.bound(j).fixed(opening.nonce()).bytes(opening.share()))
+            }
         }
     }
 
@@ -241,7 +256,7 @@ impl<'a> ShareContext<'a> {
 
     fn bound(&self, j: Role) -> Writer {
         Writer::new(self.tags().0)
-            .election(self.election)
+            .text(self.of)
             .ballot_box(self.of_box)
             .u8(j.index())
     }
@@ -304,10 +319,7 @@ impl<'a> ShareContext<'a> {
     }
 
     fn info(&self, to: Role) -> Vec<u8> {
-        Writer::new(self.tags().1)
-            .election(self.election)
-            .u8(to.index())
-            .finish()
+        Writer::new(self.tags().1).text(self.of).u8(to.index()).finish()
     }
 
     /// Seals openings i and i+1 to party i.

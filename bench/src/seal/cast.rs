@@ -21,7 +21,7 @@ use tally_proto::ids::{
 };
 use tally_proto::manifest::SignedManifest;
 use tally_proto::receipt::Acceptance;
-use tally_proto::record::{Half, RecordHeader, RecordParts, authorise};
+use tally_proto::record::{Half, Issue, RecordHeader, RecordParts, Source, authorise};
 use tally_proto::shares::{Opening, PartyShares, ShareContext, split_ballot, split_credential_openings};
 use zeroize::Zeroizing;
 
@@ -98,14 +98,16 @@ impl Maker<'_> {
     fn record(&mut self, voter: u32) -> Result<Made> {
         let openings = split_credential_openings(self.rng.random(), &mut self.rng);
         let header = RecordHeader::new(RecordParts {
-            election: self.election.clone(),
-            of_box: BOX,
-            voter: VoterIndex(voter),
+            source: Source::Issued(Issue {
+                election: self.election.clone(),
+                of_box: BOX,
+                voter: VoterIndex(voter),
+                half: Half::WHOLE,
+                registrar: self.registrar,
+            }),
             serial: 1,
             signed_at: UnixSeconds(OPENS - 1000),
             commitments: ShareContext::credential(&self.election, BOX).commit_all(&openings),
-            half: Half::new(0, 1)?,
-            registrar: self.registrar,
         });
         Ok(Made {
             kind: Kind::Record,

@@ -113,6 +113,7 @@ impl Agencies {
             offsets: Vec::new(),
             network: wire::Network::Near.into(),
             ticket_allowance: None,
+            register: None,
         };
         Manifest::from_wire(&wire).unwrap()
     }

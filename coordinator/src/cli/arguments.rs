@@ -214,6 +214,15 @@ pub(super) enum OrderChange {
         #[arg(long)]
         from: String,
     },
+    /// Let a credential that a registrar issued stand over what the voter's card signed up to a moment
+    Reissue {
+        /// The voter's reference on the roll
+        #[arg(long)]
+        voter: String,
+        /// Local time of the online channel's zone, past or to come: "YYYY-MM-DD HH:MM"
+        #[arg(long)]
+        until: String,
+    },
     /// Correct the flags of one voter
     Correct {
         /// The voter's reference on the roll

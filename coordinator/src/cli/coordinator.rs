@@ -325,6 +325,10 @@ async fn order(
         },
         OrderChange::Strike { voter } => Wish::Strike { reference: voter },
         OrderChange::Restore { voter } => Wish::Restore { reference: voter },
+        OrderChange::Reissue { voter, until } => Wish::Reissue {
+            reference: voter,
+            until,
+        },
         OrderChange::RevokeStation { station, from } => Wish::Revoke { station, from },
         OrderChange::Correct {
             voter,

@@ -17,7 +17,7 @@ use tally_proto::invitation::{Credential, Invitation};
 use tally_proto::manifest::{Manifest, SignedManifest};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
-use tally_proto::record::{Half, RecordHeader, RecordParts, authorise};
+use tally_proto::record::{Half, Issue, RecordHeader, RecordParts, Source, authorise};
 use tally_proto::refusal::Refusal;
 use tally_proto::shares::{ShareContext, split_credential_openings};
 use tally_proto::ticket::DrawCode;
@@ -266,14 +266,16 @@ impl Maker {
         let openings = split_credential_openings(credential.expose(), rng);
         let context = ShareContext::credential(manifest.election(), recipient.of_box);
         let header = RecordHeader::new(RecordParts {
-            election: manifest.election().clone(),
-            of_box: recipient.of_box,
-            voter: recipient.voter,
+            source: Source::Issued(Issue {
+                election: manifest.election().clone(),
+                of_box: recipient.of_box,
+                voter: recipient.voter,
+                half: self.half,
+                registrar: self.registrar.identity().signing_key(),
+            }),
             serial: FIRST_SERIAL,
             signed_at: self.signed_at,
             commitments: context.commit_all(&openings),
-            half: self.half,
-            registrar: self.registrar.identity().signing_key(),
         });
         let digest = header.digest();
         let mut ciphertexts = Vec::with_capacity(3);
@@ -517,6 +519,7 @@ async fn register(party: &Party, manifest: &Manifest, batch: &Batch) -> Result<O
             header: Some(header.clone()),
             authorisation: record.authorisation.clone(),
             ciphertext: ciphertext.clone(),
+            election: String::new(),
         });
     }
     let mut answers = party

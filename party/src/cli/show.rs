@@ -147,6 +147,12 @@ pub(super) fn order(order: &Order, hash: &Hash32, voter: Option<&str>) -> String
                 "  Nobody sees whether there are such votes. The order itself, with the voter's number and the reason, is published."
             );
         }
+        Change::Reissue(reissue) => {
+            let _ = writeln!(text, "  {}", reissue.in_words());
+            if let Some(reference) = voter {
+                let _ = writeln!(text, "  the roll calls this voter {reference:?}");
+            }
+        }
         Change::Revocation(revocation) => {
             let _ = writeln!(
                 text,

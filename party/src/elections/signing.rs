@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use tally_proto::calendar::Channel;
 use tally_proto::envelope::{Envelope, Kind, Signature, Signer};
 use tally_proto::ids::{BoxId, Hash32, Role, UnixMillis, UnixSeconds};
-use tally_proto::order::{Change, Order, OrderError, SignedOrder};
+use tally_proto::order::{Change, Correction, Order, OrderError, Reissue, SignedOrder};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
@@ -84,13 +84,17 @@ impl Elections {
                 .iter()
                 .filter(|order| !order.is_countersigned_by(own));
             for order in waiting {
-                let voter = match &order.order().change {
-                    Change::Correction(c) => {
-                        let entry =
-                            |tx: &_| rows::roll_entry(tx, election.number, c.of_box.get(), c.voter.get());
+                let of = match &order.order().change {
+                    Change::Correction(c) => Some((c.of_box, c.voter)),
+                    Change::Reissue(r) => Some((r.of_box, r.voter)),
+                    Change::Calendar(_) | Change::Revocation(_) => None,
+                };
+                let voter = match of {
+                    Some((of_box, voter)) => {
+                        let entry = |tx: &_| rows::roll_entry(tx, election.number, of_box.get(), voter.get());
                         store.read(entry)?.map(|(_, reference)| reference)
                     }
-                    _ => None,
+                    None => None,
                 };
                 reply.order_voters.push(voter.unwrap_or_default());
                 reply.orders.push(order.envelope().to_wire());
@@ -263,11 +267,12 @@ fn check_boxes(store: &Store, election: &Election, order: &SignedOrder) -> Resul
         ))
     };
     match &order.order().change {
-        Change::Correction(correction) if closed(correction.of_box)? => refused(format!(
-            "this party's List of box {} is signed",
-            correction.of_box
-        )),
-        Change::Correction(_) => Ok(()),
+        Change::Correction(Correction { of_box, .. }) | Change::Reissue(Reissue { of_box, .. })
+            if closed(*of_box)? =>
+        {
+            refused(format!("this party's List of box {of_box} is signed"))
+        }
+        Change::Correction(_) | Change::Reissue(_) => Ok(()),
         Change::Calendar(_) | Change::Revocation(_) => {
             for of_box in election.manifest().boxes() {
                 if !closed(of_box.id())? {

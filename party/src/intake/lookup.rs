@@ -50,7 +50,12 @@ impl Party {
                 .or_else(|| filled.map(|row| (row.header, row.authority_signature)));
             if let Some((header, authority_signature)) = public {
                 reply.public = Some(decode(kind, &header)?);
-                reply.authority_signature = authority_signature;
+                // A card's certificates name the voter: they stay here.
+                let of_card =
+                    matches!(&reply.public, Some(Public::RecordHeader(header)) if header.card.is_some());
+                if !of_card {
+                    reply.authority_signature = authority_signature;
+                }
             }
             reply.sealed = fate.map(|(seal, fate)| wire::SealedFate {
                 seal_hash: seal.0.to_vec(),

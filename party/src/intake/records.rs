@@ -5,9 +5,8 @@ use std::sync::Arc;
 use tally_proto::ids::Digest;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
-use tally_proto::record::{RecordError, RecordSubmission};
+use tally_proto::record::{Issue, RecordError, RecordSubmission};
 use tally_proto::refusal::Refusal;
-use tally_proto::shares::ShareContext;
 use tally_proto::wire;
 
 use super::ballots::share_refused;
@@ -47,23 +46,31 @@ impl Party {
         registrar: &str,
     ) -> Result<Receipt, Refusal> {
         let (digest, header) = (submission.digest(), submission.header().clone());
-        let election = self.elections.get(header.election.as_str())?.in_force()?;
-        header.check_place(election.manifest()).map_err(record_refused)?;
+        let id = header
+            .issue()
+            .ok_or_else(|| record_refused(RecordError::OtherSource { card: true }))?
+            .election
+            .clone();
+        let election = self.elections.get(id.as_str())?.in_force()?;
+        let issue = header
+            .check_place(election.manifest())
+            .map_err(record_refused)?
+            .clone();
         let named = election
             .manifest()
             .registrars()
             .iter()
-            .find(|of| of.signing_key() == header.registrar);
+            .find(|of| of.signing_key() == issue.registrar);
         if named.is_none_or(|of| of.name() != registrar) {
             return Err(Refusal::new(
                 Reason::RoleRefused,
                 format_args!("registrar {registrar} brings a record that another registrar signed"),
             ));
         }
-        let stored = self.stored(Kind::Record, &election, header.of_box.get(), digest)?;
+        let stored = self.stored(Kind::Record, &election, issue.of_box.get(), digest)?;
         if stored.is_none() {
             self.may_accept()?;
-            self.check_roll(&election, &submission)?;
+            self.check_roll(&election, &issue)?;
             let (now, until) = (self.now(), election.effective().receive_until());
             if now.seconds() > until {
                 return Err(Refusal::new(
@@ -76,27 +83,22 @@ impl Party {
             }
         }
         let party = Arc::clone(self);
+        let place = (issue.election.clone(), issue.of_box);
         let checked = self
             .intake
             .checks
-            .run(move || party.check_record_now(&election, submission))
+            .run(move || party.check_record_now(&election, &issue, submission))
             .await?;
         match (stored, checked) {
-            (Some(stored), Ok(_)) => Ok(stored_receipt(
-                self.role,
-                &header.election,
-                header.of_box,
-                digest,
-                &stored,
-            )?),
+            (Some(stored), Ok(_)) => Ok(stored_receipt(self.role, &place.0, place.1, digest, &stored)?),
             (Some(_), Err(refusal)) => Err(Refusal::new(Reason::BallotKnownOtherContent, refusal.detail)),
             (None, checked) => self.intake.writer.accept(checked?).await,
         }
     }
 
     /// The roll must know the voter as one who votes online.
-    fn check_roll(&self, election: &Election, submission: &RecordSubmission) -> Result<(), Refusal> {
-        let (of_box, voter) = (submission.header().of_box, submission.header().voter);
+    fn check_roll(&self, election: &Election, issue: &Issue) -> Result<(), Refusal> {
+        let (of_box, voter) = (issue.of_box, issue.voter);
         let entry = self
             .store
             .read(|tx| rows::roll_entry(tx, election.number(), of_box.get(), voter.get()))?
@@ -113,14 +115,18 @@ impl Party {
     fn check_record_now(
         &self,
         election: &Election,
+        issue: &Issue,
         submission: RecordSubmission,
     ) -> Result<Checked, Refusal> {
         let (header, digest) = (submission.header(), submission.digest());
+        let signature = submission
+            .registrar_signature()
+            .ok_or_else(|| record_refused(RecordError::OtherSource { card: true }))?;
         header
-            .check_authorisation(&digest, submission.authorisation())
+            .check_authorisation(&digest, signature)
             .map_err(record_refused)?;
-        let context = ShareContext::credential(&header.election, header.of_box);
-        let shares = context
+        let shares = header
+            .context()
             .open(
                 self.role,
                 &self.opening,
@@ -131,14 +137,14 @@ impl Party {
             .map_err(share_refused)?;
         Ok(Checked {
             number: election.number(),
-            election: header.election.clone(),
-            of_box: header.of_box,
+            election: issue.election.clone(),
+            of_box: issue.of_box,
             digest,
             counted: Counted::Record,
-            serial: Some(serial(&submission)),
+            serial: Some(serial(issue, header.serial)),
             header: header.encode(),
             ticket: None,
-            authority_signature: submission.authorisation().0.to_vec(),
+            authority_signature: signature.0.to_vec(),
             ciphertext_hash: submission.ciphertext_hash(),
             received_at: self.now(),
             sealed_shares: self.seal_record(digest, &shares.to_bytes()),
@@ -151,13 +157,12 @@ impl Party {
     }
 }
 
-fn serial(submission: &RecordSubmission) -> Serial {
-    let header = submission.header();
+fn serial(issue: &Issue, serial: u32) -> Serial {
     // A half is 0 or 1: checked when it was parsed.
-    let half = u8::try_from(header.half.number()).unwrap_or(u8::MAX);
+    let half = u8::try_from(issue.half.number()).unwrap_or(u8::MAX);
     Serial {
-        voter: header.voter.get(),
+        voter: issue.voter.get(),
         half,
-        serial: header.serial,
+        serial,
     }
 }

@@ -32,7 +32,7 @@ impl SealedBox {
         let (inner, subject) = self.parts();
         inner.store.read(|tx| {
             let list = &inner.lists(tx, subject)?[inner.me.slot()];
-            let sealed = inner.compute(tx, subject).map(|(sealed, _)| sealed);
+            let sealed = inner.compute(tx, subject);
             let roll = roll(tx, subject);
             let acceptances = acceptances(tx, inner.me, subject, list)?;
             let mut items = vec![
@@ -153,7 +153,7 @@ impl Inner {
         if held.public.digest() != *digest {
             return Ok(Err("its stored header has another digest".to_owned()));
         }
-        let context = subject.context(kind)?;
+        let context = held.public.context(subject)?;
         let shares = match held.shares(self, subject) {
             Ok(shares) => shares,
             Err(error) => return Ok(Err(error.to_string())),
@@ -177,6 +177,7 @@ fn roll(tx: &impl Tables, subject: &Subject) -> Result<String, String> {
             entries.push(RollEntry {
                 online,
                 reference: reference.to_owned(),
+                persons: Vec::new(),
             });
             Ok::<_, SealError>(())
         },

@@ -7,6 +7,7 @@ use tally_proto::record::RecordHeader;
 use tally_proto::sealing::Seal;
 
 use super::fill::needed;
+use super::seal::card_voter;
 use super::tables::{self, BoxKey};
 use crate::store::{Kind, StoreError, Tables, accepted};
 
@@ -86,14 +87,19 @@ fn is_candidate(tx: &impl Tables, key: BoxKey, kind: Kind, digest: &Digest) -> R
 }
 
 fn stands(tx: &impl Tables, key: BoxKey, digest: &Digest) -> Result<bool, StoreError> {
-    let header = match accepted::get(tx, Kind::Record, key.election, key.of_box, &digest.0)? {
-        Some(row) => Some(row.header),
-        None => tables::filled(tx, key, Kind::Record, &digest.0)?.map(|row| row.header),
+    let stored = match accepted::get(tx, Kind::Record, key.election, key.of_box, &digest.0)? {
+        Some(row) => Some((row.header, row.authority_signature)),
+        None => {
+            tables::filled(tx, key, Kind::Record, &digest.0)?.map(|row| (row.header, row.authority_signature))
+        }
     };
-    let Some(header) = header else {
+    let Some((header, authority)) = stored else {
         return Ok(false);
     };
     let header = RecordHeader::decode(&header).map_err(|_| StoreError::Corrupt { table: "records" })?;
-    let half = u8::try_from(header.half.number()).unwrap_or(u8::MAX);
-    Ok(tables::standing(tx, key, header.voter.get(), half)? == Some(digest.0))
+    let (voter, part) = match header.issue() {
+        Some(issue) => (issue.voter, u8::try_from(issue.half.number()).unwrap_or(u8::MAX)),
+        None => (card_voter(&authority)?.0, 0),
+    };
+    Ok(tables::standing(tx, key, voter.get(), part)? == Some(digest.0))
 }

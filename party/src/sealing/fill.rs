@@ -80,6 +80,15 @@ impl Public {
         }
     }
 
+    /// What its commitments are bound to: those of a card record to its register, all others to election and box.
+    pub(super) fn context<'a>(&'a self, subject: &'a Subject) -> Result<ShareContext<'a>, SealError> {
+        match self {
+            Self::Ballot(_) => subject.context(Kind::Ballot),
+            Self::Record(header) if header.is_card() => Ok(header.context()),
+            Self::Record(_) => subject.context(Kind::Record),
+        }
+    }
+
     /// Whether `opening` has the right form and opens the commitment to share `of`.
     pub(super) fn is_opened_by(&self, context: &ShareContext<'_>, of: Role, opening: &Opening) -> bool {
         context.check(of, opening, self.commitments()).is_ok()
@@ -203,8 +212,9 @@ impl Held {
         let packed = inner
             .vault
             .open(self.kind, inner.me.index(), &self.digest.0, &self.sealed_shares)?;
-        Ok(subject
-            .context(self.kind)?
+        Ok(self
+            .public
+            .context(subject)?
             .read(&packed)
             .map_err(|_| corrupt(self.kind))?)
     }
@@ -351,7 +361,7 @@ impl Sealing {
             .iter()
             .find(|(_, given)| public.is_authorised(subject.manifest(), digest, &given.authority_signature))
             .map_or_else(Vec::new, |(_, given)| given.authority_signature.clone());
-        let context = subject.context(kind)?;
+        let context = public.context(subject)?;
         let mut openings = BTreeMap::new();
         for (sender, given) in given {
             let of = common_share(self.0.me, sender);
@@ -473,7 +483,7 @@ impl Sealing {
         let sealed = complaint::open_answer(&answer, hash, accused, &subject.keys)
             .map_err(|_| unusable(Flaw::Signature))?;
         if let Ok(opening) = key.open(&hash, &sealed)
-            && public.is_opened_by(&subject.context(kind)?, common_share(me, accused), &opening)
+            && public.is_opened_by(&public.context(subject)?, common_share(me, accused), &opening)
         {
             return Ok(opening);
         }

@@ -148,7 +148,7 @@ impl Sealing {
                 .ok_or(ComplaintError::NotHeld { digest })?
                 .public;
             let of = common_share(complaint.complainant, complaint.accused);
-            let context = subject.context(complaint.kind)?;
+            let context = public.context(&subject)?;
             let opens = |opening: &Opening| public.is_opened_by(&context, of, opening);
             let verdict = complaint::judge(&complaint, hash, &sealed, &shown, opens)?;
             let (named, lie) = match verdict {

@@ -2,8 +2,9 @@
 
 use tally_proto::bitmap::Bitmap;
 use tally_proto::envelope::{Envelope, SignatureBytes};
-use tally_proto::ids::{Hash32, Role, RoleExt as _};
+use tally_proto::ids::{Hash32, Role, RoleExt as _, VoterIndex};
 use tally_proto::order::EffectiveElection;
+use tally_proto::record::Endorsement;
 use tally_proto::sealing::{
     Agreed, BallotEvidence, Gathering, RecordEvidence, Sealed, SealingError, SignedList, orders_in_force,
 };
@@ -42,7 +43,7 @@ impl Inner {
         if let Some(bytes) = self.store.read(|tx| tables::signed(tx, key, Once::Seal, me))? {
             return Ok(Envelope::decode(&bytes)?);
         }
-        let (sealed, halves) = self.store.read(|tx| self.compute(tx, subject))?;
+        let sealed = self.store.read(|tx| self.compute(tx, subject))?;
         let envelope = sealed.seal.sign(&self.signer);
         if let Some((of, _)) = before.filter(|(_, hash)| *hash != envelope.hash()) {
             return Err(SealError::SignedOther { of, item: Item::Seal });
@@ -51,9 +52,12 @@ impl Inner {
             tables::put_rows(tx, key, &sealed.rows)?;
             tables::put_flags(tx, key, Flag::Live, sealed.live.as_bytes())?;
             tables::put_flags(tx, key, Flag::Enrolled, sealed.enrolled.as_bytes())?;
-            for (at, (voter, digest)) in sealed.standing.iter().enumerate() {
-                // Standing records come by voter, then half, all halves of each.
-                tables::put_standing(tx, key, voter.get(), (at % halves) as u8, &digest.0)?;
+            // Standing records come by voter: one, or of a split issue both halves in their order.
+            let (mut of, mut part) = (None, 0);
+            for (voter, digest) in &sealed.standing {
+                part = if of == Some(*voter) { part + 1 } else { 0 };
+                of = Some(*voter);
+                tables::put_standing(tx, key, voter.get(), part, &digest.0)?;
             }
             tables::sign(tx, key, Once::Seal, me, &envelope.encode())?;
             Ok::<_, StoreError>(())
@@ -61,8 +65,8 @@ impl Inner {
         Ok(envelope)
     }
 
-    /// The Seal that follows from what is here, and in how many halves credentials are issued.
-    pub(super) fn compute(&self, tx: &impl Tables, subject: &Subject) -> Result<(Sealed, usize), SealError> {
+    /// The Seal that follows from what is here.
+    pub(super) fn compute(&self, tx: &impl Tables, subject: &Subject) -> Result<Sealed, SealError> {
         let lists = self.lists(tx, subject)?;
         let election = agreed(subject, &lists)?;
         let claims = self
@@ -95,7 +99,7 @@ impl Inner {
             Ok(())
         })?;
         gathering.records(&part)?;
-        Ok((gathering.finish()?, subject.manifest().halves() as usize))
+        Ok(gathering.finish()?)
     }
 
     /// Calls `each` with the evidence of every listed ballot, in ascending order.
@@ -112,6 +116,10 @@ impl Inner {
             let Public::Ballot(header) = public else {
                 return Err(StoreError::Corrupt { table: "ballots" }.into());
             };
+            let signature = match signature.as_slice() {
+                [] => None,
+                bytes => Some(SignatureBytes::from_slice(bytes)?),
+            };
             each(BallotEvidence::candidate(header, signature, listed.listed()))
         })
     }
@@ -127,10 +135,15 @@ impl Inner {
             let Some((public, signature)) = self.candidate(tx, subject, Kind::Record, &listed)? else {
                 return each(RecordEvidence::bare(listed.digest, listed.listed()));
             };
-            let (Public::Record(header), Some(authorisation)) = (public, signature) else {
+            let Public::Record(header) = public else {
                 return Err(StoreError::Corrupt { table: "records" }.into());
             };
-            each(RecordEvidence::candidate(header, authorisation, listed.listed()))
+            let endorsement = if header.is_card() {
+                Endorsement::Card(card_voter(&signature)?.0)
+            } else {
+                Endorsement::Registrar(SignatureBytes::from_slice(&signature)?)
+            };
+            each(RecordEvidence::candidate(header, endorsement, listed.listed()))
         })
     }
 
@@ -141,17 +154,13 @@ impl Inner {
         subject: &Subject,
         kind: Kind,
         listed: &Listed,
-    ) -> Result<Option<(Public, Option<SignatureBytes>)>, SealError> {
+    ) -> Result<Option<(Public, Vec<u8>)>, SealError> {
         if !listed.is_candidate(kind) {
             return Ok(None);
         }
         let digest = listed.digest;
         let held = Held::any(tx, subject, kind, &digest)?.ok_or(SealError::Lost { kind, digest })?;
-        let signature = match held.authority_signature.as_slice() {
-            [] => None,
-            bytes => Some(SignatureBytes::from_slice(bytes)?),
-        };
-        Ok(Some((held.public, signature)))
+        Ok(Some((held.public, held.authority_signature)))
     }
 
     /// The roll's online column.
@@ -163,6 +172,14 @@ impl Inner {
         })?;
         Ok(online)
     }
+}
+
+/// Whose card record it is in this box, from what is stored beside its header: v (4 bytes, big endian), then the authorisation.
+pub(super) fn card_voter(stored: &[u8]) -> Result<(VoterIndex, &[u8]), StoreError> {
+    let (v, authorisation) = stored
+        .split_first_chunk::<4>()
+        .ok_or(StoreError::Corrupt { table: "records" })?;
+    Ok((VoterIndex(u32::from_be_bytes(*v)), authorisation))
 }
 
 /// The election under the orders that the Lists name, all of which must be known here.

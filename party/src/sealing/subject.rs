@@ -95,7 +95,7 @@ impl Subject {
         self.manifest().ballot_box(self.of_box).ok_or_else(unknown)
     }
 
-    /// What commitments of ballots or records of this box are bound to.
+    /// What commitments of ballots of this box, or of records issued for it, are bound to.
     pub(super) fn context(&self, kind: Kind) -> Result<ShareContext<'_>, SealError> {
         Ok(match kind {
             Kind::Ballot => ShareContext::ballot(&self.election, self.ballot_box()?),

@@ -196,6 +196,7 @@ impl World {
                 let part = wire::RollPart {
                     r#box: id,
                     entries: vec![entry],
+                    salt: Vec::new(),
                 };
                 parts.push(wire::PublishPart {
                     part: Some(wire::publish_part::Part::Roll(part)),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{MAX_SHARE_BYTES, VERSION};
+use super::{MAX_SHARE_BYTES, RegisterError, VERSION};
 use crate::calendar::{ChannelError, ChannelKind};
 use crate::decode::DecodeError;
 use crate::envelope::EnvelopeError;
@@ -48,6 +48,9 @@ pub enum ManifestError {
     /// The election's id.
     #[error(transparent)]
     Id(#[from] IdError),
+    /// Enrolment by card.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
     /// Not in this version.
     #[error("not supported: {0}")]
     Unsupported(Unsupported),

@@ -1,10 +1,18 @@
 use super::*;
+use crate::card::Scheme;
 use crate::fixture::{Shape, World};
 use crate::invitation::Credential;
 
 fn submission(world: &mut World, half: Half) -> RecordSubmission {
     let [p1, ..] = world.record(BoxId(1), VoterIndex(2), 1, half, &Credential::new(42));
     p1
+}
+
+fn issue(parts: &mut RecordParts) -> &mut Issue {
+    match &mut parts.source {
+        Source::Issued(issue) => issue,
+        Source::Card(_) => panic!("an issued record"),
+    }
 }
 
 #[test]
@@ -22,14 +30,14 @@ fn every_field_is_in_the_digest() {
     };
     let all = [
         RecordHeader::new(base.clone()),
-        other(|p| p.election = ElectionId::new("other").expect("slug")),
-        other(|p| p.of_box = BoxId(2)),
-        other(|p| p.voter = VoterIndex(3)),
+        other(|p| issue(p).election = ElectionId::new("other").expect("slug")),
+        other(|p| issue(p).of_box = BoxId(2)),
+        other(|p| issue(p).voter = VoterIndex(3)),
         other(|p| p.serial = 2),
         other(|p| p.signed_at = UnixSeconds(1)),
         other(|p| p.commitments.swap(0, 1)),
-        other(|p| p.half = Half::new(1, 2).expect("half")),
-        other(|p| p.half = Half::WHOLE),
+        other(|p| issue(p).half = Half::new(1, 2).expect("half")),
+        other(|p| issue(p).half = Half::WHOLE),
     ];
     for (i, header) in all.iter().enumerate() {
         assert!(
@@ -38,15 +46,80 @@ fn every_field_is_in_the_digest() {
         );
         assert_eq!(RecordHeader::decode(&header.encode()), Ok(header.clone()));
     }
-    let registrar = world.registrars[1].public_key();
-    assert_ne!(
-        RecordHeader::new(RecordParts {
-            registrar,
-            ..base.clone()
-        })
-        .digest(),
-        all[0].digest()
+    let mut other = base.clone();
+    issue(&mut other).registrar = world.registrars[1].public_key();
+    assert_ne!(RecordHeader::new(other).digest(), all[0].digest());
+}
+
+fn card(register: &str, holder: u8, serial: u32) -> RecordHeader {
+    RecordHeader::new(RecordParts {
+        source: Source::Card(CardMark {
+            register: RegisterId::new(register).expect("slug"),
+            holder: Hash32([holder; 32]),
+        }),
+        serial,
+        signed_at: UnixSeconds(serial.into()),
+        commitments: [1, 2, 3].map(|c| Hash32([c; 32])),
+    })
+}
+
+#[test]
+fn a_card_record_names_nobody_and_is_told_from_an_issued_one() {
+    let header = card("citizens", 1, 9);
+    assert!(header.is_card() && header.issue().is_none());
+    assert_eq!(RecordHeader::decode(&header.encode()), Ok(header.clone()));
+    let others = [
+        card("others", 1, 9),
+        card("citizens", 2, 9),
+        card("citizens", 1, 8),
+    ];
+    assert!(others.iter().all(|other| other.digest() != header.digest()));
+    let mut wire = header.to_wire();
+    wire.v = 3;
+    assert_eq!(RecordHeader::from_wire(&wire), Err(RecordError::StrayFields));
+
+    let mut world = World::new(Shape::default());
+    let issued = submission(&mut world, Half::WHOLE);
+    let manifest = world.manifest.manifest();
+    assert_eq!(
+        header.check_place(manifest).err().map(|e| e.reason()),
+        Some(Reason::RecordSource)
     );
+    assert_eq!(
+        issued.header().check_register(manifest).err().map(|e| e.reason()),
+        Some(Reason::RecordSource)
+    );
+    let reasons = |manifest| {
+        let checked = |header: &RecordHeader| header.check_register(manifest).err().map(|e| e.reason());
+        [&header, &card("others", 1, 9)].map(checked)
+    };
+    assert_eq!(reasons(manifest), [Some(Reason::CardRegister); 2]);
+    let with_cards = World::new(Shape {
+        cards: true,
+        ..Shape::default()
+    });
+    let by_card = with_cards.manifest.manifest();
+    assert_eq!(reasons(by_card), [None, Some(Reason::CardRegister)]);
+    let mut other_serial = header.0.clone();
+    other_serial.serial += 1;
+    assert_eq!(
+        RecordHeader::new(other_serial)
+            .check_register(by_card)
+            .err()
+            .map(|e| e.reason()),
+        Some(Reason::CardMalformed)
+    );
+    assert_eq!(Manifest::decode(&by_card.encode()).expect("canonical"), *by_card);
+
+    let authorisation = CardAuthorisation::new([7; 32], vec![vec![1, 2]], Scheme::RsaPssSha256, vec![3])
+        .expect("of the form");
+    let election = manifest.election().clone();
+    let whole = RecordSubmission::of_card(header, authorisation.clone(), vec![4; 9], election.clone())
+        .expect("a card record");
+    assert_eq!(whole.election(), Some(&election));
+    assert_eq!(RecordSubmission::from_wire(whole.to_wire()), Ok(whole));
+    let stray = RecordSubmission::of_card(issued.header().clone(), authorisation, vec![4; 9], election);
+    assert_eq!(stray, Err(RecordError::OtherSource { card: false }));
 }
 
 #[test]
@@ -58,15 +131,13 @@ fn a_record_is_of_the_manifests_own_registrar_and_voter() {
     let half = Half::new(1, 2).expect("half");
     let good = submission(&mut world, half);
     let manifest = world.manifest.manifest();
-    assert_eq!(good.header().check_place(manifest), Ok(()));
+    assert_eq!(good.header().check_place(manifest).err(), None);
+    let signature = good.registrar_signature().expect("issued");
     assert_eq!(
-        good.header()
-            .check_authorisation(&good.digest(), good.authorisation()),
+        good.header().check_authorisation(&good.digest(), signature),
         Ok(())
     );
-    let moved = good
-        .header()
-        .check_authorisation(&Digest([0; 32]), good.authorisation());
+    let moved = good.header().check_authorisation(&Digest([0; 32]), signature);
     assert_eq!(moved, Err(RecordError::BadAuthorisation));
     let check = |change: &dyn Fn(&mut RecordParts)| {
         let mut parts = good.header().0.clone();
@@ -76,12 +147,12 @@ fn a_record_is_of_the_manifests_own_registrar_and_voter() {
             .expect_err("refused")
     };
     let reasons = [
-        check(&|p| p.election = ElectionId::new("other").expect("slug")).reason(),
-        check(&|p| p.of_box = BoxId(3)).reason(),
-        check(&|p| p.voter = VoterIndex(5)).reason(),
-        check(&|p| p.half = Half::WHOLE).reason(),
-        check(&|p| p.half = Half::new(0, 2).expect("half")).reason(),
-        check(&|p| p.registrar = world.signers[0].public_key()).reason(),
+        check(&|p| issue(p).election = ElectionId::new("other").expect("slug")).reason(),
+        check(&|p| issue(p).of_box = BoxId(3)).reason(),
+        check(&|p| issue(p).voter = VoterIndex(5)).reason(),
+        check(&|p| issue(p).half = Half::WHOLE).reason(),
+        check(&|p| issue(p).half = Half::new(0, 2).expect("half")).reason(),
+        check(&|p| issue(p).registrar = world.signers[0].public_key()).reason(),
     ];
     use Reason as R;
     let expected = [
@@ -115,7 +186,7 @@ fn halves_and_forms_are_checked() {
     );
     let huge = RecordSubmission::new(
         good.header().clone(),
-        *good.authorisation(),
+        *good.registrar_signature().expect("issued"),
         vec![0; MAX_CIPHERTEXT_BYTES + 1],
     );
     assert_eq!(huge, Err(RecordError::Ciphertext(MAX_CIPHERTEXT_BYTES + 1)));

@@ -5,8 +5,8 @@ use crate::ballot::{BallotError, BallotHeader, optional_signature};
 use crate::bitmap::{Bitmap, BitmapError};
 use crate::decode::{DecodeError, decode_canonical};
 use crate::envelope::{EnvelopeError, SignatureBytes};
-use crate::ids::{Digest, IdError, Role, RoleExt as _};
-use crate::record::{RecordError, RecordHeader};
+use crate::ids::{Digest, IdError, Role, RoleExt as _, VoterIndex};
+use crate::record::{Endorsement, RecordError, RecordHeader};
 use crate::wire;
 
 /// Largest encoded body in bytes.
@@ -39,6 +39,9 @@ pub enum BodyError {
     /// A signature without a header.
     #[error("evidence without a header carries no signature")]
     StraySignature,
+    /// A card record without its voter, or an issued one without the registrar's signature.
+    #[error("evidence of {} carries a registrar's signature, or of a card record the voter, and never both", .0.short())]
+    Endorsement(Digest),
     /// Listed by nobody, or by a party that does not exist.
     #[error("evidence of {} is listed by {listed:#b}: bits 0 to 2, at least one", .digest.short())]
     Listed {
@@ -119,16 +122,16 @@ impl BallotEvidence {
 pub struct RecordEvidence {
     digest: Digest,
     listed: [bool; 3],
-    public: Option<(RecordHeader, SignatureBytes)>,
+    public: Option<(RecordHeader, Endorsement)>,
 }
 
 impl RecordEvidence {
-    /// A candidate, with its header and authorisation.
-    pub fn candidate(header: RecordHeader, authorisation: SignatureBytes, listed: [bool; 3]) -> Self {
+    /// A candidate, with its header and who stands for it: a registrar for an issued record, the parties for a card's.
+    pub fn candidate(header: RecordHeader, endorsement: Endorsement, listed: [bool; 3]) -> Self {
         Self {
             digest: header.digest(),
             listed,
-            public: Some((header, authorisation)),
+            public: Some((header, endorsement)),
         }
     }
 
@@ -144,15 +147,17 @@ impl RecordEvidence {
     /// To the wire.
     pub fn to_wire(&self) -> wire::RecordEvidence {
         let digest = self.public.is_none().then(|| self.digest.0.to_vec());
+        let (authorisation, card_voter) = match self.public.as_ref().map(|(_, endorsement)| endorsement) {
+            None => (Vec::new(), None),
+            Some(Endorsement::Registrar(signature)) => (signature.0.to_vec(), None),
+            Some(Endorsement::Card(voter)) => (Vec::new(), Some(voter.get())),
+        };
         wire::RecordEvidence {
             digest: digest.unwrap_or_default(),
             header: self.public.as_ref().map(|(header, _)| header.to_wire()),
-            authorisation: self
-                .public
-                .as_ref()
-                .map(|(_, s)| s.0.to_vec())
-                .unwrap_or_default(),
+            authorisation,
             listed: listed_number(self.listed),
+            card_voter,
         }
     }
 
@@ -164,11 +169,11 @@ impl RecordEvidence {
     pub fn listed(&self) -> [bool; 3] {
         self.listed
     }
-    /// Header and authorisation of a candidate.
-    pub fn public(&self) -> Option<(&RecordHeader, &SignatureBytes)> {
+    /// Header of a candidate, and who stands for it.
+    pub fn public(&self) -> Option<(&RecordHeader, Endorsement)> {
         self.public
             .as_ref()
-            .map(|(header, authorisation)| (header, authorisation))
+            .map(|(header, endorsement)| (header, *endorsement))
     }
 }
 
@@ -259,11 +264,20 @@ impl BoxBody {
         };
         let record = |e: &wire::RecordEvidence| {
             let public = match &e.header {
-                Some(header) if e.digest.is_empty() => Some((
-                    RecordHeader::from_wire(header)?,
-                    SignatureBytes::from_slice(&e.authorisation)?,
-                )),
-                None if !e.authorisation.is_empty() => return Err(BodyError::StraySignature),
+                Some(header) if e.digest.is_empty() => {
+                    let header = RecordHeader::from_wire(header)?;
+                    let endorsement = match (header.is_card(), e.card_voter) {
+                        (true, Some(v)) if e.authorisation.is_empty() => Endorsement::Card(VoterIndex(v)),
+                        (false, None) => {
+                            Endorsement::Registrar(SignatureBytes::from_slice(&e.authorisation)?)
+                        }
+                        _ => return Err(BodyError::Endorsement(header.digest())),
+                    };
+                    Some((header, endorsement))
+                }
+                None if !e.authorisation.is_empty() || e.card_voter.is_some() => {
+                    return Err(BodyError::StraySignature);
+                }
                 None => None,
                 Some(_) => return Err(BodyError::HeaderOrDigest),
             };

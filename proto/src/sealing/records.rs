@@ -9,12 +9,11 @@ use super::gathering::Judged;
 use super::rows::acceptances;
 use super::seal::Exclusion;
 use crate::bitmap::Bitmap;
-use crate::envelope::SignatureBytes;
 use crate::ids::{BoxId, Digest, Hash32, VoterIndex};
 use crate::layout::{Writer, tag};
 use crate::order::EffectiveElection;
 use crate::reason::Reason;
-use crate::record::RecordHeader;
+use crate::record::{Endorsement, RecordHeader};
 
 /// Acceptances that let a record stand.
 const RECORD_ACCEPTANCES: usize = 3;
@@ -22,28 +21,37 @@ const RECORD_ACCEPTANCES: usize = 3;
 /// The records that stand.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Standing {
-    /// By voter, then half.
+    /// By voter; of an issued credential all halves in their order, of an enrolled one its one record.
     pub(super) records: Vec<(VoterIndex, Digest)>,
     /// Voters for whom all halves stand.
     pub(super) enrolled: Bitmap,
 }
 
+/// What a record is of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Part {
+    /// A half of what registrars issue, from 0.
+    Half(u32),
+    /// All of what the voter's device made. It beats every issued one.
+    Card,
+}
+
 /// A record that passed.
 pub(super) struct Passed {
     voter: VoterIndex,
-    half: u32,
+    part: Part,
     serial: u32,
     digest: Digest,
 }
 
-/// The records that passed, by voter, half and serial. All serials are kept: those that collide below the highest are published, too.
+/// The records that passed, by voter, part and serial. All serials are kept: those that collide below the highest are published, too.
 #[derive(Debug, Default)]
-pub(super) struct Taken(BTreeMap<(VoterIndex, u32, u32), Vec<Digest>>);
+pub(super) struct Taken(BTreeMap<(VoterIndex, Part, u32), Vec<Digest>>);
 
 impl Taken {
     /// Takes one more.
     pub(super) fn push(&mut self, record: Passed) {
-        let place = (record.voter, record.half, record.serial);
+        let place = (record.voter, record.part, record.serial);
         self.0.entry(place).or_default().push(record.digest);
     }
 }
@@ -58,7 +66,7 @@ pub(super) fn judge(
 ) -> Result<Judged<Passed>, SealingError> {
     let digest = evidence.digest();
     let candidate = acceptances(evidence.listed(), &digest, settled) >= RECORD_ACCEPTANCES;
-    let (header, authorisation) = match (candidate, evidence.public()) {
+    let (header, endorsement) = match (candidate, evidence.public()) {
         (true, Some(public)) => public,
         (false, None) => return Ok(Judged::NoCandidate),
         _ => {
@@ -70,16 +78,42 @@ pub(super) fn judge(
         }
     };
     Ok(
-        match public_check(election, of_box, online, header, &digest, authorisation) {
-            Ok(()) => Judged::In(Passed {
-                voter: header.voter,
-                half: header.half.number(),
+        match public_check(election, of_box, online, header, &digest, endorsement) {
+            Ok((voter, part)) => Judged::In(Passed {
+                voter,
+                part,
                 serial: header.serial,
                 digest,
             }),
             Err(reason) => Judged::Out(Exclusion { digest, reason }),
         },
     )
+}
+
+/// The highest serials of one voter.
+#[derive(Default)]
+struct Highest {
+    halves: BTreeMap<u32, Vec<Digest>>,
+    card: Option<Vec<Digest>>,
+}
+
+impl Highest {
+    /// What stands. Equal highest serials stand for nobody: a lower one was replaced, and which of these replaced it is not known. Nor does an
+    /// issued record stand again then: the voter has enrolled by card.
+    fn standing(self, halves: u32) -> Option<Vec<Digest>> {
+        let one = |digests: Vec<Digest>| match digests.as_slice() {
+            [digest] => Some(*digest),
+            _ => None,
+        };
+        match self.card {
+            Some(card) => Some(vec![one(card)?]),
+            None if self.halves.is_empty() => None,
+            None => {
+                let all: Vec<Digest> = self.halves.into_values().filter_map(one).collect();
+                (all.len() as u64 == u64::from(halves)).then_some(all)
+            }
+        }
+    }
 }
 
 /// Which of the records that passed stand, of `voters` voters whose credentials are issued in so many halves; pushes exclusions for equal
@@ -90,8 +124,8 @@ pub(super) fn standing(
     taken: Taken,
     exclusions: &mut Vec<Exclusion>,
 ) -> Standing {
-    let mut highest: BTreeMap<(VoterIndex, u32), Vec<Digest>> = BTreeMap::new();
-    for ((voter, half, _), digests) in taken.0 {
+    let mut highest: BTreeMap<VoterIndex, Highest> = BTreeMap::new();
+    for ((voter, part, _), digests) in taken.0 {
         if digests.len() > 1 {
             let excluded = |digest: &Digest| Exclusion {
                 digest: *digest,
@@ -99,49 +133,64 @@ pub(super) fn standing(
             };
             exclusions.extend(digests.iter().map(excluded));
         }
-        // Serials rise within (voter, half), so the last one stays.
-        highest.insert((voter, half), digests);
+        let of_voter = highest.entry(voter).or_default();
+        // Serials rise within (voter, part), so the last one stays.
+        match part {
+            Part::Half(half) => drop(of_voter.halves.insert(half, digests)),
+            Part::Card => of_voter.card = Some(digests),
+        }
     }
     let mut enrolled = Bitmap::zeros(voters);
     let mut records = Vec::new();
-    let mut own: Vec<(VoterIndex, Digest)> = Vec::new();
-    for ((voter, half), digests) in highest {
-        if own.last().is_none_or(|(v, _)| *v != voter) {
-            own.clear();
-        }
-        // Equal highest serials stand for nobody: a lower one was replaced, and which of these replaced it is not known.
-        if let [digest] = digests.as_slice() {
-            own.push((voter, *digest));
-        }
-        if half + 1 == halves && own.len() as u64 == u64::from(halves) {
+    for (voter, highest) in highest {
+        if let Some(standing) = highest.standing(halves) {
             enrolled.set(voter.get() as usize, true);
-            records.append(&mut own);
+            records.extend(standing.into_iter().map(|digest| (voter, digest)));
         }
     }
     Standing { records, enrolled }
 }
 
-/// The checks that anyone can repeat on one record.
+/// The checks that anyone can repeat on one record; whose it is, and which part of the credential.
 fn public_check(
     election: &EffectiveElection,
     of_box: BoxId,
     online: &Bitmap,
     header: &RecordHeader,
     digest: &Digest,
-    authorisation: &SignatureBytes,
-) -> Result<(), Reason> {
-    header
-        .check_place(election.manifest())
-        .map_err(|error| error.reason())?;
-    if header.of_box != of_box {
-        return Err(Reason::BoxUnknown);
+    endorsement: Endorsement,
+) -> Result<(VoterIndex, Part), Reason> {
+    let manifest = election.manifest();
+    let (voter, part) = match endorsement {
+        Endorsement::Registrar(authorisation) => {
+            let issue = header.check_place(manifest).map_err(|error| error.reason())?;
+            if issue.of_box != of_box {
+                return Err(Reason::BoxUnknown);
+            }
+            header
+                .check_authorisation(digest, &authorisation)
+                .map_err(|error| error.reason())?;
+            (issue.voter, Part::Half(issue.half.number()))
+        }
+        Endorsement::Card(voter) => {
+            header.check_register(manifest).map_err(|error| error.reason())?;
+            if voter.get() as usize >= online.len() {
+                return Err(Reason::VoterUnknown);
+            }
+            if election
+                .reissued_until(of_box, voter)
+                .is_some_and(|until| header.signed_at <= until)
+            {
+                return Err(Reason::RecordReissued);
+            }
+            (voter, Part::Card)
+        }
+    };
+    if online.get(voter.get() as usize) {
+        Ok((voter, part))
+    } else {
+        Err(Reason::VoterStationOnly)
     }
-    if !online.get(header.voter.get() as usize) {
-        return Err(Reason::VoterStationOnly);
-    }
-    header
-        .check_authorisation(digest, authorisation)
-        .map_err(|error| error.reason())
 }
 
 /// SHA-256 of the fixed layout (tag, then v and digest of each).

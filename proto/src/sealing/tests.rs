@@ -13,14 +13,14 @@ use crate::ids::{StationId, UnixSeconds};
 use crate::invitation::Credential;
 use crate::order::{Change, Correction, Revocation};
 use crate::receipt::Receipt;
-use crate::record::{Half, RecordHeader};
+use crate::record::{Endorsement, Half, RecordHeader};
 use crate::wire;
 
 const BOX: BoxId = BoxId(1);
 const ALL: [bool; 3] = [true; 3];
 
 type Ballot = Listed<(BallotHeader, Option<SignatureBytes>)>;
-type Record = Listed<(RecordHeader, SignatureBytes)>;
+type Record = Listed<(RecordHeader, Endorsement)>;
 
 pub(crate) fn ballot(
     world: &World,
@@ -53,7 +53,10 @@ pub(crate) fn record(world: &mut World, voter: u32, serial: u32, half: Half, lis
     let credential = Credential::generate(&mut world.rng);
     let [r, ..] = world.record(BOX, VoterIndex(voter), serial, half, &credential);
     Listed {
-        public: (r.header().clone(), *r.authorisation()),
+        public: (
+            r.header().clone(),
+            Endorsement::Registrar(*r.registrar_signature().expect("issued")),
+        ),
         listed,
     }
 }

@@ -155,7 +155,7 @@ fn a_share_that_does_not_open_its_commitment_is_named() {
     let other = crate::ids::ElectionId::new("other").expect("slug");
     let elsewhere = [
         ShareContext {
-            election: &other,
+            of: other.as_str(),
             ..context
         }
         .commit(Role::P1, &openings[0]),

@@ -12,7 +12,7 @@ use tally_proto::log;
 use tally_proto::merkle::empty_root;
 use tally_proto::note::Checkpoint;
 use tally_proto::order::{Change, Correction};
-use tally_proto::record::{Half, RecordSubmission};
+use tally_proto::record::{Endorsement, Half, RecordSubmission};
 use tally_proto::result::BoxResult;
 use tally_proto::sealing::{self, Seal};
 use tally_proto::shares::{ShareContext, split_ballot};
@@ -74,7 +74,10 @@ impl Seeds {
             },
         ];
         let records = [Listed {
-            public: (record.header().clone(), *record.authorisation()),
+            public: (
+                record.header().clone(),
+                Endorsement::Registrar(*record.registrar_signature().expect("issued")),
+            ),
             listed: [true; 3],
         }];
         let claimed = [

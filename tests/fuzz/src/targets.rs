@@ -284,9 +284,11 @@ fn record_header(data: &[u8]) {
 fn record_submission(data: &[u8]) {
     let encode = |s: &RecordSubmission| s.to_wire().encode_to_vec();
     if let Some(submission) = canonical(data, RecordSubmission::decode(data), encode) {
-        let _ = submission
-            .header()
-            .check_authorisation(&submission.digest(), submission.authorisation());
+        if let Some(signature) = submission.registrar_signature() {
+            let _ = submission
+                .header()
+                .check_authorisation(&submission.digest(), signature);
+        }
     }
 }
 
@@ -304,7 +306,7 @@ fn submission(data: &[u8]) {
         let election = header.election().clone();
         let layout = layout();
         let context = ShareContext {
-            election: &election,
+            of: election.as_str(),
             of_box: header.of_box(),
             form: ShareForm::Ballot(&layout),
         };
@@ -550,7 +552,7 @@ fn packed_share(data: &[u8]) {
     let forms = [ShareForm::Ballot(&layout), ShareForm::Credential];
     for form in forms {
         let context = ShareContext {
-            election: &election,
+            of: election.as_str(),
             of_box: BoxId(1),
             form,
         };

@@ -96,6 +96,8 @@ async fn meet(reason: Reason) -> Met {
             elsewhere("party/tests/tickets.rs")
         }
         R::DrawRefused | R::DrawExhausted | R::DrawNotReady => elsewhere("coordinator/src/tickets/tests.rs"),
+        R::RecordSource | R::CardRegister | R::CardMalformed => elsewhere("proto/src/record/tests.rs"),
+        R::RecordReissued => elsewhere("proto/src/sealing/tests"),
         R::BallotTooFew => elsewhere("proto/src/sealing/tests.rs"),
         R::BallotStationSequence => elsewhere("party/src/sealing/tests"),
         R::SealTwoLists => lie(&[Lie::TwoLists, Lie::TwoClaims, Lie::TwoSeals]),

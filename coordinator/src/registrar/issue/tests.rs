@@ -44,18 +44,19 @@ impl PartyServer {
             RecordSubmission::from_wire(submission).map_err(|e| Status::internal(e.to_string()))?;
         let header = submission.header();
         let manifest = self.world.manifest.manifest();
-        header
+        let issue = header
             .check_place(manifest)
             .map_err(|e| Refusal::new(e.reason(), e))?;
+        let signature = submission.registrar_signature().expect("an issued record");
         header
-            .check_authorisation(&submission.digest(), submission.authorisation())
+            .check_authorisation(&submission.digest(), signature)
             .map_err(|e| Refusal::new(e.reason(), e))?;
-        if self.refuse == Some(header.voter.get()) {
+        if self.refuse == Some(issue.voter.get()) {
             let refusal = Refusal::new(Reason::RecordSerial, "a higher serial stands");
             return Ok(Outcome::Refusal(refusal.to_wire(submission.digest().as_bytes())));
         }
         let key = &self.world.opening_keys[self.role.slot()];
-        let shares = ShareContext::credential(manifest.election(), header.of_box)
+        let shares = ShareContext::credential(manifest.election(), issue.of_box)
             .open(
                 self.role,
                 key,
@@ -65,7 +66,7 @@ impl PartyServer {
             )
             .map_err(|e| Status::internal(e.to_string()))?;
         let (this, next) = shares.credential_shares().expect("a credential");
-        let place = (header.of_box.get(), header.voter.get(), header.half.number());
+        let place = (issue.of_box.get(), issue.voter.get(), issue.half.number());
         let mut held = self.held.lock().expect("lock");
         if let Some(before) = held.insert(place, (*this, *next)) {
             assert_eq!(
@@ -76,7 +77,7 @@ impl PartyServer {
         }
         let acceptance = Acceptance {
             election: manifest.election().clone(),
-            of_box: header.of_box,
+            of_box: issue.of_box,
             party: self.role,
             digest: submission.digest(),
             ciphertext_hash: submission.ciphertext_hash(),

@@ -8,7 +8,7 @@ use tally_proto::envelope::{Kind as Signed, Signer};
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, StationId, UnixMillis, UnixSeconds, VoterIndex};
 use tally_proto::order::{Change, Correction, Order};
 use tally_proto::receipt::{Acceptance, Receipt};
-use tally_proto::record::{Half, RecordHeader, RecordParts, authorise};
+use tally_proto::record::{Half, Issue, RecordHeader, RecordParts, Source, authorise};
 use tally_proto::shares::{Opening, PartyShares, ShareContext, split_ballot, split_credential_openings};
 use zeroize::Zeroizing;
 
@@ -105,14 +105,16 @@ impl World {
         let registrar = &self.registrars[half as usize];
         let openings = split_credential_openings(credential, &mut self.rng);
         let header = RecordHeader::new(RecordParts {
-            election: election(),
-            of_box: BoxId(BOX),
-            voter: VoterIndex(v),
+            source: Source::Issued(Issue {
+                election: election(),
+                of_box: BoxId(BOX),
+                voter: VoterIndex(v),
+                half: Half::new(half, self.registrars.len() as u32).expect("a half"),
+                registrar: registrar.public_key(),
+            }),
             serial,
             signed_at: UnixSeconds(OPENS - 1000),
             commitments: ShareContext::credential(&election(), BoxId(BOX)).commit_all(&openings),
-            half: Half::new(half, self.registrars.len() as u32).expect("a half"),
-            registrar: registrar.public_key(),
         });
         let digest = header.digest();
         Made {

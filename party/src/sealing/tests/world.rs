@@ -119,6 +119,7 @@ impl World {
                 v,
                 reference: format!("voter {v}"),
                 online: v != VOTERS - 1,
+                persons: Vec::new(),
             })
             .collect();
         let root = tally_proto::roll::Roll::from_wire(roll.clone())

@@ -1,0 +1,43 @@
+//! Enrolment by identity card: what a card authorises, and how anybody who has the certificates checks it.
+//!
+//! ```text
+//! holder    = SHA-256(tag "tally/v1/card-holder", nonce, certificate)                    in the record's header
+//! signed    = (tag "tally/v1/card-authorisation", register, record digest)               what the card signs (a hash of it)
+//! person    = SHA-256(tag "tally/v1/person", salt, what the certificate's field says)    in the roll
+//! ```
+//!
+//! A card signs with the key that it has for logging in; the tag keeps what it signs here apart from anything it signs elsewhere. The record's
+//! digest is over `holder`, so that a record belongs to one certificate, while the public header names nobody.
+//!
+//! Personal codes have little entropy: whoever has the salt can try them all. The salt therefore goes only to those who have the roll, and is
+//! neither in the manifest (its hash is) nor in any published bundle.
+
+mod authorisation;
+mod error;
+mod object_id;
+
+pub use authorisation::{
+    CardAuthorisation, MAX_AUTHORISATION_BYTES, MAX_CERTIFICATE_BYTES, MAX_CERTIFICATES, NONCE_BYTES, Scheme,
+    holder, signed_bytes,
+};
+pub use error::CardError;
+pub use object_id::{BadObjectId, ObjectId};
+
+use crate::ids::Hash32;
+use crate::layout::{Writer, tag};
+
+/// The salt of a roll's person codes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Salt(pub [u8; 32]);
+
+impl Salt {
+    /// What the manifest says of it.
+    pub fn hash(&self) -> Hash32 {
+        Writer::new(tag::PERSON_SALT).fixed(&self.0).sha256()
+    }
+
+    /// The code of the person whom certificates call `said`.
+    pub fn person(&self, said: &str) -> Hash32 {
+        Writer::new(tag::PERSON).fixed(&self.0).text(said).sha256()
+    }
+}
