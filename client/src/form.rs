@@ -8,21 +8,7 @@ use tally_proto::text::Texts;
 /// The text in the first of `languages` that there is: a language as given (`de-at`), then the same without its region (`de`),
 /// then any region of it; after all of these English, and at last the text that the commission put first.
 pub fn in_language<'a>(texts: &'a Texts, languages: &[String]) -> &'a str {
-    let english = ["en".to_owned()];
-    let found = languages.iter().chain(&english).find_map(|language| {
-        let language = language.to_ascii_lowercase().replace('_', "-");
-        of_language(texts, &language)
-    });
-    found.unwrap_or_else(|| texts.default_text())
-}
-
-fn of_language<'a>(texts: &'a Texts, language: &str) -> Option<&'a str> {
-    let primary = language.split('-').next().unwrap_or(language);
-    let found = |wanted: &dyn Fn(&str) -> bool| texts.iter().find(|(tag, _)| wanted(tag));
-    found(&|tag| tag == language)
-        .or_else(|| found(&|tag| tag == primary))
-        .or_else(|| found(&|tag| tag.split('-').next() == Some(primary)))
-        .map(|(_, text)| text)
+    texts.best_of(languages)
 }
 
 /// The most options that may be chosen in a contest.

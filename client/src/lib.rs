@@ -97,7 +97,7 @@ pub use election::{Election, ElectionError};
 pub use fault::Fault;
 pub use form::{Form, choose_at_most, in_language};
 pub use inspect::{InspectError, Inspected, inspect};
-pub use invitation::{decoy_of, read_invitation};
+pub use invitation::{decoy_of, read_invitation, text_like};
 pub use keepsake::{KeepsakeError, Keepsakes, Kept, KeptReceipt};
 pub use known::{Named, Sealed};
 pub use link::{FalseReceipt, judge};

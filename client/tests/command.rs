@@ -9,10 +9,10 @@ use tally_client::cli::{Console, run};
 use tally_client::station::StationKeys;
 use tally_proto::identity::Fingerprint;
 use tally_proto::ids::{BoxId, Role, StationId, VoterIndex};
-use tally_proto::invitation::{Credential, Invitation};
+use tally_proto::invitation::sheet::Addressee;
+use tally_proto::invitation::{Credential, Invitation, Letter, Message, Part};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
-use tally_proto::record::Half;
 
 #[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
 mod fake;
@@ -166,15 +166,11 @@ fn a_voter_is_asked_for_what_is_missing() {
     let desk = Desk::new(&[]);
     let manifest = desk.town.signed.hash();
     let half = |half, credential| {
-        let half = Half::new(half, 2).unwrap();
-        Invitation::new(
-            &manifest,
-            BoxId(1),
-            VoterIndex(7),
-            half,
-            Credential::new(credential),
-        )
-        .to_code()
+        let (voter, credential) = (VoterIndex(7), Credential::new(credential));
+        match half {
+            0 => Letter::new(Invitation::new(&manifest, BoxId(1), voter, credential)).to_code(),
+            _ => Message::new(&manifest, BoxId(1), voter, credential).to_code(),
+        }
         .to_string()
     };
     let typed = format!(
@@ -238,7 +234,7 @@ fn mistakes_are_told_before_anything_is_sent() {
         (
             vote("--manifest @manifest --invitation @typo --choice 1=1"),
             3,
-            "12 groups of 4",
+            "a code that begins like this has 9 groups of 4, this has 8",
         ),
         (
             vote("--manifest @junk --invitation @invitation --choice 1=1"),
@@ -634,4 +630,73 @@ fn a_kept_name_is_checked_later_and_a_rewritten_log_convicts() {
     }
     let no_notes = desk.run(&format!("{check} --earlier @manifest"), None);
     assert_eq!(no_notes.code, 1, "{}", no_notes.err);
+}
+
+/// What a reader of QR codes makes of a page's picture, eight points a module.
+fn picture(page: &str) -> String {
+    let (_, rest) = page.split_once("viewBox=\"0 0 ").unwrap();
+    let side: usize = rest.split(' ').next().unwrap().parse().unwrap();
+    let (_, path) = page.split_once(" d=\"").unwrap();
+    let mut dark = vec![false; side * side];
+    for run in path.split('"').next().unwrap().split('M').skip(1) {
+        let (place, length) = run.split_once('h').unwrap();
+        let (x, y) = place.split_once(' ').unwrap();
+        let (x, y): (usize, usize) = (x.parse().unwrap(), y.parse().unwrap());
+        let length: usize = length.split('v').next().unwrap().parse().unwrap();
+        dark[y * side + x..][..length].fill(true);
+    }
+    let at = |x: usize, y: usize| if dark[y / 8 * side + x / 8] { 0 } else { 255 };
+    let mut image = rqrr::PreparedImage::prepare_from_greyscale(side * 8, side * 8, at);
+    let grids = image.detect_grids();
+    grids[0].decode().unwrap().1
+}
+
+#[test]
+fn a_decoys_sheet_is_written_once_and_looks_like_the_letter() {
+    let desk = Desk::new(&[]);
+    let line = "decoy --invitation @invitation --manifest @manifest --sheet @decoy.html --reference V-42 --language de --address Weg_1";
+    let made = desk.run(line, None);
+    assert_eq!(made.code, 0, "{}", made.err);
+    let page = std::fs::read_to_string(desk.path("decoy.html")).unwrap();
+    let decoy = Invitation::parse(made.out.trim()).unwrap();
+    let real = desk.town.invitation(42, 0xabcd);
+    let hash = desk.town.signed.hash();
+    assert_ne!(
+        decoy.credential_for(&hash).unwrap().expose(),
+        real.credential_for(&hash).unwrap().expose()
+    );
+    // The commission's page for the same voter, but for the code.
+    let addressee = Addressee {
+        reference: "V-42".to_owned(),
+        address: vec!["Weg 1".to_owned()],
+        languages: vec!["de".to_owned()],
+    };
+    let own = tally_proto::invitation::sheet::page(
+        desk.town.signed.manifest(),
+        &addressee,
+        &Part::parse(&decoy.to_code()).unwrap(),
+    );
+    assert_eq!(page, *own.unwrap());
+    assert!(
+        picture(&page).eq_ignore_ascii_case(&decoy.to_link()),
+        "the picture is the link"
+    );
+    assert_eq!(desk.run(line, None).code, 1, "never over another file");
+}
+
+#[test]
+fn a_mistyped_code_is_asked_for_again_with_the_group_named() {
+    let desk = Desk::new(&[]);
+    let code = desk.town.invitation(7, 0x1234).to_code().to_string();
+    let mut wrong: Vec<char> = code.chars().collect();
+    wrong[21] = if wrong[21] == 'A' { 'B' } else { 'A' };
+    let wrong: String = wrong.into_iter().collect();
+    let typed = format!("{wrong}\n{}\n", code.to_lowercase().replace('-', " "));
+    let shown = desk.run("show --manifest @manifest", Some(&typed));
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    assert!(shown.err.contains("group 5 is mistyped"), "{}", shown.err);
+    assert!(
+        !shown.err.contains(&wrong[20..24]),
+        "what was typed is not repeated"
+    );
 }

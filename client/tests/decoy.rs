@@ -126,6 +126,7 @@ async fn a_decoy_leaves_the_same_trace() {
     let decoy = trace(2, |town| {
         decoy_of(&town.invitation(42, CREDENTIAL).to_link(), &mut rng)
             .unwrap()
+            .to_link()
             .to_string()
     })
     .await;

@@ -17,6 +17,7 @@ use crate::definition::DefinitionError;
 use crate::definition::calendar::CalendarError;
 use crate::files::FileError;
 use crate::parties::PartyError;
+use crate::registrar::post::PostProblem;
 use crate::roll::RollError;
 
 /// Any failure, with what to do about it.
@@ -254,6 +255,17 @@ pub enum Error {
     /// A bundle that does not hold.
     #[error("{code}: the bundle is refused: {0}. {action}", code = .0.reason().code(), action = .0.reason().action())]
     Bundle(#[from] tally_proto::bundle::BundleError),
+    /// A file of invitations.
+    #[error("{}, line {line}: {problem}", path.display())]
+    Invitations {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        #[source]
+        problem: PostProblem,
+    },
     /// A registrar that the manifest does not name.
     #[error("election {election} does not name this registrar's key: its registrars are {known:?}")]
     NotRegistrar {

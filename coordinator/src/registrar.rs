@@ -6,6 +6,7 @@
 pub mod invitations;
 pub mod issue;
 pub mod outbox;
+pub mod post;
 
 use std::path::{Path, PathBuf};
 

@@ -158,7 +158,7 @@ impl Disclosure {
                 .eq_ignore_ascii_case(prefix)
                 .then(|| text.get(prefix.len()..))?
         };
-        if after(invitation::LINK_PREFIX).is_some() || invitation::Invitation::parse(text).is_ok() {
+        if after(invitation::LINK_PREFIX).is_some() || invitation::Part::parse(text).is_ok() {
             return Err(DisclosureError::Invitation);
         }
         let code = after(CHECK_PREFIX).ok_or(DisclosureError::OtherForm)?;

@@ -96,6 +96,26 @@ impl Texts {
             .unwrap_or_else(|| self.default_text())
     }
 
+    /// The text in the first of `languages` that there is: a language as given (`de-at`, `de_AT`), then the same without its region (`de`),
+    /// then any region of it; after all of these English, and at last the default.
+    pub fn best_of(&self, languages: &[String]) -> &str {
+        let wanted = languages.iter().map(String::as_str).chain(["en"]);
+        wanted
+            .filter_map(|language| self.nearest(language))
+            .next()
+            .unwrap_or_else(|| self.default_text())
+    }
+
+    fn nearest(&self, language: &str) -> Option<&str> {
+        let language = language.to_ascii_lowercase().replace('_', "-");
+        let primary = language.split('-').next().unwrap_or(&language);
+        let found = |wanted: &dyn Fn(&str) -> bool| self.iter().find(|(tag, _)| wanted(tag));
+        found(&|tag| tag == language)
+            .or_else(|| found(&|tag| tag == primary))
+            .or_else(|| found(&|tag| tag.split('-').next() == Some(primary)))
+            .map(|(_, text)| text)
+    }
+
     /// The text in the first language.
     pub fn default_text(&self) -> &str {
         self.0.first().map_or("", |(_, text)| text)

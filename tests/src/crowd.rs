@@ -15,7 +15,6 @@ use tally_client::{
 use tally_proto::connect::ConnectError;
 use tally_proto::ids::{BoxId, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation, InvitationError};
-use tally_proto::record::Half;
 use thiserror::Error;
 
 use crate::recount::Done;
@@ -185,13 +184,7 @@ impl Crowd {
     fn invitation(&self, cast: Cast, rng: &mut StdRng) -> Result<Invitation, CrowdError> {
         let hash = self.election.manifest_hash();
         let new = |place: Place, credential| {
-            Invitation::new(
-                &hash,
-                BoxId(place.box_id),
-                VoterIndex(place.v),
-                Half::WHOLE,
-                credential,
-            )
+            Invitation::new(&hash, BoxId(place.box_id), VoterIndex(place.v), credential)
         };
         let issued = |place: Place| {
             let text = self

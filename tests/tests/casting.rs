@@ -16,7 +16,6 @@ use tally_proto::ids::{BoxId, Role, RoleExt as _, StationId, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
-use tally_proto::record::Half;
 use tally_proto::secret_file;
 use tally_proto::wire;
 
@@ -57,13 +56,7 @@ fn connections(world: &World, parties: &[Party]) -> Connections {
 
 fn voter(world: &World, connections: &Connections, credential: u64) -> Voter {
     let (voter, credential) = (VoterIndex(2), Credential::new(credential));
-    let invitation = Invitation::new(
-        &world.fixture.manifest.hash(),
-        BoxId(1),
-        voter,
-        Half::WHOLE,
-        credential,
-    );
+    let invitation = Invitation::new(&world.fixture.manifest.hash(), BoxId(1), voter, credential);
     Voter::new(&election(world), connections, invitation, &Device::in_memory())
         .expect("a voter of this election")
 }

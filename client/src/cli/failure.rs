@@ -6,7 +6,9 @@ use tally_proto::connect::ConnectError;
 use tally_proto::disclosure::DisclosureError;
 use tally_proto::identity::Fingerprint;
 use tally_proto::invitation::InvitationError;
+use tally_proto::invitation::sheet::SheetError;
 use tally_proto::reason::Reason;
+use tally_proto::secret_file::SecretFileError;
 use thiserror::Error;
 
 use crate::choice::ChoiceError;
@@ -27,6 +29,12 @@ pub enum Failure {
     /// The invitation.
     #[error(transparent)]
     Invitation(#[from] InvitationError),
+    /// A decoy's sheet.
+    #[error(transparent)]
+    Sheet(#[from] SheetError),
+    /// A new file that must be this user's only.
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
     /// The choices.
     #[error(transparent)]
     Choice(#[from] ChoiceError),
@@ -145,7 +153,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Election(_) | Self::Invitation(_) | Self::Choice(_) | Self::NotANumber { .. } => 3,
-            Self::OtherFingerprint { .. } | Self::NotAName { .. } => 3,
+            Self::OtherFingerprint { .. } | Self::NotAName { .. } | Self::Sheet(_) => 3,
             Self::False => 7,
             Self::Inspect(error) => match error {
                 InspectError::NotHeld { .. } => 5,

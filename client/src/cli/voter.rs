@@ -6,8 +6,10 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use tally_proto::ids::{Role, RoleExt};
-use tally_proto::invitation::Invitation;
+use tally_proto::invitation::sheet::{self, Addressee};
+use tally_proto::invitation::{Invitation, InvitationError, Part};
 use tally_proto::manifest::Rule;
+use tally_proto::secret_file;
 use zeroize::Zeroizing;
 
 use super::inspect::show_code;
@@ -18,7 +20,7 @@ use crate::device::Device;
 use crate::election::Election;
 use crate::fault::Fault;
 use crate::form::{Form, choose_at_most, in_language};
-use crate::invitation::{decoy_of, read_invitation};
+use crate::invitation::{decoy_of, read_invitation, text_like};
 use crate::keepsake::{Keepsakes, Kept};
 use crate::logs::{InLog, find};
 use crate::voter::{Cast, Notice, Patience, Voter};
@@ -35,12 +37,18 @@ pub(super) struct InvitationArg {
 impl InvitationArg {
     fn texts(&self, console: &mut Console<'_>) -> Result<Vec<Zeroizing<String>>, Failure> {
         if self.files.is_empty() {
-            let first = console.ask("Your invitation's code or link:", "give --invitation FILE")?;
-            let is_whole = Invitation::parse(&first)?.half().is_whole();
+            let (first, part) = ask_code(
+                console,
+                "Your invitation's code or link:",
+                "give --invitation FILE",
+            )?;
             let mut texts = vec![first];
-            if !is_whole {
-                texts.push(console.ask("The other half's code or link:", "give --invitation FILE twice")?);
-            }
+            let other = match part {
+                Part::Whole(_) => return Ok(texts),
+                Part::Letter(_) => "That was the letter's. The code of the text message:",
+                Part::Message(_) => "That was the text message's. The code or link of the letter:",
+            };
+            texts.push(ask_code(console, other, "give --invitation FILE twice")?.0);
             return Ok(texts);
         }
         let mut texts = Vec::new();
@@ -62,6 +70,24 @@ impl InvitationArg {
         let texts = self.texts(console)?;
         let texts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
         Ok(read_invitation(&texts)?)
+    }
+}
+
+/// Asks for a code until one is typed right, five times at most; what is wrong with it is said each time.
+fn ask_code(
+    console: &mut Console<'_>,
+    question: &str,
+    instead: &'static str,
+) -> Result<(Zeroizing<String>, Part), Failure> {
+    let mut tries = 5;
+    loop {
+        let typed = console.ask(question, instead)?;
+        tries -= 1;
+        match Part::parse(&typed) {
+            Ok(part) => return Ok((typed, part)),
+            Err(error) if tries == 0 || typed.is_empty() => return Err(error.into()),
+            Err(error) => console.tell(&format!("{error}. Type it again.")),
+        }
     }
 }
 
@@ -491,6 +517,20 @@ pub(super) struct Decoy {
     /// How many to make.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     count: u16,
+    /// Writes the decoy as a sheet for the printer too, like the commission's letter (a new file, one decoy). Needs --manifest.
+    #[arg(long, value_name = "FILE", requires = "manifest", conflicts_with = "count")]
+    sheet: Option<PathBuf>,
+    /// The election's signed manifest, for the sheet.
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// The voter's reference, as it stands on the commission's letter.
+    #[arg(long, value_name = "TEXT", default_value = "", requires = "sheet")]
+    reference: String,
+    /// A line of name and address, as it stands on the commission's letter; repeat for more.
+    #[arg(long, value_name = "TEXT", requires = "sheet")]
+    address: Vec<String>,
+    #[command(flatten)]
+    language: LanguageArg,
 }
 
 impl Decoy {
@@ -498,8 +538,28 @@ impl Decoy {
         let texts = self.invitation.texts(console)?;
         let mut rng = rand::rng();
         for _ in 0..self.count {
+            let mut decoys = Vec::new();
             for text in &texts {
-                console.say(&decoy_of(text, &mut rng)?);
+                let decoy = decoy_of(text, &mut rng)?;
+                console.say(&text_like(&decoy, text));
+                decoys.push(decoy);
+            }
+            if let (Some(place), Some(manifest)) = (&self.sheet, &self.manifest) {
+                let election = load_election(&ManifestArg {
+                    manifest: manifest.clone(),
+                })?;
+                let addressee = Addressee {
+                    reference: self.reference.clone(),
+                    address: self.address.clone(),
+                    languages: self.language.list(),
+                };
+                // A text message goes on no paper.
+                let on_paper = |decoy: &&Part| !matches!(decoy, Part::Message(_));
+                let Some(decoy) = decoys.iter().find(on_paper) else {
+                    return Err(InvitationError::MessageOnly.into());
+                };
+                let page = sheet::page(election.manifest(), &addressee, decoy)?;
+                secret_file::create(place, page.as_bytes())?;
             }
         }
         Ok(Outcome::Done)

@@ -19,7 +19,6 @@ use tally_proto::manifest::SignedManifest;
 use tally_proto::pki::{Anchor, PeerRole, Trust};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Acceptance, Receipt};
-use tally_proto::record::Half;
 use tally_proto::refusal::Refusal;
 use tally_proto::shares::ShareContext;
 use tally_proto::suite::{OpeningKey, Suite};
@@ -434,7 +433,7 @@ impl Town {
     /// An invitation of voter `index` of box 1 with this credential.
     pub fn invitation(&self, index: u32, credential: u64) -> Invitation {
         let (voter, credential) = (VoterIndex(index), Credential::new(credential));
-        Invitation::new(&self.signed.hash(), BoxId(1), voter, Half::WHOLE, credential)
+        Invitation::new(&self.signed.hash(), BoxId(1), voter, credential)
     }
 
     /// A ballot's content, put together from P1's and P2's shares; the copies of share 2 are equal.

@@ -258,6 +258,23 @@ impl From<ChannelName> for ChannelKind {
     }
 }
 
+/// What goes out to voters.
+#[derive(Debug, Args)]
+pub(super) struct Post {
+    /// The election's manifest
+    #[arg(long)]
+    pub(super) manifest: PathBuf,
+    /// The file of invitations that `issue` wrote
+    #[arg(long)]
+    pub(super) invitations: PathBuf,
+    /// Who lives where and speaks what, CSV: reference, language, phone, address (lines set apart by |); needed for text messages
+    #[arg(long)]
+    pub(super) contacts: Option<PathBuf>,
+    /// Language where the contacts name none; may be repeated for second best
+    #[arg(long = "language", value_name = "TAG")]
+    pub(super) languages: Vec<String>,
+}
+
 /// A registrar: issues one fresh credential to each voter of a roll who may vote online.
 #[derive(Debug, Parser)]
 #[command(name = "registrar", version)]
@@ -289,6 +306,25 @@ pub(super) enum RegistrarCommand {
         #[arg(long)]
         roll: PathBuf,
         /// Where to write the invitations, CSV: reference, code, link
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Turn the file of invitations into sheets for the printer, one page a voter with a QR code, and erase the file
+    Sheets {
+        #[command(flatten)]
+        post: Post,
+        /// Directory to write the pages to, HTML; must not be there yet
+        #[arg(long)]
+        out: PathBuf,
+        /// Most sheets of one page of HTML
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        sheets_a_file: u32,
+    },
+    /// Turn the file of invitations of the second registrar into a CSV for the gateway of text messages, and erase the file
+    Messages {
+        #[command(flatten)]
+        post: Post,
+        /// Where to write the messages, CSV: phone, text; must not be there yet
         #[arg(long)]
         out: PathBuf,
     },

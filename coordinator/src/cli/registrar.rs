@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::progress::grouped;
 use crate::registrar::Registrar;
 use crate::registrar::issue::issue;
+use crate::registrar::post::{Contacts, messages, sheets};
 use crate::setup::read_manifest;
 use crate::{roll, setup};
 
@@ -34,6 +35,38 @@ pub(super) async fn command(dir: &Path, command: RegistrarCommand, console: &Con
             println!(
                 "that comes back belongs in {}.",
                 registrar.certificate_file().display()
+            );
+            Ok(())
+        }
+        RegistrarCommand::Sheets {
+            post,
+            out,
+            sheets_a_file,
+        } => {
+            let manifest = read_manifest(&post.manifest)?;
+            let contacts = Contacts::read(post.contacts.as_deref(), post.languages)?;
+            let written = sheets(
+                manifest.manifest(),
+                &post.invitations,
+                &contacts,
+                sheets_a_file,
+                &out,
+            )?;
+            println!("{} sheets in {}", grouped(written), out.display());
+            println!(
+                "{} is erased: the pages are all there is of the codes. Print them, hand them to the post, and erase them.",
+                post.invitations.display()
+            );
+            Ok(())
+        }
+        RegistrarCommand::Messages { post, out } => {
+            let manifest = read_manifest(&post.manifest)?;
+            let contacts = Contacts::read(post.contacts.as_deref(), post.languages)?;
+            let written = messages(manifest.manifest(), &post.invitations, &contacts, &out)?;
+            println!("{} text messages in {}", grouped(written), out.display());
+            println!(
+                "{} is erased: this file is all there is of the codes. Hand it to the gateway and erase it.",
+                post.invitations.display()
             );
             Ok(())
         }
@@ -83,7 +116,14 @@ pub(super) async fn command(dir: &Path, command: RegistrarCommand, console: &Con
                     hashes.display()
                 );
             }
-            println!("Hand the file to the post and erase it: nobody needs it afterwards.");
+            let next = if issued.half.number() == 0 {
+                "sheets"
+            } else {
+                "messages"
+            };
+            println!(
+                "`registrar {next}` turns the file into what goes out to the voters, and erases it: nobody needs it afterwards."
+            );
             Ok(())
         }
     }

@@ -129,7 +129,12 @@ pub struct Lines {
 impl Lines {
     /// Adds one voter's line.
     pub fn push(&mut self, reference: &str, code: &str, link: &str) {
-        let needed = reference.len() * 2 + code.len() + link.len() + 8;
+        self.push_fields(&[reference, code, link]);
+    }
+
+    /// Adds a line of any fields.
+    pub(super) fn push_fields(&mut self, fields: &[&str]) {
+        let needed = fields.iter().map(|field| field.len() * 2 + 3).sum::<usize>();
         if self.bytes.capacity() - self.bytes.len() < needed {
             // Grown by hand: a vector that grows by itself leaves its old content behind.
             let mut larger = Vec::with_capacity(
@@ -141,12 +146,21 @@ impl Lines {
             self.bytes.zeroize();
             self.bytes = Zeroizing::new(larger);
         }
-        quoted(&mut self.bytes, reference);
-        self.bytes.push(b',');
-        quoted(&mut self.bytes, code);
-        self.bytes.push(b',');
-        quoted(&mut self.bytes, link);
+        for (at, field) in fields.iter().enumerate() {
+            if at > 0 {
+                self.bytes.push(b',');
+            }
+            quoted(&mut self.bytes, field);
+        }
         self.bytes.push(b'\n');
+    }
+
+    /// The lines.
+    ///
+    /// # Security
+    /// They hold codes.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -192,7 +206,7 @@ pub(crate) fn part_of(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn owner_only(options: &mut OpenOptions) {
+pub(super) fn owner_only(options: &mut OpenOptions) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;

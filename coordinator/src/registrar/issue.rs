@@ -13,7 +13,7 @@ use futures::stream;
 use prost::Message;
 use rand_core::CryptoRng;
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, UnixSeconds, VoterIndex};
-use tally_proto::invitation::{Credential, Invitation};
+use tally_proto::invitation::{self, Credential, Invitation, Letter, Part};
 use tally_proto::manifest::{Manifest, SignedManifest};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
@@ -244,14 +244,22 @@ impl Maker {
             let mut record = self.seal(recipient, &credential, rng)?;
             let (of_box, voter) = (recipient.of_box, recipient.voter);
             let manifest = self.manifest.hash();
-            let mut invitation = Invitation::new(&manifest, of_box, voter, self.half, credential);
-            if gives_draw_codes(self.manifest.manifest(), self.half) {
-                let code = DrawCode::generate(rng);
-                record.draw_hash = code.hash(&manifest, of_box, voter).0.to_vec();
-                invitation = invitation.with_draw(code);
-            }
+            let part = if self.half.number() > 0 {
+                Part::Message(invitation::Message::new(&manifest, of_box, voter, credential))
+            } else {
+                let mut invitation = Invitation::new(&manifest, of_box, voter, credential);
+                if gives_draw_codes(self.manifest.manifest(), self.half) {
+                    let code = DrawCode::generate(rng);
+                    record.draw_hash = code.hash(&manifest, of_box, voter).0.to_vec();
+                    invitation = invitation.with_draw(code);
+                }
+                match self.half.is_whole() {
+                    true => Part::Whole(invitation),
+                    false => Part::Letter(Letter::new(invitation)),
+                }
+            };
             records.push(record);
-            lines.push(&recipient.reference, &invitation.to_code(), &invitation.to_link());
+            lines.push(&recipient.reference, &part.to_code(), &part.to_link());
         }
         Ok(Made { lines, records })
     }

@@ -2,7 +2,6 @@ use super::*;
 use crate::fixture::{OPENS, Shape, World};
 use crate::ids::{UnixSeconds, VoterIndex};
 use crate::invitation::{Credential, Invitation};
-use crate::record::Half;
 use crate::shares::split_ballot;
 use proptest::prelude::*;
 use tally_mpc::layout::Choice;
@@ -107,7 +106,6 @@ fn refusals_say_what_is_wrong() {
         &made.world.manifest.hash(),
         BoxId(1),
         VoterIndex(4),
-        Half::WHOLE,
         Credential::new(7),
     );
     for text in [invitation.to_code(), invitation.to_link()] {

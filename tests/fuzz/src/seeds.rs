@@ -7,7 +7,7 @@ use tally_proto::disclosure::Disclosure;
 use tally_proto::envelope::Kind;
 use tally_proto::fixture::{Cast, Evidence, Listed, OPENS, Shape, World};
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, StationId, UnixMillis, UnixSeconds, VoterIndex};
-use tally_proto::invitation::{Credential, Invitation};
+use tally_proto::invitation::{Credential, Invitation, Letter, Message, Part};
 use tally_proto::log;
 use tally_proto::merkle::empty_root;
 use tally_proto::note::Checkpoint;
@@ -204,14 +204,21 @@ impl Seeds {
 
     /// An invitation's link.
     pub fn invitation(&self) -> Vec<u8> {
-        let invitation = Invitation::new(
-            &Hash32([7; 32]),
-            BOX,
-            VoterIndex(3),
-            Half::WHOLE,
-            Credential::new(9),
-        );
+        let invitation = Invitation::new(&Hash32([7; 32]), BOX, VoterIndex(3), Credential::new(9));
         invitation.to_link().as_bytes().to_vec()
+    }
+
+    /// The code of the letter of an invitation in halves.
+    pub fn letter(&self) -> Vec<u8> {
+        let half = Invitation::new(&Hash32([7; 32]), BOX, VoterIndex(3), Credential::new(9));
+        Part::Letter(Letter::new(half)).to_code().as_bytes().to_vec()
+    }
+
+    /// The code of its text message.
+    pub fn message(&self) -> Vec<u8> {
+        let credential = Credential::new(9);
+        let half = Message::new(&Hash32([7; 32]), BOX, VoterIndex(3), credential);
+        half.to_code().as_bytes().to_vec()
     }
 
     /// A receipt.

@@ -15,7 +15,7 @@ use tally_proto::envelope::{Envelope, Kind};
 use tally_proto::identity::{CoordinatorIdentity, PartyIdentity, RegistrarIdentity, StationIdentity};
 use tally_proto::ids::UnixSeconds;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
-use tally_proto::invitation::Invitation;
+use tally_proto::invitation::Part;
 use tally_proto::log;
 use tally_proto::manifest::Manifest;
 use tally_proto::note::Checkpoint;
@@ -141,7 +141,7 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "invitation",
         run: invitation,
-        seeds: |s| vec![s.invitation(), s.invitation_with_draw()],
+        seeds: |s| vec![s.invitation(), s.invitation_with_draw(), s.letter(), s.message()],
     },
     Target {
         name: "ticket",
@@ -400,8 +400,8 @@ fn invitation(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    if let Ok(invitation) = Invitation::parse(text) {
-        let again = Invitation::parse(&invitation.to_link()).expect("its own link reads");
+    if let Ok(invitation) = Part::parse(text) {
+        let again = Part::parse(&invitation.to_link()).expect("its own link reads");
         assert_eq!(*again.to_code(), *invitation.to_code());
     }
 }

@@ -6,7 +6,6 @@ use tally_proto::fixture::{Shape, World};
 use tally_proto::ids::{BoxId, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation};
 use tally_proto::reason::Reason;
-use tally_proto::record::Half;
 use tally_tests::process::Program;
 
 use crate::Met;
@@ -21,7 +20,6 @@ fn vote(words: &[&str], mistype: impl FnOnce(&str) -> String) -> Met {
         &world.manifest.hash(),
         BoxId(1),
         VoterIndex(2),
-        Half::WHOLE,
         Credential::new(7),
     );
     write("manifest", &world.manifest.envelope().encode());

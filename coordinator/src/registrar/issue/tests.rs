@@ -245,7 +245,7 @@ impl Scene {
     }
 
     /// Each voter's invitation, by reference.
-    fn invitations(&self, half: usize) -> BTreeMap<String, Invitation> {
+    fn invitations(&self, half: usize) -> BTreeMap<String, Part> {
         let mut csv = csv::Reader::from_path(self.out(half)).expect("written");
         assert_eq!(
             csv.headers().expect("header"),
@@ -254,13 +254,10 @@ impl Scene {
         let lines = csv.records().map(|line| {
             let line = line.expect("a line");
             let (code, link) = (
-                Invitation::parse(&line[1]).expect("a code"),
-                Invitation::parse(&line[2]).expect("a link"),
+                Part::parse(&line[1]).expect("a code"),
+                Part::parse(&line[2]).expect("a link"),
             );
-            assert_eq!(
-                code.credential_of_whole_or_half(),
-                link.credential_of_whole_or_half()
-            );
+            assert_eq!(*code.to_code(), *link.to_code());
             (line[0].to_owned(), code)
         });
         lines.collect()
@@ -280,17 +277,6 @@ impl Scene {
         };
         assert_eq!((p1.1, p2.1, p3.1), (p2.0, p3.0, p1.0));
         Some(p1.0 ^ p2.0 ^ p3.0)
-    }
-}
-
-trait Exposed {
-    fn credential_of_whole_or_half(&self) -> String;
-}
-
-impl Exposed for Invitation {
-    /// The code says everything, the credential included.
-    fn credential_of_whole_or_half(&self) -> String {
-        self.to_code().to_string()
     }
 }
 
@@ -317,7 +303,7 @@ async fn every_online_voter_gets_the_credential_that_the_parties_share() {
         for (v, entry) in (0..).zip(roll.entries()) {
             let invitation = invitations.get(&entry.reference);
             assert_eq!(invitation.is_some(), entry.online, "{}", entry.reference);
-            let Some(invitation) = invitation else {
+            let Some(Part::Whole(invitation)) = invitation else {
                 assert_eq!(scene.shared(id, v, 0), None, "station only: no credential");
                 continue;
             };
@@ -355,14 +341,16 @@ async fn two_registrars_each_issue_a_half_that_says_nothing_alone() {
     );
     let mut seconds = scene.invitations(1);
     for (reference, half) in scene.invitations(0) {
-        let (of_box, v) = (half.of_box().get(), half.voter().get());
+        let Part::Letter(letter) = &half else {
+            panic!("the first registrar's goes out by letter")
+        };
+        let (of_box, v) = (letter.of_box().get(), letter.voter().get());
+        let message = seconds.remove(&reference).expect("both halves");
         assert!(
-            half.credential_for(&scene.manifest.hash()).is_err(),
-            "a half is no credential"
+            matches!(message, Part::Message(_)),
+            "and the second's by text message"
         );
-        let whole = half
-            .combine(seconds.remove(&reference).expect("both halves"))
-            .expect("they belong together");
+        let whole = half.combine(message).expect("they belong together");
         let shared =
             scene.shared(of_box, v, 0).expect("half 0") ^ scene.shared(of_box, v, 1).expect("half 1");
         assert_eq!(secret(&scene, &whole), shared);
@@ -393,6 +381,9 @@ async fn an_interrupted_run_is_gone_on_with_and_nobody_gets_two_credentials() {
     assert_eq!(issued.credentials, 45);
     let invitations = scene.invitations(0);
     for invitation in invitations.values() {
+        let Part::Whole(invitation) = invitation else {
+            panic!("one registrar")
+        };
         let (of_box, v) = (invitation.of_box().get(), invitation.voter().get());
         assert_eq!(scene.shared(of_box, v, 0), Some(secret(&scene, invitation)));
     }
