@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tally_proto::connect::ConnectError;
 use tally_proto::envelope::EnvelopeError;
 use tally_proto::identity::IdentityError;
-use tally_proto::ids::{BoxId, ElectionId, IdError, RegisterId, Role, VoterIndex};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, IdError, RegisterId, Role, VoterIndex};
 use tally_proto::manifest::ManifestError;
 use tally_proto::order::OrderError;
 use tally_proto::pki::PkiError;
@@ -366,20 +366,17 @@ pub enum ClosingProblem {
 /// What is wrong with a box's outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum OutcomeProblem {
-    /// The seals differ.
-    #[error("{0} sealed different bytes than P1; keep all files, this is proof for an audit")]
-    SealsDiffer(String),
-    /// The evidence differs.
+    /// Two seals of one box, each with three signatures.
     #[error(
-        "{0} sent other evidence for the seal than P1; run `seal` again, and name it to the audit if it stays so"
+        "all three parties signed two different seals, {} and {}; keep all files, this is proof for an audit", .0.short(), .1.short()
     )]
-    BodiesDiffer(String),
+    TwoSeals(Hash32, Hash32),
+    /// No party's answer holds: a line each.
+    #[error("no party shows a seal that holds:{0}\nRun `seal` again once that is mended")]
+    NoSeal(String),
     /// A party ended its stream without an answer.
     #[error("{0} ended without an outcome; run the command again")]
     NoOutcome(String),
-    /// A party stated an abort of the sealing.
-    #[error("{0}")]
-    Aborted(String),
     /// The session stopped: what its parties state, whom to call, what to do.
     #[error("{0}")]
     Stopped(String),

@@ -299,7 +299,7 @@ pub async fn propose(
                     .await?
                     .into_inner())
             };
-            party.call(patience, progress, propose).await
+            party.ask(patience, progress, propose).await
         })
         .await;
     proposed.map(|_| ()).map_err(Error::Parties)

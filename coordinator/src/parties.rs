@@ -1,6 +1,7 @@
 //! The three parties as a coordinator or registrar reaches them: over mutual TLS, with retries that name who does not answer.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -15,9 +16,9 @@ use tally_proto::refusal::Refusal;
 use tally_proto::wire::control_client::ControlClient;
 use tally_proto::wire::registration_client::RegistrationClient;
 use thiserror::Error;
-use tokio::time::{Instant, sleep, timeout_at};
-use tonic::Status;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::transport::Channel;
+use tonic::{Status, Streaming};
 
 use crate::progress::{Progress, clock};
 
@@ -35,8 +36,10 @@ impl Patience {
 /// First pause between two tries; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// What the others have left to say once one party has failed.
-const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// How long a party has for one answer.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long a party may say nothing on a stream before it counts as one that does not answer.
+pub(crate) const SILENCE: Duration = Duration::from_secs(15 * 60);
 
 /// A party that refused, or did not answer for as long as patience lasted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -121,8 +124,26 @@ impl Party {
         }
     }
 
+    /// [`Party::call`] for a question with one answer, which must come within [`ANSWER`] at each try: a party that takes questions and answers
+    /// none holds nobody up.
+    ///
+    /// # Errors
+    /// [`PartyError`], naming the party.
+    pub async fn ask<T>(
+        &self,
+        patience: Patience,
+        progress: &dyn Progress,
+        mut question: impl AsyncFnMut() -> Result<T, Status>,
+    ) -> Result<T, PartyError> {
+        self.call(patience, progress, async || {
+            let late = |_| Status::deadline_exceeded("no answer in time");
+            timeout(ANSWER, question()).await.map_err(late)?
+        })
+        .await
+    }
+
     /// Runs `call` until it succeeds, is refused for good, or patience ends; says so once when the party does not answer, and
-    /// once when it answers again.
+    /// once when it answers again. How long one try takes is for `call` to bound.
     ///
     /// # Errors
     /// [`PartyError`], naming the party.
@@ -205,35 +226,102 @@ impl Parties {
         done.try_into().map_err(|_| failed)
     }
 
-    /// As [`Parties::all`], for work that the parties do together: once one has failed, the others are waited for no longer than
-    /// `AFTER_FAILURE`, since they may be waiting for that one. What they have begun they go on with by themselves.
-    ///
-    /// # Errors
-    /// The errors of the parties that failed by then, in order.
-    pub async fn together<T>(
+    /// As [`Parties::at_once`], for work that the parties do together: each outcome is shown to `judge` as it comes, which says how much longer
+    /// the others are waited for. Whoever has not ended by then is left: no party can hold up what the others have to say. What they have begun
+    /// they go on with by themselves. Returns who was left.
+    pub(crate) async fn as_they_end<T>(
         &self,
-        work: impl AsyncFn(&Party) -> Result<T, PartyError>,
-    ) -> Result<[T; 3], Vec<PartyError>> {
+        heard: &Heard,
+        work: impl AsyncFn(&Party) -> T,
+        mut judge: impl AsyncFnMut(&Party, T) -> Wait,
+    ) -> Vec<Role> {
         let one = async |party: &Party| (party.role(), work(party).await);
         let mut under_way: FuturesUnordered<_> = self.0.iter().map(one).collect();
-        let (mut done, mut failed, mut until) = (Vec::new(), Vec::new(), None);
+        let mut left = Role::ALL.to_vec();
+        let mut limits: Option<(Duration, Instant)> = None;
         loop {
-            let next = match until {
+            let next = match limits {
                 None => under_way.next().await,
-                Some(until) => timeout_at(until, under_way.next()).await.unwrap_or(None),
+                Some((quiet, end)) => loop {
+                    let until = (heard.last() + quiet).min(end);
+                    match timeout_at(until, under_way.next()).await {
+                        Ok(next) => break next,
+                        Err(_) if Instant::now() < (heard.last() + quiet).min(end) => {}
+                        Err(_) => break None,
+                    }
+                },
             };
-            match next {
-                None => break,
-                Some((role, Ok(value))) => done.push((role, value)),
-                Some((_, Err(error))) => {
-                    failed.push(error);
-                    until.get_or_insert_with(|| Instant::now() + AFTER_FAILURE);
-                }
+            let Some((role, outcome)) = next else { return left };
+            left.retain(|other| *other != role);
+            if let Some((quiet, longest)) = judge(&self.0[role.slot()], outcome).await.limits() {
+                heard.now();
+                let end = Instant::now() + longest;
+                // A limit is never put off by what comes later.
+                limits = Some(limits.map_or((quiet, end), |(q, e)| (q.min(quiet), e.min(end))));
             }
         }
-        done.sort_by_key(|(role, _)| role.slot());
-        failed.sort_by_key(|error| error.role.slot());
-        let values: Vec<T> = done.into_iter().map(|(_, value)| value).collect();
-        values.try_into().map_err(|_| failed)
     }
 }
+
+/// How much longer the others are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Until they end: each is bounded by itself.
+    On,
+    /// One has failed: the others may be waiting for it in vain, or be about to say what it would not.
+    Failed,
+    /// Two have ended, and it is for the third to decide.
+    Last,
+    /// What was asked for is here.
+    Enough,
+}
+
+impl Wait {
+    /// For as long as anybody says anything within the first, and at most for the second.
+    const fn limits(self) -> Option<(Duration, Duration)> {
+        match self {
+            Self::On => None,
+            Self::Failed => Some((Duration::from_secs(2), SILENCE)),
+            Self::Last => Some((SILENCE, SILENCE)),
+            Self::Enough => Some((Duration::from_secs(5), Duration::from_secs(30))),
+        }
+    }
+}
+
+/// When a party was last heard.
+#[derive(Debug)]
+pub(crate) struct Heard(Mutex<Instant>);
+
+impl Heard {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    /// Something came.
+    pub(crate) fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next event of a stream, which must come within [`SILENCE`].
+    pub(crate) async fn next<T>(&self, events: &mut Streaming<T>) -> Result<Option<T>, Status> {
+        self.within(events.message()).await
+    }
+
+    /// What is asked for, which must come within [`SILENCE`].
+    pub(crate) async fn within<T>(
+        &self,
+        asked: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let silent = |_| Status::deadline_exceeded("nothing was heard for 15 minutes");
+        let answer = timeout(SILENCE, asked).await.map_err(silent)??;
+        self.now();
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests;

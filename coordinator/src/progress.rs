@@ -25,6 +25,16 @@ pub struct Step<'a> {
     pub unit: &'a str,
 }
 
+/// A phase as a party names it. It goes to a terminal, so nothing but plain characters gets through.
+pub(crate) fn phase_of(named: &str) -> &str {
+    let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if named.len() <= 64 && named.bytes().all(plain) {
+        named
+    } else {
+        "a phase without a name"
+    }
+}
+
 /// A sink of progress.
 pub trait Progress: Send + Sync {
     /// The work stands at `step`.
@@ -296,6 +306,14 @@ mod tests {
             done,
             total,
             unit: "rows",
+        }
+    }
+
+    #[test]
+    fn a_phase_steers_no_terminal() {
+        assert_eq!(phase_of("sort step 3"), "sort step 3");
+        for strange in ["\u{1b}[2J", "a\nb", &"x".repeat(65), "\u{202e}"] {
+            assert_eq!(phase_of(strange), "a phase without a name");
         }
     }
 

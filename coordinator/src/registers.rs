@@ -98,7 +98,7 @@ async fn commitments(
     progress: &dyn Progress,
 ) -> Result<Vec<(Role, Hash32)>, PartyError> {
     let reply = party
-        .call(patience, progress, async || {
+        .ask(patience, progress, async || {
             let of = wire::RegisterRef {
                 register: register.as_str().into(),
             };

@@ -1,9 +1,12 @@
 //! Sealing boxes: the three parties work out together what exactly will be tallied and sign it; the coordinator only relays, and keeps
 //! the seal with all its evidence for the result bundle.
 
+mod answers;
+
+use answers::{Answer, Answers};
 use prost::Message as _;
 use tally_proto::envelope::{Envelope, Kind};
-use tally_proto::ids::BoxId;
+use tally_proto::ids::{BoxId, RoleExt as _};
 use tally_proto::manifest::Manifest;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -12,9 +15,9 @@ use tally_proto::wire;
 use tonic::Status;
 
 use crate::directory::{Directory, Election};
-use crate::error::{Error, OutcomeProblem};
-use crate::parties::{Parties, Party, Patience};
-use crate::progress::{Progress, Step};
+use crate::error::Error;
+use crate::parties::{Heard, Party, Patience};
+use crate::progress::{Progress, Step, phase_of};
 
 /// The largest evidence of one box.
 const MAX_BODY_BYTES: u64 = 1 << 30;
@@ -32,12 +35,6 @@ pub struct Sealed {
     pub stations: Vec<StationCount>,
 }
 
-/// What one party answered.
-struct Answer {
-    done: wire::SealDone,
-    body: Vec<u8>,
-}
-
 enum Ended {
     Sealed(Box<Answer>),
     Aborted(wire::Envelope),
@@ -46,8 +43,11 @@ enum Ended {
 
 /// Seals one box; a box that is sealed is shown again. Boxes are sealed once, so the order in which to do things does not matter.
 ///
+/// Whichever party shows a Seal with three signatures and evidence that comes to it has said all that is needed: what the others answer, or
+/// whether, changes nothing.
+///
 /// # Errors
-/// [`Error::Parties`] for parties that refuse or do not answer, [`Error::Outcome`] for an abort or seals that differ.
+/// [`Error::Parties`] for parties that refuse or do not answer, [`Error::Outcome`] where none of the three answers holds, or two Seals stand.
 pub async fn seal(
     directory: &Directory,
     election: &Election,
@@ -63,20 +63,24 @@ pub async fn seal(
         election: manifest.election().as_str().to_owned(),
         r#box: of_box.get(),
     };
-    let ended = parties
-        .together(async |party| {
-            let shown = party.role() == parties.each()[0].role();
-            let seal = async || watch_seal(party, &asked, &scope, shown, progress).await;
-            party.call(patience, progress, seal).await
-        })
-        .await
-        .map_err(Error::Parties)?;
+    let heard = Heard::new();
+    let orders = election.orders().iter().take_while(|o| o.is_complete());
+    let mut answers = Answers::new(election.signed().clone(), orders.cloned().collect(), of_box);
+    let watch = async |party: &Party| {
+        let shown = party.role() == parties.each()[0].role();
+        let seal = async || watch_seal(party, &asked, &scope, shown, &heard, progress).await;
+        party.call(patience, progress, seal).await
+    };
+    let judge = async |party: &Party, ended| answers.take(party, ended).await;
+    let left = parties.as_they_end(&heard, watch, judge).await;
     progress.finish(&scope);
-    let answers = all_sealed(&parties, of_box, ended)?;
-    let bundle = agree(manifest, &parties, of_box, answers)?;
-    let sealed = in_numbers(of_box, &bundle)?;
-    // A tallied box sealed again keeps its result, and what became of its sessions.
+    for role in left {
+        answers.left(&parties.each()[role.slot()]);
+    }
+    // A command that was given meanwhile may have stored more: a tallied box sealed again keeps its result, and what became of its sessions.
     let stored = election.stored_box(of_box)?.unwrap_or_default();
+    let bundle = answers.settle(&stored, progress)?;
+    let sealed = in_numbers(of_box, &bundle)?;
     let (result, aborts) = (stored.result, stored.aborts);
     election.store_box(
         of_box,
@@ -121,18 +125,22 @@ async fn watch_seal(
     asked: &wire::BoxRef,
     scope: &str,
     shown: bool,
+    heard: &Heard,
     progress: &dyn Progress,
 ) -> Result<Ended, Status> {
     use wire::seal_event::Event;
-    let mut events = party.control().seal(asked.clone()).await?.into_inner();
+    let mut events = heard
+        .within(party.control().seal(asked.clone()))
+        .await?
+        .into_inner();
     let mut body = Vec::new();
-    while let Some(event) = events.message().await? {
+    while let Some(event) = heard.next(&mut events).await? {
         match event.event {
             Some(Event::Progress(p)) if shown => {
                 let (done, total) = (p.done, p.total);
                 progress.report(Step {
                     scope,
-                    phase: &p.phase,
+                    phase: phase_of(&p.phase),
                     done,
                     total,
                     unit: "ballots",
@@ -149,6 +157,7 @@ async fn watch_seal(
                     // The stream lost a part: asking again costs nothing.
                     return Err(Refusal::new(Reason::SealPending, "evidence arrived incomplete").into());
                 }
+                let body = body.into();
                 return Ok(Ended::Sealed(Box::new(Answer { done, body })));
             }
             Some(Event::Abort(abort)) => return Ok(Ended::Aborted(abort)),
@@ -156,73 +165,6 @@ async fn watch_seal(
         }
     }
     Ok(Ended::Nothing)
-}
-
-fn all_sealed(parties: &Parties, of_box: BoxId, ended: [Ended; 3]) -> Result<Vec<Answer>, Error> {
-    let mut answers = Vec::with_capacity(3);
-    for (party, ended) in parties.each().iter().zip(ended) {
-        let problem = match ended {
-            Ended::Sealed(answer) => {
-                answers.push(*answer);
-                continue;
-            }
-            Ended::Aborted(abort) => OutcomeProblem::Aborted(abort_in_words(party, &abort)),
-            Ended::Nothing => OutcomeProblem::NoOutcome(party.name().to_owned()),
-        };
-        return Err(Error::Outcome { of_box, problem });
-    }
-    Ok(answers)
-}
-
-/// Joins the three answers: the same bytes, three valid signatures.
-fn agree(
-    manifest: &Manifest,
-    parties: &Parties,
-    of_box: BoxId,
-    answers: Vec<Answer>,
-) -> Result<wire::BoxBundle, Error> {
-    let mut joined: Option<(Envelope, Answer)> = None;
-    for (party, answer) in parties.each().iter().zip(answers) {
-        let envelope = answer.done.seal.clone().ok_or_else(|| Error::Outcome {
-            of_box,
-            problem: OutcomeProblem::NoOutcome(party.name().to_owned()),
-        })?;
-        let envelope = Envelope::from_wire(envelope)?;
-        envelope.verify(Kind::Seal, &manifest.party_keys())?;
-        match &mut joined {
-            None => joined = Some((envelope, answer)),
-            Some((first, evidence)) => {
-                let named = party.name().to_owned();
-                if first.payload() != envelope.payload() {
-                    return Err(Error::Outcome {
-                        of_box,
-                        problem: OutcomeProblem::SealsDiffer(named),
-                    });
-                }
-                if evidence.body != answer.body {
-                    return Err(Error::Outcome {
-                        of_box,
-                        problem: OutcomeProblem::BodiesDiffer(named),
-                    });
-                }
-                for signature in envelope.signatures() {
-                    first.add_signature(*signature);
-                }
-            }
-        }
-    }
-    let Some((seal, Answer { done, body })) = joined else {
-        return Err(Error::NotSealed(of_box));
-    };
-    seal.verify_all(Kind::Seal, &manifest.party_keys())?;
-    Ok(wire::BoxBundle {
-        seal: Some(seal.to_wire()),
-        body: body.into(),
-        lists: done.lists,
-        claims: done.claims,
-        result: None,
-        aborts: Vec::new(),
-    })
 }
 
 fn in_numbers(of_box: BoxId, bundle: &wire::BoxBundle) -> Result<Sealed, Error> {
@@ -252,10 +194,10 @@ pub(crate) fn abort_in_words(party: &Party, envelope: &wire::Envelope) -> String
     let reason = abort.reason.parse::<Reason>();
     let action = reason.map_or("see the parties' logs", Reason::action);
     let suspects: Vec<String> = abort.suspects.iter().map(|p| format!("P{p}")).collect();
-    let named = match (suspects.is_empty(), abort.proved) {
-        (true, _) => "it names nobody".to_owned(),
-        (false, true) => format!("it proves by signatures: {}", suspects.join(", ")),
-        (false, false) => format!("it states: {}", suspects.join(", ")),
+    let named = if suspects.is_empty() {
+        "it names nobody".to_owned()
+    } else {
+        format!("it states: {}", suspects.join(", "))
     };
     let at = [abort.step.as_str(), abort.channel.as_str()]
         .into_iter()

@@ -10,10 +10,11 @@ use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
 use tally_proto::manifest::{Manifest, SignedManifest};
 use tally_proto::roll::Roll;
 use tally_proto::{refusal::Refusal, wire};
+use tokio::time::timeout;
 
 use crate::directory::{Directory, Election};
 use crate::error::Error;
-use crate::parties::{Parties, Party, PartyError, Patience};
+use crate::parties::{Parties, Party, PartyError, Patience, SILENCE};
 use crate::progress::{Progress, Step};
 use crate::{definition, files, tickets};
 
@@ -88,7 +89,10 @@ async fn publish_to(
     let reply = party.call(patience, progress, async || {
         // Built anew for each try: a stream is gone once it was sent.
         let parts = parts(election, rolls);
-        Ok(party.control().publish(stream::iter(parts)).await?.into_inner())
+        let late = |_| tonic::Status::deadline_exceeded("no answer in time");
+        let mut control = party.control();
+        let published = timeout(SILENCE, control.publish(stream::iter(parts)));
+        Ok(published.await.map_err(late)??.into_inner())
     });
     let reply = reply.await?;
     if reply.manifest_hash == election.signed().hash().0 {
@@ -210,7 +214,7 @@ async fn ask_all(
                 };
                 Ok(party.control().signatures(object).await?.into_inner())
             };
-            party.call(patience, progress, ask).await
+            party.ask(patience, progress, ask).await
         })
         .await;
     let (mut signatures, mut failed) = (Vec::new(), Vec::new());
@@ -275,7 +279,7 @@ pub async fn complete(
         let handed = parties
             .all(async |party| {
                 let hand = async || Ok(party.control().complete(envelope.clone()).await?.into_inner());
-                party.call(patience, progress, hand).await
+                party.ask(patience, progress, hand).await
             })
             .await;
         handed.map_err(Error::Parties)?;

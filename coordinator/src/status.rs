@@ -69,7 +69,7 @@ async fn ask(party: &Party, election: &str) -> Result<(wire::StatusReply, i64), 
         let ahead = i64::try_from(i128::from(status.now_ms) - i128::from(middle)).unwrap_or(i64::MAX);
         Ok((status, ahead))
     };
-    party.call(Patience::NONE, &Quiet, ask).await
+    party.ask(Patience::NONE, &Quiet, ask).await
 }
 
 /// The snapshot as tables.

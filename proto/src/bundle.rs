@@ -5,6 +5,8 @@
 //! What it cannot recompute stands on signatures: that the roll's online column is the one of the roll (three signatures on the Seal), and
 //! that the totals are those of the sealed shares (two signatures on the result, and the replay audit).
 
+mod sealed_box;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,17 +14,17 @@ use bytes::Bytes;
 use crate::decode::{DecodeError, decode_canonical};
 use crate::envelope::{Envelope, EnvelopeError, Kind, Signer};
 use crate::ids::{BoxId, ElectionId, Hash32, Role, UnixSeconds};
-use crate::manifest::{BallotBox, Manifest, SignedManifest, countersignatures};
+use crate::manifest::{BallotBox, SignedManifest, countersignatures};
 use crate::order::{Change, EffectiveElection, OrderError, SignedOrder};
 use crate::reason::Reason;
 use crate::result::{BoxResult, ResultError, SignedResult};
-use crate::sealing::{
-    self, BodyError, BoxBody, Claims, ClaimsError, Inputs, ListError, Seal, SealPayloadError, SealingError,
-    SignedList, SignedSeal,
-};
+use crate::sealing::{BodyError, ClaimsError, ListError, Seal, SealPayloadError, SealingError};
 use crate::session::{AbortError, Proof, VerifiedAbort, verify_aborts};
 use crate::text::Texts;
 use crate::wire;
+
+use sealed_box::box_of;
+pub use sealed_box::{SealedParts, verify_sealed};
 
 /// Largest bundle in bytes.
 pub const MAX_BUNDLE_BYTES: usize = 1 << 30;
@@ -318,16 +320,6 @@ type Parts = (
     Vec<wire::Envelope>,
 );
 
-fn three<T, E: Into<BoxError>>(
-    what: &'static str,
-    wire: Vec<wire::Envelope>,
-    open: impl Fn(Envelope) -> Result<T, E>,
-) -> Result<[T; 3], BoxError> {
-    let open = |envelope| open(Envelope::from_wire(envelope)?).map_err(Into::into);
-    let opened = wire.into_iter().map(open).collect::<Result<Vec<T>, BoxError>>()?;
-    opened.try_into().map_err(|_| BoxError::Missing(what))
-}
-
 fn verify_box(
     seal: Envelope,
     (body, lists, claims, result, aborts): Parts,
@@ -335,27 +327,16 @@ fn verify_box(
     orders: &[SignedOrder],
 ) -> Result<BoxReport, BoxError> {
     let keys = manifest.manifest().party_keys();
-    let signed = SignedSeal::open(seal, &keys)?;
-    let seal = signed.seal();
-    let in_manifest = box_of(seal, manifest)?;
-    let lists = three("Lists", lists, |envelope| SignedList::open(envelope, &keys))?;
-    let claims = three("Claims", claims, |envelope| Claims::open(&envelope, &keys))?;
-    let body = BoxBody::decode(&body, in_manifest.voters())?;
-    let named = sealing::orders_in_force(lists.each_ref().map(SignedList::list))?.len();
-    let taken = orders.get(..named).ok_or(BoxError::Orders(named))?;
-    let election = EffectiveElection::new(Arc::clone(manifest), taken)?;
-    let of_box = seal.of_box;
-    let inputs = Inputs {
-        election: &election,
-        of_box,
-        lists: &lists,
-        claims: &claims,
+    let evidence = SealedParts {
+        seal,
         body: &body,
+        lists,
+        claims,
     };
-    let sealed = sealing::compute(inputs)?;
-    if sealed.seal.encode() != *signed.envelope().payload() {
-        return Err(BoxError::Recomputed);
-    }
+    let (signed, sealed) = verify_sealed(evidence, manifest, orders)?;
+    let seal = signed.seal();
+    let of_box = seal.of_box;
+    let in_manifest = box_of(seal, manifest)?;
     let result = Envelope::from_wire(result.ok_or(BoxError::Missing("the result"))?)?;
     let result = SignedResult::open(result, manifest.manifest())?;
     if result.result().seal_hash() != signed.hash() || result.result().of_box() != of_box {
@@ -384,14 +365,6 @@ fn verify_box(
         aborts,
         proofs,
     })
-}
-
-fn box_of<'a>(seal: &Seal, manifest: &'a SignedManifest) -> Result<&'a BallotBox, BoxError> {
-    let definition: &Manifest = manifest.manifest();
-    if seal.election != *definition.election() || seal.manifest_hash != manifest.hash() {
-        return Err(BoxError::OtherSeal);
-    }
-    definition.ballot_box(seal.of_box).ok_or(BoxError::OtherSeal)
 }
 
 #[cfg(test)]

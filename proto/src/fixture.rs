@@ -535,6 +535,28 @@ impl World {
     }
 }
 
+/// The signature of a station over a ballot, or of a registrar over a record, with another nonce than Ed25519 prescribes: as good as the first one,
+/// and other bytes.
+///
+/// # Panics
+/// Never: a seed has 32 bytes.
+#[cfg(feature = "fixture")]
+pub fn sign_anew(signer: &Signer, digest: &Digest, record: bool) -> SignatureBytes {
+    use crate::layout::{Writer, tag};
+    use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
+    let seed = signer.seed();
+    let mut secret = ExpandedSecretKey::from(&*seed);
+    secret.hash_prefix[0] ^= 1;
+    let key = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key();
+    let tag = if record {
+        tag::AUTHORISATION
+    } else {
+        tag::AUTHORITY
+    };
+    let message = Writer::new(tag).fixed(&digest.0);
+    SignatureBytes(raw_sign::<sha2::Sha512>(&secret, message.as_bytes(), &key).to_bytes())
+}
+
 /// A ballot to be made by [`World::ballot`].
 #[derive(Clone, Copy, Debug)]
 pub struct Cast<'a> {

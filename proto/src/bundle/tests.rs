@@ -3,6 +3,7 @@ use crate::fixture::{OPENS, Shape, World};
 use crate::ids::{RoleExt as _, SessionNumber, StationId, VoterIndex};
 use crate::order::{Change, Correction};
 use crate::record::Half;
+use crate::sealing;
 use crate::sealing::tests::{ballot, record};
 use crate::session::{Check, SessionAbort};
 use tally_mpc::{ContestTotals, Counts, Outcome};

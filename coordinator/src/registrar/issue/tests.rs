@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::{Mutex, Once};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -131,12 +131,7 @@ struct Scene {
 
 impl Scene {
     async fn new(registrars: usize) -> Self {
-        static PROVIDER: Once = Once::new();
-        PROVIDER.call_once(|| {
-            rustls::crypto::ring::default_provider()
-                .install_default()
-                .expect("installed once");
-        });
+        tally_proto::connect::install_tls_provider();
         let world = World::new(Shape {
             voters: [40, 7],
             registrars,
