@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use futures::future::join_all;
 use tally_proto::envelope::{Envelope, Kind};
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _};
 use tally_proto::manifest::Manifest;
@@ -16,13 +15,14 @@ use tally_proto::refusal::Refusal;
 use tally_proto::result::{BoxResult, ResultError, SignedResult};
 use tally_proto::session::Demand;
 use tally_proto::wire;
+use tokio::time::timeout;
 use tonic::Status;
 
 use crate::aborts::{self, Stopped};
 use crate::directory::{Directory, Election};
 use crate::error::{Error, OutcomeProblem};
-use crate::parties::{Parties, Party, PartyError, Patience};
-use crate::progress::{Progress, Step};
+use crate::parties::{Heard, Parties, Party, PartyError, Patience, Wait};
+use crate::progress::{Progress, Step, phase_of};
 use crate::sealing::{check_box, seal_of};
 
 /// A tallied box: what was opened, and which parties signed it.
@@ -71,22 +71,26 @@ pub async fn tally(
         r#box: of_box.get(),
         starts,
     };
-    let ended = join_all(parties.each().iter().map(|party| {
+    // A command that was given meanwhile may have stored more, but no other Seal.
+    let of = (manifest.election(), of_box, hash_of(&stored));
+    let mut outcome = Outcome::new(manifest, of);
+    let heard = Heard::new();
+    let watch = async |party: &Party| {
         let shown = party.role() == parties.each()[0].role();
-        watch_tally(&parties, party, &request, rows, &scope, shown, progress)
-    }))
-    .await;
+        watch_tally(&parties, party, &request, (rows, &scope, shown), &heard, progress).await
+    };
+    let judge = async |party: &Party, ended| outcome.take(party, ended, progress);
+    for role in parties.as_they_end(&heard, watch, judge).await {
+        outcome.left(&parties.each()[role.slot()], progress);
+    }
     progress.finish(&scope);
-    // A command that was given meanwhile may have stored more.
     let mut bundle = election.stored_box(of_box)?.unwrap_or(stored);
-    let of = (manifest.election(), of_box, hash_of(&bundle));
-    let outcome = Outcome::of(manifest, &parties, of, ended, progress);
     bundle.aborts = aborts::keep(bundle.aborts, &outcome.aborts, &manifest.party_keys(), of);
     // Whoever says so without a Result to show has refused to take part, and that is all there is to tell.
     if outcome.results.is_empty() && !refused.is_empty() {
         return Err(Error::Parties(refused));
     }
-    let settled = outcome.settle(manifest, &parties, of);
+    let settled = outcome.settle(&parties);
     bundle.result = settled
         .as_ref()
         .ok()
@@ -148,13 +152,16 @@ async fn conclude(parties: &Parties, result: &wire::Envelope, progress: &dyn Pro
     let handed = parties
         .at_once(async |party| {
             let conclude = async || Ok(party.control().conclude(result.clone()).await?.into_inner());
-            party.call(Patience::NONE, progress, conclude).await
+            party.ask(Patience::NONE, progress, conclude).await
         })
         .await;
     for error in handed.into_iter().filter_map(Result::err) {
         progress.note(&format!("the result is not handed to {error}"));
     }
 }
+
+/// How long a party has to prepare a session: it asks both others first, and an older session may be opening its outputs.
+const PREPARE: Duration = Duration::from_secs(5 * 60);
 
 enum Prepared {
     Session([wire::Envelope; 3]),
@@ -179,7 +186,7 @@ async fn prepare(
                 };
                 Ok(party.control().status(request).await?.into_inner())
             };
-            let status = party.call(patience, progress, ask).await?;
+            let status = party.ask(patience, progress, ask).await?;
             let boxes = status
                 .elections
                 .iter()
@@ -192,9 +199,16 @@ async fn prepare(
                 .unwrap_or(0))
         })
         .await;
-    let known = last.iter().flatten().copied().max().unwrap_or(0);
+    let said = [0, 1, 2].map(|slot: usize| last[slot].as_ref().ok().copied());
     let away: Vec<PartyError> = last.into_iter().filter_map(Result::err).collect();
-    let session = known.saturating_add(1);
+    let (session, beyond) = next_session(said);
+    if let Some(role) = beyond {
+        progress.note(&format!(
+            "{} says that it began session {} of box {of_box}, which neither of the others can have seen; it is not followed",
+            parties.each()[role.slot()].name(),
+            said[role.slot()].unwrap_or_default()
+        ));
+    }
     // Whoever is away was waited for already.
     let patience = if away.is_empty() { patience } else { Patience::NONE };
     let starts = parties
@@ -204,7 +218,12 @@ async fn prepare(
                 r#box: of_box.get(),
                 session,
             };
-            let ask = async || Ok(party.control().prepare(request.clone()).await?.into_inner());
+            let mut control = party.control();
+            let ask = async || {
+                let late = |_| Status::deadline_exceeded("no answer in time");
+                let prepared = timeout(PREPARE, control.prepare(request.clone())).await;
+                Ok(prepared.map_err(late)??.into_inner())
+            };
             party.call(patience, progress, ask).await
         })
         .await;
@@ -219,19 +238,45 @@ async fn prepare(
     }
 }
 
+/// How far apart the numbers of honest parties can lie. They rise together: a party signs a Start only when both others answer it, so one runs
+/// ahead by no more than the attempts that failed in between. Far below what a party follows in one step (2^20), so that no liar can lead one
+/// honest party to where the other does not follow.
+const APART: u64 = 1 << 10;
+
+/// The number of the next session from what the three say of the last one, and who is not followed. Of three claims with at most one liar the
+/// middle one lies between two honest ones, or is one: the highest is believed if it is near.
+fn next_session(said: [Option<u64>; 3]) -> (u64, Option<Role>) {
+    let mut said: Vec<(u64, Role)> = said
+        .into_iter()
+        .zip(Role::ALL)
+        .filter_map(|(last, role)| Some((last?, role)))
+        .collect();
+    said.sort();
+    match said.as_slice() {
+        [.., (before, _), (highest, role)] if highest - before > APART => {
+            (before.saturating_add(1), Some(*role))
+        }
+        [.., (highest, _)] => (highest.saturating_add(1), None),
+        [] => (1, None),
+    }
+}
+
+/// What watching shows: the rows, the name of the work, and whether this party's progress is shown.
+type Shown<'a> = (u64, &'a str, bool);
+
 async fn watch_tally(
     parties: &Parties,
     party: &Party,
     request: &wire::TallyRequest,
-    rows: u64,
-    scope: &str,
-    shown: bool,
+    (rows, scope, shown): Shown<'_>,
+    heard: &Heard,
     progress: &dyn Progress,
 ) -> Result<Ended, PartyError> {
     let watched = async || -> Result<Ended, Status> {
         use wire::tally_event::Event;
-        let mut events = party.control().tally(request.clone()).await?.into_inner();
-        while let Some(event) = events.message().await? {
+        let mut control = party.control();
+        let mut events = heard.within(control.tally(request.clone())).await?.into_inner();
+        while let Some(event) = heard.next(&mut events).await? {
             match event.event {
                 Some(Event::Progress(p)) if shown => {
                     // Parties count a phase in parts of their own; people think in rows.
@@ -240,7 +285,7 @@ async fn watch_tally(
                     let done = u64::try_from(part).unwrap_or(rows);
                     progress.report(Step {
                         scope,
-                        phase: &p.phase,
+                        phase: phase_of(&p.phase),
                         done,
                         total: rows,
                         unit: "rows",
@@ -293,57 +338,78 @@ fn carry(parties: &Parties, by: &Party, demand: wire::Envelope, progress: &dyn P
 type Of<'a> = (&'a ElectionId, BoxId, Hash32);
 
 /// What the three parties answered.
-struct Outcome {
+struct Outcome<'a> {
+    manifest: &'a Manifest,
+    of: Of<'a>,
     /// By content; at most one is right.
     results: Vec<Envelope>,
     aborts: Vec<Envelope>,
     silent: Vec<String>,
     failed: Vec<PartyError>,
+    ended: usize,
 }
 
-impl Outcome {
-    /// Sorts the answers. A Result must be signed by parties; an Abort must be its sender's own, of this box, and its evidence must hold. What is
-    /// not is said and left aside: no party can spoil what the others say.
-    fn of(
-        manifest: &Manifest,
-        parties: &Parties,
-        of: Of<'_>,
-        ended: Vec<Result<Ended, PartyError>>,
-        progress: &dyn Progress,
-    ) -> Self {
-        let keys = manifest.party_keys();
-        let mut outcome = Self {
+impl<'a> Outcome<'a> {
+    fn new(manifest: &'a Manifest, of: Of<'a>) -> Self {
+        Self {
+            manifest,
+            of,
             results: Vec::new(),
             aborts: Vec::new(),
             silent: Vec::new(),
             failed: Vec::new(),
-        };
-        for (party, ended) in parties.each().iter().zip(ended) {
-            match ended {
-                Ok(Ended::Result(result)) => {
-                    let good = |envelope: &Envelope| envelope.verify(Kind::Result, &keys).is_ok();
-                    match Envelope::from_wire(result).ok().filter(good) {
-                        Some(envelope) => outcome.add(envelope),
-                        None => outcome.strange(party, "a Result that is not signed by parties", progress),
-                    }
-                }
-                Ok(Ended::Aborted(abort)) => {
-                    let own = |envelope: &Envelope| {
-                        Stopped::verify(std::slice::from_ref(envelope), &keys, of)
-                            .is_ok_and(|stopped| stopped.is_by(party.role()))
-                    };
-                    match Envelope::from_wire(abort).ok().filter(own) {
-                        Some(envelope) => outcome.aborts.push(envelope),
-                        None => {
-                            outcome.strange(party, "an Abort that is not its own, or does not hold", progress)
-                        }
-                    }
-                }
-                Ok(Ended::Nothing) => outcome.silent.push(party.name().to_owned()),
-                Err(error) => outcome.failed.push(error),
-            }
+            ended: 0,
         }
-        outcome
+    }
+
+    /// Takes what `party` answered. A Result must be signed by it, or by two parties of whom it heard it; an Abort must be its own, of this box,
+    /// and its evidence must hold. What is not is said and left aside: no party can spoil what the others say. Two signatures are enough,
+    /// whatever the third party says, or whether it says anything.
+    fn take(&mut self, party: &Party, ended: Result<Ended, PartyError>, progress: &dyn Progress) -> Wait {
+        let keys = self.manifest.party_keys();
+        self.ended += 1;
+        match ended {
+            Ok(Ended::Result(result)) => {
+                let good = |envelope: &Envelope| {
+                    envelope.verify(Kind::Result, &keys).is_ok_and(|signed| {
+                        signed[party.role().slot()] || signed.iter().filter(|signed| **signed).count() > 1
+                    })
+                };
+                match Envelope::from_wire(result).ok().filter(good) {
+                    Some(envelope) => self.add(envelope),
+                    None => self.strange(party, "a Result that is not signed by it", progress),
+                }
+            }
+            Ok(Ended::Aborted(abort)) => {
+                let own = |envelope: &Envelope| {
+                    Stopped::verify(std::slice::from_ref(envelope), &keys, self.of)
+                        .is_ok_and(|stopped| stopped.is_by(party.role()))
+                };
+                match Envelope::from_wire(abort).ok().filter(own) {
+                    Some(envelope) => self.aborts.push(envelope),
+                    None => self.strange(party, "an Abort that is not its own, or does not hold", progress),
+                }
+            }
+            Ok(Ended::Nothing) => self.silent.push(party.name().to_owned()),
+            Err(error) => self.failed.push(error),
+        }
+        if self.results.iter().any(|result| self.stands(result)) {
+            Wait::Enough
+        } else if self.ended > 1 {
+            Wait::Last
+        } else {
+            Wait::On
+        }
+    }
+
+    /// Has not ended while it was waited for.
+    fn left(&mut self, party: &Party, progress: &dyn Progress) {
+        progress.note(&format!("{} has not said how its session ended", party.name()));
+        self.silent.push(party.name().to_owned());
+    }
+
+    fn stands(&self, result: &Envelope) -> bool {
+        SignedResult::open(result.clone(), self.manifest).is_ok()
     }
 
     fn add(&mut self, envelope: Envelope) {
@@ -364,12 +430,8 @@ impl Outcome {
     }
 
     /// Two signatures on the same bytes make a result, whatever a third party says.
-    fn settle(
-        self,
-        manifest: &Manifest,
-        parties: &Parties,
-        of: Of<'_>,
-    ) -> Result<(wire::Envelope, Tallied), Error> {
+    fn settle(self, parties: &Parties) -> Result<(wire::Envelope, Tallied), Error> {
+        let (manifest, of) = (self.manifest, self.of);
         let of_box = of.1;
         let outcome = |problem| Error::Outcome { of_box, problem };
         let mut signed = Vec::new();

@@ -75,11 +75,12 @@ impl Scene {
 
     fn settle(&self, ended: [Ended; 3]) -> (usize, Result<Tallied, Error>) {
         let manifest = self.world.manifest.manifest();
-        let of = (manifest.election(), BOX, SEAL);
-        let ended = ended.into_iter().map(Ok).collect();
-        let outcome = Outcome::of(manifest, &self.parties, of, ended, &Quiet);
+        let mut outcome = Outcome::new(manifest, (manifest.election(), BOX, SEAL));
+        for (party, ended) in self.parties.each().iter().zip(ended) {
+            outcome.take(party, Ok(ended), &Quiet);
+        }
         let aborts = outcome.aborts.len();
-        let settled = outcome.settle(manifest, &self.parties, of);
+        let settled = outcome.settle(&self.parties);
         (aborts, settled.map(|(_, tallied)| tallied))
     }
 }
@@ -155,4 +156,105 @@ async fn one_signature_is_no_result_and_the_aborts_are_told() {
             ..
         })
     ));
+}
+
+#[tokio::test]
+async fn two_signatures_are_enough_and_a_third_party_that_says_nothing_is_left() {
+    let scene = Scene::new();
+    let manifest = scene.world.manifest.manifest();
+    let [one, two, three] = scene.parties.each();
+    let mut outcome = Outcome::new(manifest, (manifest.election(), BOX, SEAL));
+    assert_eq!(outcome.take(one, Ok(scene.result(Role::P1, 1)), &Quiet), Wait::On);
+    let [garbage, other] = [Ended::Nothing, scene.result(Role::P2, 1)];
+    assert_eq!(outcome.take(two, Ok(other), &Quiet), Wait::Enough);
+    outcome.left(three, &Quiet);
+    let (_, tallied) = outcome.settle(&scene.parties).expect("it stands");
+    assert_eq!(tallied.signed_by, [Role::P1, Role::P2]);
+    // One that has nothing to show leaves it to the third, which has its time.
+    let mut outcome = Outcome::new(manifest, (manifest.election(), BOX, SEAL));
+    assert_eq!(outcome.take(three, Ok(garbage), &Quiet), Wait::On);
+    assert_eq!(
+        outcome.take(one, Ok(scene.result(Role::P1, 1)), &Quiet),
+        Wait::Last
+    );
+    outcome.left(two, &Quiet);
+    let Err(Error::Outcome {
+        problem: OutcomeProblem::NoOutcome(named),
+        ..
+    }) = outcome.settle(&scene.parties)
+    else {
+        panic!("one signature is none")
+    };
+    assert_eq!(named, three.name());
+}
+
+#[tokio::test]
+async fn a_result_without_the_senders_signature_accuses_nobody() {
+    let scene = Scene::new();
+    let unsigned = |ended: Ended| {
+        let Ended::Result(mut envelope) = ended else {
+            panic!("a result")
+        };
+        envelope.signatures.clear();
+        Ended::Result(envelope)
+    };
+    let (one, another) = (scene.result(Role::P1, 1), unsigned(scene.result(Role::P2, 77)));
+    let (_, settled) = scene.settle([one, another, Ended::Nothing]);
+    let Err(Error::Outcome {
+        problem: OutcomeProblem::NoOutcome(named),
+        ..
+    }) = settled
+    else {
+        panic!("nobody signed another result: {settled:?}")
+    };
+    assert!(named.starts_with("P2"), "{named}");
+    // What it heard of two others is theirs to sign.
+    let Ended::Result(mut heard) = scene.result(Role::P1, 1) else {
+        panic!("a result")
+    };
+    let Ended::Result(second) = scene.result(Role::P2, 1) else {
+        panic!("a result")
+    };
+    heard.signatures.extend(second.signatures);
+    let (_, settled) = scene.settle([Ended::Nothing, Ended::Nothing, Ended::Result(heard)]);
+    assert_eq!(settled.expect("it stands").signed_by, [Role::P1, Role::P2]);
+}
+
+#[test]
+fn one_party_that_makes_up_numbers_stops_no_session() {
+    // Honest parties say what lies near together; whatever the third says, both follow.
+    let follows = |last: u64, next: u64| next > last && next - last <= 1 << 20;
+    for honest in [[0, 0], [4, 4], [4, 5], [9, 2], [7_000, 7_003]] {
+        for lie in [
+            0,
+            1,
+            5,
+            6,
+            1_000,
+            1_030,
+            (1 << 20) - 1,
+            1 << 20,
+            (1 << 20) + 1,
+            1 << 40,
+            u64::MAX - 1,
+            u64::MAX,
+        ] {
+            for liar in 0..3 {
+                let mut said = [Some(lie); 3];
+                said[(liar + 1) % 3] = Some(honest[0]);
+                said[(liar + 2) % 3] = Some(honest[1]);
+                let (next, beyond) = next_session(said);
+                for last in honest {
+                    assert!(follows(last, next), "{said:?}: {next}");
+                }
+                let highest = honest[0].max(honest[1]);
+                let named = lie.saturating_sub(highest) > APART;
+                assert_eq!(beyond, named.then_some(Role::ALL[liar]), "{said:?}");
+            }
+        }
+    }
+    // With one away there is no session, but there may be a result.
+    assert_eq!(next_session([Some(3), None, Some(u64::MAX)]), (4, Some(Role::P3)));
+    assert_eq!(next_session([None, Some(3), None]), (4, None));
+    assert_eq!(next_session([None; 3]), (1, None));
 }

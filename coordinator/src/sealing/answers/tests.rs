@@ -6,7 +6,7 @@ use tally_proto::ids::{Digest, Role, StationId, UnixSeconds, VoterIndex};
 use tally_proto::invitation::Credential;
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
-use tally_proto::record::Half;
+use tally_proto::record::{Endorsement, Half};
 use tally_proto::refusal::Refusal;
 use tally_proto::result::BoxResult;
 use tally_proto::sealing::{self, BallotEvidence, BoxBody, RecordEvidence};
@@ -68,7 +68,10 @@ fn evidence(world: &mut World, online: u8) -> Evidence {
             let credential = Credential::generate(&mut world.rng);
             let [record, ..] = world.record(BOX, VoterIndex(voter), 1, Half::WHOLE, &credential);
             Listed {
-                public: (record.header().clone(), *record.authorisation()),
+                public: (
+                    record.header().clone(),
+                    Endorsement::Registrar(*record.registrar_signature().expect("issued")),
+                ),
                 listed: [true; 3],
             }
         })
@@ -141,7 +144,7 @@ impl Scene {
         let records = body.records().iter().map(|r| {
             let (header, _) = r.public().expect("a candidate");
             let anew = again(&self.world.registrars[0], &r.digest(), true);
-            RecordEvidence::candidate(header.clone(), anew, r.listed())
+            RecordEvidence::candidate(header.clone(), Endorsement::Registrar(anew), r.listed())
         });
         let online = self.world.rolls[0].online();
         let body = BoxBody::new(ballots.collect(), records.collect(), online).expect("every item once");
