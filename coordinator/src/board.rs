@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::Stream;
 use futures::stream::BoxStream;
 use tally_proto::connect::{MAX_MESSAGE_BYTES, PART_BYTES, public_tls};
+use tally_proto::guard::{Guard, Limits};
 use tally_proto::ids::ElectionId;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -16,7 +17,7 @@ use tally_proto::wire;
 use tally_proto::wire::board_server::{Board, BoardServer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use crate::directory::{Directory, Election};
@@ -173,11 +174,12 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let tls = public_tls(directory.leaf());
     let board = BoardServer::new(Published::new(directory)).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    tonic::transport::Server::builder()
-        .tls_config(tls)?
-        .tcp_nodelay(true)
-        .add_service(board)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
+    let guard = Guard::new(Limits::default());
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Limits::default()
+        .server(tls)?
+        .add_service(guard.watch(board))
+        .serve_with_incoming_shutdown(guard.admitted(incoming), stop)
         .await?;
     Ok(())
 }

@@ -58,6 +58,8 @@ alarms! {
         "Ask the commission to run `coordinator seal`; it goes on where it stopped.";
     SessionsSpent, "sessions.spent", "No tally session of a box may begin without a person.",
         "Find out why the sessions aborted, then `party allow-sessions`.";
+    Flooded, "connections.refused", "Connections or requests are turned away, as a bound of the listeners is reached.",
+        "See which bound, and have the network in front of this party stop the flood; voters are served meanwhile.";
     StoreFailed, "store.failed", "Writing to the store failed: nothing is acknowledged any more.",
         "Look at the disk and start the server again; what was acknowledged is there.";
 }

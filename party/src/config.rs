@@ -6,6 +6,7 @@ mod parse;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use tally_proto::guard;
 use tally_proto::ids::Role;
 
 /// How log lines look.
@@ -40,6 +41,8 @@ pub struct Config {
     pub intake: IntakeLimits,
     /// Connections.
     pub server: ServerLimits,
+    /// What the public listener bears.
+    pub public: guard::Limits,
     /// When alarms are raised.
     pub alarms: AlarmLimits,
     /// What operators' machines read.
@@ -114,7 +117,7 @@ pub struct IntakeLimits {
 /// Bounds of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Requests at once on one connection.
+    /// Requests at once on one connection of the peer listener.
     pub max_requests_per_connection: usize,
     /// Seconds for requests under way after a stop signal.
     pub shutdown_grace_s: u64,

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tally_proto::connect;
+use tally_proto::guard::Guard;
 use tally_proto::ids::{RoleExt as _, UnixMillis};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -33,7 +34,7 @@ use crate::holder::{self, HolderError};
 use crate::keys::{self, Identities};
 use crate::officials::{Public, Terms};
 use crate::roles::{Needs, Roles};
-use crate::server::{SERVICES, ServerError, bind, serve, transport};
+use crate::server::{SERVICES, ServerError, bind, public_transport, serve, transport};
 
 /// How often the key holder is asked.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -76,11 +77,12 @@ pub(crate) async fn until_unlocked(
     }
     let (public_listener, public_address) = bind(config.listen_public).await?;
     let (peer_listener, peer_address) = bind(config.listen_peer).await?;
-    let requests = config.server.max_requests_per_connection;
-    let public_router = transport(connect::public_tls(&leaf), requests)?
-        .add_service(health_service.clone())
-        .add_service(Locked::<IntakeServer<()>>::new(&says));
-    let peer_router = transport(connect::mutual_tls(&leaf, &trust), requests)?
+    let [public_guard, peer_guard] = [Guard::new(config.public), Guard::new(config.public)];
+    let public_router = public_transport(connect::public_tls(&leaf), &config.public)?
+        .add_service(public_guard.watch(health_service.clone()))
+        .add_service(public_guard.watch(Locked::<IntakeServer<()>>::new(&says)));
+    let peer_tls = connect::mutual_tls(&leaf, &trust).timeout(config.public.handshake);
+    let peer_router = transport(peer_tls, config.server.max_requests_per_connection)?
         .add_service(health_service)
         .add_service(Locked::<IntakeServer<()>>::new(&says))
         .add_service(Locked::<RegistrationServer<()>>::new(&says))
@@ -88,8 +90,16 @@ pub(crate) async fn until_unlocked(
         .add_service(Locked::<PeerServer<()>>::new(&says));
     let (stopper, stopping) = watch::channel(false);
     let mut listeners = [
-        tokio::spawn(serve(public_router, public_listener, stopping.clone())),
-        tokio::spawn(serve(peer_router, peer_listener, stopping)),
+        tokio::spawn(serve(
+            public_router,
+            public_guard.admitted(public_listener),
+            stopping.clone(),
+        )),
+        tokio::spawn(serve(
+            peer_router,
+            peer_guard.until_known(peer_listener),
+            stopping,
+        )),
     ];
     tracing::warn!(party = %config.party, public = %public_address, peer = %peer_address, needed = %public.terms,
         "locked: officials are to give their shares with `party unseal`");

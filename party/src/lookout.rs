@@ -44,6 +44,8 @@ impl Party {
             "",
             certificate(machine, limits, now.seconds()),
         );
+        let flooded = self.witness.metrics.guards.flooded(now);
+        self.alarm(Alarm::Flooded, "", flooded);
         for role in self.sight.others() {
             let lost = silent(self.sight.last_answer(role), limits, now);
             self.alarm(Alarm::PartyLost, &role.to_string(), lost);

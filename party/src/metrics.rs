@@ -4,6 +4,7 @@
 //! these at most 200 (`MOST_BOXES`); what comes on top is summed under `election="(other)"`.
 
 pub(crate) mod connections;
+pub(crate) mod guards;
 pub(crate) mod serve;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ use tally_proto::wire;
 
 use crate::alarm::Alarm;
 use connections::Connections;
+use guards::Guards;
+use tally_proto::guard::Turned;
 
 /// Boxes with figures of their own.
 const MOST_BOXES: usize = 200;
@@ -51,6 +54,7 @@ pub struct Metrics {
     checkpoint_ms: AtomicU64,
     pub(crate) public: Connections,
     pub(crate) peer: Connections,
+    pub(crate) guards: Guards,
 }
 
 impl Default for Metrics {
@@ -65,6 +69,7 @@ impl Default for Metrics {
             checkpoint_ms: AtomicU64::new(0),
             public: Connections::default(),
             peer: Connections::default(),
+            guards: Guards::default(),
         }
     }
 }
@@ -179,6 +184,22 @@ impl Metrics {
             "tls_failed",
             "Connections that ended before their TLS handshake did",
             by(Connections::unshaken),
+        );
+        let turned = Turned::ALL.into_iter().flat_map(|why| {
+            let labels = move |listener: &str| {
+                vec![
+                    ("listener", listener.to_owned()),
+                    ("bound", why.word().to_owned()),
+                ]
+            };
+            self.guards
+                .turned(why)
+                .map(|(listener, count)| (labels(listener), count))
+        });
+        page.counters(
+            "turned_away",
+            "Connections and requests turned away or closed by a bound of a listener",
+            turned,
         );
     }
 
@@ -444,6 +465,7 @@ mod tests {
             "tally_log_entries{election=\"e1\"} 3.0",
             "tally_boxes{phase=\"open\"} 1.0",
             "tally_connections{listener=\"public\"} 0.0",
+            "tally_turned_away_total{listener=\"public\",bound=\"idle\"} 0",
             "# EOF",
         ] {
             assert!(

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::Stream;
 use serde_json::json;
 use tally_proto::connect::{self, ConnectError, MAX_MESSAGE_BYTES};
+use tally_proto::guard::{Guard, Limits};
 use tally_proto::wire::FILE_DESCRIPTOR_SET;
 use tally_proto::wire::control_server::ControlServer;
 use tally_proto::wire::intake_server::IntakeServer;
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tonic::codegen::http;
 use tonic::transport::server::{Connected, Router, ServerTlsConfig, TcpIncoming};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -149,6 +151,7 @@ impl Server {
     pub async fn start(config: Config, deps: Deps) -> Result<Running, ServerError> {
         let grace = Duration::from_secs(config.server.shutdown_grace_s);
         let limits = config.server;
+        let bears = config.public;
         let submission_bytes = config.intake.max_submission_bytes;
         let listening = (config.listen_public, config.listen_peer);
         let metrics = config.telemetry.metrics;
@@ -200,14 +203,14 @@ impl Server {
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
         );
 
-        let public_router = transport(
-            connect::public_tls(&party.leaf),
-            limits.max_requests_per_connection,
-        )?
-        .add_service(health_service.clone())
-        .add_service(reflection()?)
-        .add_service(intake());
-        let peer_tls = connect::mutual_tls(&party.leaf, &party.identities.trust());
+        let guards = &party.witness.metrics.guards;
+        let [public_guard, peer_guard] = [Guard::new(bears), Guard::new(bears)];
+        guards.stand(&public_guard, &peer_guard);
+        let public_router = public_transport(connect::public_tls(&party.leaf), &bears)?
+            .add_service(public_guard.watch(health_service.clone()))
+            .add_service(public_guard.watch(reflection()?))
+            .add_service(public_guard.watch(intake()));
+        let peer_tls = connect::mutual_tls(&party.leaf, &party.identities.trust()).timeout(bears.handshake);
         let peer_router = transport(peer_tls, limits.max_requests_per_connection)?
             .max_frame_size(FRAME_BYTES)
             .add_service(health_service)
@@ -219,16 +222,20 @@ impl Server {
         let listeners = vec![
             tokio::spawn(serve(
                 public_router,
-                counted(public, Arc::clone(&party.witness.metrics), |metrics| {
-                    &metrics.public
-                }),
+                counted(
+                    public_guard.admitted(public),
+                    Arc::clone(&party.witness.metrics),
+                    |metrics| &metrics.public,
+                ),
                 stopping.clone(),
             )),
             tokio::spawn(serve(
                 peer_router,
-                counted(buffered(peer), Arc::clone(&party.witness.metrics), |metrics| {
-                    &metrics.peer
-                }),
+                counted(
+                    peer_guard.until_known(buffered(peer)),
+                    Arc::clone(&party.witness.metrics),
+                    |metrics| &metrics.peer,
+                ),
                 stopping,
             )),
         ];
@@ -278,18 +285,30 @@ pub(crate) fn transport(
 ) -> Result<tonic::transport::Server, tonic::transport::Error> {
     Ok(tonic::transport::Server::builder()
         .tls_config(tls)?
-        // A span names the method and nothing of the caller.
-        // What voters do is seen only by whoever turns debugging on: it is too much to write, and nobody's business.
-        .trace_fn(|request| match request.uri().path() {
-            path if path.starts_with("/tally.v1.Intake/") => tracing::debug_span!("rpc", method = path),
-            path => tracing::info_span!("rpc", method = path),
-        })
+        .trace_fn(span)
         .concurrency_limit_per_connection(requests_per_connection)
         .max_concurrent_streams(u32::try_from(requests_per_connection).ok())
         .initial_stream_window_size(connect::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(connect::CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(connect::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(connect::KEEPALIVE_TIMEOUT)))
+}
+
+/// Of the public listener.
+pub(crate) fn public_transport(
+    tls: ServerTlsConfig,
+    bears: &Limits,
+) -> Result<tonic::transport::Server, tonic::transport::Error> {
+    Ok(bears.server(tls)?.trace_fn(span))
+}
+
+/// Names the method and nothing of the caller. What voters do is seen only by whoever turns debugging on: it is too much to write, and
+/// nobody's business.
+fn span(request: &http::Request<()>) -> tracing::Span {
+    match request.uri().path() {
+        path if path.starts_with("/tally.v1.Intake/") => tracing::debug_span!("rpc", method = path),
+        path => tracing::info_span!("rpc", method = path),
+    }
 }
 
 pub(crate) async fn serve<S>(
@@ -322,6 +341,11 @@ impl Running {
     /// Where figures are read, if anywhere.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics
+    }
+
+    /// Connections that are open on the public listener.
+    pub fn public_connections(&self) -> usize {
+        self.party.witness.metrics.guards.public_open()
     }
 
     /// The party that is served.

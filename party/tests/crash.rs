@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tally_party::clock::ManualClock;
 use tally_party::entropy::SeededEntropy;
-use tally_party::intake::Sender;
+use tally_party::intake::{Lane, Sender};
 use tally_party::party::{Party, PartyError};
 use tally_party::server::{Deps, ServerError};
 use tally_party::store::sim::SimDisk;
@@ -33,7 +33,7 @@ fn open(world: &World, disk: &SimDisk) -> Result<Arc<Party>, PartyError> {
 async fn submit_all(party: &Arc<Party>, ballots: &[[Submission; 3]]) -> Vec<Receipt> {
     let submits = ballots
         .iter()
-        .map(|ballot| party.submit(ballot[0].to_wire(), Sender::Voter));
+        .map(|ballot| party.submit(ballot[0].to_wire(), Sender::Voter, Lane::Known));
     futures::future::join_all(submits)
         .await
         .into_iter()
@@ -216,7 +216,7 @@ async fn a_full_disk_ends_the_server_and_loses_nothing() {
         match party
             .running
             .party()
-            .submit(party.part(&ballot), Sender::Voter)
+            .submit(party.part(&ballot), Sender::Voter, Lane::Known)
             .await
         {
             Ok(receipt) => receipts.push((ballot, receipt)),
@@ -235,7 +235,7 @@ async fn a_full_disk_ends_the_server_and_loses_nothing() {
         let again = party
             .running
             .party()
-            .submit(party.part(ballot), Sender::Voter)
+            .submit(party.part(ballot), Sender::Voter, Lane::Known)
             .await;
         assert_eq!(again.as_ref(), Ok(receipt));
     }

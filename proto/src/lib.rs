@@ -17,6 +17,7 @@ pub mod disclosure;
 pub mod envelope;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
+pub mod guard;
 pub mod identity;
 pub mod ids;
 pub mod invitation;

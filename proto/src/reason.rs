@@ -165,6 +165,9 @@ reasons! {
     MessageTooLarge "message.too-large" Reject
         "The message is larger than its declared limit."
         "Split it where the interface streams, else it does not belong here.";
+    MessageTooSlow "message.too-slow" Retry
+        "The message did not arrive in the time that the server gives it."
+        "Send it again; where the connection is that slow, from another network.";
     MessageNotCanonical "message.not-canonical" Reject
         "The message does not re-encode to its own bytes."
         "Send the canonical protobuf encoding: fields in order, once, without unknown fields or explicit defaults.";

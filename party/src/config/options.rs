@@ -241,7 +241,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "max_requests_per_connection",
         Kind::Number { min: 1, max: 100_000 },
         "1024",
-        "Requests served at once on one connection; the others of that connection wait.",
+        "Requests served at once on one connection of the peer listener; the others of that connection wait.",
     ),
     optional(
         "server",
@@ -249,6 +249,64 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Number { min: 0, max: 3600 },
         "10",
         "Seconds that requests under way may take to end after a stop signal.",
+    ),
+    optional(
+        "public",
+        "max_connections",
+        Kind::Number { min: 1, max: 1 << 20 },
+        "4096",
+        "Connections open at once; more are closed at once. Give the process that many open files and some hundred more. Of the peer listener \
+         those count whose TLS handshake has not yet told who calls.",
+    ),
+    optional(
+        "public",
+        "max_connections_per_address",
+        Kind::Number { min: 1, max: 1 << 20 },
+        "512",
+        "Connections open at once from one IPv4 address or one IPv6 /64; more are closed at once. Voters behind one router share an address, \
+         and a voter's device has one connection, for a few seconds.",
+    ),
+    optional(
+        "public",
+        "max_requests",
+        Kind::Number { min: 1, max: 1 << 20 },
+        "4096",
+        "Requests under way at once over all connections; more are refused as party.busy.",
+    ),
+    optional(
+        "public",
+        "max_requests_per_connection",
+        Kind::Number { min: 1, max: 100_000 },
+        "256",
+        "Requests under way at once on one connection; more are refused by HTTP/2. A relay that carries many voters has several connections.",
+    ),
+    optional(
+        "public",
+        "handshake_s",
+        Kind::Number { min: 1, max: 3600 },
+        "10",
+        "Seconds within which a TLS handshake must be done; also on the peer listener.",
+    ),
+    optional(
+        "public",
+        "idle_s",
+        Kind::Number { min: 1, max: 86_400 },
+        "120",
+        "Seconds without a request under way after which a connection is closed, whatever drips in.",
+    ),
+    optional(
+        "public",
+        "message_s",
+        Kind::Number { min: 1, max: 3600 },
+        "10",
+        "Seconds within which a request's message must have arrived; slower ones are refused as message.too-slow.",
+    ),
+    optional(
+        "public",
+        "max_given_up",
+        Kind::Number { min: 1, max: 1 << 20 },
+        "256",
+        "Requests that a connection may give up unanswered; from then on it is closed when it gives up more than it lets be answered.",
     ),
     optional(
         "alarms",
@@ -335,7 +393,11 @@ pub(super) const TABLES: &[(&str, &str)] = &[
         "Who takes part. Identity files are public; what matters is that they are the right ones.",
     ),
     ("intake", "Taking ballots and credential records."),
-    ("server", "Connections."),
+    ("server", "Connections and stopping."),
+    (
+        "public",
+        "What the public listener bears from anybody, so that voters are served while somebody floods it.",
+    ),
     ("alarms", "When `party status` and the metrics raise an alarm."),
     (
         "telemetry",

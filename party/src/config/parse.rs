@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use tally_proto::guard;
 use tally_proto::ids::Role;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -270,6 +272,10 @@ impl Values {
         usize::try_from(self.number(name)?).ok()
     }
 
+    fn seconds(&self, name: &str) -> Option<Duration> {
+        self.number(name).map(Duration::from_secs)
+    }
+
     fn path(&self, name: &str) -> Option<PathBuf> {
         match self.0.get(name)? {
             Checked::Path(path) => Some(path.clone()),
@@ -344,6 +350,17 @@ impl Values {
             server: ServerLimits {
                 max_requests_per_connection: self.size("server.max_requests_per_connection")?,
                 shutdown_grace_s: self.number("server.shutdown_grace_s")?,
+            },
+            public: guard::Limits {
+                connections: self.size("public.max_connections")?,
+                connections_per_address: self.size("public.max_connections_per_address")?,
+                requests: self.size("public.max_requests")?,
+                requests_per_connection: u32::try_from(self.number("public.max_requests_per_connection")?)
+                    .ok()?,
+                handshake: self.seconds("public.handshake_s")?,
+                idle: self.seconds("public.idle_s")?,
+                message: self.seconds("public.message_s")?,
+                given_up: self.number("public.max_given_up")?,
             },
             telemetry: Telemetry {
                 metrics: self.listen("telemetry.metrics"),

@@ -11,6 +11,7 @@ use tally_proto::refusal::Refusal;
 use tally_proto::shares::{ShareContext, ShareError};
 use tally_proto::wire;
 
+use super::pool::Lane;
 use super::writer::Checked;
 use super::{Sender, stored_receipt};
 use crate::elections::Election;
@@ -34,7 +35,7 @@ fn timing_refused(error: TimingError) -> Refusal {
 }
 
 impl Party {
-    /// Takes a ballot and answers with the receipt, after the ballot is on disk.
+    /// Takes a ballot and answers with the receipt, after the ballot is on disk. Its check waits in `lane`.
     ///
     /// # Errors
     /// The sender's fault: any reason of the pages `ballot.*`, `ticket.*`, `message.*`, `share.*`, `election.*`, `box.*`; try again:
@@ -43,6 +44,7 @@ impl Party {
         self: &Arc<Self>,
         submission: wire::Submission,
         sender: Sender,
+        lane: Lane,
     ) -> Result<Receipt, Refusal> {
         let submission = Submission::from_wire(submission).map_err(ballot_refused)?;
         let header = submission.header();
@@ -55,14 +57,14 @@ impl Party {
             header.of_box().get(),
             submission.digest(),
         )? {
-            return self.again(election, submission, stored).await;
+            return self.again(election, submission, stored, lane).await;
         }
         self.may_accept()?;
         check_revoked(&election, header)?;
         // Refuse what can never be accepted before any costly work; whether it must be held is asked again after the work.
         self.timing(&election, header)?;
         self.unspent(&election, header)?;
-        let checked = self.check_ballot(Arc::clone(&election), submission).await?;
+        let checked = self.check_ballot(Arc::clone(&election), submission, lane).await?;
         let received_at = self.in_time(&election, &checked.header).await?;
         self.intake.writer.accept(checked.received(received_at)).await
     }
@@ -74,6 +76,7 @@ impl Party {
         election: Arc<Election>,
         submission: Submission,
         stored: Accepted,
+        lane: Lane,
     ) -> Result<Receipt, Refusal> {
         let (digest, header) = (submission.digest(), submission.header().clone());
         let receipt = || stored_receipt(self.role, header.election(), header.of_box(), digest, &stored);
@@ -82,7 +85,7 @@ impl Party {
         {
             return Ok(receipt()?);
         }
-        self.check_ballot(election, submission)
+        self.check_ballot(election, submission, lane)
             .await
             .map_err(|refusal| match refusal.reason {
                 Reason::ShareUnopenable
@@ -166,16 +169,19 @@ impl Party {
         }
     }
 
-    /// On a check thread: station's signature, or the ticket's and its owner's; ciphertext, both commitments; then the shares are sealed for the store.
+    /// On a check thread, cheapest first: station's signature, or the ticket's (RSA with a short exponent) and its owner's; ciphertext, both
+    /// commitments; then the shares are sealed for the store.
     async fn check_ballot(
         self: &Arc<Self>,
         election: Arc<Election>,
         submission: Submission,
+        lane: Lane,
     ) -> Result<CheckedBallot, Refusal> {
+        submission.check_ciphertext(self.role).map_err(ballot_refused)?;
         let party = Arc::clone(self);
         self.intake
             .checks
-            .run(move || party.check_ballot_now(&election, submission))
+            .run(lane, move || party.check_ballot_now(&election, submission))
             .await?
     }
 

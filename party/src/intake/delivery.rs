@@ -8,16 +8,17 @@ use tally_proto::receipt::{Receipt, ReceiptError};
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
+use super::pool::Lane;
 use super::writer::Delivered;
 use crate::party::Party;
 use crate::store::log;
 
 impl Party {
-    /// Takes another party's receipt and returns when it is on disk. This party's own is fine and changes nothing.
+    /// Takes another party's receipt, brought by somebody of that lane, and returns when it is on disk. This party's own is fine and changes nothing.
     ///
     /// # Errors
     /// Malformed, of an unknown election or box, not signed by the party it names, or the store failed.
-    pub async fn deliver(self: &Arc<Self>, receipt: wire::Receipt) -> Result<(), Refusal> {
+    pub async fn deliver(self: &Arc<Self>, receipt: wire::Receipt, lane: Lane) -> Result<(), Refusal> {
         let refused = |error: ReceiptError| Refusal::new(error.reason(), error);
         let receipt = Receipt::from_wire(&receipt).map_err(refused)?;
         let stated = receipt.unverified().clone();
@@ -32,7 +33,7 @@ impl Party {
         if !self.intake.batches.knows(&key, &batch) {
             let of_batch = batch.clone();
             let checks = &self.intake.checks;
-            if !checks.run(move || of_batch.verify(&keys)).await? {
+            if !checks.run(lane, move || of_batch.verify(&keys)).await? {
                 return Err(refused(bad));
             }
             self.intake.batches.remember(&key, batch);

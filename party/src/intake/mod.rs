@@ -33,6 +33,7 @@ use crate::config::IntakeLimits;
 use crate::metrics::Metrics;
 use crate::store::{Accepted, Store, StoreError};
 use batches::Batches;
+pub use pool::Lane;
 use pool::{Pool, PoolError};
 use writer::Writer;
 

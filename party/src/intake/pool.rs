@@ -1,11 +1,29 @@
 //! Threads that open and check submissions, behind a queue with an end: what does not fit is refused, not remembered.
+//!
+//! The queue has a lane for every caller, and lanes take turns: who sends a thousand submissions waits for them behind everybody's first. When all is
+//! full, a caller with nothing waiting takes the last place of the longest lane.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use tokio::sync::{mpsc, oneshot};
+use tally_proto::ids::StationId;
+use tokio::sync::oneshot;
 
-type Work = Box<dyn FnOnce() + Send>;
+/// Told whether to do it (or that there is no room for it any more).
+type Work = Box<dyn FnOnce(bool) + Send>;
+
+/// Whose submissions wait behind one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Who comes to the public listener, by address or its /64; those of no known address together.
+    Public(Option<IpAddr>),
+    /// A station.
+    Station(StationId),
+    /// Everyone else with a certificate.
+    Known,
+}
 
 /// Why work was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,9 +39,92 @@ pub(super) enum PoolError {
 /// A fixed number of threads. Dropping it lets queued work end, then stops them.
 #[derive(Debug)]
 pub(super) struct Pool {
-    queue: Option<mpsc::Sender<Work>>,
-    capacity: usize,
+    queue: Arc<Queue>,
     threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    capacity: usize,
+    lanes: Mutex<Lanes>,
+    ready: Condvar,
+}
+
+/// What waits.
+#[derive(Default)]
+struct Lanes {
+    /// None of them is empty.
+    waiting: HashMap<Lane, VecDeque<Work>>,
+    /// Whose turn it is; each lane once.
+    turns: VecDeque<Lane>,
+    count: usize,
+    is_over: bool,
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lanes({} waiting in {})", self.count, self.turns.len())
+    }
+}
+
+impl Lanes {
+    /// The next piece of work, of the lane whose turn it is.
+    fn next(&mut self) -> Option<Work> {
+        let lane = self.turns.pop_front()?;
+        let queue = self.waiting.get_mut(&lane)?;
+        let work = queue.pop_front();
+        if queue.is_empty() {
+            self.waiting.remove(&lane);
+        } else {
+            self.turns.push_back(lane);
+        }
+        self.count -= 1;
+        work
+    }
+
+    fn push(&mut self, lane: Lane, work: Work) {
+        let queue = self.waiting.entry(lane).or_default();
+        if queue.is_empty() {
+            self.turns.push_back(lane);
+        }
+        queue.push_back(work);
+        self.count += 1;
+    }
+
+    /// The last piece of work of the longest lane, if that is longer than one.
+    fn give_way(&mut self) -> Option<Work> {
+        let longest = self.waiting.values_mut().max_by_key(|queue| queue.len())?;
+        if longest.len() < 2 {
+            return None;
+        }
+        self.count -= 1;
+        longest.pop_back()
+    }
+}
+
+impl Queue {
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what waits until the pool is over.
+    fn work(&self) {
+        let mut lanes = self.lanes();
+        loop {
+            if let Some(work) = lanes.next() {
+                drop(lanes);
+                // A panic is this program's fault; the caller is told `Stopped` and the thread lives on.
+                drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    work(true);
+                })));
+                lanes = self.lanes();
+            } else if lanes.is_over {
+                return;
+            } else {
+                lanes = self.ready.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
 }
 
 impl Pool {
@@ -36,71 +137,71 @@ impl Pool {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             given => given,
         };
-        let (queue, work) = mpsc::channel::<Work>(capacity);
-        let work = Arc::new(Mutex::new(work));
+        let queue = Arc::new(Queue {
+            capacity,
+            lanes: Mutex::default(),
+            ready: Condvar::new(),
+        });
         let threads = (0..threads)
             .map(|i| {
-                let work = Arc::clone(&work);
+                let queue = Arc::clone(&queue);
                 std::thread::Builder::new()
                     .name(format!("check-{i}"))
-                    .spawn(move || {
-                        loop {
-                            let next = work
-                                .lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .blocking_recv();
-                            match next {
-                                // A panic is this program's fault; the caller is told `Stopped` and the thread lives on.
-                                Some(work) => {
-                                    drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)))
-                                }
-                                None => return,
-                            }
-                        }
-                    })
+                    .spawn(move || queue.work())
             })
             .collect::<Result<_, _>>()?;
-        Ok(Pool {
-            queue: Some(queue),
-            capacity,
-            threads,
-        })
+        Ok(Pool { queue, threads })
     }
 
-    /// Does `work` on a thread of the pool.
+    /// Does `work` on a thread of the pool, when it is the lane's turn.
     ///
     /// # Errors
-    /// [`PoolError::Full`] at once when the queue is full; [`PoolError::Stopped`] when the pool ends before the work does.
+    /// [`PoolError::Full`] when the queue is full, or gets so and another lane is due the place; [`PoolError::Stopped`] when the pool ends before
+    /// the work does.
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        lane: Lane,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
         let (done, result) = oneshot::channel();
-        let work: Work = Box::new(move || drop(done.send(work())));
-        self.queue
-            .as_ref()
-            .ok_or(PoolError::Stopped)?
-            .try_send(work)
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => PoolError::Full(self.capacity),
-                mpsc::error::TrySendError::Closed(_) => PoolError::Stopped,
-            })?;
-        result.await.map_err(|_| PoolError::Stopped)
+        let capacity = self.queue.capacity;
+        let work: Work = Box::new(move |go| {
+            let result = if go {
+                Ok(work())
+            } else {
+                Err(PoolError::Full(capacity))
+            };
+            drop(done.send(result));
+        });
+        let given_way = {
+            let mut lanes = self.queue.lanes();
+            let given_way = if lanes.count < capacity {
+                None
+            } else if lanes.waiting.contains_key(&lane) {
+                return Err(PoolError::Full(capacity));
+            } else {
+                Some(lanes.give_way().ok_or(PoolError::Full(capacity))?)
+            };
+            lanes.push(lane, work);
+            given_way
+        };
+        self.queue.ready.notify_one();
+        if let Some(other) = given_way {
+            other(false);
+        }
+        result.await.unwrap_or(Err(PoolError::Stopped))
     }
-}
 
-impl Pool {
     /// Pieces of work that wait for a thread.
     pub(super) fn waiting(&self) -> usize {
-        self.queue
-            .as_ref()
-            .map_or(0, |queue| self.capacity - queue.capacity())
+        self.queue.lanes().count
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.queue = None;
+        self.queue.lanes().is_over = true;
+        self.queue.ready.notify_all();
         for thread in self.threads.drain(..) {
             // A thread never panics: it catches what its work does.
             let _ = thread.join();
@@ -112,42 +213,100 @@ impl Drop for Pool {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn refuses_what_does_not_fit_and_does_the_rest() {
-        let pool = Arc::new(Pool::start(1, 1).expect("threads"));
+    fn voter(last: u8) -> Lane {
+        Lane::Public(Some(IpAddr::from([192, 0, 2, last])))
+    }
+
+    /// A pool of one thread, which is busy until the sender is used.
+    async fn busy(capacity: usize) -> (Arc<Pool>, std::sync::mpsc::Sender<()>) {
+        let pool = Arc::new(Pool::start(1, capacity).expect("threads"));
         let (release, gate) = std::sync::mpsc::channel::<()>();
         let (started, has_started) = oneshot::channel();
-        let busy = tokio::spawn({
+        tokio::spawn({
             let pool = Arc::clone(&pool);
             async move {
-                pool.run(move || {
+                let blocks = move || {
                     let _ = started.send(());
                     gate.recv()
-                })
-                .await
+                };
+                pool.run(Lane::Known, blocks).await
             }
         });
         has_started.await.expect("the thread runs");
-        let waiting = tokio::spawn({
-            let pool = Arc::clone(&pool);
-            async move { pool.run(|| 7).await }
-        });
-        while pool.queue.as_ref().expect("open").capacity() > 0 {
+        (pool, release)
+    }
+
+    async fn queued<T: Send + 'static>(
+        pool: &Arc<Pool>,
+        lane: Lane,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> tokio::task::JoinHandle<Result<T, PoolError>> {
+        let (before, of_pool) = (pool.waiting(), Arc::clone(pool));
+        let task = tokio::spawn(async move { of_pool.run(lane, work).await });
+        while pool.waiting() == before && !task.is_finished() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(pool.run(|| 8).await, Err(PoolError::Full(1)));
+        task
+    }
+
+    #[tokio::test]
+    async fn refuses_what_does_not_fit_and_does_the_rest() {
+        let (pool, release) = busy(1).await;
+        let waiting = queued(&pool, voter(1), || 7).await;
+        assert_eq!(pool.run(voter(1), || 8).await, Err(PoolError::Full(1)));
+        assert_eq!(
+            pool.run(voter(2), || 9).await,
+            Err(PoolError::Full(1)),
+            "no lane is long"
+        );
         release.send(()).expect("the work waits");
         assert_eq!(waiting.await.expect("task"), Ok(7));
-        assert!(busy.await.expect("task").is_ok());
+    }
+
+    #[tokio::test]
+    async fn lanes_take_turns_and_the_longest_gives_way() {
+        let (pool, release) = busy(6).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mark = |name: &'static str| {
+            let order = Arc::clone(&order);
+            move || order.lock().expect("not poisoned").push(name)
+        };
+        let mut flood = Vec::new();
+        for name in ["f1", "f2", "f3", "f4", "f5"] {
+            flood.push(queued(&pool, voter(1), mark(name)).await);
+        }
+        let one = queued(&pool, voter(2), mark("a")).await;
+        assert_eq!(pool.waiting(), 6);
+        assert_eq!(pool.run(voter(1), || ()).await, Err(PoolError::Full(6)));
+        // Full: who has nothing waiting takes the flood's last place.
+        let of_pool = Arc::clone(&pool);
+        let two = tokio::spawn({
+            let work = mark("b");
+            async move { of_pool.run(Lane::Station(StationId(1)), work).await }
+        });
+        assert_eq!(
+            flood.pop().expect("five").await.expect("task"),
+            Err(PoolError::Full(6))
+        );
+        release.send(()).expect("the work waits");
+        for task in flood.into_iter().chain([one, two]) {
+            task.await.expect("task").expect("done");
+        }
+        assert_eq!(
+            *order.lock().expect("not poisoned"),
+            ["f1", "a", "b", "f2", "f3", "f4"]
+        );
+        assert_eq!(pool.waiting(), 0);
+        assert!(pool.queue.lanes().waiting.is_empty(), "no lane is kept");
     }
 
     #[tokio::test]
     async fn survives_a_panic_in_its_work() {
         let pool = Pool::start(1, 4).expect("threads");
         assert_eq!(
-            pool.run(|| -> u8 { panic!("on purpose") }).await,
+            pool.run(Lane::Known, || -> u8 { panic!("on purpose") }).await,
             Err(PoolError::Stopped)
         );
-        assert_eq!(pool.run(|| 3).await, Ok(3));
+        assert_eq!(pool.run(Lane::Known, || 3).await, Ok(3));
     }
 }

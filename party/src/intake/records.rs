@@ -10,6 +10,7 @@ use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
 use super::ballots::share_refused;
+use super::pool::Lane;
 use super::stored_receipt;
 use super::writer::Checked;
 use crate::elections::Election;
@@ -87,7 +88,7 @@ impl Party {
         let checked = self
             .intake
             .checks
-            .run(move || party.check_record_now(&election, &issue, submission))
+            .run(Lane::Known, move || party.check_record_now(&election, &issue, submission))
             .await?;
         match (stored, checked) {
             (Some(stored), Ok(_)) => Ok(stored_receipt(self.role, &place.0, place.1, digest, &stored)?),

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use tally_proto::guard::OnConnection;
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tally_proto::wire::intake_server::Intake;
+use tonic::transport::server::TlsConnectInfo;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::intake::Sender;
+use crate::intake::{Lane, Sender};
 use crate::party::Party;
 
 /// The service.
@@ -36,6 +38,12 @@ impl IntakeService {
     }
 }
 
+/// By the address that a request to the public listener came from.
+fn public_lane<T>(request: &Request<T>) -> Lane {
+    let connection = request.extensions().get::<TlsConnectInfo<OnConnection>>();
+    Lane::Public(connection.map(|connection| connection.get_ref().subscriber()))
+}
+
 #[async_trait]
 impl Intake for IntakeService {
     async fn clock(&self, _: Request<wire::ClockRequest>) -> Result<Response<wire::ClockReply>, Status> {
@@ -54,7 +62,11 @@ impl Intake for IntakeService {
 
     async fn submit(&self, request: Request<wire::Submission>) -> Result<Response<wire::Receipt>, Status> {
         let sender = self.sender(&request)?;
-        match self.0.submit(request.into_inner(), sender).await {
+        let lane = match sender {
+            Sender::Voter => public_lane(&request),
+            Sender::Station(station) => Lane::Station(station),
+        };
+        match self.0.submit(request.into_inner(), sender, lane).await {
             Ok(receipt) => {
                 self.0.witness.metrics.accepted();
                 tracing::trace!("ballot accepted");
@@ -69,7 +81,12 @@ impl Intake for IntakeService {
     }
 
     async fn deliver(&self, request: Request<wire::Receipt>) -> Result<Response<wire::DeliverReply>, Status> {
-        self.0.deliver(request.into_inner()).await?;
+        let lane = match self.0.roles.of(&request)? {
+            None => public_lane(&request),
+            Some(PeerRole::Station(station)) => Lane::Station(station),
+            Some(_) => Lane::Known,
+        };
+        self.0.deliver(request.into_inner(), lane).await?;
         Ok(Response::new(wire::DeliverReply {}))
     }
 

@@ -115,6 +115,13 @@ impl World {
         authority.issue(&role, hosts).expect("issued")
     }
 
+    /// Adds to a party's configuration file.
+    pub(crate) fn configure(&self, role: Role, more: &str) {
+        let path = self.directory(role).join("party.toml");
+        let text = fs::read_to_string(&path).expect("readable");
+        fs::write(&path, text + more).expect("written");
+    }
+
     pub(crate) fn config(&self, role: Role) -> Config {
         Config::load(&self.directory(role).join("party.toml")).unwrap_or_else(|error| panic!("{error}"))
     }

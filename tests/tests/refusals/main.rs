@@ -98,6 +98,7 @@ async fn meet(reason: Reason) -> Met {
         R::DrawRefused | R::DrawExhausted | R::DrawNotReady => elsewhere("coordinator/src/tickets/tests.rs"),
         R::RecordSource | R::CardRegister | R::CardMalformed => elsewhere("proto/src/record/tests.rs"),
         R::RecordReissued => elsewhere("proto/src/sealing/tests"),
+        R::MessageTooSlow => elsewhere("party/tests/floods.rs"),
         R::BallotTooFew => elsewhere("proto/src/sealing/tests.rs"),
         R::BallotStationSequence => elsewhere("party/src/sealing/tests"),
         R::SealTwoLists => lie(&[Lie::TwoLists, Lie::TwoClaims, Lie::TwoSeals]),
