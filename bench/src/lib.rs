@@ -8,6 +8,7 @@ pub mod audit;
 pub mod auditor;
 pub mod cast;
 pub mod child;
+pub mod flood;
 mod process;
 pub mod protocol;
 pub mod report;

@@ -8,6 +8,7 @@ use tally_bench::audit::audit;
 use tally_bench::auditor::auditor;
 use tally_bench::cast::{self, CastPlan, cast};
 use tally_bench::child::{party, plain_totals};
+use tally_bench::flood::{self, FloodPlan, flood};
 use tally_bench::protocol::Work;
 use tally_bench::report::TallyReport;
 use tally_bench::seal::{audit_box, fill, seal, serve};
@@ -114,6 +115,39 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Floods three servers with submissions that have no ticket or a forged one, while honest voters cast.
+    Flood {
+        /// Submissions without a ticket, to each party.
+        #[arg(long, default_value_t = 20_000)]
+        without: u32,
+        /// Submissions with a ticket that nobody signed, to each party.
+        #[arg(long, default_value_t = 20_000)]
+        invalid: u32,
+        /// Addresses that the flood comes from.
+        #[arg(long, default_value_t = 16)]
+        addresses: u8,
+        /// Its connections to each party.
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        /// Its submissions under way at once on each connection.
+        #[arg(long, default_value_t = 8)]
+        at_once: usize,
+        /// Honest voters who begin to cast in a second, each with connections of their own.
+        #[arg(long, default_value_t = 10)]
+        honest: u32,
+        /// Seed of ballots and tickets.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Ends with one JSON object on one line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The flood; started by `flood`.
+    #[command(hide = true)]
+    FloodGenerator,
+    /// The honest voters; started by `flood`.
+    #[command(hide = true)]
+    FloodVoters,
     /// The generator of the ballots; started by `cast`.
     #[command(hide = true)]
     CastGenerator,
@@ -171,6 +205,33 @@ fn run(command: Command) -> Result<()> {
                 connections,
             })?;
             println!("{ballots} ballots accepted, durable on all three parties");
+            print!("{}", report.table());
+            if json {
+                println!("{}", serde_json::to_string(&report)?);
+            }
+            Ok(())
+        }
+        Command::FloodGenerator => flood::generate(),
+        Command::FloodVoters => flood::vote(),
+        Command::Flood {
+            without,
+            invalid,
+            addresses,
+            connections,
+            at_once,
+            honest,
+            seed,
+            json,
+        } => {
+            let report = flood(FloodPlan {
+                without,
+                invalid,
+                addresses,
+                connections,
+                at_once,
+                honest,
+                seed,
+            })?;
             print!("{}", report.table());
             if json {
                 println!("{}", serde_json::to_string(&report)?);

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use prost::Message as _;
-use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 use tally_mpc::{BallotLayout, Role};
 use tally_party::config::Config;
@@ -14,10 +14,11 @@ use tally_party::init::{Init, init};
 use tally_party::keys;
 use tally_proto::envelope::{Envelope, Kind, Signer};
 use tally_proto::identity::{CoordinatorIdentity, PartyIdentity, RegistrarIdentity, StationIdentity};
-use tally_proto::ids::{BoxId, ElectionId, RoleExt as _, StationId};
+use tally_proto::ids::{BoxId, ElectionId, RoleExt as _, StationId, UnixSeconds};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::pki::{Authority, Leaf, PeerRole};
 use tally_proto::roll::{Roll, RollEntry};
+use tally_proto::ticket::{Draw, OwnTicket, TicketSigner};
 use tally_proto::wire;
 
 use crate::synthetic::Plan;
@@ -38,11 +39,26 @@ pub(crate) struct Ward {
     directory: PathBuf,
     /// The manifest with all signatures, encoded Envelope.
     manifest: Vec<u8>,
+    /// The coordinator's key for tickets, where they are asked for, as DER.
+    ticket_signer: Option<Vec<u8>>,
 }
+
+/// Tickets of one draw.
+const DRAWN: u32 = 256;
 
 impl Ward {
     /// Initialises three parties and a coordinator in `directory`, defines the election and countersigns it.
     pub(crate) fn found(plan: Plan, directory: &Path) -> Result<(Self, Leaf)> {
+        Self::found_by(plan, directory, None)
+    }
+
+    /// The same, with an election that asks for tickets.
+    pub(crate) fn found_with_tickets(plan: Plan, directory: &Path) -> Result<Self> {
+        let signer = TicketSigner::generate(&mut StdRng::seed_from_u64(plan.seed))?;
+        Ok(Self::found_by(plan, directory, Some(signer))?.0)
+    }
+
+    fn found_by(plan: Plan, directory: &Path, ticket_signer: Option<TicketSigner>) -> Result<(Self, Leaf)> {
         let mut rng = StdRng::seed_from_u64(plan.seed);
         let authority = Authority::generate("Commission")?;
         let coordinator = Signer::generate(&mut rng);
@@ -64,7 +80,14 @@ impl Ward {
                 std::fs::write(others.join(name), identity.to_toml())?;
             }
         }
-        let manifest = manifest(&plan, &identities, &commission)?;
+        let mut manifest = manifest(&plan, &identities, &commission)?;
+        if let Some(signer) = &ticket_signer {
+            manifest.ticket_keys = vec![signer.key_of(UnixSeconds(OPENS)).to_wire()];
+            manifest.ticket_allowance = Some(wire::TicketAllowance {
+                per_day: DRAWN,
+                draws: 1,
+            });
+        }
         let mut envelope = coordinator.seal_envelope(Kind::Manifest, manifest.encode_to_vec());
         for role in Role::ALL {
             let signer = keys::signer(&config_in(directory, role)?.keys.signing)?;
@@ -74,6 +97,9 @@ impl Ward {
             plan,
             directory: directory.to_owned(),
             manifest: envelope.encode(),
+            ticket_signer: ticket_signer
+                .map(|signer| signer.to_der().map(|der| der.to_vec()))
+                .transpose()?,
         };
         ward.manifest()?;
         Ok((ward, authority.issue(&PeerRole::Coordinator, &[])?))
@@ -87,6 +113,21 @@ impl Ward {
     /// The party's configuration.
     pub(crate) fn config(&self, role: Role) -> Result<Config> {
         config_in(&self.directory, role)
+    }
+
+    /// Tickets as voters draw them, so many at a time.
+    pub(crate) fn draw(&self, rng: &mut StdRng) -> Result<Vec<OwnTicket>> {
+        let manifest = self.manifest()?;
+        let manifest = manifest.manifest();
+        let ticketing = manifest.ticketing().context("an election with tickets")?;
+        let signer = TicketSigner::from_der(self.ticket_signer.as_ref().context("a key for tickets")?)?;
+        let draw = Draw::new(manifest.election(), ticketing, &rng.random())?;
+        let answer = draw
+            .request()
+            .iter()
+            .map(|blinded| signer.sign(blinded))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(draw.finish(&answer)?)
     }
 
     /// The registrar.
@@ -173,6 +214,7 @@ fn manifest(
         plan: *plan,
         directory: PathBuf::new(),
         manifest: Vec::new(),
+        ticket_signer: None,
     };
     let registrar = RegistrarIdentity::new("letters", seats.registrar()?.public_key())?;
     let station = StationIdentity::new(

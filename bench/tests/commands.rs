@@ -63,3 +63,37 @@ fn what_is_acknowledged_is_on_three_disks_when_the_servers_are_killed() {
     // So few may fit into what an empty store's file has free.
     assert!(report["disk_bytes_per_ballot"].is_f64(), "{report}");
 }
+
+#[test]
+fn a_flood_costs_no_storage_and_honest_voters_are_served() {
+    let report = report(&[
+        "flood",
+        "--without",
+        "600",
+        "--invalid",
+        "600",
+        "--connections",
+        "8",
+        "--honest",
+        "8",
+        "--json",
+    ]);
+    assert_eq!(report["flood_store_bytes"], serde_json::json!([0, 0, 0]));
+    let answers = report["answers"].as_object().expect("by reason");
+    let count = |reason: &str| answers.get(reason).and_then(Value::as_u64).unwrap_or(0);
+    let sent = 2 * 3 * 600;
+    assert_eq!(
+        count("ticket.missing") + count("ticket.bad") + count("party.busy"),
+        sent,
+        "{report}"
+    );
+    assert!(
+        count("ticket.missing") > sent / 4 && count("ticket.bad") > sent / 4,
+        "{report}"
+    );
+    // The stores were counted after the servers were killed: these and no other.
+    assert!(
+        report["honest_ballots"].as_u64().expect("a number") > 8,
+        "{report}"
+    );
+}

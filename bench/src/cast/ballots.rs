@@ -7,33 +7,39 @@ use rand::{RngExt as _, SeedableRng as _};
 use tally_mpc::Role;
 use tally_mpc::layout::Choice;
 use tally_proto::ballot::BallotHeader;
-use tally_proto::ids::{Digest, RoleExt as _, UnixSeconds};
+use tally_proto::ids::{Digest, Hash32, RoleExt as _, UnixSeconds};
 use tally_proto::manifest::Manifest;
 use tally_proto::shares::{ShareContext, split_ballot};
+use tally_proto::ticket::{OwnTicket, Use};
 use tally_proto::wire;
 
 use crate::ward::{BOX, OPENS};
 
 /// The moment at which the parties' clocks stand while they take the ballots, and at which all of these were cast: sealed before the clock
 /// starts, they must not grow too old meanwhile.
-pub(super) const NOW: u64 = OPENS + 600;
+pub(crate) const NOW: u64 = OPENS + 600;
 
 /// A ballot, ready to be sent.
-pub(super) struct Sealed {
+pub(crate) struct Sealed {
     header: wire::BallotHeader,
-    pub(super) digest: Digest,
+    pub(crate) digest: Digest,
     /// By party.
     ciphertexts: [Bytes; 3],
+    ticket_use: Option<Use>,
 }
 
 impl Sealed {
     /// What a party is sent.
-    pub(super) fn submission(&self, to: Role) -> wire::Submission {
+    pub(crate) fn submission(&self, to: Role) -> wire::Submission {
+        let signature = self.ticket_use.map(|of| of.signature.0.to_vec());
+        let hashes = self
+            .ticket_use
+            .map(|of| of.ciphertexts.map(|hash| hash.0.to_vec()));
         wire::Submission {
             header: Some(self.header.clone()),
             ciphertext: self.ciphertexts[to.slot()].clone(),
-            authority_signature: Vec::new(),
-            ciphertext_hashes: Vec::new(),
+            authority_signature: signature.unwrap_or_default(),
+            ciphertext_hashes: hashes.map(Vec::from).unwrap_or_default(),
         }
     }
 }
@@ -63,27 +69,41 @@ pub(super) fn seal_all(manifest: &Manifest, voters: u32, count: u32, seed: u64) 
 }
 
 fn seal_some(manifest: &Manifest, voters: u32, count: u32, seed: u64) -> Result<Vec<Sealed>> {
-    let of_box = manifest.ballot_box(BOX).context("the manifest lacks its box")?;
-    let context = ShareContext::ballot(manifest.election(), of_box);
     let mut rng = StdRng::seed_from_u64(seed);
     (0..count)
-        .map(|_| {
-            let choice = Choice::Options(vec![rng.random_range(1..=6)]);
-            let (voter, credential) = (rng.random_range(0..voters), rng.random());
-            let packed = of_box.layout().pack(voter, credential, &[choice])?;
-            let openings = split_ballot(of_box.layout(), &packed, &mut rng)?;
-            let (election, commitments) = (manifest.election().clone(), context.commit_all(&openings));
-            let header = BallotHeader::online(election, BOX, UnixSeconds(NOW), commitments);
-            let digest = header.digest();
-            let mut seal = |to: Role| -> Result<Bytes> {
-                let key = manifest.party(to).sealing_key();
-                Ok(context.seal(to, key, &digest, &openings, &mut rng)?.into())
-            };
-            Ok(Sealed {
-                ciphertexts: [seal(Role::P1)?, seal(Role::P2)?, seal(Role::P3)?],
-                header: header.to_wire(),
-                digest,
-            })
-        })
+        .map(|_| seal_one(manifest, voters, None, &mut rng))
         .collect()
+}
+
+/// Seals the ballot of a voter drawn from the roll, with this ticket.
+pub(crate) fn seal_one(
+    manifest: &Manifest,
+    voters: u32,
+    ticket: Option<&OwnTicket>,
+    rng: &mut StdRng,
+) -> Result<Sealed> {
+    let of_box = manifest.ballot_box(BOX).context("the manifest lacks its box")?;
+    let context = ShareContext::ballot(manifest.election(), of_box);
+    let choice = Choice::Options(vec![rng.random_range(1..=6)]);
+    let (voter, credential) = (rng.random_range(0..voters), rng.random());
+    let packed = of_box.layout().pack(voter, credential, &[choice])?;
+    let openings = split_ballot(of_box.layout(), &packed, rng)?;
+    let (election, commitments) = (manifest.election().clone(), context.commit_all(&openings));
+    let mut header = BallotHeader::online(election, BOX, UnixSeconds(NOW), commitments);
+    if let Some(own) = ticket {
+        header = header.with_ticket(own.ticket().clone());
+    }
+    let digest = header.digest();
+    let mut seal = |to: Role| -> Result<Bytes> {
+        let key = manifest.party(to).sealing_key();
+        Ok(context.seal(to, key, &digest, &openings, rng)?.into())
+    };
+    let ciphertexts = [seal(Role::P1)?, seal(Role::P2)?, seal(Role::P3)?];
+    let hashes = || ciphertexts.each_ref().map(|sealed| Hash32::of(sealed));
+    Ok(Sealed {
+        ticket_use: ticket.map(|own| own.sign(&digest, hashes())),
+        ciphertexts,
+        header: header.to_wire(),
+        digest,
+    })
 }

@@ -51,13 +51,13 @@ const VERIFIED: usize = 64;
 
 /// Connections to the three parties, one of each, and their keys.
 #[derive(Clone)]
-struct Lines {
+pub(crate) struct Lines {
     intakes: [IntakeClient<Channel>; 3],
     keys: [PublicKey; 3],
 }
 
 impl Lines {
-    fn open(manifest: &Manifest) -> Result<Self> {
+    pub(crate) fn open(manifest: &Manifest) -> Result<Self> {
         let open = |role: Role| -> Result<IntakeClient<Channel>> {
             let identity = manifest.party(role);
             let dial = Dial {
@@ -73,7 +73,7 @@ impl Lines {
         })
     }
 
-    async fn submit(&self, ballot: &Sealed, to: Role, verify: bool) -> Result<wire::Receipt> {
+    pub(crate) async fn submit(&self, ballot: &Sealed, to: Role, verify: bool) -> Result<wire::Receipt> {
         let mut intake = self.intakes[to.slot()].clone();
         let wire = intake.submit(ballot.submission(to)).await?.into_inner();
         let receipt = Receipt::from_wire(&wire)?;
@@ -88,7 +88,7 @@ impl Lines {
         Ok(wire)
     }
 
-    async fn deliver(&self, receipt: &wire::Receipt, to: Role) -> Result<()> {
+    pub(crate) async fn deliver(&self, receipt: &wire::Receipt, to: Role) -> Result<()> {
         let mut intake = self.intakes[to.slot()].clone();
         intake.deliver(receipt.clone()).await?;
         Ok(())

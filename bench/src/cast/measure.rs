@@ -115,19 +115,19 @@ pub fn cast(plan: CastPlan) -> Result<CastReport> {
     })
 }
 
-fn usage(parties: &mut [Process]) -> Result<[Usage; 3]> {
+pub(crate) fn usage(parties: &mut [Process]) -> Result<[Usage; 3]> {
     for party in &mut *parties {
         party.tell(&"usage")?;
     }
     hear_all(parties)
 }
 
-fn store_of(ward: &Ward, role: Role) -> Result<std::path::PathBuf> {
+pub(crate) fn store_of(ward: &Ward, role: Role) -> Result<std::path::PathBuf> {
     Ok(ward.config(role)?.data_dir.join(Storage::FILE))
 }
 
 /// All that was acknowledged is in the store of a server that was killed.
-fn recount(store: &Path, role: Role, ballots: u32) -> Result<()> {
+pub(crate) fn recount(store: &Path, role: Role, ballots: u32) -> Result<()> {
     let store = Store::open_to_read(store, role.index())?;
     let id = election()?;
     let (accepted, logged, delivered) = store.read(|tx| {

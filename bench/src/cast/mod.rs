@@ -7,10 +7,10 @@
 //! | `party` | a party's process: the server, and what it used |
 //! | `measure` | the parent: starts them, kills the servers when the last ballot is in, and counts what is on their disks |
 
-mod ballots;
-mod generator;
-mod measure;
-mod party;
+pub(crate) mod ballots;
+pub(crate) mod generator;
+pub(crate) mod measure;
+pub(crate) mod party;
 
 pub use generator::generate;
 pub use measure::{CastPlan, CastReport, cast};

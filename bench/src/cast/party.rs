@@ -15,26 +15,26 @@ use crate::ward::{BOX, Ward, roll};
 
 /// First line to the process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Setup {
+pub(crate) struct Setup {
     /// 1, 2 or 3.
-    pub(super) party: u8,
+    pub(crate) party: u8,
     /// The election.
-    pub(super) ward: Ward,
+    pub(crate) ward: Ward,
 }
 
 /// What the process has used, at its beginning or so far.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// User and system time, seconds.
-    pub(super) cpu_seconds: f64,
+    pub(crate) cpu_seconds: f64,
     /// Memory at this moment, bytes.
-    pub(super) rss_bytes: u64,
+    pub(crate) rss_bytes: u64,
     /// Most memory so far, bytes.
-    pub(super) peak_rss_bytes: u64,
+    pub(crate) peak_rss_bytes: u64,
 }
 
 impl Usage {
-    pub(super) fn now() -> Result<Self> {
+    pub(crate) fn now() -> Result<Self> {
         Ok(Self {
             cpu_seconds: cpu_seconds()?,
             rss_bytes: rss_bytes()?,

@@ -1,0 +1,252 @@
+//! The flood's process.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use hyper_util::client::legacy::connect::HttpConnector;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde::{Deserialize, Serialize};
+use tally_mpc::Role;
+use tally_proto::connect::{self, Dial};
+use tally_proto::envelope::Signer;
+use tally_proto::ids::{Hash32, RoleExt as _};
+use tally_proto::manifest::Manifest;
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+use tally_proto::wire::ballot_header::Authority;
+use tally_proto::wire::intake_client::IntakeClient;
+use tonic::transport::Channel;
+
+use crate::cast::ballots::NOW;
+use crate::cast::party::Usage;
+use crate::process::{read_line, write_line};
+use crate::ward::{BOX, OPENS, Ward};
+
+/// One-time keys of the forged tickets: more than a party could remember the last one of.
+const KEYS: usize = 64;
+
+/// First line to the process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Setup {
+    pub(super) ward: Ward,
+    /// Addresses that it comes from.
+    pub(super) addresses: u8,
+    /// Connections to each party.
+    pub(super) connections: usize,
+    /// Submissions under way at once on each.
+    pub(super) at_once: usize,
+}
+
+/// Every further line: how many to each party.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Wave {
+    /// Without a ticket.
+    pub(super) without: u32,
+    /// With a ticket that nobody signed.
+    pub(super) invalid: u32,
+}
+
+/// What came of a wave.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Washed {
+    pub(super) seconds: f64,
+    pub(super) cpu_seconds: f64,
+    /// How the parties answered: reason codes, or `accepted`.
+    pub(super) answers: BTreeMap<String, u64>,
+}
+
+/// Floods at the parent's word until it hangs up.
+///
+/// # Errors
+/// Whatever goes wrong but refusals; the parent sees it on standard error.
+pub fn generate() -> Result<()> {
+    let setup: Setup = read_line()?;
+    let manifest = setup.ward.manifest()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (lines, templates) = runtime.block_on(async {
+        let mut lines = Vec::new();
+        for role in Role::ALL {
+            lines.push(open(manifest.manifest(), role, &setup).await?);
+        }
+        Ok::<_, anyhow::Error>((lines, Templates::new(manifest.manifest())?))
+    })?;
+    let templates = Arc::new(templates);
+    write_line(&"ready")?;
+    let mut sent = 0;
+    loop {
+        let wave: Wave = match read_line() {
+            Ok(wave) => wave,
+            // The parent has hung up.
+            Err(_) => return Ok(()),
+        };
+        let (begun, cpu) = (Instant::now(), Usage::now()?.cpu_seconds);
+        let answers = runtime.block_on(wash(&lines, &templates, setup.at_once, wave, sent))?;
+        sent += wave.without + wave.invalid;
+        write_line(&Washed {
+            seconds: begun.elapsed().as_secs_f64(),
+            cpu_seconds: Usage::now()?.cpu_seconds - cpu,
+            answers,
+        })?;
+    }
+}
+
+/// Connections to a party from many addresses, all made.
+async fn open(manifest: &Manifest, role: Role, setup: &Setup) -> Result<Vec<IntakeClient<Channel>>> {
+    let identity = manifest.party(role);
+    let mut lines = Vec::new();
+    for i in 0..setup.connections.max(1) {
+        let dial = Dial {
+            address: identity.public_address(),
+            anchor: identity.anchor(),
+            leaf: None,
+        };
+        let last = u8::try_from(i % usize::from(setup.addresses.max(1)))? + 1;
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_local_address(Some(IpAddr::V4(Ipv4Addr::new(127, 9, 9, last))));
+        let mut line = connect::intake(dial.endpoint()?.connect_with_connector_lazy(tcp));
+        line.clock(wire::ClockRequest {}).await?;
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+/// What the flood is made from.
+struct Templates {
+    without: wire::Submission,
+    /// By party and key: all is right but the coordinator's signature.
+    invalid: [Vec<wire::Submission>; 3],
+}
+
+impl Templates {
+    fn new(manifest: &Manifest) -> Result<Self> {
+        let mut rng = StdRng::seed_from_u64(OPENS);
+        let mut bytes = |n: usize| -> Vec<u8> { (0..n).map(|_| rng.random()).collect() };
+        let header = wire::BallotHeader {
+            election: manifest.election().as_str().to_owned(),
+            r#box: BOX.get(),
+            channel: wire::ChannelKind::Online.into(),
+            cast_at_s: NOW,
+            c1: bytes(32),
+            c2: bytes(32),
+            c3: bytes(32),
+            authority: None,
+        };
+        let without = wire::Submission {
+            header: Some(header.clone()),
+            ciphertext: bytes(250).into(),
+            authority_signature: Vec::new(),
+            ciphertext_hashes: Vec::new(),
+        };
+        let mut invalid: [Vec<wire::Submission>; 3] = Default::default();
+        for _ in 0..KEYS {
+            let key = Signer::from_seed(&bytes(32))?.public_key();
+            let mut signature = bytes(256);
+            // Below any modulus of 2048 bits.
+            signature[0] = 0;
+            let ticket = wire::TicketAuthority {
+                key: key.as_bytes().to_vec(),
+                day_s: OPENS,
+                randomizer: bytes(32),
+                signature,
+            };
+            let ciphertext = bytes(250);
+            let hash = Hash32::of(&ciphertext).0.to_vec();
+            let submission = wire::Submission {
+                header: Some(wire::BallotHeader {
+                    authority: Some(Authority::Ticket(ticket)),
+                    ..header.clone()
+                }),
+                ciphertext: ciphertext.into(),
+                authority_signature: bytes(64),
+                ciphertext_hashes: vec![hash; 3],
+            };
+            for of_party in &mut invalid {
+                of_party.push(submission.clone());
+            }
+        }
+        Ok(Self { without, invalid })
+    }
+
+    /// The submission of that number: another ballot each time.
+    fn submission(&self, to: Role, number: u32, is_invalid: bool) -> wire::Submission {
+        let of_party = &self.invalid[to.slot()];
+        let template = if is_invalid {
+            of_party.get(number as usize % of_party.len())
+        } else {
+            None
+        };
+        let mut submission = template.unwrap_or(&self.without).clone();
+        if let Some(header) = &mut submission.header {
+            header.c1[..4].copy_from_slice(&number.to_be_bytes());
+            if let Some(Authority::Ticket(ticket)) = &mut header.authority {
+                ticket.signature[4..8].copy_from_slice(&number.to_be_bytes());
+            }
+        }
+        submission
+    }
+}
+
+/// One wave at all three parties; both kinds in turns.
+async fn wash(
+    lines: &[Vec<IntakeClient<Channel>>],
+    templates: &Arc<Templates>,
+    at_once: usize,
+    wave: Wave,
+    first: u32,
+) -> Result<BTreeMap<String, u64>> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for (lines, to) in lines.iter().zip(Role::ALL) {
+        let next = Arc::new(AtomicU32::new(0));
+        for line in lines {
+            for _ in 0..at_once.max(1) {
+                let (mut line, next, templates) = (line.clone(), next.clone(), templates.clone());
+                tasks.spawn(async move {
+                    let mut answers: BTreeMap<String, u64> = BTreeMap::new();
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        if at >= wave.without + wave.invalid {
+                            return Ok::<_, anyhow::Error>(answers);
+                        }
+                        let pairs = 2 * wave.without.min(wave.invalid);
+                        let is_invalid = if at < pairs {
+                            at % 2 == 1
+                        } else {
+                            wave.invalid > wave.without
+                        };
+                        let submission = templates.submission(to, first + at, is_invalid);
+                        let answer = match line.submit(submission).await {
+                            Ok(_) => "accepted".to_owned(),
+                            Err(status) => Refusal::from_status(&status)
+                                .context("a refusal without a reason")?
+                                .reason
+                                .code()
+                                .to_owned(),
+                        };
+                        *answers.entry(answer).or_default() += 1;
+                    }
+                });
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    while let Some(answers) = tasks.join_next().await {
+        for (answer, count) in answers?? {
+            *all.entry(answer).or_default() += count;
+        }
+    }
+    let due = 3 * (u64::from(wave.without) + u64::from(wave.invalid));
+    ensure!(
+        all.values().sum::<u64>() == due,
+        "{due} were sent, {all:?} answered"
+    );
+    Ok(all)
+}
