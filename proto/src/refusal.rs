@@ -60,6 +60,10 @@ impl Refusal {
                 Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
                     Reason::PartyUnreachable
                 }
+                // A connection that is told to go away ends its waiting requests by this name.
+                Code::Internal if causes(status).any(|error| error.is::<tonic::transport::Error>()) => {
+                    Reason::PartyUnreachable
+                }
                 Code::ResourceExhausted => Reason::PartyBusy,
                 Code::OutOfRange => Reason::MessageTooLarge,
                 Code::PermissionDenied | Code::Unauthenticated => Reason::RoleRefused,

@@ -88,7 +88,9 @@ impl Party {
         let checked = self
             .intake
             .checks
-            .run(Lane::Known, move || party.check_record_now(&election, &issue, submission))
+            .run(Lane::Known, move || {
+                party.check_record_now(&election, &issue, submission)
+            })
             .await?;
         match (stored, checked) {
             (Some(stored), Ok(_)) => Ok(stored_receipt(self.role, &place.0, place.1, digest, &stored)?),
