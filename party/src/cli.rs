@@ -132,6 +132,14 @@ enum Command {
         #[arg(long = "box")]
         of_box: u32,
     },
+    /// State that this party's store is the newest there ever was, where the other parties cannot say so; only then is anything accepted
+    TrustStore {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The election
+        #[arg(long)]
+        election: String,
+    },
     /// Show alarms, the machine, the other parties, and of each box its phase and the ballots received. Exits with 2 while an alarm stands
     Status(status::StatusArguments),
     /// Make an auditor's key
@@ -345,6 +353,14 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
             )
             .await
         }
+        Command::TrustStore { config, election } => {
+            let config = Config::load(&config.config)?;
+            let mut operator = Operator::new(&config)?;
+            let stdin = io::stdin();
+            let prompt = stdin.is_terminal();
+            let mut input = stdin.lock();
+            trust_store(&mut operator, &election, &mut input, &mut io::stdout(), prompt).await
+        }
         Command::Status(arguments) => return status::run(&arguments).await,
         Command::HoldKeys { config } => Ok(officials::hold(&config, told_to_stop()).await?),
         Command::Unseal { config, shares } => Ok(officials::unseal(&config, &shares)?),
@@ -538,6 +554,41 @@ pub async fn allow_sessions(
     writeln!(
         output,
         "{sessions} more sessions of box {of_box} may begin at this party."
+    )?;
+    Ok(())
+}
+
+/// Shows why nothing is accepted, and takes the operator's word for the store if the election's id is typed.
+///
+/// # Errors
+/// [`CliError`]: the server refused or cannot be reached, or input or output failed.
+pub async fn trust_store(
+    operator: &mut Operator,
+    election: &str,
+    input: &mut impl BufRead,
+    output: &mut impl Write,
+    prompt: bool,
+) -> Result<(), CliError> {
+    let status = operator.status(election).await?;
+    for status in &status.elections {
+        let trouble = match status.intake_trouble.as_str() {
+            "" => "accepts submissions; nothing is to be ordered",
+            trouble => trouble,
+        };
+        writeln!(output, "Election {}: {trouble}", status.election)?;
+    }
+    write!(
+        output,
+        "Only when this store was not restored from a backup: a wrong word lets one place of the log be used twice, which the other parties will \
+         prove. To state it, type the election's id: "
+    )?;
+    let Some(typed) = typed(election, input, output, prompt)? else {
+        return Ok(());
+    };
+    operator.trust_store(election, &typed).await?;
+    writeln!(
+        output,
+        "The word is taken. It counts where the other parties are silent, not against what they hold."
     )?;
     Ok(())
 }

@@ -39,6 +39,8 @@ pub struct Config {
     pub identities: IdentityPaths,
     /// Taking ballots and records.
     pub intake: IntakeLimits,
+    /// Following the others.
+    pub mirror: MirrorPace,
     /// Connections.
     pub server: ServerLimits,
     /// What the public listener bears.
@@ -95,6 +97,15 @@ pub struct IdentityPaths {
     pub others: [PathBuf; 2],
     /// The coordinator's.
     pub coordinator: PathBuf,
+}
+
+/// How closely the other parties' logs are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MirrorPace {
+    /// Milliseconds between two looks.
+    pub every_ms: u64,
+    /// Age at which what is behind an entry is asked for, milliseconds.
+    pub grace_ms: u64,
 }
 
 /// Bounds of intake.

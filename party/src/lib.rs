@@ -22,6 +22,7 @@ mod locked;
 mod lookout;
 mod machine;
 pub mod metrics;
+pub mod mirror;
 pub mod officials;
 pub mod offsets;
 pub mod operator;

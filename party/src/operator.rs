@@ -94,6 +94,19 @@ impl Operator {
         Ok(self.0.allow_sessions(request).await?.into_inner().sessions)
     }
 
+    /// States that the store is the newest there was; `confirmation` is the election id as typed.
+    ///
+    /// # Errors
+    /// [`OperatorError::Refused`].
+    pub async fn trust_store(&mut self, election: &str, confirmation: &str) -> Result<(), OperatorError> {
+        let request = wire::TrustStoreRequest {
+            election: election.to_owned(),
+            confirmation: confirmation.to_owned(),
+        };
+        self.0.trust_store(request).await?;
+        Ok(())
+    }
+
     /// State of one election, or of all when `election` is empty.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use serde_json::json;
 use tally_proto::connect::ConnectError;
@@ -18,11 +19,12 @@ use tokio::sync::watch;
 use crate::alarm::{Alarm, Alarms, Change};
 use crate::clock::Clock;
 use crate::config::{AlarmLimits, Config};
-use crate::elections::{Elections, ElectionsError};
+use crate::elections::{Election, Elections, ElectionsError};
 use crate::entropy::Entropy;
 use crate::intake::Intake;
 use crate::journal::{Event, Journal, JournalError};
 use crate::keys::{Identities, KeyError, Secrets, own_identity};
+use crate::mirror::{Following, Gate};
 use crate::peers::Peers;
 use crate::roles::Roles;
 use crate::rpc::seams::{Seals, Tallies};
@@ -97,6 +99,12 @@ pub struct Party {
     pub sight: Sight,
     /// Directory of the store.
     pub data_dir: PathBuf,
+    /// Which elections' logs may grow.
+    pub gate: Arc<Gate>,
+    /// Following the others.
+    pub following: Following,
+    pub(crate) mirror_every: Duration,
+    pub(crate) mirror_grace_ms: u64,
     stopping: OnceLock<watch::Receiver<bool>>,
     clock_trouble: Mutex<Option<String>>,
     seals: OnceLock<Arc<dyn Seals>>,
@@ -140,8 +148,13 @@ impl Party {
             config.intake,
             metrics,
         )?;
+        let following = Following::new(deps.clock.now_ms());
         Ok(Party {
             role,
+            gate: Arc::default(),
+            following,
+            mirror_every: Duration::from_millis(config.mirror.every_ms),
+            mirror_grace_ms: config.mirror.grace_ms,
             leaf,
             signer,
             opening: Arc::new(opening),
@@ -200,11 +213,13 @@ impl Party {
             .unwrap_or_default()
     }
 
-    /// Whether this party may accept anything new at all.
+    /// Whether this party may accept anything new of an election.
     ///
     /// # Errors
-    /// `clock.wrong`: its clock is over a second from both others'.
-    pub fn may_accept(&self) -> Result<(), Refusal> {
+    /// `party.recollecting`: it does not know yet that its store is the newest there was; `clock.wrong`: its clock is over a second from both
+    /// others'.
+    pub fn may_accept(&self, election: &Election) -> Result<(), Refusal> {
+        self.gate.check(election.number())?;
         match self.clock_trouble().as_str() {
             "" => Ok(()),
             trouble => Err(Refusal::new(Reason::ClockWrong, trouble)),

@@ -34,6 +34,7 @@ use crate::keys::KeyError;
 use crate::lookout;
 use crate::metrics;
 use crate::metrics::connections::counted;
+use crate::mirror;
 use crate::party::{Party, PartyError};
 use crate::rpc::Reasoned;
 use crate::rpc::control::ControlService;
@@ -175,6 +176,7 @@ impl Server {
         party.stop_with(stopping.clone());
         let sealing = Sealing::of(&party);
         let boxes = SealedBoxes::new(sealing.clone(), tokio::runtime::Handle::current());
+        let following = sealing.clone();
         party.plug_seals(Arc::new(SealingService::new(&party, sealing, stopping.clone())));
         party.plug_tallies(Arc::new(Sessions::of_party(&party, Arc::new(boxes))?));
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -242,6 +244,11 @@ impl Server {
         for service in SERVICES {
             health.set_service_status(service, ServingStatus::Serving).await;
         }
+        for peer in [party.role.next(), party.role.prev()] {
+            tokio::spawn(mirror::follow(Arc::clone(&party), following.clone(), peer));
+        }
+        tokio::spawn(mirror::recollect(Arc::clone(&party), following));
+        tokio::spawn(mirror::scribe(Arc::clone(&party)));
         tokio::spawn(clock_watch::watch(Arc::clone(&party)));
         tokio::spawn(lookout::keep(Arc::clone(&party)));
         let metrics_address = metrics.map(|(listener, bound)| {

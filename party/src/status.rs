@@ -57,18 +57,21 @@ impl Party {
             .collect();
         let number = election.number();
         let asked = ids.clone();
-        let (log_size, counts) = self
+        let (log_size, counts, lost, peers) = self
             .blocking(move |party| {
-                party
+                let peers = party.peer_logs(number)?;
+                let (size, counts, lost) = party
                     .store
                     .read(|tx| {
                         let counts: Vec<Received> = asked
                             .iter()
                             .map(|id| boxes::received(tx, number, id.get()))
                             .collect::<Result<_, _>>()?;
-                        Ok::<_, StoreError>((log::size(tx, number)?, counts))
+                        let lost = log::lost(tx, number)?.len() as u64;
+                        Ok::<_, StoreError>((log::size(tx, number)?, counts, lost))
                     })
-                    .map_err(Refusal::from)
+                    .map_err(Refusal::from)?;
+                Ok((size, counts, lost, peers))
             })
             .await?;
         let by_clock = phase(&election, self.now());
@@ -120,10 +123,11 @@ impl Party {
             boxes,
             log_size,
             intake_trouble: self
-                .may_accept()
+                .may_accept(&election)
                 .err()
                 .map_or_else(String::new, |refusal| refusal.to_string()),
-            ..Default::default()
+            peers,
+            lost,
         })
     }
 }

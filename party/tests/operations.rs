@@ -110,7 +110,8 @@ async fn figures_count_submissions_connections_and_failed_handshakes() {
     assert_eq!(figure(&party, &online).await, 3.0);
     assert_eq!(
         figure(&party, &format!("tally_log_entries{{election=\"{election}\"}}")).await,
-        3.0
+        7.0,
+        "the ballots; the manifest and what is open of three channels before them"
     );
     assert_eq!(figure(&party, "tally_checkpoint_age_seconds").await, 0.0);
     assert_eq!(figure(&party, "tally_alarm{code=\"log.rewritten\"}").await, 0.0);

@@ -66,7 +66,7 @@ pub struct Accepted {
 }
 
 /// What a channel does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum ChannelPhase {
     /// An opening began.
     Opened,

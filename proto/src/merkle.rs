@@ -102,6 +102,16 @@ impl Frontier {
         Ok(Self { size, peaks })
     }
 
+    /// The edge of a tree of `size` leaves from what [`Frontier::peaks`] gave; `None` where that cannot be.
+    pub fn from_peaks(size: u64, peaks: Vec<Hash32>) -> Option<Self> {
+        (peaks.len() == size.count_ones() as usize).then_some(Self { size, peaks })
+    }
+
+    /// Roots of the complete subtrees that make up the tree, largest first.
+    pub fn peaks(&self) -> &[Hash32] {
+        &self.peaks
+    }
+
     /// Leaves so far.
     pub fn size(&self) -> u64 {
         self.size

@@ -264,9 +264,15 @@ reasons! {
     LogRange "log.range" Reject
         "The log has no such position or size."
         "Ask within the size of the latest checkpoint.";
+    LogCosignature "log.cosignature" Reject
+        "The cosigned checkpoint is not one of this party's, or the cosignature does not verify."
+        "Cosign the checkpoint that the party served.";
     LogRewritten "log.rewritten" Abort
         "A party signed two checkpoints that no one log has: its operator rewrote the log, or shows different logs to different parties."
         "Voting goes on. Keep both checkpoints, which prove it; the receipts in voters' hands show what was removed.";
+    LogPageWrong "log.page-wrong" Abort
+        "A party gave log entries that do not make up the checkpoint it signed for them."
+        "Voting goes on and the entries are asked for again. Ask that party's operators for the state of its disk.";
     BundleAltered "bundle.altered" Reject
         "The bundle is not what was signed: a byte was changed, or what it states does not follow from its evidence."
         "Fetch the bundle again from the coordinator; if it fails again, do not trust the result.";
@@ -309,6 +315,9 @@ reasons! {
     PartyBusy "party.busy" Retry
         "The party has too much to do at the moment."
         "Try again after a moment, with growing pauses.";
+    PartyRecollecting "party.recollecting" Retry
+        "The party has started and does not know yet whether its store is the newest there was, or is getting back what the store lacks."
+        "Try again after a moment. If it lasts, see the party's status: the other parties must answer, or its operator orders `party trust-store`.";
     PartyUnreachable "party.unreachable" Retry
         "A party cannot be reached."
         "Check that its server runs and its address answers; the request can be repeated.";

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tally_mpc::Role;
 use tally_party::store::{Kind, Storage, Store, StoreError, accepted, elections, log, receipts};
 use tally_proto::ids::RoleExt as _;
+use tally_proto::log::Entry;
 
 use super::generator::{self, Done};
 use super::party::{Setup, Usage};
@@ -138,7 +139,12 @@ pub(crate) fn recount(store: &Path, role: Role, ballots: u32) -> Result<()> {
             delivered += 1;
             Ok::<_, StoreError>(())
         })?;
-        Ok::<_, StoreError>((accepted, log::size(tx, number)?, delivered))
+        let mut logged = 0u64;
+        log::for_each(tx, number, |_, entry| {
+            logged += u64::from(matches!(entry, Entry::Accepted(_)));
+            Ok::<_, StoreError>(())
+        })?;
+        Ok::<_, StoreError>((accepted, logged, delivered))
     })?;
     let ballots = u64::from(ballots);
     ensure!(

@@ -1,6 +1,7 @@
 //! A party's process: its real server, over its real store on disk. Only the clock is the measurement's: it stands still.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,12 @@ pub fn serve() -> Result<()> {
         let mut deps = Deps::system(&config);
         deps.clock = Arc::new(ManualClock::new(NOW * 1000));
         let running = Server::start(config, deps).await?;
+        // The three ask each other whether their stores are the newest there were; voters come after that.
+        for election in running.party().elections.all() {
+            while !running.party().gate.is_open(election.number()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
         write_line(&"ready")?;
         loop {
             let told: String = tokio::task::spawn_blocking(read_line).await??;

@@ -20,7 +20,6 @@ use tally_proto::ids::{
     Digest, ElectionId, Hash32, RoleExt as _, StationId, UnixMillis, UnixSeconds, VoterIndex,
 };
 use tally_proto::manifest::SignedManifest;
-use tally_proto::receipt::Acceptance;
 use tally_proto::record::{Half, Issue, RecordHeader, RecordParts, Source, authorise};
 use tally_proto::shares::{Opening, PartyShares, ShareContext, split_ballot, split_credential_openings};
 use zeroize::Zeroizing;
@@ -162,7 +161,6 @@ struct Filling<'a> {
     vault: &'a StorageKey,
     registrar: Signer,
     station: Signer,
-    election: ElectionId,
     /// The election's number in the store.
     number: u32,
 }
@@ -173,23 +171,15 @@ impl Filling<'_> {
             return Ok(());
         }
         let (digest, received_at) = (made.digest, UnixMillis(made.received_at_ms));
-        let stated = |party: Role, position: u64| Acceptance {
-            election: self.election.clone(),
+        let entry = tally_proto::log::Entry::Accepted(tally_proto::log::Accepted {
+            record: made.kind == Kind::Record,
             of_box: BOX,
-            party,
             digest,
             // There never was a ciphertext.
             ciphertext_hash: Hash32([3; 32]),
             received_at,
-            position,
-        };
-        let entry = log::Entry {
-            kind: made.kind,
-            of_box: BOX.get(),
-            digest: digest.0,
-        };
-        let position = log::size(tx, self.number)?;
-        log::append(tx, self.number, &entry, stated(self.role, position).log_leaf())?;
+        });
+        let position = log::append(tx, self.number, &entry)?;
         let shares = PartyShares {
             this: copy(&made.openings[self.role.slot()]),
             next: copy(&made.openings[self.role.next().slot()]),
@@ -255,13 +245,19 @@ pub(super) fn fill(
         let roll: Vec<_> = roll(ward.plan.voters).collect();
         let entries = roll.iter().map(|entry| (entry.online, entry.reference.as_str()));
         elections::put_roll(tx, number, BOX.get(), entries)?;
+        let complete = tally_proto::log::Happening::Complete(manifest.hash());
+        log::append(
+            tx,
+            number,
+            &tally_proto::log::Entry::Event(complete, UnixMillis(0)),
+        )?;
         Ok::<_, StoreError>(number)
     })?;
     let registrar = ward.registrar()?;
     let mut maker = Maker {
+        election,
         ward,
         manifest: &manifest,
-        election: election.clone(),
         registrar: registrar.public_key(),
         rng: StdRng::seed_from_u64(ward.plan.seed.wrapping_add(1)),
         sequence: 0,
@@ -272,7 +268,6 @@ pub(super) fn fill(
         vault,
         registrar,
         station: ward.station()?,
-        election,
         number,
     };
     let (voters, ballots) = (ward.plan.voters, ward.plan.ballots);

@@ -9,6 +9,7 @@ use tally_mpc::Role;
 use tally_party::clock::SystemClock;
 use tally_party::entropy::SystemEntropy;
 use tally_party::keys;
+use tally_party::mirror::Gate;
 use tally_party::sealing::{Parts, Patience, Sealing};
 use tally_party::server::{Deps, Server};
 use tally_party::store::{Storage, Store};
@@ -113,6 +114,7 @@ pub fn audit_box() -> Result<()> {
         clock: Arc::new(SystemClock),
         patience: Patience::default(),
         entropy: Arc::new(SystemEntropy),
+        gate: Arc::new(Gate::always_open()),
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -16,6 +16,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::entropy::SystemEntropy;
 use crate::keys::{self, KeyError};
+use crate::mirror::Gate;
 use crate::sealing::{Parts, Patience, SealError, Sealing};
 use crate::session::log::{LogError, SessionLogs};
 use crate::session::{Scene, SealedBoxes, TallySource as _, ledger};
@@ -147,6 +148,7 @@ impl Desk {
             clock: Arc::new(SystemClock),
             patience: Patience::default(),
             entropy: Arc::new(SystemEntropy),
+            gate: Arc::new(Gate::always_open()),
         });
         Self {
             own,

@@ -213,6 +213,30 @@ fn election(text: &mut String, election: &wire::ElectionStatus) {
         "\nElection {} ({countersigned}), log of {} entries",
         election.election, election.log_size
     );
+    if !election.intake_trouble.is_empty() {
+        text.push_str(&wrapped(&election.intake_trouble, 2));
+    }
+    if election.lost > 0 {
+        let _ = writeln!(
+            text,
+            "  {} entries of the log were lost with a disk: nobody could give them back",
+            election.lost
+        );
+    }
+    for log in &election.peers {
+        let _ = writeln!(
+            text,
+            "  log of P{}: {} of {} entries followed, {} behind; it cosigned {} here",
+            log.party, log.mirrored, log.size, log.behind, log.cosigned_size
+        );
+        if !log.trouble.is_empty() {
+            text.push_str(&wrapped(&log.trouble, 4));
+        }
+        // Signed notes, as they are: whoever is shown them can check the signatures.
+        for note in &log.evidence {
+            text.extend(note.lines().map(|line| format!("    {line}\n")));
+        }
+    }
     let _ = writeln!(text, "  Ballots received (how many voted is known to nobody):");
     let _ = writeln!(
         text,
@@ -271,7 +295,12 @@ fn object(status: &wire::StatusReply) -> serde_json::Value {
             "party": peer.party, "answered_ms": peer.answered_ms, "clock_ahead_ms": peer.clock_ahead_ms, "entries_behind": peer.entries_behind,
         })).collect::<Vec<_>>(),
         "elections": status.elections.iter().map(|election| json!({
-            "election": election.election, "in_force": election.countersigned_by_all, "log_size": election.log_size, "boxes": boxes(election),
+            "election": election.election, "in_force": election.countersigned_by_all, "log_size": election.log_size, "intake_trouble": election.intake_trouble, "lost": election.lost,
+            "peers": election.peers.iter().map(|log| json!({
+                "party": log.party, "size": log.size, "mirrored": log.mirrored, "behind": log.behind, "cosigned_size": log.cosigned_size,
+                "trouble": log.trouble, "evidence": log.evidence,
+            })).collect::<Vec<_>>(),
+            "boxes": boxes(election),
         })).collect::<Vec<_>>(),
     })
 }

@@ -237,6 +237,20 @@ pub(super) const SETTINGS: &[Setting] = &[
          itself when there is more.",
     ),
     optional(
+        "mirror",
+        "every_ms",
+        Kind::Number { min: 10, max: 60_000 },
+        "1000",
+        "Milliseconds between two looks at each other party's log, and how often this party's own moves on for them.",
+    ),
+    optional(
+        "mirror",
+        "grace_ms",
+        Kind::Number { min: 0, max: 600_000 },
+        "5000",
+        "How old an entry of another party's log must be before its ballot is asked for: voters send it to all three at about the same time.",
+    ),
+    optional(
         "server",
         "max_requests_per_connection",
         Kind::Number { min: 1, max: 100_000 },
@@ -393,6 +407,7 @@ pub(super) const TABLES: &[(&str, &str)] = &[
         "Who takes part. Identity files are public; what matters is that they are the right ones.",
     ),
     ("intake", "Taking ballots and credential records."),
+    ("mirror", "Following the other parties' logs."),
     ("server", "Connections and stopping."),
     (
         "public",

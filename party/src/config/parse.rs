@@ -12,8 +12,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::options::{Kind, SETTINGS, Setting};
 use super::{
-    AlarmLimits, Collector, Config, IdentityPaths, IntakeLimits, KeyPaths, Lines, LogFormat, Problem,
-    ServerLimits, Telemetry, TlsPair, TlsPaths,
+    AlarmLimits, Collector, Config, IdentityPaths, IntakeLimits, KeyPaths, Lines, LogFormat, MirrorPace,
+    Problem, ServerLimits, Telemetry, TlsPair, TlsPaths,
 };
 
 #[derive(Clone, Debug)]
@@ -338,6 +338,10 @@ impl Values {
                 own: self.path("identities.own")?,
                 others,
                 coordinator: self.path("identities.coordinator")?,
+            },
+            mirror: MirrorPace {
+                every_ms: self.number("mirror.every_ms")?,
+                grace_ms: self.number("mirror.grace_ms")?,
             },
             intake: IntakeLimits {
                 max_submission_bytes: self.size("intake.max_submission_bytes")?,

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use tally_proto::calendar::Channel;
 use tally_proto::envelope::{Envelope, Kind, Signature, Signer};
-use tally_proto::ids::{BoxId, Hash32, Role, UnixMillis, UnixSeconds};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, UnixMillis, UnixSeconds};
 use tally_proto::order::{Change, Correction, Order, OrderError, Reissue, SignedOrder};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -166,6 +166,26 @@ impl Elections {
             Found::Manifest(election) => self.sign_manifest(store, &election, signatures),
             Found::Order(election, order) => self.sign_order(store, &election, &order, signatures),
         }
+    }
+
+    /// Takes an order that all have signed, from another party: it was in force, whatever the clock says now.
+    ///
+    /// # Errors
+    /// Not signed by all, not the next, of another election, or the store.
+    pub fn take_over(&self, store: &Store, election: &ElectionId, order: SignedOrder) -> Result<(), Refusal> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let election = self.get(election.as_str())?.in_force()?;
+        // Orders that are not complete, or leave a gap, are refused here.
+        let mut effective = election.effective().clone();
+        effective.apply(&order).map_err(order_refused)?;
+        let number = order.order().number;
+        let orders = election
+            .orders_in_force()
+            .iter()
+            .cloned()
+            .chain([order])
+            .collect();
+        self.write_order(store, &election, orders, number)
     }
 
     fn find(&self, hash: Hash32) -> Result<Found, Refusal> {

@@ -59,7 +59,7 @@ impl Party {
         )? {
             return self.again(election, submission, stored, lane).await;
         }
-        self.may_accept()?;
+        self.may_accept(&election)?;
         check_revoked(&election, header)?;
         // Refuse what can never be accepted before any costly work; whether it must be held is asked again after the work.
         self.timing(&election, header)?;

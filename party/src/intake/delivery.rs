@@ -46,16 +46,17 @@ impl Party {
             of_box: stated.of_box,
             digest: stated.digest,
             party: stated.party,
+            position: stated.position,
             encoded,
         };
         self.intake.writer.deliver(delivered).await
     }
 
-    /// The signed note of this party's log of an election, as it is on disk.
+    /// The signed note of this party's log of an election, as it is on disk, and the newest that others have cosigned (empty: none).
     ///
     /// # Errors
     /// `election.unknown`, or the store.
-    pub async fn checkpoint(self: &Arc<Self>, election: String) -> Result<String, Refusal> {
+    pub async fn checkpoint(self: &Arc<Self>, election: String) -> Result<(String, String), Refusal> {
         let election = self.elections.get(&election)?;
         self.blocking(move |party| {
             let id = election.manifest().election();
@@ -63,7 +64,8 @@ impl Party {
                 .store
                 .read(|tx| log::checkpoint(tx, election.number(), id, party.role))?;
             party.witness.metrics.checkpoint(party.now());
-            Ok(checkpoint.sign(&party.signer))
+            let cosigned = party.cosigned_checkpoint(election.number());
+            Ok((checkpoint.sign(&party.signer), cosigned))
         })
         .await
     }

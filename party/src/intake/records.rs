@@ -70,7 +70,7 @@ impl Party {
         }
         let stored = self.stored(Kind::Record, &election, issue.of_box.get(), digest)?;
         if stored.is_none() {
-            self.may_accept()?;
+            self.may_accept(&election)?;
             self.check_roll(&election, &issue)?;
             let (now, until) = (self.now(), election.effective().receive_until());
             if now.seconds() > until {

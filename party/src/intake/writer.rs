@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use tally_proto::envelope::Signer;
 use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, UnixMillis};
+use tally_proto::log::{self as log_entry, Entry};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Acceptance, Receipt, sign_batch};
 use tally_proto::refusal::Refusal;
@@ -48,6 +49,8 @@ pub(crate) struct Delivered {
     pub(crate) of_box: BoxId,
     pub(crate) digest: Digest,
     pub(crate) party: Role,
+    /// Position in that party's log.
+    pub(crate) position: u64,
     pub(crate) encoded: Vec<u8>,
 }
 
@@ -271,6 +274,7 @@ impl Thread {
                     of_box,
                     digest,
                     party,
+                    position,
                     encoded,
                 } = delivered;
                 receipts::put(
@@ -281,6 +285,7 @@ impl Thread {
                     party.index(),
                     encoded,
                 )?;
+                receipts::reach(tx, *number, party.index(), *position)?;
                 Ok(Step::Done(Outcome::Delivered))
             }
         }
@@ -334,12 +339,14 @@ impl Thread {
             received_at: new.received_at,
             position: log::size(tx, new.number)?,
         };
-        let entry = log::Entry {
-            kind,
-            of_box,
-            digest: new.digest.0,
-        };
-        log::append(tx, new.number, &entry, acceptance.log_leaf())?;
+        let entry = Entry::Accepted(log_entry::Accepted {
+            record: kind == Kind::Record,
+            of_box: new.of_box,
+            digest: new.digest,
+            ciphertext_hash: new.ciphertext_hash,
+            received_at: new.received_at,
+        });
+        log::append(tx, new.number, &entry)?;
         let at = accepting.new.len();
         accepting.places.insert(name, at);
         accepting.new.push((new, acceptance));

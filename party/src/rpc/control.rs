@@ -173,6 +173,8 @@ impl Control for ControlService {
             self.0
                 .witness
                 .record(Event::InForce, json!({ "object": object.to_string() }));
+            // Registrars and voters may come at once.
+            self.0.until_open().await;
         }
         Ok(Response::new(wire::OrderReply { in_force }))
     }
@@ -250,6 +252,15 @@ impl Control for ControlService {
         Ok(Response::new(wire::OffsetCommitmentsReply {
             offsets: held.into_iter().map(offset).collect(),
         }))
+    }
+
+    async fn trust_store(
+        &self,
+        request: Request<wire::TrustStoreRequest>,
+    ) -> Result<Response<wire::TrustStoreReply>, Status> {
+        self.0.roles.require(&request, Needs::Operator)?;
+        self.0.trust_store(&request.into_inner())?;
+        Ok(Response::new(wire::TrustStoreReply {}))
     }
 
     async fn allow_sessions(

@@ -94,11 +94,8 @@ impl Intake for IntakeService {
         &self,
         request: Request<wire::ElectionRef>,
     ) -> Result<Response<wire::CheckpointReply>, Status> {
-        let note = self.0.checkpoint(request.into_inner().election).await?;
-        Ok(Response::new(wire::CheckpointReply {
-            note,
-            cosigned: String::new(),
-        }))
+        let (note, cosigned) = self.0.checkpoint(request.into_inner().election).await?;
+        Ok(Response::new(wire::CheckpointReply { note, cosigned }))
     }
 
     async fn inclusion(

@@ -24,6 +24,9 @@ impl Peer for PeerService {
     type ListStream = Answers<wire::ListPart>;
     type FillStream = Answers<wire::FillPart>;
     type SessionStream = Answers<wire::Frame>;
+    type ShareStream = Answers<wire::FillPart>;
+    type ReceiptsStream = Answers<wire::Receipt>;
+    type RollStream = Answers<wire::RollPart>;
 
     async fn list(&self, request: Request<wire::SealRef>) -> Result<Response<Self::ListStream>, Status> {
         let caller = self.0.roles.party(&request)?;
@@ -125,5 +128,79 @@ impl Peer for PeerService {
         Ok(Response::new(
             self.0.tallies()?.session(caller, request.into_inner()).await?,
         ))
+    }
+
+    async fn log_heads(
+        &self,
+        request: Request<wire::LogHeadsRequest>,
+    ) -> Result<Response<wire::LogHeadsReply>, Status> {
+        let caller = self.0.roles.party(&request)?;
+        Ok(Response::new(self.0.log_heads(caller).await?))
+    }
+
+    async fn log(&self, request: Request<wire::LogRequest>) -> Result<Response<wire::LogPage>, Status> {
+        let caller = self.0.roles.party(&request)?;
+        Ok(Response::new(
+            self.0.log_page(caller, request.into_inner()).await?,
+        ))
+    }
+
+    async fn mirror(&self, request: Request<wire::LogRequest>) -> Result<Response<wire::LogPage>, Status> {
+        let caller = self.0.roles.party(&request)?;
+        Ok(Response::new(
+            self.0.mirror_page(caller, request.into_inner()).await?,
+        ))
+    }
+
+    async fn cosigned(
+        &self,
+        request: Request<wire::ElectionRef>,
+    ) -> Result<Response<wire::CheckpointReply>, Status> {
+        let caller = self.0.roles.party(&request)?;
+        let election = request.into_inner().election;
+        Ok(Response::new(self.0.cosigned_of_third(caller, election).await?))
+    }
+
+    async fn cosign(
+        &self,
+        request: Request<wire::CosignRequest>,
+    ) -> Result<Response<wire::CosignReply>, Status> {
+        let caller = self.0.roles.party(&request)?;
+        self.0.take_cosignature(caller, request.into_inner()).await?;
+        Ok(Response::new(wire::CosignReply {}))
+    }
+
+    async fn share(
+        &self,
+        request: Request<wire::FillRequest>,
+    ) -> Result<Response<Self::ShareStream>, Status> {
+        let caller = self.0.roles.party(&request)?;
+        let _permit = self.0.permit(caller)?;
+        Ok(Response::new(
+            self.0.seals()?.share(caller, request.into_inner()).await?,
+        ))
+    }
+
+    async fn recall(
+        &self,
+        request: Request<wire::RecallRequest>,
+    ) -> Result<Response<wire::RecallReply>, Status> {
+        let caller = self.0.roles.party(&request)?;
+        Ok(Response::new(self.0.recall(caller).await?))
+    }
+
+    async fn receipts(
+        &self,
+        request: Request<wire::ReceiptsRequest>,
+    ) -> Result<Response<Self::ReceiptsStream>, Status> {
+        let caller = self.0.roles.party(&request)?;
+        Ok(Response::new(
+            self.0.receipts_of(caller, request.into_inner()).await?,
+        ))
+    }
+
+    async fn roll(&self, request: Request<wire::BoxRef>) -> Result<Response<Self::RollStream>, Status> {
+        let caller = self.0.roles.party(&request)?;
+        Ok(Response::new(self.0.roll_of(caller, request.into_inner()).await?))
     }
 }

@@ -243,6 +243,14 @@ impl Seals for SealingService {
         Ok(answers(self.sealing.fill(caller, request).await?))
     }
 
+    async fn share(
+        &self,
+        caller: Role,
+        request: wire::FillRequest,
+    ) -> Result<Answers<wire::FillPart>, Refusal> {
+        Ok(answers(self.sealing.share(caller, request).await?))
+    }
+
     async fn mediate(&self, caller: Role, complaint: wire::Envelope) -> Result<wire::Mediation, Refusal> {
         Ok(self.sealing.mediate(caller, complaint, &self.peers).await?)
     }

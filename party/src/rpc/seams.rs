@@ -37,6 +37,13 @@ pub trait Seals: Send + Sync + 'static {
         request: wire::FillRequest,
     ) -> Result<Answers<wire::FillPart>, Refusal>;
 
+    /// Peer.Share.
+    async fn share(
+        &self,
+        caller: Role,
+        request: wire::FillRequest,
+    ) -> Result<Answers<wire::FillPart>, Refusal>;
+
     /// Peer.Mediate.
     async fn mediate(&self, caller: Role, complaint: wire::Envelope) -> Result<wire::Mediation, Refusal>;
 

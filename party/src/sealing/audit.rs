@@ -3,12 +3,12 @@
 use tally_proto::audit::{Check, Item, Verdict};
 use tally_proto::ballot::BallotHeader;
 use tally_proto::calendar::Timing;
-use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, UnixMillis};
+use tally_proto::ids::{Digest, Hash32, Role, RoleExt as _, UnixMillis};
+use tally_proto::log::{Accepted as Logged, Entry};
 use tally_proto::manifest::Manifest;
 use tally_proto::merkle::Frontier;
 use tally_proto::note::Checkpoint;
 use tally_proto::order::EffectiveElection;
-use tally_proto::receipt::log_leaf;
 use tally_proto::roll::{Roll, RollEntry};
 use tally_proto::sealing::{DigestList, Sealed, SignedList};
 use tally_proto::ticket::Use;
@@ -17,6 +17,7 @@ use super::Inner;
 use super::error::SealError;
 use super::fill::Held;
 use super::sealed_box::SealedBox;
+use super::story::Story;
 use super::subject::Subject;
 use super::tables;
 use crate::audit::item;
@@ -202,7 +203,7 @@ fn acceptances(
     list: &SignedList,
 ) -> Result<Acceptances, SealError> {
     let size = log::size(tx, subject.key.election)?;
-    let mut leaves: Vec<Option<Hash32>> = vec![None; usize::try_from(size).unwrap_or(usize::MAX)];
+    let mut stored = vec![false; usize::try_from(size).unwrap_or(usize::MAX)];
     let mut stray = None;
     let mut timely: [Vec<Digest>; 2] = [Vec::new(), Vec::new()];
     let mut late = None;
@@ -224,12 +225,19 @@ fn acceptances(
                 |digest, row| {
                     let digest = Digest(*digest);
                     let received_at = UnixMillis(row.received_at_ms);
-                    let leaf = log_leaf(of_box.id(), &digest, &Hash32(row.ciphertext_hash), received_at);
+                    let due = Entry::Accepted(Logged {
+                        record: kind == Kind::Record,
+                        of_box: of_box.id(),
+                        digest,
+                        ciphertext_hash: Hash32(row.ciphertext_hash),
+                        received_at,
+                    });
+                    let stands = log::entry(tx, subject.key.election, row.position)? == Some(due);
                     match usize::try_from(row.position)
                         .ok()
-                        .and_then(|at| leaves.get_mut(at))
+                        .and_then(|at| stored.get_mut(at))
                     {
-                        Some(place @ None) => *place = Some(leaf),
+                        Some(place @ false) if stands => *place = true,
                         _ => stray = stray.or(Some(digest)),
                     }
                     if here {
@@ -248,7 +256,7 @@ fn acceptances(
         }
     }
     Ok(Acceptances {
-        log: judge_log(tx, me, subject, list, (leaves, stray))?,
+        log: judge_log(tx, me, subject, list, (stored, stray))?,
         list: match (under, late) {
             (None, _) => Err("the orders that the List names are not those known here".to_owned()),
             (_, Some(digest)) => Err(format!("{digest} was not in time, or its header is another's")),
@@ -340,7 +348,7 @@ fn judge_log(
     me: Role,
     subject: &Subject,
     list: &SignedList,
-    (leaves, stray): (Vec<Option<Hash32>>, Option<Digest>),
+    (stored, stray): (Vec<bool>, Option<Digest>),
 ) -> Result<Result<String, String>, SealError> {
     if let Some(digest) = stray {
         return Ok(Err(format!(
@@ -354,23 +362,30 @@ fn judge_log(
     };
     let mut frontier = Frontier::new();
     let mut covered = (checkpoint.size == 0).then(|| frontier.root());
-    for (at, leaf) in (0u64..).zip(leaves) {
-        let Some(leaf) = leaf else {
-            let entry = log::entry(tx, subject.key.election, at)?;
-            let what = entry.map_or_else(
-                || "nothing says what it was".to_owned(),
-                |entry| {
-                    let (digest, of_box) = (Digest(entry.digest), BoxId(entry.of_box));
-                    format!("{} {digest} of box {of_box} is not stored", entry.kind)
-                },
-            );
-            return Ok(Err(format!("position {at} of the log: {what}")));
-        };
-        frontier.push(leaf);
+    let lost = log::lost(tx, subject.key.election)?;
+    let (mut story, mut wrong) = (Story::new(subject, me), None);
+    log::for_each(tx, subject.key.election, |at, entry| {
+        frontier.push(entry.leaf());
         // Boxes that still took ballots made the log longer than this box's checkpoint.
         if frontier.size() == checkpoint.size {
             covered = Some(frontier.root());
         }
+        if wrong.is_none() {
+            let is_stored = usize::try_from(at).is_ok_and(|at| stored.get(at) == Some(&true));
+            wrong = match entry {
+                Entry::Accepted(of) if !is_stored && lost.binary_search(&at).is_err() => {
+                    let kind = if of.record { Kind::Record } else { Kind::Ballot };
+                    Some(format!("{kind} {} of box {} is not stored", of.digest, of.of_box))
+                }
+                _ => story.read(tx, &entry)?.err(),
+            }
+            .map(|what| format!("position {at} of the log: {what}"));
+        }
+        Ok::<_, SealError>(())
+    })?;
+    wrong = wrong.or_else(|| story.finish(list.list().orders.len()).err());
+    if let Some(wrong) = wrong {
+        return Ok(Err(wrong));
     }
     Ok(match covered {
         None => Err(format!(
@@ -381,7 +396,12 @@ fn judge_log(
         Some(root) if root != checkpoint.root => Err(
             "the log rebuilt from what is stored has another root than the checkpoint in the List".to_owned(),
         ),
-        Some(_) => Ok(format!("{} entries under the checkpoint", checkpoint.size)),
+        Some(_) if lost.is_empty() => Ok(format!("{} entries under the checkpoint", checkpoint.size)),
+        Some(_) => Ok(format!(
+            "{} entries under the checkpoint; the content of {} was lost with a disk",
+            checkpoint.size,
+            lost.len()
+        )),
     })
 }
 
@@ -459,7 +479,7 @@ mod tests {
     use tally_mpc::layout::Choice;
     use tally_proto::ballot::{StationMark, Submission};
     use tally_proto::fixture::{Cast, OPENS, Shape, World};
-    use tally_proto::ids::{StationId, UnixSeconds, VoterIndex};
+    use tally_proto::ids::{BoxId, StationId, UnixSeconds, VoterIndex};
     use tally_proto::ticket::Ticket;
 
     use super::*;

@@ -147,6 +147,9 @@ pub enum SealError {
         /// This party's clock.
         now: UnixSeconds,
     },
+    /// This party's log may not grow yet.
+    #[error(transparent)]
+    Closed(Refusal),
     /// Something of a peer is missing. Nothing is lost: seal again.
     #[error("sealing waits for {item} of {of}: {source}; seal again when that party is up")]
     Waiting {
@@ -271,6 +274,7 @@ impl From<SealError> for Refusal {
             | SealError::Vault(_) => Reason::StoreFailed,
             SealError::Input(_) => Reason::Internal,
             SealError::Interrupted => Reason::PartyShuttingDown,
+            SealError::Closed(refusal) => return refusal.clone(),
             SealError::Envelope(error) => return error.clone().into(),
             SealError::Decode(error) => return error.clone().into(),
         };

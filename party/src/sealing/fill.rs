@@ -11,6 +11,7 @@ use tally_proto::manifest::Manifest;
 use tally_proto::one_time::OneTimeKey;
 use tally_proto::record::RecordHeader;
 use tally_proto::shares::{Opening, PartyShares, ShareContext};
+use tally_proto::ticket::Ticket;
 use tally_proto::wire;
 use zeroize::Zeroizing;
 
@@ -28,7 +29,7 @@ const BATCH: usize = 2048;
 
 /// The public part of a ballot or record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Public {
+pub(crate) enum Public {
     /// A ballot's header.
     Ballot(BallotHeader),
     /// A credential record's header.
@@ -37,7 +38,7 @@ pub(super) enum Public {
 
 impl Public {
     /// From stored canonical bytes.
-    fn decode(kind: Kind, bytes: &[u8]) -> Result<Self, SealError> {
+    pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Result<Self, SealError> {
         Ok(match kind {
             Kind::Ballot => Self::Ballot(BallotHeader::decode(bytes).map_err(|_| corrupt(kind))?),
             Kind::Record => Self::Record(RecordHeader::decode(bytes).map_err(|_| corrupt(kind))?),
@@ -58,7 +59,7 @@ impl Public {
         (public.digest() == *digest).then_some(public)
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Ballot(header) => header.encode(),
             Self::Record(header) => header.encode(),
@@ -95,7 +96,7 @@ impl Public {
     }
 
     /// Whether `signature` is the authority's that the header names. Online ballots need none.
-    fn is_authorised(&self, manifest: &Manifest, digest: &Digest, signature: &[u8]) -> bool {
+    pub(super) fn is_authorised(&self, manifest: &Manifest, digest: &Digest, signature: &[u8]) -> bool {
         let read = SignatureBytes::from_slice(signature);
         match self {
             Self::Ballot(header) if signature.is_empty() => {
@@ -107,6 +108,14 @@ impl Public {
             Self::Record(header) => {
                 read.is_ok_and(|signature| header.check_authorisation(digest, &signature).is_ok())
             }
+        }
+    }
+
+    /// The ticket that an online ballot was cast with, where the election asks for them.
+    pub(crate) fn ticket(&self) -> Option<&Ticket> {
+        match self {
+            Self::Ballot(header) => header.ticket(),
+            Self::Record(_) => None,
         }
     }
 
@@ -133,6 +142,8 @@ fn corrupt(kind: Kind) -> StoreError {
 pub(super) struct Held {
     pub(super) public: Public,
     pub(super) authority_signature: Vec<u8>,
+    /// The use of its ticket, where it has one and is kept here.
+    pub(super) ticket_use: Vec<u8>,
     kind: Kind,
     digest: Digest,
     sealed_shares: Vec<u8>,
@@ -191,13 +202,14 @@ impl Held {
     ) -> Result<Self, SealError> {
         let public = Public::decode(kind, header)?;
         // The use of a ticket is between its owner and each party that accepts: what all three must agree on is in the header.
-        let authority_signature = match &public {
-            Public::Ballot(header) if header.ticket().is_some() => Vec::new(),
-            _ => authority_signature,
+        let (authority_signature, ticket_use) = match public.ticket() {
+            Some(_) => (Vec::new(), authority_signature),
+            None => (authority_signature, Vec::new()),
         };
         Ok(Self {
             public,
             authority_signature,
+            ticket_use,
             kind,
             digest: *digest,
             sealed_shares,
@@ -228,14 +240,14 @@ impl Held {
 
 /// What one sender gave for one candidate.
 #[derive(Debug, Default)]
-struct Given {
-    public: Option<Public>,
-    authority_signature: Vec<u8>,
-    opening: Option<Opening>,
+pub(super) struct Given {
+    pub(super) public: Option<Public>,
+    pub(super) authority_signature: Vec<u8>,
+    pub(super) opening: Option<Opening>,
 }
 
 impl Given {
-    fn new(part: wire::FillPart, kind: Kind, digest: &Digest) -> Self {
+    pub(super) fn new(part: wire::FillPart, kind: Kind, digest: &Digest) -> Self {
         let public = Public::of_part(&part, kind, digest);
         let share = Zeroizing::new(part.share);
         let nonce = <[u8; 32]>::try_from(part.nonce.as_slice()).ok();

@@ -4,6 +4,7 @@ use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use tally_proto::envelope::{Envelope, Kind as Signed};
 use tally_proto::ids::{Digest, Hash32, Role, RoleExt as _, UnixMillis};
+use tally_proto::log::Happening;
 use tally_proto::sealing::{List, ListError, SignedList};
 use tally_proto::wire;
 use tally_proto::wire::list_part::Part;
@@ -16,7 +17,7 @@ use super::subject::Subject;
 use super::tables::{self, Once};
 use super::waiting::ask;
 use super::{Inner, Sealing};
-use crate::store::{Kind, StoreError, Tables, WriteTx, accepted, boxes};
+use crate::store::{Kind, StoreError, Tables, WriteTx, accepted, boxes, log};
 
 /// Checks signature, form and subject of the List of `of`.
 pub(super) fn open_list(envelope: Envelope, subject: &Subject, of: Role) -> Result<SignedList, Flaw> {
@@ -218,6 +219,7 @@ impl Inner {
             return Ok(());
         }
         self.check_time(subject)?;
+        self.gate.check(subject.key.election).map_err(SealError::Closed)?;
         self.store.write(|tx| {
             let key = subject.key;
             let ballots = accepted::digests(tx, Kind::Ballot, key.election, key.of_box)?;
@@ -258,6 +260,9 @@ impl Inner {
     ) -> Result<(), SealError> {
         let (key, me) = (subject.key, self.me.index());
         boxes::freeze(tx, key.election, key.of_box)?;
+        // The checkpoint in the List covers it: whoever has the log sees that nothing of the box follows.
+        let closed = Happening::BoxClosed(subject.of_box);
+        log::append_once(tx, key.election, closed, UnixMillis(self.clock.now_ms()))?;
         let stated = |digests: &[[u8; 32]]| (digests.len() as u64, Hash32::of(digests.as_flattened()));
         let list = List {
             election: subject.election.clone(),

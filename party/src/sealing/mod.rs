@@ -78,6 +78,7 @@ pub(crate) mod fate;
 mod fill;
 mod hearing;
 mod input;
+pub(crate) mod known;
 mod lists;
 mod peers;
 mod recollect;
@@ -86,6 +87,7 @@ mod seal;
 mod sealed_box;
 mod seals;
 mod state;
+mod story;
 
 mod serve;
 mod subject;
@@ -96,7 +98,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tally_proto::envelope::{Envelope, Signer};
-use tally_proto::ids::Role;
+use tally_proto::ids::{Hash32, Role};
 
 pub use complaint::ComplaintError;
 pub use error::{Basis, Finding, Lie, SealAbort, SealError};
@@ -109,6 +111,7 @@ pub use waiting::Patience;
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::mirror::Gate;
 use crate::party::Party;
 use crate::store::vault::StorageKey;
 use crate::store::{Store, StoreError, Tables, WriteTx};
@@ -117,7 +120,36 @@ use waiting::Steps;
 
 /// Makes the tables of this module, in the store's opening transaction.
 pub(crate) fn create_tables(tx: &WriteTx) -> Result<(), StoreError> {
-    tables::create(tx)
+    tables::create(tx)?;
+    known::create(tx)
+}
+
+/// The hash of the List of `party`.
+pub(crate) fn list_hash(
+    tx: &impl Tables,
+    (election, of_box): (u32, u32),
+    party: Role,
+) -> Result<Option<Hash32>, StoreError> {
+    let key = BoxKey { election, of_box };
+    hash_of(tables::signed(tx, key, Once::List, party.index())?, "seal_signed")
+}
+
+/// The hash of the Seal, once three have signed it.
+pub(crate) fn seal_hash(
+    tx: &impl Tables,
+    (election, of_box): (u32, u32),
+) -> Result<Option<Hash32>, StoreError> {
+    hash_of(tables::whole(tx, BoxKey { election, of_box })?, "seal_whole")
+}
+
+fn hash_of(bytes: Option<Vec<u8>>, table: &'static str) -> Result<Option<Hash32>, StoreError> {
+    bytes
+        .map(|bytes| {
+            Envelope::decode(&bytes)
+                .map(|envelope| envelope.hash())
+                .map_err(|_| StoreError::Corrupt { table })
+        })
+        .transpose()
 }
 
 /// Whether the Seal of a box, (election number, box), stands with three signatures.
@@ -153,6 +185,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     patience: Patience,
     entropy: Arc<dyn Entropy>,
+    gate: Arc<Gate>,
     steps: Steps,
     running: Mutex<HashMap<BoxKey, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -179,6 +212,8 @@ pub struct Parts {
     pub patience: Patience,
     /// Randomness, for one-time keys and the encryption of answers.
     pub entropy: Arc<dyn Entropy>,
+    /// Whether its log may grow.
+    pub gate: Arc<Gate>,
 }
 
 impl Sealing {
@@ -192,6 +227,7 @@ impl Sealing {
             clock: Arc::clone(&party.clock),
             patience: Patience::default(),
             entropy: Arc::clone(&party.entropy),
+            gate: Arc::clone(&party.gate),
         })
     }
 
@@ -205,6 +241,7 @@ impl Sealing {
             clock,
             patience,
             entropy,
+            gate,
         } = parts;
         Self(Arc::new(Inner {
             me,
@@ -214,6 +251,7 @@ impl Sealing {
             clock,
             patience,
             entropy,
+            gate,
             steps: Steps::new(),
             running: Mutex::default(),
         }))

@@ -7,7 +7,8 @@
 
 use futures::future::try_join;
 use tally_proto::envelope::Envelope;
-use tally_proto::ids::{Hash32, Role};
+use tally_proto::ids::{BoxId, Hash32, Role, UnixMillis};
+use tally_proto::log::Happening;
 use tally_proto::sealing::Seal;
 use tally_proto::session::Holdings;
 use tally_proto::wire;
@@ -23,7 +24,7 @@ use super::subject::Subject;
 use super::tables::{self, Once};
 use super::waiting::ask;
 use crate::session::holdings::Question;
-use crate::store::{Kind, StoreError, boxes};
+use crate::store::{Kind, StoreError, boxes, log};
 
 /// What the two others said.
 #[derive(Debug, Default)]
@@ -168,11 +169,14 @@ impl Sealing {
         let key = subject.key;
         self.blocking(move |inner| {
             let me = inner.me.index();
+            inner.gate.check(key.election).map_err(SealError::Closed)?;
             inner.store.write(|tx| {
                 if tables::signed(tx, key, Once::List, me)?.is_some() {
                     return Ok(());
                 }
                 boxes::freeze(tx, key.election, key.of_box)?;
+                let closed = Happening::BoxClosed(BoxId(key.of_box));
+                log::append_once(tx, key.election, closed, UnixMillis(inner.clock.now_ms()))?;
                 tables::put_body(tx, key, me, Kind::Ballot, &list.ballots)?;
                 tables::put_body(tx, key, me, Kind::Record, &list.records)?;
                 tables::put_adopted(tx, key)?;

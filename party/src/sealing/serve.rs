@@ -5,6 +5,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use tally_proto::envelope::Envelope;
 use tally_proto::ids::{Digest, Role, RoleExt as _};
+use tally_proto::shares::Opening;
 use tally_proto::wire;
 use tally_proto::wire::list_part::Part;
 
@@ -166,18 +167,28 @@ impl Sealing {
 }
 
 impl Inner {
-    fn fill_part(&self, caller: Role, subject: &Subject, held: &Held) -> Result<wire::FillPart, SealError> {
+    pub(super) fn fill_part(
+        &self,
+        caller: Role,
+        subject: &Subject,
+        held: &Held,
+    ) -> Result<wire::FillPart, SealError> {
         let opening = held.opening(self, subject, super::complaint::common_share(self.me, caller))?;
-        let public = match &held.public {
-            Public::Ballot(header) => wire::fill_part::Public::Ballot(header.to_wire()),
-            Public::Record(header) => wire::fill_part::Public::Record(header.to_wire()),
-        };
-        Ok(wire::FillPart {
-            public: Some(public),
-            authority_signature: held.authority_signature.clone(),
-            nonce: opening.nonce().to_vec(),
-            share: opening.share().to_vec(),
-        })
+        Ok(part(&held.public, held.authority_signature.clone(), &opening))
+    }
+}
+
+/// A part of a fill.
+pub(super) fn part(public: &Public, authority_signature: Vec<u8>, opening: &Opening) -> wire::FillPart {
+    let public = match public {
+        Public::Ballot(header) => wire::fill_part::Public::Ballot(header.to_wire()),
+        Public::Record(header) => wire::fill_part::Public::Record(header.to_wire()),
+    };
+    wire::FillPart {
+        public: Some(public),
+        authority_signature,
+        nonce: opening.nonce().to_vec(),
+        share: opening.share().to_vec(),
     }
 }
 

@@ -252,6 +252,15 @@ pub(crate) fn result(tx: &impl Tables, key: Key) -> Result<Option<Vec<u8>>, Stor
     Ok(tx.table(RESULTS)?.get(key)?.map(|row| row.value().to_vec()))
 }
 
+/// The Result of a box, once it stands.
+pub(crate) fn result_of(tx: &impl Tables, key: Key) -> Result<Option<Vec<u8>>, StoreError> {
+    if concluded(tx, key)? {
+        result(tx, key)
+    } else {
+        Ok(None)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use prost::Message as _;

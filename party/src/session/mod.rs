@@ -52,7 +52,7 @@ mod source;
 pub(crate) mod start;
 pub mod transport;
 
-pub(crate) use ledger::create_tables;
+pub(crate) use ledger::{create_tables, result_of};
 
 pub use channel::Pace;
 pub use demands::Demands;

@@ -70,6 +70,46 @@ impl Peer for SessionPeer {
     type ListStream = stream::Empty<Result<wire::ListPart, Status>>;
     type FillStream = stream::Empty<Result<wire::FillPart, Status>>;
     type SessionStream = Frames;
+    type ShareStream = stream::Empty<Result<wire::FillPart, Status>>;
+    type ReceiptsStream = stream::Empty<Result<wire::Receipt, Status>>;
+    type RollStream = stream::Empty<Result<wire::RollPart, Status>>;
+
+    async fn log_heads(
+        &self,
+        _: Request<wire::LogHeadsRequest>,
+    ) -> Result<Response<wire::LogHeadsReply>, Status> {
+        sessions_only()
+    }
+    async fn log(&self, _: Request<wire::LogRequest>) -> Result<Response<wire::LogPage>, Status> {
+        sessions_only()
+    }
+    async fn mirror(&self, _: Request<wire::LogRequest>) -> Result<Response<wire::LogPage>, Status> {
+        sessions_only()
+    }
+    async fn cosigned(
+        &self,
+        _: Request<wire::ElectionRef>,
+    ) -> Result<Response<wire::CheckpointReply>, Status> {
+        sessions_only()
+    }
+    async fn cosign(&self, _: Request<wire::CosignRequest>) -> Result<Response<wire::CosignReply>, Status> {
+        sessions_only()
+    }
+    async fn share(&self, _: Request<wire::FillRequest>) -> Result<Response<Self::ShareStream>, Status> {
+        sessions_only()
+    }
+    async fn recall(&self, _: Request<wire::RecallRequest>) -> Result<Response<wire::RecallReply>, Status> {
+        sessions_only()
+    }
+    async fn receipts(
+        &self,
+        _: Request<wire::ReceiptsRequest>,
+    ) -> Result<Response<Self::ReceiptsStream>, Status> {
+        sessions_only()
+    }
+    async fn roll(&self, _: Request<wire::BoxRef>) -> Result<Response<Self::RollStream>, Status> {
+        sessions_only()
+    }
 
     async fn list(&self, _: Request<wire::SealRef>) -> Result<Response<Self::ListStream>, Status> {
         sessions_only()

@@ -1,27 +1,20 @@
-//! The append-only log of an election: an RFC 6962 Merkle tree over what this party accepted, in the order it accepted it.
+//! The append-only log of an election: an RFC 6962 Merkle tree over what this party accepted and what happened, in that order.
 //!
-//! The leaf of an acceptance is [`tally_proto::receipt::log_leaf`], so whoever holds a receipt can check its inclusion. Only hashes of
-//! complete subtrees are stored; each is written once, when its last leaf is appended, and never changes. The head of the tree at any past
-//! size, and any proof below it, follow from them.
+//! The leaf of an entry is [`tally_proto::log::Entry::leaf`]; that of an acceptance is [`tally_proto::receipt::log_leaf`], so whoever holds a
+//! receipt can check its inclusion. Only hashes of complete subtrees are stored; each is written once, when its last leaf is appended, and
+//! never changes. The head of the tree at any past size, and any proof below it, follow from them.
+//!
+//! Several threads append: the intake writer what it accepts, [`crate::mirror`] events and what a restored party gets back, sealing the close of a
+//! box. Each does so in a write transaction and finds the size there; nothing outside the store may remember it.
 
 use redb::ReadableTable;
-use tally_proto::ids::{ElectionId, Hash32, Role};
+use tally_proto::ids::{ElectionId, Hash32, Role, UnixMillis};
+use tally_proto::log::{ENTRY_BYTES, Entry, Happening};
 use tally_proto::merkle::{Frontier, Node, Nodes, ProofError, consistency_proof, inclusion_proof, node_hash};
 use tally_proto::note::Checkpoint;
 
-use super::tables::{LOG_ENTRIES, LOG_NODES, LOG_SIZE};
-use super::{Kind, StoreError, Tables, WriteTx};
-
-/// What stands at a position of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Ballot or credential record.
-    pub kind: Kind,
-    /// Its box.
-    pub of_box: u32,
-    /// Its digest.
-    pub digest: [u8; 32],
-}
+use super::tables::{LOG_ENTRIES, LOG_EVENTS, LOG_LOST, LOG_NODES, LOG_SIZE};
+use super::{StoreError, Tables, WriteTx};
 
 /// Number of entries.
 ///
@@ -31,19 +24,22 @@ pub fn size(tx: &impl Tables, election: u32) -> Result<u64, StoreError> {
     Ok(tx.table(LOG_SIZE)?.get(election)?.map_or(0, |row| row.value()))
 }
 
-/// Appends an entry with its leaf hash and returns its position.
+/// Appends an entry and returns its position.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] when a node below is missing, else the engine's failure.
-pub fn append(tx: &WriteTx, election: u32, entry: &Entry, leaf: Hash32) -> Result<u64, StoreError> {
+pub fn append(tx: &WriteTx, election: u32, entry: &Entry) -> Result<u64, StoreError> {
     let position = size(tx, election)?;
     tx.table_mut(LOG_SIZE)?.insert(election, position + 1)?;
-    tx.table_mut(LOG_ENTRIES)?.insert(
-        (election, position),
-        (entry.kind.code(), entry.of_box, &entry.digest),
-    )?;
+    tx.table_mut(LOG_ENTRIES)?
+        .insert((election, position), &entry.to_bytes())?;
+    if let Entry::Event(happening, _) = entry {
+        let (kind, of, channel, hash) = happening.fields();
+        tx.table_mut(LOG_EVENTS)?
+            .insert((election, kind, of, channel), (position, &hash.0))?;
+    }
     let mut nodes = tx.table_mut(LOG_NODES)?;
-    let (mut level, mut index, mut hash) = (0u8, position, leaf);
+    let (mut level, mut index, mut hash) = (0u8, position, entry.leaf());
     nodes.insert((election, level, index), &hash.0)?;
     while index & 1 == 1 {
         let left = nodes
@@ -58,6 +54,42 @@ pub fn append(tx: &WriteTx, election: u32, entry: &Entry, leaf: Hash32) -> Resul
     Ok(position)
 }
 
+/// Where the last entry of this kind about the same thing stands, and its hash; whatever the hash of `like` is.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn last(tx: &impl Tables, election: u32, like: &Happening) -> Result<Option<(u64, Hash32)>, StoreError> {
+    let (kind, of, channel, _) = like.fields();
+    Ok(tx
+        .table(LOG_EVENTS)?
+        .get((election, kind, of, channel))?
+        .map(|row| {
+            let (position, hash) = row.value();
+            (position, Hash32(*hash))
+        }))
+}
+
+/// Appends what happened, unless it stands there already. Not for channels, which open and close again.
+///
+/// # Errors
+/// As [`append`].
+pub fn append_once(
+    tx: &WriteTx,
+    election: u32,
+    happening: Happening,
+    at: UnixMillis,
+) -> Result<(), StoreError> {
+    let (.., hash) = happening.fields();
+    if last(tx, election, &happening)?.is_none_or(|(_, logged)| logged != hash) {
+        append(tx, election, &Entry::Event(happening, at))?;
+    }
+    Ok(())
+}
+
+fn corrupt() -> StoreError {
+    StoreError::Corrupt { table: "log_entries" }
+}
+
 /// The entry at `position`.
 ///
 /// # Errors
@@ -67,13 +99,71 @@ pub fn entry(tx: &impl Tables, election: u32, position: u64) -> Result<Option<En
     let Some(row) = table.get((election, position))? else {
         return Ok(None);
     };
-    let (code, of_box, digest) = row.value();
-    let kind = Kind::from_code(code).ok_or(StoreError::Corrupt { table: "log_entries" })?;
-    Ok(Some(Entry {
-        kind,
-        of_box,
-        digest: *digest,
-    }))
+    Entry::from_bytes(row.value()).map(Some).map_err(|_| corrupt())
+}
+
+/// Up to `most` entries from position `from` on, as bytes, one after the other.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn entries(tx: &impl Tables, election: u32, from: u64, most: usize) -> Result<Vec<u8>, StoreError> {
+    let table = tx.table(LOG_ENTRIES)?;
+    let mut bytes = Vec::with_capacity(most.min(4096) * ENTRY_BYTES);
+    for row in table.range((election, from)..=(election, u64::MAX))?.take(most) {
+        bytes.extend_from_slice(row?.1.value());
+    }
+    Ok(bytes)
+}
+
+/// Calls `each` with every entry and its position, in order.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed, or a row does not decode; or what `each` returns.
+pub fn for_each<E: From<StoreError>>(
+    tx: &impl Tables,
+    election: u32,
+    mut each: impl FnMut(u64, Entry) -> Result<(), E>,
+) -> Result<(), E> {
+    let table = tx.table(LOG_ENTRIES)?;
+    let range = table
+        .range((election, 0)..=(election, u64::MAX))
+        .map_err(StoreError::from)?;
+    for row in range {
+        let (key, value) = row.map_err(StoreError::from)?;
+        let entry = Entry::from_bytes(value.value()).map_err(|_| corrupt())?;
+        each(key.value().1, entry)?;
+    }
+    Ok(())
+}
+
+/// The right edge of the log as it is.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn frontier(tx: &impl Tables, election: u32) -> Result<Frontier, StoreError> {
+    Frontier::load(&Stored { tx, election }, size(tx, election)?)
+}
+
+/// Writes down that the content behind a position is lost.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn put_lost(tx: &WriteTx, election: u32, position: u64) -> Result<(), StoreError> {
+    tx.table_mut(LOG_LOST)?.insert((election, position), ())?;
+    Ok(())
+}
+
+/// Positions whose content is lost.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn lost(tx: &impl Tables, election: u32) -> Result<Vec<u64>, StoreError> {
+    let table = tx.table(LOG_LOST)?;
+    let mut lost = Vec::new();
+    for row in table.range((election, 0)..=(election, u64::MAX))? {
+        lost.push(row?.0.value().1);
+    }
+    Ok(lost)
 }
 
 /// The complete subtrees of one election's log.

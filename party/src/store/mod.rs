@@ -8,7 +8,7 @@
 //!   on disk is decided by reading it back, never by guessing.
 //! - Shares are never stored open: see [`vault`].
 //!
-//! # Schema (version 2)
+//! # Schema (version 3)
 //!
 //! Election ids are long, so tables are keyed by a small election number `e` given out in `elections`. `b` is the box, `d` a digest.
 //!
@@ -26,17 +26,21 @@
 //! | `serials` | e, b, v, half, serial | digest of the record that has this serial |
 //! | `tickets` | e, one-time key | digest of the ballot that was cast with this ticket |
 //! | `receipts` | e, b, d, party | another party's receipt, verified before it was stored: encoded Receipt |
+//! | `receipt_tops` | e, party | one more than the highest position in that party's receipts here |
 //! | `log_size` | e | number of log entries |
-//! | `log_entries` | e, position | kind, box and digest of what was accepted there |
+//! | `log_entries` | e, position | the entry, see `tally_proto::log` |
+//! | `log_events` | e, kind, of what | where it was last written, and its hash |
+//! | `log_lost` | e, position | an acceptance whose content was lost with a disk |
 //! | `log_nodes` | e, level, index | hash of the complete subtree of 2^level leaves that starts at leaf index * 2^level |
 //!
 //! A log node is written once, when its subtree is complete, and never changes: every past tree head can be proven from it.
-//! The modules `sealing` and `session` add tables of their own, named `seal_*` and `session_*`, created in the same opening transaction.
+//! The tables `mirror_*` stand in [`mirrors`]. The modules `sealing` and `session` add tables of their own, named `seal_*` and `session_*`, created in the same opening transaction.
 
 pub mod accepted;
 pub mod boxes;
 pub mod elections;
 pub mod log;
+pub mod mirrors;
 pub mod receipts;
 pub mod serials;
 pub mod sim;

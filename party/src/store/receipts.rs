@@ -2,7 +2,7 @@
 
 use redb::ReadableTable;
 
-use super::tables::RECEIPTS;
+use super::tables::{RECEIPT_TOPS, RECEIPTS};
 use super::{StoreError, Tables, WriteTx};
 
 /// Stores the encoded receipt of `party` (1..3) for `digest`. The first one stays: a party gives one receipt for a digest.
@@ -25,6 +25,29 @@ pub fn put(
     }
     table.insert(key, receipt)?;
     Ok(true)
+}
+
+/// Notes that a receipt of `party` names this position of its log.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn reach(tx: &WriteTx, election: u32, party: u8, position: u64) -> Result<(), StoreError> {
+    if top(tx, election, party)? <= position {
+        tx.table_mut(RECEIPT_TOPS)?
+            .insert((election, party), position + 1)?;
+    }
+    Ok(())
+}
+
+/// One more than the highest position that a receipt of `party` names; 0 when none is here.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn top(tx: &impl Tables, election: u32, party: u8) -> Result<u64, StoreError> {
+    Ok(tx
+        .table(RECEIPT_TOPS)?
+        .get((election, party))?
+        .map_or(0, |row| row.value()))
 }
 
 /// The encoded receipt of `party` for `digest`.

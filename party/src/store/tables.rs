@@ -1,11 +1,12 @@
 //! Table definitions and the opening transaction; the schema is told in the module above.
 
 use redb::{ReadableTable, TableDefinition};
+use tally_proto::log::ENTRY_BYTES;
 
 use super::{StoreError, Tables, WriteTx};
 
 /// Schema version written by this program.
-pub const SCHEMA: u64 = 2;
+pub const SCHEMA: u64 = 3;
 
 /// Key of a row of a box: election number, box, digest.
 pub type DigestKey = (u32, u32, &'static [u8; 32]);
@@ -39,8 +40,16 @@ pub(super) const TICKETS: TableDefinition<'static, (u32, &[u8; 32]), &[u8; 32]> 
 pub(super) const RECEIPTS: TableDefinition<'static, (u32, u32, &[u8; 32], u8), &[u8]> =
     TableDefinition::new("receipts");
 pub(super) const LOG_SIZE: TableDefinition<'static, u32, u64> = TableDefinition::new("log_size");
-pub(super) const LOG_ENTRIES: TableDefinition<'static, (u32, u64), (u8, u32, &[u8; 32])> =
+pub(super) const LOG_ENTRIES: TableDefinition<'static, (u32, u64), &[u8; ENTRY_BYTES]> =
     TableDefinition::new("log_entries");
+/// Election, kind, and which box, order or channel.
+type EventKey = (u32, u8, u32, u8);
+
+pub(super) const LOG_EVENTS: TableDefinition<'static, EventKey, (u64, &[u8; 32])> =
+    TableDefinition::new("log_events");
+pub(super) const LOG_LOST: TableDefinition<'static, (u32, u64), ()> = TableDefinition::new("log_lost");
+pub(super) const RECEIPT_TOPS: TableDefinition<'static, (u32, u8), u64> =
+    TableDefinition::new("receipt_tops");
 pub(super) const LOG_NODES: TableDefinition<'static, (u32, u8, u64), &[u8; 32]> =
     TableDefinition::new("log_nodes");
 
@@ -91,6 +100,10 @@ pub(super) fn create(tx: &WriteTx, party: u8) -> Result<(), StoreError> {
     tx.table_mut(LOG_ENTRIES)?;
     tx.table_mut(LOG_NODES)?;
     crate::offsets::create_tables(tx)?;
+    tx.table_mut(LOG_EVENTS)?;
+    tx.table_mut(LOG_LOST)?;
+    tx.table_mut(RECEIPT_TOPS)?;
+    super::mirrors::create(tx)?;
     crate::sealing::create_tables(tx)?;
     crate::session::create_tables(tx)?;
     Ok(())

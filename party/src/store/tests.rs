@@ -1,6 +1,8 @@
 use tally_proto::calendar::ChannelKind;
-use tally_proto::ids::Hash32;
-use tally_proto::merkle::{leaf_hash, node_hash, verify_inclusion};
+use tally_proto::ids::Role;
+use tally_proto::ids::{BoxId, Digest, Hash32, UnixMillis};
+use tally_proto::log::{Accepted, Entry, Happening};
+use tally_proto::merkle::{Frontier, node_hash, verify_inclusion};
 
 use super::accepted::Counted;
 use super::sim::SimDisk;
@@ -26,22 +28,22 @@ fn naive_root(leaves: &[Hash32]) -> Hash32 {
     }
 }
 
-fn entry(i: u8) -> log::Entry {
-    log::Entry {
-        kind: Kind::Ballot,
-        of_box: 2,
-        digest: [i; 32],
-    }
+fn entry(i: u8) -> Entry {
+    Entry::Accepted(Accepted {
+        record: false,
+        of_box: BoxId(2),
+        digest: Digest([i; 32]),
+        ciphertext_hash: Hash32([i; 32]),
+        received_at: UnixMillis(1000 + u64::from(i)),
+    })
 }
 
 #[test]
 fn log_matches_the_definition_at_every_size() {
     let store = open(&SimDisk::new()).expect("opens");
-    let leaves: Vec<Hash32> = (0u8..70).map(|i| leaf_hash(&[i])).collect();
-    for (i, leaf) in (0u8..).zip(&leaves) {
-        let position = store
-            .write(|tx| log::append(tx, 3, &entry(i), *leaf))
-            .expect("appends");
+    let leaves: Vec<Hash32> = (0u8..70).map(|i| entry(i).leaf()).collect();
+    for i in 0u8..70 {
+        let position = store.write(|tx| log::append(tx, 3, &entry(i))).expect("appends");
         assert_eq!(position, u64::from(i));
     }
     store
@@ -69,8 +71,8 @@ fn log_matches_the_definition_at_every_size() {
         .expect("reads");
 }
 
-fn row(i: u8) -> Accepted {
-    Accepted {
+fn row(i: u8) -> accepted::Accepted {
+    accepted::Accepted {
         header: vec![i; 100],
         authority_signature: Vec::new(),
         ciphertext_hash: [i; 32],
@@ -84,7 +86,7 @@ fn row(i: u8) -> Accepted {
 /// Accepts ballot `i` as the intake writer does: row and log entry in one transaction.
 fn accept(store: &Store, i: u8) -> Result<(), StoreError> {
     store.write(|tx| {
-        log::append(tx, 1, &entry(i), leaf_hash(&[i]))?;
+        log::append(tx, 1, &entry(i))?;
         accepted::insert(tx, 1, 2, &[i; 32], Counted::Ballot(ChannelKind::Online), &row(i))
     })
 }
@@ -100,7 +102,7 @@ fn whatever_write_fails_what_was_committed_is_found() {
         disk.operations()
     };
     assert!(whole > 50, "{whole} operations");
-    let leaves: Vec<Hash32> = (0..BALLOTS).map(|i| leaf_hash(&[i])).collect();
+    let leaves: Vec<Hash32> = (0..BALLOTS).map(|i| entry(i).leaf()).collect();
     let mut reached = 0;
     for fail_from in 0..whole {
         let disk = SimDisk::new();
@@ -142,7 +144,7 @@ fn whatever_write_fails_what_was_committed_is_found() {
 fn an_aborted_transaction_leaves_nothing() {
     let store = open(&SimDisk::new()).expect("opens");
     let refused: Result<(), StoreError> = store.write(|tx| {
-        log::append(tx, 1, &entry(1), leaf_hash(b"entry"))?;
+        log::append(tx, 1, &entry(1))?;
         Err(StoreError::Corrupt { table: "made up" })
     });
     assert!(matches!(refused, Err(StoreError::Corrupt { table: "made up" })));
@@ -168,7 +170,10 @@ fn refuses_the_store_of_another_party_or_version() {
     drop(store);
     assert!(matches!(
         open(&disk),
-        Err(StoreError::Schema { found: 9, known: 2 })
+        Err(StoreError::Schema {
+            found: 9,
+            known: tables::SCHEMA
+        })
     ));
 }
 
@@ -301,4 +306,97 @@ fn a_store_is_read_after_a_kill_and_its_file_stays_as_the_kill_left_it() {
     assert_eq!(audited.read(|tx| log::size(tx, 1)).expect("reads"), 3);
     drop(audited);
     assert!(std::fs::read(&path).expect("read") == before);
+}
+
+#[test]
+fn an_event_stands_once_and_a_channel_as_often_as_it_changes() {
+    let store = open(&SimDisk::new()).expect("opens");
+    let closed = Happening::BoxClosed(BoxId(2));
+    store
+        .write(|tx| {
+            log::append_once(tx, 1, closed, UnixMillis(5))?;
+            log::append(tx, 1, &entry(1))?;
+            log::append_once(tx, 1, closed, UnixMillis(6))?;
+            log::append_once(tx, 1, Happening::BoxClosed(BoxId(3)), UnixMillis(7))?;
+            log::append_once(
+                tx,
+                1,
+                Happening::ListMade(BoxId(2), Hash32([9; 32])),
+                UnixMillis(8),
+            )
+        })
+        .expect("writes");
+    let mut seen = Vec::new();
+    store
+        .read(|tx| {
+            log::for_each(tx, 1, |position, entry| {
+                assert_eq!(log::entry(tx, 1, position)?, Some(entry));
+                seen.push(entry);
+                Ok::<_, StoreError>(())
+            })?;
+            assert_eq!(log::last(tx, 1, &closed)?, Some((0, Hash32([0; 32]))));
+            let listed = log::last(tx, 1, &Happening::ListMade(BoxId(2), Hash32([0; 32])))?;
+            assert_eq!(listed, Some((3, Hash32([9; 32]))), "found whatever its hash");
+            assert_eq!(log::last(tx, 2, &closed)?, None);
+            let bytes: Vec<u8> = seen[1..3].iter().flat_map(Entry::to_bytes).collect();
+            assert_eq!(log::entries(tx, 1, 1, 2)?, bytes);
+            assert_eq!(
+                log::frontier(tx, 1)?.root(),
+                log::root(tx, 1, 4)?.expect("a root")
+            );
+            Ok::<_, StoreError>(())
+        })
+        .expect("reads");
+    assert_eq!(seen.len(), 4);
+}
+
+#[test]
+fn a_mirror_has_every_root_and_serves_its_pages_from_any_entry() {
+    let store = open(&SimDisk::new()).expect("opens");
+    let entries: Vec<Entry> = (0..30).map(entry).collect();
+    let (mut tree, mut roots) = (Frontier::new(), vec![Frontier::new().root()]);
+    for part in [&entries[..7], &entries[7..8], &entries[8..30]] {
+        for entry in part {
+            tree.push(entry.leaf());
+            roots.push(tree.root());
+        }
+        let bytes: Vec<u8> = part.iter().flat_map(Entry::to_bytes).collect();
+        let note = format!("note of {}", tree.size());
+        let append = || store.write(|tx| mirrors::append(tx, 1, Role::P2, &bytes, &tree, &note));
+        assert!(append().expect("writes"));
+        assert!(
+            !append().expect("reads"),
+            "a page that does not begin at the end is not taken"
+        );
+    }
+    store
+        .write(|tx| mirrors::look(tx, 1, Role::P2, 12))
+        .expect("writes");
+    store
+        .read(|tx| {
+            for (size, root) in (0..).zip(&roots) {
+                assert_eq!(mirrors::root(tx, 1, Role::P2, size)?, Some(*root), "{size}");
+            }
+            assert_eq!(mirrors::root(tx, 1, Role::P2, 31)?, None);
+            assert_eq!(
+                mirrors::root(tx, 1, Role::P3, 1)?,
+                None,
+                "another party's is another mirror"
+            );
+            for (from, end) in [(0, 7), (6, 7), (7, 8), (8, 30), (29, 30)] {
+                let page = mirrors::page(tx, 1, Role::P2, from)?.expect("mirrored");
+                let bytes: Vec<u8> = entries[from as usize..end]
+                    .iter()
+                    .flat_map(Entry::to_bytes)
+                    .collect();
+                assert_eq!((page.entries, page.note), (bytes, format!("note of {end}")));
+            }
+            assert_eq!(mirrors::page(tx, 1, Role::P2, 30)?, None);
+            assert_eq!(mirrors::page(tx, 1, Role::P2, u64::MAX)?, None);
+            let state = mirrors::state(tx, 1, Role::P2)?;
+            assert_eq!((state.size(), state.looked_at), (30, 12));
+            assert_eq!(state.frontier, tree);
+            Ok::<_, StoreError>(())
+        })
+        .expect("reads");
 }

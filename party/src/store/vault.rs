@@ -5,6 +5,8 @@
 //! at rest    = ChaCha20Poly1305(key_d, nonce = 0, aad = d || party, plaintext)
 //! ```
 //!
+//! One share alone is sealed under a key with `kind | 0x10` (the party's own) or `kind | 0x20` (the next one's) in place of `kind`.
+//!
 //! A digest fixes its plaintext: both shares and both nonces open commitments that the digest hashes. So a key is never used for two
 //! plaintexts, the zero nonce is safe, and no randomness is needed in the writer.
 
@@ -18,6 +20,26 @@ use super::Kind;
 
 /// Length of the storage key, bytes.
 pub const KEY_BYTES: usize = 32;
+
+/// One of the two shares that a party holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// share_j of P_j.
+    Own,
+    /// share_{j+1}.
+    Next,
+}
+
+impl Half {
+    /// The code in key derivations: differs from every [`Kind`]'s own.
+    fn code(self, kind: Kind) -> u8 {
+        kind.code()
+            | match self {
+                Half::Own => 0x10,
+                Half::Next => 0x20,
+            }
+    }
+}
 
 /// The party's storage key. Erased on drop.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -92,6 +114,56 @@ impl StorageKey {
             .map_err(|_| VaultError::DoesNotOpen { kind })
     }
 
+    /// Seals one share with its nonce, of something of which the other is not here: under a key of its own, as the two together are another
+    /// plaintext under the digest's own key.
+    ///
+    /// # Security
+    /// As [`StorageKey::seal`]: `plaintext` must open the digest's commitment to that share.
+    pub fn seal_half(
+        &self,
+        kind: Kind,
+        half: Half,
+        party: u8,
+        digest: &[u8; 32],
+        plaintext: &[u8],
+    ) -> Vec<u8> {
+        let aad = aad(party, digest);
+        self.cipher_of(half.code(kind), party, digest)
+            .encrypt(
+                &Nonce::default(),
+                Payload {
+                    msg: plaintext,
+                    aad: &aad,
+                },
+            )
+            .expect("ChaCha20Poly1305 fails on nothing shorter than 256 GiB")
+    }
+
+    /// Opens what [`StorageKey::seal_half`] made.
+    ///
+    /// # Errors
+    /// As [`StorageKey::open`].
+    pub fn open_half(
+        &self,
+        kind: Kind,
+        half: Half,
+        party: u8,
+        digest: &[u8; 32],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let aad = aad(party, digest);
+        self.cipher_of(half.code(kind), party, digest)
+            .decrypt(
+                &Nonce::default(),
+                Payload {
+                    msg: sealed,
+                    aad: &aad,
+                },
+            )
+            .map(Zeroizing::new)
+            .map_err(|_| VaultError::DoesNotOpen { kind })
+    }
+
     /// A key for another purpose than shares: HKDF-SHA256 with that salt; `info` must begin with the purpose's own domain.
     pub(crate) fn derive(&self, salt: &[u8; 32], info: &[&[u8]]) -> Zeroizing<[u8; KEY_BYTES]> {
         let mut key = Zeroizing::new([0u8; KEY_BYTES]);
@@ -102,9 +174,13 @@ impl StorageKey {
     }
 
     fn cipher(&self, kind: Kind, party: u8, digest: &[u8; 32]) -> ChaCha20Poly1305 {
+        self.cipher_of(kind.code(), party, digest)
+    }
+
+    fn cipher_of(&self, code: u8, party: u8, digest: &[u8; 32]) -> ChaCha20Poly1305 {
         let mut key = Zeroizing::new([0u8; KEY_BYTES]);
         Hkdf::<Sha256>::new(None, &self.0)
-            .expand_multi_info(&[b"tally/v1/at-rest", &[kind.code(), party], digest], &mut *key)
+            .expand_multi_info(&[b"tally/v1/at-rest", &[code, party], digest], &mut *key)
             .expect("32 bytes are within HKDF-SHA256's 8160");
         ChaCha20Poly1305::new(&Key::from(*key))
     }
@@ -156,6 +232,26 @@ mod tests {
                 refused,
                 "byte {at}"
             );
+        }
+    }
+
+    #[test]
+    fn a_half_opens_as_that_half_only() {
+        let vault = StorageKey::new([7; 32]);
+        let (digest, share) = ([1; 32], b"nonce and share");
+        let mut sealed = vec![vault.seal(Kind::Ballot, 1, &digest, share)];
+        for kind in [Kind::Ballot, Kind::Record] {
+            for half in [Half::Own, Half::Next] {
+                let one = vault.seal_half(kind, half, 1, &digest, share);
+                assert!(!sealed.contains(&one), "no two uses share a key");
+                let opened = vault.open_half(kind, half, 1, &digest, &one).expect("opens");
+                assert_eq!(opened.as_slice(), share);
+                for other in &sealed {
+                    assert!(vault.open_half(kind, half, 1, &digest, other).is_err());
+                }
+                assert!(vault.open(kind, 1, &digest, &one).is_err());
+                sealed.push(one);
+            }
         }
     }
 

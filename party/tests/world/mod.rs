@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) fixture: Fixture,
     pub(crate) root: TempDir,
     pub(crate) clock: ManualClock,
+    /// Whether the operators state at every start that the store is the newest, as where a party runs alone.
+    pub(crate) trusting: bool,
 }
 
 /// A running party and how to reach it.
@@ -53,6 +55,7 @@ impl World {
             fixture: Fixture::new(shape),
             root: tempfile::tempdir().expect("directory"),
             clock: ManualClock::new((OPENS + 100) * 1000),
+            trusting: true,
         };
         for role in Role::ALL {
             world.write_files(role);
@@ -157,12 +160,16 @@ impl World {
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         let anchor = Anchor::from_pem(self.fixture.authorities[role.slot()].cert_pem()).expect("anchor");
-        Party {
+        let party = Party {
             role,
             running,
             disk,
             anchor,
+        };
+        if self.trusting {
+            self.trust(&party).await;
         }
+        party
     }
 
     /// A party whose election is published and in force.
@@ -176,6 +183,9 @@ impl World {
     pub(crate) async fn put_in_force(&self, party: &Party) {
         let role = party.role;
         self.publish(party).await.expect("published");
+        if self.trusting {
+            self.trust(party).await;
+        }
         let mut control = party.control(&self.leaf_of(role, PeerRole::Coordinator));
         let complete = self.fixture.manifest.envelope().to_wire();
         assert!(
@@ -186,6 +196,22 @@ impl World {
                 .into_inner()
                 .in_force
         );
+    }
+
+    /// Where the others are not there to be asked: this store is the newest there was.
+    pub(crate) async fn trust(&self, party: &Party) {
+        let party = party.running.party();
+        for election in party.elections.all() {
+            let id = election.manifest().election().as_str().to_owned();
+            let of = wire::TrustStoreRequest {
+                confirmation: id.clone(),
+                election: id,
+            };
+            party.trust_store(&of).expect("known");
+            while election.signed_manifest().is_complete() && !party.gate.is_open(election.number()) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
     }
 
     /// The publication with the coordinator's signature only.

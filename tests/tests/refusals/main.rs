@@ -115,6 +115,7 @@ async fn meet(reason: Reason) -> Met {
         R::PartyLocked => elsewhere("tests/tests/officials.rs"),
         R::PartyBusy | R::PartyShuttingDown => elsewhere("party/tests/intake.rs"),
         R::ClockWrong => elsewhere("party/tests/clock.rs"),
+        R::PartyRecollecting | R::LogCosignature | R::LogPageWrong => elsewhere("party/tests/mirror.rs"),
         R::BallotStationRevoked => elsewhere("party/tests/intake.rs"),
         R::StoreFailed | R::StoreFull => elsewhere("party/tests/crash.rs"),
         R::SessionHidden => lie(&[Lie::HidHoldings]),

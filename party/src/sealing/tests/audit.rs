@@ -2,13 +2,15 @@
 
 use redb::{ReadableTable as _, TableDefinition};
 use tally_proto::audit::{Check, Item, Verdict};
-use tally_proto::ids::{Role, RoleExt as _};
+use tally_proto::calendar::ChannelKind;
+use tally_proto::ids::{BoxId, Hash32, Role, RoleExt as _, UnixMillis};
+use tally_proto::log::{ChannelPhase, Entry, Happening};
 
 use super::objects::{Made, Where};
 use super::world::{BOX, VOTERS, World};
 use crate::sealing::SealedBox;
 use crate::store::tables::{AcceptedRow, DigestKey};
-use crate::store::{Accepted, Kind, StoreError, accepted, elections};
+use crate::store::{Accepted, Kind, StoreError, accepted, elections, log};
 
 fn failed(sealed: &SealedBox) -> Vec<Check> {
     let items = sealed.audit().expect("readable");
@@ -118,7 +120,7 @@ async fn an_honest_partys_records_pass() {
         detail(&sealed[1], Check::Accounted),
         "5 sealed, 1 excluded, 1 with one acceptance only"
     );
-    assert_eq!(detail(&sealed[2], Check::Log), "6 entries under the checkpoint");
+    assert_eq!(detail(&sealed[2], Check::Log), "8 entries under the checkpoint");
     assert_eq!(
         detail(&sealed[2], Check::Openings),
         "both shares of 6 ballots and records"
@@ -275,4 +277,67 @@ async fn rows_records_and_flags_that_are_not_the_seals_are_found() {
         );
         assert_eq!(failed(&sealed[0]), []);
     }
+}
+
+/// Appends an event to a log behind the audited party's back.
+fn tell(world: &World, by: Role, happening: Happening) {
+    let entry = Entry::Event(happening, UnixMillis(1_000));
+    world
+        .store(by)
+        .write(|tx| log::append(tx, 1, &entry))
+        .expect("written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_tells_what_cannot_be_is_found() {
+    let (world, made, sealed) = boxed().await;
+    let list = world
+        .store(Role::P1)
+        .read(|tx| crate::sealing::list_hash(tx, (1, BOX), Role::P1));
+    let list = list.expect("read").expect("a List");
+    tell(&world, Role::P1, Happening::ListMade(BoxId(BOX), list));
+    assert_eq!(failed(&sealed[0]), [], "its own List, after the box was closed");
+    for (by, happening, says) in [
+        (
+            Role::P1,
+            Happening::ListMade(BoxId(BOX), list),
+            "out of its order",
+        ),
+        (
+            Role::P2,
+            Happening::ListMade(BoxId(BOX), Hash32([7; 32])),
+            "another than the one held here",
+        ),
+        (
+            Role::P3,
+            Happening::Order(1, Hash32([7; 32])),
+            "order 1 is not the next",
+        ),
+    ] {
+        tell(&world, by, happening);
+        assert_eq!(failed(&sealed[by.slot()]), [Check::Log], "{happening:?}");
+        let detail = detail(&sealed[by.slot()], Check::Log);
+        assert!(detail.contains(says), "{detail}");
+    }
+    for (happening, says) in [
+        (Happening::BoxClosed(BoxId(BOX)), "closed twice"),
+        (Happening::Complete(Hash32([7; 32])), "complete twice"),
+        (
+            Happening::Channel(ChannelKind::Online, ChannelPhase::Opened),
+            "the online channel was not Opened",
+        ),
+        (Happening::Sealed(BoxId(BOX), Hash32([7; 32])), "out of its order"),
+    ] {
+        let (world, _, sealed) = boxed().await;
+        tell(&world, Role::P2, happening);
+        let detail = detail(&sealed[1], Check::Log);
+        assert!(
+            failed(&sealed[1]) == [Check::Log] && detail.contains(says),
+            "{detail}"
+        );
+    }
+    // Accepted after the box was closed.
+    let (world, _, sealed) = boxed().await;
+    world.accept_in_time(&made[7], Role::P3);
+    assert!(detail(&sealed[2], Check::Log).contains("after the box was closed"));
 }

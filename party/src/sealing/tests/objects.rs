@@ -160,12 +160,14 @@ impl World {
             ..acceptance(made.digest, by, position)
         };
         let receipt = stated.sign(self.signer(by));
-        let entry = log::Entry {
-            kind: made.kind,
-            of_box: BOX,
-            digest: made.digest.0,
-        };
-        log::append(tx, 1, &entry, receipt.unverified().log_leaf())?;
+        let entry = tally_proto::log::Entry::Accepted(tally_proto::log::Accepted {
+            record: made.kind == Kind::Record,
+            of_box: BoxId(BOX),
+            digest: made.digest,
+            ciphertext_hash: Hash32([3; 32]),
+            received_at: UnixMillis(at_ms),
+        });
+        log::append(tx, 1, &entry)?;
         let row = Accepted {
             header: made.header.clone(),
             authority_signature: made.authority_signature.clone(),

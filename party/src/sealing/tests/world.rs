@@ -16,6 +16,7 @@ use super::super::{Parts, Patience, SealError, SealedBox, Sealing};
 use super::network::{Honest, Network, Saboteur, Seen};
 use crate::clock::ManualClock;
 use crate::entropy::SeededEntropy;
+use crate::mirror::Gate;
 use crate::store::sim::SimDisk;
 use crate::store::vault::StorageKey;
 use crate::store::{Storage, Store, elections};
@@ -158,7 +159,10 @@ impl World {
                     let number = elections::number_or_new(tx, election().as_str())?;
                     elections::put_manifest(tx, number, &world.manifest.envelope().encode())?;
                     let entries = roll.iter().map(|entry| (entry.online, entry.reference.as_str()));
-                    elections::put_roll(tx, number, BOX, entries)
+                    elections::put_roll(tx, number, BOX, entries)?;
+                    let complete = tally_proto::log::Happening::Complete(world.manifest.hash());
+                    let entry = tally_proto::log::Entry::Event(complete, tally_proto::ids::UnixMillis(1000));
+                    crate::store::log::append(tx, number, &entry).map(drop)
                 })
                 .expect("a fresh store");
             world.network.put(role, Some(place.sealing.clone()));
@@ -261,6 +265,7 @@ impl Place {
                 hold: Duration::from_secs(2),
             },
             entropy: Arc::new(SeededEntropy::new(SEED + u64::from(role.index()) + 1000 * start)),
+            gate: Arc::new(Gate::always_open()),
         });
         Self {
             disk,

@@ -1,0 +1,469 @@
+//! Following: pulling another party's log, checking it against its signed checkpoints, cosigning, and naming whoever rewrites it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tally_proto::connect;
+use tally_proto::ids::{Role, RoleExt as _};
+use tally_proto::log::{MAX_PAGE, decode_page};
+use tally_proto::merkle::verify_consistency;
+use tally_proto::note::Checkpoint;
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+use tonic::{Response, Status};
+
+use super::contents::LOOK;
+use super::serve::open_note;
+use crate::alarm::Alarm;
+use crate::elections::Election;
+use crate::party::Party;
+use crate::sealing::Sealing;
+use crate::store::{StoreError, mirrors};
+
+/// How long a peer may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// From here on a person should look: more than what heavy voting leaves behind for some seconds.
+const FAR_BEHIND: u64 = 100_000;
+/// Pages pulled of one log before another log's turn.
+const PAGES_A_TURN: usize = 16;
+
+/// Follows `peer` until the server stops.
+pub(crate) async fn follow(party: Arc<Party>, sealing: Sealing, peer: Role) {
+    loop {
+        let began = Instant::now();
+        let more = tokio::select! {
+            turn = party.follow_once(&sealing, peer) => turn,
+            () = party.stopping() => return,
+        };
+        // What was behind goes on at once, but takes no more than half of the time: voters come first.
+        let pause = match more {
+            Ok(true) => began.elapsed(),
+            Ok(false) => party.mirror_every,
+            Err(refusal) => {
+                tracing::debug!(party = %party.role, %peer, %refusal, "a party cannot be followed just now");
+                party.mirror_every
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = party.stopping() => return,
+        }
+    }
+}
+
+/// An answer within [`PATIENCE`].
+pub(super) async fn answer<T>(
+    peer: Role,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Refusal> {
+    match tokio::time::timeout(PATIENCE, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(Refusal::of_status(&status)),
+        Err(_) => Err(Refusal::new(
+            Reason::PartyUnreachable,
+            format_args!("no answer of {peer} within {} s", PATIENCE.as_secs()),
+        )),
+    }
+}
+
+/// What a page came to.
+enum Page {
+    /// So many entries were appended.
+    Appended(u64),
+    /// The peer is named: its log is followed no more.
+    Rewritten,
+}
+
+impl Party {
+    /// One turn over all elections. Returns whether there is more to do at once.
+    ///
+    /// # Errors
+    /// The peer does not answer, or answers nonsense; the store.
+    pub async fn follow_once(self: &Arc<Self>, sealing: &Sealing, peer: Role) -> Result<bool, Refusal> {
+        let heads = answer(peer, self.peer_client(peer)?.log_heads(wire::LogHeadsRequest {})).await?;
+        let now = self.now().get();
+        self.following.heard(peer, |heard| heard.at_ms = now);
+        let (mut more, mut all_behind) = (false, 0);
+        for head in heads.heads {
+            let Ok(election) = self.elections.get(&head.election) else {
+                continue;
+            };
+            if !election.signed_manifest().is_complete() {
+                continue;
+            }
+            let number = election.number();
+            self.following.heard(peer, |heard| {
+                let seen = heard.sizes.entry(number).or_default();
+                *seen = head.size.max(*seen);
+                if head.open {
+                    heard.open_at_ms.insert(number, now);
+                }
+            });
+            let quiet = (head.size, head.cosigned_size);
+            if self
+                .following
+                .heard(peer, |heard| heard.quiet.get(&number) == Some(&quiet))
+            {
+                continue;
+            }
+            let turn = self.follow_log(sealing, &election, peer, &head).await;
+            match turn {
+                Ok((again, behind)) => {
+                    more |= again;
+                    all_behind += behind;
+                    if behind == 0 {
+                        self.following
+                            .heard(peer, |heard| heard.quiet.insert(number, quiet));
+                    }
+                }
+                // One log that cannot be followed does not keep the others from it.
+                Err(refusal) => {
+                    tracing::warn!(party = %self.role, %peer, election = head.election, %refusal, "a log cannot be followed just now");
+                }
+            }
+        }
+        self.sight.behind(peer, all_behind);
+        let far = (all_behind >= FAR_BEHIND)
+            .then(|| format!("{all_behind} entries of the logs of {peer} are still to be looked at here"));
+        self.alarm(Alarm::Behind, &peer.to_string(), far);
+        Ok(more)
+    }
+
+    /// Returns whether there is more to do at once, and how many entries this party is behind.
+    async fn follow_log(
+        self: &Arc<Self>,
+        sealing: &Sealing,
+        election: &Arc<Election>,
+        peer: Role,
+        head: &wire::LogHead,
+    ) -> Result<(bool, u64), Refusal> {
+        let number = election.number();
+        let (mut size, looked_at, convicted) = self.mirrored(number, peer).await?;
+        if convicted {
+            // What was mirrored before stands and is caught up with.
+            self.raise_rewritten(election, peer);
+            let looked = self.look(sealing, election, peer, looked_at, size).await?;
+            return Ok((looked < size && looked > looked_at, size - looked));
+        }
+        let before = size;
+        let mut pages = 0;
+        while size < head.size && pages < PAGES_A_TURN {
+            match self.pull(election, peer, size).await? {
+                Page::Appended(0) => break,
+                Page::Appended(count) => size += count,
+                Page::Rewritten => return Ok((false, size - looked_at)),
+            }
+            pages += 1;
+        }
+        if size > before {
+            self.cosign(election, peer).await?;
+        } else if head.size < size {
+            self.check_shorter(election, peer, head.size).await?;
+        }
+        if head.size >= size {
+            self.following.heard(peer, |heard| heard.trouble.remove(&number));
+        }
+        let compared = self.compare_third(election, peer, head.cosigned_size).await?;
+        let looked = self.look(sealing, election, peer, looked_at, size).await?;
+        let more = size < head.size || (looked < size && looked - looked_at >= LOOK as u64);
+        // What is still to be compared keeps the log from being passed over.
+        Ok((more, head.size.max(size) - looked + u64::from(!compared)))
+    }
+
+    /// (entries mirrored, entries looked at, whether the peer is convicted of rewriting).
+    async fn mirrored(self: &Arc<Self>, number: u32, peer: Role) -> Result<(u64, u64, bool), Refusal> {
+        self.blocking(move |party| {
+            Ok(party.store.read(|tx| {
+                let mirror = mirrors::state(tx, number, peer)?;
+                let convicted = !mirrors::proofs(tx, number, peer)?.is_empty();
+                Ok::<_, StoreError>((mirror.size(), mirror.looked_at, convicted))
+            })?)
+        })
+        .await
+    }
+
+    /// Pulls the next page, checks it and appends it.
+    async fn pull(
+        self: &Arc<Self>,
+        election: &Arc<Election>,
+        peer: Role,
+        from: u64,
+    ) -> Result<Page, Refusal> {
+        let request = wire::LogRequest {
+            election: election.manifest().election().as_str().to_owned(),
+            from,
+            most: MAX_PAGE as u32,
+        };
+        let page = answer(peer, self.peer_client(peer)?.log(request)).await?;
+        let keys = election.manifest().party_keys();
+        let wrong = |what: &str| {
+            Refusal::new(
+                Reason::LogPageWrong,
+                format_args!("{peer} gave entries from {from} on: {what}"),
+            )
+        };
+        let Some((size, root)) = open_note(&page.note, election.manifest().election(), peer, &keys) else {
+            return Err(wrong("the checkpoint with them is not its own"));
+        };
+        let entries = decode_page(&page.entries).map_err(|error| wrong(&error.to_string()))?;
+        let count = entries.len() as u64;
+        if size != from + count {
+            return Err(wrong("the checkpoint with them is of another length"));
+        }
+        if count == 0 {
+            return Ok(Page::Appended(0));
+        }
+        let (number, note, bytes) = (election.number(), page.note.clone(), page.entries.clone());
+        let fits = self
+            .blocking(move |party| {
+                Ok(party.store.write(|tx| {
+                    let mut tree = mirrors::state(tx, number, peer)?.frontier;
+                    for entry in &entries {
+                        tree.push(entry.leaf());
+                    }
+                    // Nobody else appends: one task follows one peer.
+                    if tree.root() != root {
+                        return Ok(false);
+                    }
+                    mirrors::append(tx, number, peer, &bytes, &tree, &note)
+                })?)
+            })
+            .await?;
+        if fits {
+            let told = self
+                .following
+                .heard(peer, |heard| heard.trouble.remove(&number).is_some());
+            if told {
+                tracing::info!(party = %self.role, %peer, election = %election.manifest().election(), "the log can be followed again");
+            }
+            return Ok(Page::Appended(count));
+        }
+        self.judge(election, peer, (from, size), &page.note).await
+    }
+
+    /// The peer's checkpoint of `size` does not follow from its entries. Either the entries are wrong, or it signed two histories.
+    async fn judge(
+        self: &Arc<Self>,
+        election: &Arc<Election>,
+        peer: Role,
+        (from, size): (u64, u64),
+        note: &str,
+    ) -> Result<Page, Refusal> {
+        let id = election.manifest().election();
+        let (number, keys) = (election.number(), election.manifest().party_keys());
+        let own = self
+            .blocking(move |party| {
+                Ok(party.store.read(|tx| {
+                    Ok::<_, StoreError>((
+                        mirrors::root(tx, number, peer, from)?,
+                        mirrors::note(tx, number, peer)?,
+                    ))
+                })?)
+            })
+            .await?;
+        let page_wrong = Refusal::new(
+            Reason::LogPageWrong,
+            format_args!("{peer} gave entries from {from} on that do not make up its checkpoint of {size}"),
+        );
+        let (Some(old_root), Some(old_note)) = own else {
+            // Nothing was signed before: there is nothing to contradict.
+            self.trouble(number, peer, &page_wrong);
+            return Err(page_wrong);
+        };
+        // The same size twice is the plainest proof, so that is asked for first.
+        let request = wire::LogRequest {
+            election: id.as_str().to_owned(),
+            from,
+            most: 0,
+        };
+        let again = answer(peer, self.peer_client(peer)?.log(request)).await?;
+        if let Some((at, root)) = open_note(&again.note, id, peer, &keys)
+            && at == from
+            && root != old_root
+        {
+            return self.convict(election, peer, [&old_note, &again.note]).await;
+        }
+        let Some((_, new_root)) = open_note(note, id, peer, &keys) else {
+            return Err(page_wrong);
+        };
+        let request = wire::ConsistencyRequest {
+            election: id.as_str().to_owned(),
+            old_size: from,
+            new_size: size,
+        };
+        let channel = self.peers.channel(peer).ok_or_else(|| page_wrong.clone())?;
+        let proof = answer(peer, connect::intake(channel).consistency(request)).await?;
+        let path: Option<Vec<_>> = proof
+            .path
+            .iter()
+            .map(|hash| tally_proto::ids::Hash32::from_slice(hash).ok())
+            .collect();
+        if path.is_some_and(|path| verify_consistency(from, &old_root, size, &new_root, &path)) {
+            self.trouble(number, peer, &page_wrong);
+            return Err(page_wrong);
+        }
+        self.convict(election, peer, [&old_note, note]).await
+    }
+
+    /// The peer says that its log is shorter than what it has signed: it was restored and gets it back, or it rewrote it.
+    async fn check_shorter(
+        self: &Arc<Self>,
+        election: &Arc<Election>,
+        peer: Role,
+        size: u64,
+    ) -> Result<(), Refusal> {
+        let id = election.manifest().election();
+        let number = election.number();
+        let request = wire::LogRequest {
+            election: id.as_str().to_owned(),
+            from: size,
+            most: 0,
+        };
+        let page = answer(peer, self.peer_client(peer)?.log(request)).await?;
+        let theirs = open_note(&page.note, id, peer, &election.manifest().party_keys());
+        let (root, old) = self
+            .blocking(move |party| {
+                Ok(party.store.read(|tx| {
+                    Ok::<_, StoreError>((
+                        mirrors::root(tx, number, peer, size)?,
+                        mirrors::note(tx, number, peer)?,
+                    ))
+                })?)
+            })
+            .await?;
+        match (theirs, old) {
+            (Some((at, theirs)), Some(old)) if at == size && root.is_some_and(|root| root != theirs) => {
+                self.convict(election, peer, [&old, &page.note]).await?;
+            }
+            _ => self.trouble(
+                number,
+                peer,
+                &Refusal::new(
+                    Reason::PartyRecollecting,
+                    format_args!("{peer} has {size} entries, fewer than it signed: it was restored and has to get them back"),
+                ),
+            ),
+        }
+        Ok(())
+    }
+
+    /// Writes the proof down, for ever, and raises the alarm.
+    pub(super) async fn convict_rewriter(
+        self: &Arc<Self>,
+        election: &Arc<Election>,
+        peer: Role,
+        notes: [&str; 2],
+    ) -> Result<(), Refusal> {
+        let (number, one, other) = (election.number(), notes[0].to_owned(), notes[1].to_owned());
+        self.blocking(move |party| {
+            Ok(party
+                .store
+                .write(|tx| mirrors::put_proof(tx, number, peer, [&one, &other]))?)
+        })
+        .await?;
+        self.raise_rewritten(election, peer);
+        Ok(())
+    }
+
+    fn raise_rewritten(&self, election: &Election, peer: Role) {
+        let about = format!("{}, {peer}", election.manifest().election());
+        let detail = Refusal::new(
+            Reason::LogRewritten,
+            format_args!("{peer} signed two checkpoints that no one log has; status shows both"),
+        );
+        self.alarm(Alarm::LogRewritten, &about, Some(detail.to_string()));
+    }
+
+    async fn convict(
+        self: &Arc<Self>,
+        election: &Arc<Election>,
+        peer: Role,
+        notes: [&str; 2],
+    ) -> Result<Page, Refusal> {
+        self.convict_rewriter(election, peer, notes).await?;
+        Ok(Page::Rewritten)
+    }
+
+    fn trouble(&self, number: u32, peer: Role, refusal: &Refusal) {
+        self.following.heard(peer, |heard| {
+            heard.trouble.insert(number, refusal.to_string());
+        });
+    }
+
+    /// Cosigns the checkpoint under which the mirror stands, and gives it to its owner.
+    async fn cosign(self: &Arc<Self>, election: &Arc<Election>, peer: Role) -> Result<(), Refusal> {
+        let number = election.number();
+        let note = self
+            .blocking(move |party| Ok(party.store.read(|tx| mirrors::note(tx, number, peer))?))
+            .await?;
+        let keys = election.manifest().party_keys();
+        let checkpoint = note.as_ref().and_then(|note| {
+            Checkpoint::open(
+                note.as_bytes(),
+                election.manifest().election(),
+                peer,
+                &keys[peer.slot()],
+            )
+            .ok()
+        });
+        let (Some(note), Some(checkpoint)) = (note, checkpoint) else {
+            return Err(StoreError::Corrupt {
+                table: "mirror_pages",
+            }
+            .into());
+        };
+        let cosignature = checkpoint.cosign(self.role, self.now().seconds(), &self.signer);
+        let request = wire::CosignRequest {
+            note: note + &cosignature.line,
+        };
+        answer(peer, self.peer_client(peer)?.cosign(request)).await?;
+        Ok(())
+    }
+
+    /// How far this party has followed the two others.
+    ///
+    /// # Errors
+    /// The store.
+    pub(crate) fn peer_logs(&self, number: u32) -> Result<Vec<wire::PeerLog>, Refusal> {
+        let mut others = self.others();
+        others.sort_unstable();
+        others
+            .into_iter()
+            .map(|peer| {
+                let (mirror, proofs) = self.store.read(|tx| {
+                    Ok::<_, StoreError>((
+                        mirrors::state(tx, number, peer)?,
+                        mirrors::proofs(tx, number, peer)?,
+                    ))
+                })?;
+                let cosigned = self.following.cosigned(number, peer);
+                let (heard_ms, seen, trouble) = self.following.heard(peer, |heard| {
+                    (
+                        heard.at_ms,
+                        heard.sizes.get(&number).copied().unwrap_or_default(),
+                        heard.trouble.get(&number).cloned(),
+                    )
+                });
+                let size = seen.max(mirror.size());
+                let rewritten = (!proofs.is_empty()).then(|| {
+                    Refusal::new(
+                        Reason::LogRewritten,
+                        format_args!("{peer} signed two checkpoints that no one log has"),
+                    )
+                    .to_string()
+                });
+                Ok(wire::PeerLog {
+                    party: peer.number(),
+                    size,
+                    mirrored: mirror.size(),
+                    behind: size.saturating_sub(mirror.looked_at),
+                    cosigned_size: cosigned.map_or(0, |cosigned| cosigned.size),
+                    heard_ms,
+                    trouble: rewritten.or(trouble).unwrap_or_default(),
+                    evidence: proofs.into_iter().flatten().collect(),
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,101 @@
+//! A new machine in place of a lost one: what the others know of the elections. The party's log and ballots follow by themselves, as after a
+//! restore.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::TryStreamExt as _;
+use tally_proto::connect;
+use tally_proto::envelope::Envelope;
+use tally_proto::ids::{BoxId, ElectionId, Role};
+use tally_proto::manifest::SignedManifest;
+use tally_proto::order::SignedOrder;
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tally_proto::roll::Roll;
+use tally_proto::wire;
+
+use super::follow::answer;
+use crate::party::Party;
+
+impl Party {
+    /// Takes over every election in force at `peer` that is not known here, with its rolls and orders: all of it signed by everybody concerned, so
+    /// that it does not matter whom it comes from. Returns the elections taken over.
+    ///
+    /// Then the gate stays closed until this party has its log back: see [`Party::recollect_once`].
+    ///
+    /// # Errors
+    /// The peer does not answer, or what it gives is not signed by all, not of this party's configured identities, or does not make up the roll.
+    pub async fn provision(self: &Arc<Self>, peer: Role) -> Result<Vec<ElectionId>, Refusal> {
+        let heads = answer(peer, self.peer_client(peer)?.log_heads(wire::LogHeadsRequest {})).await?;
+        let mut taken = Vec::new();
+        for head in heads.heads {
+            if self.elections.get(&head.election).is_err() {
+                taken.push(self.take_over(peer, head.election).await?);
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn take_over(self: &Arc<Self>, peer: Role, election: String) -> Result<ElectionId, Refusal> {
+        let malformed = |what: &str| {
+            Refusal::new(
+                Reason::MessageMalformed,
+                format_args!("{peer} gave election {election}: {what}"),
+            )
+        };
+        let channel = self
+            .peers
+            .channel(peer)
+            .ok_or_else(|| malformed("a party is no peer of its own"))?;
+        let request = wire::ElectionRef {
+            election: election.clone(),
+        };
+        let reply = answer(peer, connect::intake(channel).manifest(request)).await?;
+        let manifest = reply.manifest.ok_or_else(|| malformed("it has no manifest"))?;
+        let manifest = SignedManifest::open(Envelope::from_wire(manifest)?)
+            .map_err(|error| Refusal::new(error.reason(), error))?;
+        if !manifest.is_complete() || manifest.manifest().election().as_str() != election {
+            return Err(malformed("not all have signed it, or it is another"));
+        }
+        let mut orders = Vec::new();
+        for order in reply.orders {
+            let order = SignedOrder::open(Envelope::from_wire(order)?, &manifest)
+                .map_err(|error| Refusal::new(error.reason(), error))?;
+            if !order.is_complete() {
+                return Err(malformed("not all have signed an order"));
+            }
+            orders.push(order);
+        }
+        let mut rolls: BTreeMap<BoxId, Roll> = BTreeMap::new();
+        for of_box in manifest.manifest().boxes() {
+            let of = wire::BoxRef {
+                election: election.clone(),
+                r#box: of_box.id().get(),
+            };
+            let mut client = self.peer_client(peer)?;
+            let parts: Vec<wire::RollPart> = answer(peer, async move {
+                let parts = client.roll(of).await?.into_inner();
+                Ok(tonic::Response::new(parts.try_collect().await?))
+            })
+            .await?;
+            let entries = parts.into_iter().flat_map(|part| part.entries);
+            let roll = Roll::from_wire(entries).map_err(|error| Refusal::new(error.reason(), error))?;
+            rolls.insert(of_box.id(), roll);
+        }
+        let id = manifest.manifest().election().clone();
+        let taken = id.clone();
+        self.blocking(move |party| {
+            party
+                .elections
+                .publish(&party.store, &party.identities, party.role, manifest, &rolls)?;
+            for order in orders {
+                party.elections.take_over(&party.store, &id, order)?;
+            }
+            Ok(())
+        })
+        .await?;
+        tracing::info!(party = %self.role, %peer, election = %taken, "an election was taken over from another party");
+        Ok(taken)
+    }
+}

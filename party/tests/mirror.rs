@@ -1,0 +1,699 @@
+//! Three servers that follow each other's logs: catching up, cosigning, getting a log back after a restore, and naming whoever rewrites one.
+
+mod world;
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use redb::TableDefinition;
+use tally_party::store::sim::SimDisk;
+use tally_party::store::{Storage, Store, StoreError, log};
+use tally_proto::ballot::Submission;
+use tally_proto::connect;
+use tally_proto::fixture::{DRAINED, Shape};
+use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, StationId, UnixMillis, UnixSeconds};
+use tally_proto::log::{Accepted, ENTRY_BYTES, Entry, Happening, decode_page};
+use tally_proto::note::Checkpoint;
+use tally_proto::pki::PeerRole;
+use tally_proto::reason::Reason;
+use tally_proto::wire;
+use tally_proto::wire::peer_client::PeerClient;
+use tonic::transport::Channel;
+
+use world::{Party, World, reason, refusal};
+
+/// What must come about comes about within this.
+const DEADLINE: Duration = Duration::from_secs(30);
+const ID: &str = "ward-7";
+
+struct Three {
+    world: World,
+    ports: [u16; 3],
+}
+
+impl Three {
+    fn new() -> Self {
+        let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let ports = held.map(|listener| listener.local_addr().expect("bound").port());
+        let mut world = World::new(Shape {
+            peer_ports: ports,
+            ..Shape::default()
+        });
+        world.trusting = false;
+        Self { world, ports }
+    }
+
+    /// Starts a party on that disk, whatever is on it.
+    async fn start(&self, role: Role, disk: SimDisk) -> Party {
+        let mut config = self.world.config(role);
+        config.listen_peer.set_port(self.ports[role.slot()]);
+        config.mirror.every_ms = 20;
+        config.mirror.grace_ms = 0;
+        let storage = Storage::Backend(Box::new(disk.clone()));
+        self.world.start_with(config, storage, disk).await
+    }
+
+    /// All three with fresh disks and the election in force.
+    async fn all(&self) -> [Party; 3] {
+        let mut parties = Vec::new();
+        for role in Role::ALL {
+            let party = self.start(role, SimDisk::new()).await;
+            self.world.put_in_force(&party).await;
+            parties.push(party);
+        }
+        let parties: [Party; 3] = parties.try_into().unwrap_or_else(|_| panic!("three"));
+        for party in &parties {
+            open(party).await;
+        }
+        parties
+    }
+
+    fn client(&self, of: &Party, role: PeerRole, by: Role) -> PeerClient<Channel> {
+        connect::peer(of.peer_channel(Some(&self.world.leaf_of(by, role))))
+    }
+
+    async fn log_of(&self, party: &Party) -> wire::ElectionStatus {
+        let leaf = self.world.leaf_of(party.role, PeerRole::Operator(party.role));
+        let asked = wire::StatusRequest {
+            election: ID.to_owned(),
+        };
+        let status = party.control(&leaf).status(asked).await.expect("status");
+        status.into_inner().elections.remove(0)
+    }
+
+    async fn about(&self, party: &Party, of: Role) -> wire::PeerLog {
+        let status = self.log_of(party).await;
+        let peer = status.peers.into_iter().find(|peer| peer.party == of.number());
+        peer.expect("a peer")
+    }
+
+    /// Waits until `party` has nothing left to look at in the logs of `of`, which it has heard to the end.
+    async fn caught_up(&self, party: &Party, of: &[&Party]) {
+        for other in of {
+            let size = self.log_of(other).await.log_size;
+            until("caught up", async || {
+                let about = self.about(party, other.role).await;
+                about.size >= size && about.behind == 0
+            })
+            .await;
+        }
+    }
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let since = Instant::now();
+    while !holds().await {
+        assert!(since.elapsed() < DEADLINE, "{what}: not so in time");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Stops a party. Its disk, as a kill at that moment would leave it: nothing of the old server writes to it any more.
+async fn stopped(party: Party) -> SimDisk {
+    let disk = party.disk.after_crash(3);
+    party.running.stop().await;
+    disk
+}
+
+async fn open(party: &Party) {
+    let inner = party.running.party();
+    let number = inner.elections.get(ID).expect("known").number();
+    until("accepting", async || inner.gate.is_open(number)).await;
+}
+
+async fn submit(party: &Party, ballot: &[Submission; 3]) -> wire::Receipt {
+    let receipt = party.intake().submit(party.part(ballot)).await;
+    receipt.expect("accepted").into_inner()
+}
+
+fn lookup(ballot: &[Submission; 3]) -> wire::LookupRequest {
+    wire::LookupRequest {
+        election: ID.to_owned(),
+        r#box: 1,
+        digest: ballot[0].digest().0.to_vec(),
+        record: false,
+    }
+}
+
+async fn seal(three: &Three, party: &Party) -> (u64, Vec<u8>) {
+    use tally_proto::wire::seal_event::Event;
+    let mut control = party.control(&three.world.leaf_of(party.role, PeerRole::Coordinator));
+    let asked = wire::BoxRef {
+        election: ID.to_owned(),
+        r#box: 1,
+    };
+    let mut events = control.seal(asked).await.expect("begins").into_inner();
+    let mut to_fill = 0;
+    while let Some(event) = events.message().await.expect("goes on") {
+        match event.event {
+            Some(Event::Progress(progress)) if progress.phase == "fill" => to_fill = progress.total,
+            Some(Event::Done(done)) => return (to_fill, done.seal.expect("a Seal").payload.to_vec()),
+            Some(Event::Abort(_)) | None => panic!("aborted"),
+            Some(_) => {}
+        }
+    }
+    panic!("the stream ended without a word")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_party_that_was_away_catches_up_by_itself_and_sealing_has_nothing_to_fill() {
+    let mut three = Three::new();
+    let [one, two, third] = three.all().await;
+    let before = three.world.ballot();
+    for party in [&one, &two, &third] {
+        submit(party, &before).await;
+    }
+    let mut disk = stopped(third).await;
+    let missed: Vec<_> = (0..40).map(|_| three.world.ballot()).collect();
+    for ballot in &missed {
+        submit(&one, ballot).await;
+        submit(&two, ballot).await;
+    }
+    let alone = three.world.ballot();
+    submit(&one, &alone).await;
+    // Killed in the midst of catching up, and back again.
+    for killed in 0..2 {
+        let third = three.start(Role::P3, disk.clone()).await;
+        until("begun", async || {
+            three.about(&third, Role::P1).await.mirrored > killed
+        })
+        .await;
+        disk = third.disk.after_crash(killed);
+        third.running.stop().await;
+    }
+    let third = three.start(Role::P3, disk).await;
+    open(&third).await;
+    let back = three.world.ballot();
+    submit(&third, &back).await;
+    for (party, others) in [
+        (&third, [&one, &two]),
+        (&one, [&two, &third]),
+        (&two, [&one, &third]),
+    ] {
+        three.caught_up(party, &others).await;
+    }
+    // What it lacked is known, not accepted; what only one party has it cannot have whole.
+    for ballot in &missed {
+        let found = third
+            .intake()
+            .lookup(lookup(ballot))
+            .await
+            .expect("an answer")
+            .into_inner();
+        assert!(found.receipt.is_none() && found.public.is_some());
+    }
+    let found = third.intake().lookup(lookup(&alone)).await.expect("an answer");
+    assert_eq!(found.into_inner(), wire::LookupReply::default());
+
+    // The others cosign what they have followed, and the owner shows it.
+    let keys = three.world.fixture.manifest.manifest().party_keys();
+    let id = three.world.fixture.manifest.manifest().election().clone();
+    until("cosigned by both", async || {
+        let asked = wire::ElectionRef {
+            election: ID.to_owned(),
+        };
+        let reply = third
+            .intake()
+            .checkpoint(asked)
+            .await
+            .expect("notes")
+            .into_inner();
+        if reply.cosigned.is_empty() {
+            return false;
+        }
+        let (checkpoint, by) = Checkpoint::open_cosigned(reply.cosigned.as_bytes(), &id, Role::P3, &keys)
+            .expect("this party's own checkpoint");
+        let head = Checkpoint::open(reply.note.as_bytes(), &id, Role::P3, &keys[2]).expect("the head");
+        by.len() == 2 && checkpoint == head
+    })
+    .await;
+
+    three.world.clock.set((DRAINED + 1) * 1000);
+    let parties = [&one, &two, &third];
+    let sealed = futures::future::join_all(parties.map(|party| seal(&three, party))).await;
+    for (to_fill, payload) in &sealed {
+        assert_eq!(*to_fill, 0, "everything was there before");
+        assert_eq!(*payload, sealed[0].1);
+    }
+    let size = one.running.party().store.read(|tx| {
+        let closed = log::last(tx, 1, &Happening::BoxClosed(BoxId(1)))?;
+        let sealed = log::last(tx, 1, &Happening::ListMade(BoxId(1), Hash32([0; 32])))?;
+        Ok::<_, StoreError>((closed.is_some(), sealed.is_some()))
+    });
+    assert!(size.expect("read").0);
+    until("the log tells the Seal", async || {
+        let store = &one.running.party().store;
+        let told = store.read(|tx| log::last(tx, 1, &Happening::Sealed(BoxId(1), Hash32([0; 32]))));
+        told.expect("read")
+            .is_some_and(|(_, hash)| hash == Hash32::of(&sealed[0].1))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_party_gets_its_own_log_back_before_it_accepts_anything() {
+    let mut three = Three::new();
+    let [one, two, third] = three.all().await;
+    let early = three.world.ballot();
+    for party in [&one, &two, &third] {
+        submit(party, &early).await;
+    }
+    let backup = third.disk.after_crash(1);
+    let later: Vec<_> = (0..20).map(|_| three.world.ballot()).collect();
+    let mut receipts = Vec::new();
+    for ballot in &later {
+        submit(&one, ballot).await;
+        submit(&two, ballot).await;
+        receipts.push(submit(&third, ballot).await);
+    }
+    // One that no other party has: both halves of what P3 holds are in the others' hands.
+    let alone = three.world.ballot();
+    receipts.push(submit(&third, &alone).await);
+    for other in [&one, &two] {
+        three.caught_up(other, &[&third]).await;
+    }
+    // The last one's receipt is delivered, but not mirrored: the others are not there to follow.
+    let (disks, last) = ([stopped(one).await, stopped(two).await], three.world.ballot());
+    let receipt = submit(&third, &last).await;
+    receipts.push(receipt.clone());
+    let whole = three.log_of(&third).await.log_size;
+    let root = third.running.party().store.read(|tx| log::root(tx, 1, whole));
+    let root = root.expect("read").expect("a root");
+    third.running.stop().await;
+
+    let two = three.start(Role::P2, disks[1].clone()).await;
+    open_by_operator(&two).await;
+    submit(&two, &last).await;
+    two.intake().deliver(receipt).await.expect("stored");
+    let third = three.start(Role::P3, backup).await;
+    // One of the others is not enough: what is missing is known, but not all of it can be had.
+    let new = three.world.ballot();
+    until("found to be older", async || {
+        let refused = refusal(third.intake().submit(third.part(&new)).await);
+        assert_eq!(refused.reason, Reason::PartyRecollecting);
+        refused.detail.contains("older copy")
+    })
+    .await;
+    // The operator's word does not outweigh what others hold under this party's signature.
+    third
+        .running
+        .party()
+        .trust_store(&trust(ID))
+        .expect("the operator may say so");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        reason(third.intake().submit(third.part(&new)).await),
+        Reason::PartyRecollecting
+    );
+    let one = three.start(Role::P1, disks[0].clone()).await;
+    open(&third).await;
+    let now = third.running.party().store.read(|tx| {
+        let size = log::size(tx, 1)?;
+        Ok::<_, StoreError>((size >= whole, log::root(tx, 1, whole)?, log::lost(tx, 1)?))
+    });
+    let (longer, same, lost) = now.expect("read");
+    assert!(longer && same == Some(root), "the log is verbatim what it was");
+    // The last one is in the log again. Its shares nobody else has whole: P1 never saw it.
+    assert_eq!(lost, [whole - 1]);
+    assert_eq!(three.log_of(&third).await.lost, 1);
+    for (ballot, receipt) in later.iter().chain([&alone]).zip(&receipts) {
+        assert_eq!(submit(&third, ballot).await, *receipt);
+    }
+    submit(&third, &new).await;
+    drop((one, two));
+}
+
+fn trust(election: &str) -> wire::TrustStoreRequest {
+    wire::TrustStoreRequest {
+        election: election.to_owned(),
+        confirmation: election.to_owned(),
+    }
+}
+
+async fn open_by_operator(party: &Party) {
+    party.running.party().trust_store(&trust(ID)).expect("known");
+    open(party).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_one_party_down_the_other_vouches_for_one_that_was_only_killed() {
+    let mut three = Three::new();
+    let [one, two, third] = three.all().await;
+    let ballot = three.world.ballot();
+    submit(&one, &ballot).await;
+    submit(&third, &ballot).await;
+    three.caught_up(&one, &[&third]).await;
+    two.running.stop().await;
+    let disk = stopped(third).await;
+    let third = three.start(Role::P3, disk).await;
+    let began = Instant::now();
+    open(&third).await;
+    assert!(began.elapsed() < DEADLINE);
+    submit(&third, &three.world.ballot()).await;
+
+    // One that was away itself says too little, and the operator's word stands in.
+    three.caught_up(&one, &[&third]).await;
+    let (disk, first_disk) = (stopped(third).await, stopped(one).await);
+    three.world.clock.set(three.world.clock_s() * 1000 + 60_000);
+    let one = three.start(Role::P1, first_disk).await;
+    let third = three.start(Role::P3, disk).await;
+    let ballot = three.world.ballot();
+    until("asked in vain", async || {
+        let refused = refusal(third.intake().submit(third.part(&ballot)).await);
+        assert_eq!(refused.reason, Reason::PartyRecollecting);
+        refused.detail.contains("operator")
+    })
+    .await;
+    let status = three.log_of(&third).await;
+    assert!(status.intake_trouble.contains("party.recollecting"), "{status:?}");
+    let operator = three.world.leaf_of(Role::P3, PeerRole::Operator(Role::P3));
+    let mut wrong = trust(ID);
+    wrong.confirmation = "ward-8".to_owned();
+    let refused = third.control(&operator).trust_store(wrong).await;
+    assert_eq!(reason(refused), Reason::ConfirmationMismatch);
+    let coordinator = three.world.leaf_of(Role::P3, PeerRole::Coordinator);
+    let refused = third.control(&coordinator).trust_store(trust(ID)).await;
+    assert_eq!(reason(refused), Reason::RoleRefused);
+    third
+        .control(&operator)
+        .trust_store(trust(ID))
+        .await
+        .expect("taken");
+    open(&third).await;
+    submit(&third, &ballot).await;
+    drop(one);
+}
+
+/// Appends made-up entries to the log in a store, as an operator could who rewrites it.
+fn rewrite(disk: &SimDisk, role: Role, entries: u8) {
+    let store = Store::open(Storage::Backend(Box::new(disk.clone())), role.index()).expect("opens");
+    let made_up = |i: u8| {
+        Entry::Accepted(Accepted {
+            record: false,
+            of_box: BoxId(1),
+            digest: Digest([i; 32]),
+            ciphertext_hash: Hash32([i; 32]),
+            received_at: UnixMillis(1),
+        })
+    };
+    store
+        .write(|tx| {
+            for i in 0..entries {
+                log::append(tx, 1, &made_up(i))?;
+            }
+            Ok::<_, StoreError>(())
+        })
+        .expect("written");
+}
+
+/// The two notes of a proof are both signed by the named party.
+fn check_evidence(three: &Three, about: &wire::PeerLog, named: Role) {
+    let manifest = three.world.fixture.manifest.manifest();
+    let key = &manifest.party_keys()[named.slot()];
+    let open = |note: &String| Checkpoint::open(note.as_bytes(), manifest.election(), named, key);
+    let [one, other] = [&about.evidence[0], &about.evidence[1]].map(|note| open(note).expect("signed"));
+    assert_ne!(one.root, other.root);
+    assert!(about.trouble.contains("log.rewritten"), "{about:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_rewritten_by_its_own_operator_is_proved_and_voting_goes_on() {
+    let mut three = Three::new();
+    let [one, two, third] = three.all().await;
+    let backup = third.disk.after_crash(1);
+    for _ in 0..5 {
+        let ballot = three.world.ballot();
+        submit(&third, &ballot).await;
+    }
+    for other in [&one, &two] {
+        three.caught_up(other, &[&third]).await;
+    }
+    third.running.stop().await;
+    rewrite(&backup, Role::P3, 9);
+    let third = three.start(Role::P3, backup).await;
+    for other in [&one, &two] {
+        until("named", async || {
+            !three.about(other, Role::P3).await.evidence.is_empty()
+        })
+        .await;
+        let about = three.about(other, Role::P3).await;
+        check_evidence(&three, &about, Role::P3);
+        assert_eq!(Reason::LogRewritten.code(), "log.rewritten");
+    }
+    let ballot = three.world.ballot();
+    submit(&one, &ballot).await;
+    submit(&two, &ballot).await;
+    // Its own server does not go on with such a store either, whatever its operator says.
+    third.running.party().trust_store(&trust(ID)).expect("taken");
+    until("refused", async || {
+        let refused = refusal(third.intake().submit(third.part(&ballot)).await);
+        refused.reason == Reason::PartyRecollecting && refused.detail.contains("another root")
+    })
+    .await;
+    // The proof outlives a restart.
+    let disk = stopped(one).await;
+    let one = three.start(Role::P1, disk).await;
+    check_evidence(&three, &three.about(&one, Role::P3).await, Role::P3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn different_logs_shown_to_two_parties_are_found_when_these_compare() {
+    let mut three = Three::new();
+    let [one, two, third] = three.all().await;
+    let start = third.disk.after_crash(1);
+    let second_disk = stopped(two).await;
+    for _ in 0..4 {
+        let ballot = three.world.ballot();
+        submit(&third, &ballot).await;
+    }
+    three.caught_up(&one, &[&third]).await;
+    let first_disk = stopped(one).await;
+    third.running.stop().await;
+    // P2 is shown another log, and finds nothing wrong with it.
+    rewrite(&start, Role::P3, 4);
+    let third = three.start(Role::P3, start).await;
+    let two = three.start(Role::P2, second_disk).await;
+    three.caught_up(&two, &[&third]).await;
+    assert!(three.about(&two, Role::P3).await.evidence.is_empty());
+    third.running.stop().await;
+    // P3 is gone, and P1 is back: each of the two has P3's signature under its own view.
+    let one = three.start(Role::P1, first_disk).await;
+    for party in [&one, &two] {
+        until("compared", async || {
+            !three.about(party, Role::P3).await.evidence.is_empty()
+        })
+        .await;
+        check_evidence(&three, &three.about(party, Role::P3).await, Role::P3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_are_not_those_of_the_signed_checkpoint_are_not_taken() {
+    const ENTRIES: TableDefinition<'static, (u32, u64), &[u8; ENTRY_BYTES]> =
+        TableDefinition::new("log_entries");
+    let mut three = Three::new();
+    let [one, two, third] = three.all().await;
+    three.caught_up(&one, &[&third]).await;
+    let mirrored = three.about(&one, Role::P3).await.mirrored;
+    let first_disk = stopped(one).await;
+    let ballot = three.world.ballot();
+    submit(&third, &ballot).await;
+    let disk = stopped(third).await;
+    {
+        let store = Store::open(Storage::Backend(Box::new(disk.clone())), 3).expect("opens");
+        let wrong = store.write(|tx| {
+            let mut entry = log::entry(tx, 1, mirrored)?.expect("an entry").to_bytes();
+            entry[20] ^= 1;
+            tx.table_mut(ENTRIES)?.insert((1, mirrored), &entry)?;
+            Ok::<_, StoreError>(())
+        });
+        wrong.expect("written");
+    }
+    let third = three.start(Role::P3, disk).await;
+    let one = three.start(Role::P1, first_disk).await;
+    until("told", async || {
+        three
+            .about(&one, Role::P3)
+            .await
+            .trouble
+            .contains(Reason::LogPageWrong.code())
+    })
+    .await;
+    let about = three.about(&one, Role::P3).await;
+    assert_eq!(about.mirrored, mirrored, "nothing of it is kept");
+    assert!(about.evidence.is_empty(), "a disk error is no proof of a lie");
+    drop((two, third));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_and_shares_are_for_parties_and_bounded() {
+    let mut three = Three::new();
+    let [one, two, third] = three.all().await;
+    let ballot = three.world.ballot();
+    submit(&one, &ballot).await;
+    let request = wire::LogRequest {
+        election: ID.to_owned(),
+        from: 0,
+        most: u32::MAX,
+    };
+    let share = wire::FillRequest {
+        election: ID.to_owned(),
+        r#box: 1,
+        ballots: vec![ballot[0].digest().0.to_vec(), vec![7; 32]],
+        records: Vec::new(),
+    };
+    for role in [
+        PeerRole::Coordinator,
+        PeerRole::Station(StationId(1)),
+        PeerRole::Operator(Role::P1),
+    ] {
+        let mut client = three.client(&one, role, Role::P1);
+        assert_eq!(reason(client.log(request.clone()).await), Reason::RoleRefused);
+        assert_eq!(reason(client.mirror(request.clone()).await), Reason::RoleRefused);
+        assert_eq!(
+            reason(client.share(share.clone()).await.map(drop)),
+            Reason::RoleRefused
+        );
+        assert_eq!(
+            reason(client.recall(wire::RecallRequest {}).await),
+            Reason::RoleRefused
+        );
+    }
+    let mut client = three.client(&one, PeerRole::Party(Role::P2), Role::P2);
+    until("published", async || {
+        let page = client.log(request.clone()).await.expect("a page").into_inner();
+        let entries = decode_page(&page.entries).expect("entries");
+        matches!(entries.last(), Some(Entry::Accepted(of)) if of.digest == ballot[0].digest())
+            && matches!(entries.first(), Some(Entry::Event(Happening::Complete(_), _)))
+    })
+    .await;
+    let mut beyond = request.clone();
+    beyond.from = 1 << 40;
+    assert_eq!(reason(client.log(beyond).await), Reason::LogRange);
+    let mut many = share.clone();
+    many.ballots = vec![vec![7; 32]; 1025];
+    assert_eq!(
+        reason(client.share(many).await.map(drop)),
+        Reason::MessageMalformed
+    );
+
+    // Of P1's two shares each caller gets the one that it holds anyway, and an empty part for what P1 does not have.
+    let manifest = three.world.fixture.manifest.manifest();
+    let of_box = manifest.ballot_box(BoxId(1)).expect("box");
+    let context = tally_proto::shares::ShareContext::ballot(manifest.election(), of_box);
+    for (caller, common, other) in [(Role::P2, Role::P2, Role::P1), (Role::P3, Role::P1, Role::P2)] {
+        let mut client = three.client(&one, PeerRole::Party(caller), caller);
+        let mut parts = client.share(share.clone()).await.expect("parts").into_inner();
+        let part = parts.message().await.expect("a part").expect("a part");
+        let nonce = <[u8; 32]>::try_from(part.nonce.as_slice()).expect("32 bytes");
+        let opening = tally_proto::shares::Opening::from_parts(
+            zeroize::Zeroizing::new(nonce),
+            zeroize::Zeroizing::new(part.share),
+        );
+        let commitments = ballot[0].header().commitments();
+        assert!(context.check(common, &opening, commitments).is_ok());
+        assert!(context.check(other, &opening, commitments).is_err());
+        let empty = parts.message().await.expect("a part").expect("a part");
+        assert_eq!(empty, wire::FillPart::default());
+    }
+
+    // A cosignature is of this party's own checkpoint, by its bearer.
+    let checkpoint = |root, size| Checkpoint {
+        election: manifest.election().clone(),
+        party: Role::P1,
+        size,
+        root,
+    };
+    let (owner, two_key) = (&three.world.fixture.signers[0], &three.world.fixture.signers[1]);
+    let real = one.running.party().store.read(|tx| log::root(tx, 1, 1));
+    let real = checkpoint(real.expect("read").expect("a root"), 1);
+    let made_up = checkpoint(Hash32([1; 32]), 1);
+    let line = |of: &Checkpoint, by, key| of.cosign(by, UnixSeconds(5), key).line;
+    for note in [
+        made_up.sign(owner) + &line(&made_up, Role::P2, two_key),
+        real.sign(owner),
+        real.sign(two_key) + &line(&real, Role::P2, two_key),
+        real.sign(owner) + &line(&real, Role::P3, two_key),
+        "x".repeat(40_000),
+    ] {
+        assert_eq!(
+            reason(client.cosign(wire::CosignRequest { note }).await),
+            Reason::LogCosignature
+        );
+    }
+    let note = real.sign(owner) + &line(&real, Role::P2, two_key);
+    client.cosign(wire::CosignRequest { note }).await.expect("taken");
+    drop((two, third));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_machine_gets_elections_log_and_ballots_from_the_two_others() {
+    let mut three = Three::new();
+    let [one, two, third] = three.all().await;
+    let ballots: Vec<_> = (0..10).map(|_| three.world.ballot()).collect();
+    let mut receipts = Vec::new();
+    for ballot in &ballots {
+        submit(&one, ballot).await;
+        submit(&two, ballot).await;
+        receipts.push(submit(&third, ballot).await);
+    }
+    let station = StationId(2);
+    let order = three.world.fixture.order(
+        1,
+        tally_proto::order::Change::Revocation(tally_proto::order::Revocation {
+            station,
+            from: UnixSeconds(three.world.clock_s()),
+        }),
+    );
+    let coordinator = three.world.fixture.coordinator.public_key();
+    for party in [&one, &two, &third] {
+        let mut control = party.control(&three.world.leaf_of(party.role, PeerRole::Coordinator));
+        let mut proposal = order.envelope().to_wire();
+        proposal
+            .signatures
+            .retain(|signature| signature.public_key == coordinator.as_bytes());
+        control.propose_order(proposal).await.expect("proposed");
+        control
+            .complete(order.envelope().to_wire())
+            .await
+            .expect("in force");
+    }
+    let store = &third.running.party().store;
+    until("the order is in the log", async || {
+        let told = store.read(|tx| log::last(tx, 1, &Happening::Order(1, Hash32([0; 32]))));
+        told.expect("read").is_some()
+    })
+    .await;
+    for other in [&one, &two] {
+        three.caught_up(other, &[&third]).await;
+    }
+    let size = three.log_of(&third).await.log_size;
+    let root = third.running.party().store.read(|tx| log::root(tx, 1, size));
+    let root = root.expect("read");
+    third.running.stop().await;
+
+    // An empty disk, with the party's keys.
+    let third = three.start(Role::P3, SimDisk::new()).await;
+    let taken = third
+        .running
+        .party()
+        .provision(Role::P1)
+        .await
+        .expect("taken over");
+    assert_eq!(taken.len(), 1);
+    assert_eq!(third.running.party().provision(Role::P2).await, Ok(Vec::new()));
+    open(&third).await;
+    let now = third
+        .running
+        .party()
+        .store
+        .read(|tx| Ok::<_, StoreError>((log::root(tx, 1, size)?, log::lost(tx, 1)?)));
+    assert_eq!(now.expect("read"), (root, Vec::new()));
+    for (ballot, receipt) in ballots.iter().zip(&receipts) {
+        assert_eq!(submit(&third, ballot).await, *receipt);
+    }
+    let election = third.running.party().elections.get(ID).expect("known");
+    assert!(election.effective().revoked_from(station).is_some());
+    submit(&third, &three.world.ballot()).await;
+    drop((one, two));
+}
