@@ -60,6 +60,8 @@ pub struct Election {
     effective: EffectiveElection,
     /// All orders with the coordinator's signature, by number, those in force first.
     orders: Vec<SignedOrder>,
+    /// The election with each of the orders that wait.
+    supposed: Vec<EffectiveElection>,
 }
 
 impl Election {
@@ -73,10 +75,13 @@ impl Election {
         for order in orders.iter().take_while(|order| order.is_complete()) {
             effective.apply(order)?;
         }
+        let waiting = &orders[effective.order_hashes().len()..];
+        let supposed = waiting.iter().map(|order| effective.supposing(order)).collect();
         Ok(Election {
             number,
             effective,
             orders,
+            supposed,
         })
     }
 
@@ -98,6 +103,17 @@ impl Election {
     /// The election with the orders in force.
     pub fn effective(&self) -> &EffectiveElection {
         &self.effective
+    }
+
+    /// The election with the orders in force, and with each order besides that the party has countersigned.
+    ///
+    /// What a party takes is in time under all of these. An order may come into force at any moment after the last countersignature, also long after
+    /// its own time, whenever the coordinator hands it out; everyone who signed it has held to it since, so it finds nothing that two parties
+    /// took and that it would put out of time.
+    pub fn binding(&self, party: Role) -> impl Iterator<Item = &EffectiveElection> {
+        let signed = self.orders_waiting().iter().zip(&self.supposed);
+        let signed = signed.filter(move |(order, _)| order.is_countersigned_by(party));
+        std::iter::once(&self.effective).chain(signed.map(|(_, supposed)| supposed))
     }
 
     /// Orders in force, by number.

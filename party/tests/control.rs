@@ -5,15 +5,17 @@ mod world;
 use tally_proto::calendar::ChannelKind;
 use tally_proto::envelope::{Kind, Signature};
 use tally_proto::fixture::{CLOSES, DRAINED, OPENS, Shape};
-use tally_proto::ids::{BoxId, Hash32, Role, StationId, VoterIndex};
+use tally_proto::ids::{BoxId, Hash32, Role, StationId, UnixSeconds, VoterIndex};
 use tally_proto::invitation::Credential;
-use tally_proto::order::{Change, Correction, Order};
+use tally_proto::order::{Change, Correction, EffectiveElection, Order, Revocation};
 use tally_proto::pki::{Leaf, PeerRole};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::record::Half;
 use tally_proto::wire;
+use tally_proto::wire::control_client::ControlClient;
 use tally_proto::wire::record_receipt::Outcome;
+use tonic::transport::Channel;
 use world::{Party, World, reason, refusal};
 
 fn leaf(world: &World, role: PeerRole) -> Leaf {
@@ -343,6 +345,146 @@ fn closing(world: &World, closes_s: u64, receive_until_s: u64) -> Change {
     wire.openings[0].closes_s = closes_s;
     wire.receive_until_s = receive_until_s;
     Change::Calendar(tally_proto::calendar::Channel::from_wire(&wire).expect("channel"))
+}
+
+/// This party's countersignature of an order that was proposed to it.
+async fn countersign(operator: &mut ControlClient<Channel>, order: &Order) {
+    let sign = wire::CountersignRequest {
+        object_hash: Hash32::of(&order.encode()).0.to_vec(),
+        confirmation: "ward-7".into(),
+    };
+    operator.countersign(sign).await.expect("signed");
+}
+
+#[tokio::test]
+async fn what_a_party_has_countersigned_binds_it_before_the_others_have() {
+    let mut world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
+    let mut operator = party.control(&leaf(&world, PeerRole::Operator(Role::P1)));
+    let now = world.clock_s();
+    let (payload, proposed) = order(&world, 1, closing(&world, now + 100, now + 160));
+    coordinator.propose_order(proposed).await.expect("proposed");
+    countersign(&mut operator, &payload).await;
+
+    // Before the new close it is taken, a ballot on its very second too; after it, not: the order may still come into force.
+    world.clock.set((now + 100) * 1000);
+    let before = world.ballot();
+    party.intake().submit(party.part(&before)).await.expect("in time");
+    world.clock.set((now + 150) * 1000);
+    let after = world.ballot();
+    assert_eq!(
+        reason(party.intake().submit(party.part(&after)).await),
+        Reason::BallotAfterClose
+    );
+    // And it does, hours later: nothing that this party took is out of time by it.
+    world.clock.set((now + 20_000) * 1000);
+    let complete = world.fixture.order(1, payload.change.clone());
+    coordinator
+        .complete(complete.envelope().to_wire())
+        .await
+        .expect("complete");
+    let election = EffectiveElection::new(world.fixture.manifest.clone(), [&complete]).expect("in force");
+    let online = election.channel(ChannelKind::Online).expect("online");
+    let [before, after] = [before, after].map(|ballot| ballot[0].header().cast_at());
+    assert_eq!(online.check_opening(before), Ok(()));
+    assert!(online.check_opening(after).is_err());
+    let again = world.ballot();
+    assert_eq!(
+        reason(party.intake().submit(party.part(&again)).await),
+        Reason::BallotAfterClose
+    );
+}
+
+#[tokio::test]
+async fn an_extension_or_a_revocation_binds_as_far_as_it_takes_away() {
+    let mut world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
+    let mut operator = party.control(&leaf(&world, PeerRole::Operator(Role::P1)));
+    // Longer hours are there only with all signatures.
+    let (payload, proposed) = order(&world, 1, closing(&world, CLOSES + 3600, CLOSES + 3660));
+    coordinator.propose_order(proposed).await.expect("proposed");
+    countersign(&mut operator, &payload).await;
+    let ballot = world.ballot();
+    party.intake().submit(party.part(&ballot)).await.expect("open");
+    world.clock.set((CLOSES + 30) * 1000);
+    let ballot = world.ballot();
+    assert_eq!(
+        reason(party.intake().submit(party.part(&ballot)).await),
+        Reason::BallotAfterClose
+    );
+    let complete = world.fixture.order(1, payload.change);
+    coordinator
+        .complete(complete.envelope().to_wire())
+        .await
+        .expect("complete");
+    party
+        .intake()
+        .submit(party.part(&ballot))
+        .await
+        .expect("open again");
+
+    let revoked = Change::Revocation(Revocation {
+        station: StationId(2),
+        from: UnixSeconds(OPENS + 10),
+    });
+    let (payload, proposed) = order(&world, 2, revoked);
+    coordinator.propose_order(proposed).await.expect("proposed");
+    let station = |world: &World, id| leaf(world, PeerRole::Station(StationId(id)));
+    let ballot = world.station_ballot(2, 1, OPENS + 5);
+    let mut two = party.station(&station(&world, 2));
+    two.submit(party.part(&ballot)).await.expect("not revoked here");
+    countersign(&mut operator, &payload).await;
+    let ballot = world.station_ballot(2, 2, OPENS + 6);
+    assert_eq!(
+        reason(two.submit(party.part(&ballot)).await),
+        Reason::BallotStationRevoked
+    );
+    let ballot = world.station_ballot(1, 1, OPENS + 6);
+    let mut one = party.station(&station(&world, 1));
+    one.submit(party.part(&ballot)).await.expect("another station");
+}
+
+#[tokio::test]
+async fn no_order_changes_an_hour_that_has_passed() {
+    let world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
+    let now = OPENS + 10_000;
+    world.clock.set(now * 1000);
+    let online = world.fixture.manifest.manifest().channel(ChannelKind::Online);
+    let with = |openings: &[(u64, u64)]| {
+        let mut wire = online.expect("online").to_wire();
+        let first = wire.openings[0].clone();
+        wire.openings = openings
+            .iter()
+            .map(|(opens_s, closes_s)| wire::Opening {
+                opens_s: *opens_s,
+                closes_s: *closes_s,
+                ..first.clone()
+            })
+            .collect();
+        let channel = tally_proto::calendar::Channel::from_wire(&wire).expect("channel");
+        order(&world, 1, Change::Calendar(channel)).1
+    };
+    // The last close stays in each of them. Ballots dated two seconds ahead are taken already.
+    for past in [
+        vec![(OPENS, now - 600), (now - 300, CLOSES)],
+        vec![(OPENS + 1, CLOSES)],
+        vec![(OPENS - 50, CLOSES - 50), (CLOSES - 20, CLOSES)],
+        vec![(OPENS, now + 1), (now + 500, CLOSES)],
+        vec![(now + 10, CLOSES)],
+    ] {
+        let refused = refusal(coordinator.propose_order(with(&past)).await);
+        assert_eq!(refused.reason, Reason::OrderInvalid, "{past:?}");
+        assert!(refused.detail.contains("past"), "{refused}");
+    }
+    let ahead = vec![(OPENS, now + 10), (now + 500, CLOSES)];
+    coordinator
+        .propose_order(with(&ahead))
+        .await
+        .expect("a pause to come");
 }
 
 #[tokio::test]

@@ -325,6 +325,25 @@ impl Channel {
         self.receive_until
     }
 
+    /// Whether this channel was open in the same seconds before `moment` as `other`.
+    pub fn same_before(&self, other: &Self, moment: UnixSeconds) -> bool {
+        self.open_before(moment) == other.open_before(moment)
+    }
+
+    /// The seconds before `moment` in which it was open: first and last of each stretch.
+    fn open_before(&self, moment: UnixSeconds) -> Vec<(u64, u64)> {
+        let mut open: Vec<(u64, u64)> = Vec::new();
+        for o in self.openings.iter().filter(|o| o.opens < moment) {
+            let (first, last) = (o.opens.get(), o.closes.get().min(moment.get() - 1));
+            match open.last_mut() {
+                // Cut in two or not, it is open in the same seconds.
+                Some((_, before)) if *before + 1 >= first => *before = last,
+                _ => open.push((first, last)),
+            }
+        }
+        open
+    }
+
     /// Whether `cast_at` lies in opening hours.
     ///
     /// # Errors

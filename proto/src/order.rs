@@ -455,7 +455,21 @@ impl EffectiveElection {
                 missing,
             });
         }
-        match &order.change {
+        self.change(&order.change);
+        self.order_hashes.push(signed.hash);
+        Ok(())
+    }
+
+    /// The election as it would stand with this order, whether or not anybody has countersigned it.
+    #[must_use]
+    pub fn supposing(&self, order: &SignedOrder) -> Self {
+        let mut supposed = self.clone();
+        supposed.change(&order.order.change);
+        supposed
+    }
+
+    fn change(&mut self, change: &Change) {
+        match change {
             Change::Calendar(channel) => {
                 if let Some(place) = self.channels.iter_mut().find(|c| c.kind() == channel.kind()) {
                     *place = channel.clone();
@@ -474,8 +488,6 @@ impl EffectiveElection {
                     .insert((reissue.of_box, reissue.voter), reissue.until);
             }
         }
-        self.order_hashes.push(signed.hash);
-        Ok(())
     }
 
     /// The manifest with its signatures.

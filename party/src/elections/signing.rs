@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use tally_proto::calendar::Channel;
+use tally_proto::calendar::{Channel, MAX_AHEAD_MS};
 use tally_proto::envelope::{Envelope, Kind, Signature, Signer};
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, UnixMillis, UnixSeconds};
 use tally_proto::order::{Change, Correction, Order, OrderError, Reissue, SignedOrder};
@@ -304,7 +304,8 @@ fn check_boxes(store: &Store, election: &Election, order: &SignedOrder) -> Resul
     }
 }
 
-/// An order may not end a channel before now on this party's clock, nor reopen the past: what was accepted in time stays so.
+/// An order may not end a channel before now on this party's clock, nor change any hour before: what was accepted in time stays so, and what was
+/// refused does too. Ballots dated a little ahead are accepted as well, so the past ends where these do.
 fn check_calendar(election: &Election, order: &SignedOrder, now: UnixMillis) -> Result<(), Refusal> {
     let Change::Calendar(channel) = &order.order().change else {
         return Ok(());
@@ -328,6 +329,10 @@ fn check_calendar(election: &Election, order: &SignedOrder, now: UnixMillis) -> 
     }
     if changed(Channel::receive_until) {
         return Err(past("the end of submissions"));
+    }
+    let past_ends = UnixMillis(now.get().saturating_add(MAX_AHEAD_MS + 1000)).seconds();
+    if current.is_some_and(|current| !current.same_before(channel, past_ends)) {
+        return Err(past("opening hours"));
     }
     Ok(())
 }

@@ -60,12 +60,12 @@ impl Party {
             return self.again(election, submission, stored, lane).await;
         }
         self.may_accept(&election)?;
-        check_revoked(&election, header)?;
+        self.check_revoked(&election, header)?;
         // Refuse what can never be accepted before any costly work; whether it must be held is asked again after the work.
         self.timing(&election, header)?;
         self.unspent(&election, header)?;
         let checked = self.check_ballot(Arc::clone(&election), submission, lane).await?;
-        let received_at = self.in_time(&election, &checked.header).await?;
+        let received_at = self.in_time(&checked.header).await?;
         self.intake.writer.accept(checked.received(received_at)).await
     }
 
@@ -132,20 +132,44 @@ impl Party {
         }
     }
 
+    /// Whether it is in time under the orders in force, and under every other that this party has countersigned.
     fn timing(&self, election: &Election, header: &BallotHeader) -> Result<(Timing, UnixMillis), Refusal> {
-        let channel = election
-            .effective()
-            .channel(header.channel())
-            .ok_or_else(|| ballot_refused(BallotError::UnknownChannel(header.channel())))?;
-        let now = self.now();
-        Ok((channel.check(header.cast_at(), now).map_err(timing_refused)?, now))
+        let (now, mut timing) = (self.now(), Timing::InTime);
+        for binding in election.binding(self.role) {
+            let channel = binding
+                .channel(header.channel())
+                .ok_or_else(|| ballot_refused(BallotError::UnknownChannel(header.channel())))?;
+            match channel.check(header.cast_at(), now).map_err(timing_refused)? {
+                Timing::InTime => {}
+                hold => timing = hold,
+            }
+        }
+        Ok((timing, now))
+    }
+
+    /// Of a revoked station nothing more is taken, whatever it is dated: whoever holds the station's key can date back.
+    fn check_revoked(&self, election: &Election, header: &BallotHeader) -> Result<(), Refusal> {
+        let Some(station) = header.station_mark().map(|mark| mark.station) else {
+            return Ok(());
+        };
+        let mut binding = election.binding(self.role);
+        match binding.find_map(|election| election.revoked_from(station)) {
+            None => Ok(()),
+            Some(from) => Err(Refusal::new(
+                Reason::BallotStationRevoked,
+                format_args!("station {station} is revoked from {from} on: nothing more is taken from it"),
+            )),
+        }
     }
 
     /// Holds a ballot until it is in range, and returns the moment at which it was found so.
-    async fn in_time(&self, election: &Election, header: &BallotHeader) -> Result<UnixMillis, Refusal> {
+    async fn in_time(&self, header: &BallotHeader) -> Result<UnixMillis, Refusal> {
         let mut place = None;
         loop {
-            let until = match self.timing(election, header)? {
+            // Its operator may have countersigned an order since the ballot came.
+            let election = self.elections.get(header.election().as_str())?;
+            self.check_revoked(&election, header)?;
+            let until = match self.timing(&election, header)? {
                 (Timing::InTime, now) => return Ok(now),
                 (Timing::HoldUntil(until), _) => until,
             };
@@ -225,18 +249,6 @@ impl Party {
 
 pub(super) fn share_refused(error: ShareError) -> Refusal {
     Refusal::new(error.reason(), error)
-}
-
-/// Of a revoked station nothing more is taken, whatever it is dated: whoever holds the station's key can date back.
-fn check_revoked(election: &Election, header: &BallotHeader) -> Result<(), Refusal> {
-    let mark = header.station_mark();
-    match mark.and_then(|mark| Some((mark.station, election.effective().revoked_from(mark.station)?))) {
-        None => Ok(()),
-        Some((station, from)) => Err(Refusal::new(
-            Reason::BallotStationRevoked,
-            format_args!("station {station} is revoked from {from} on: nothing more is taken from it"),
-        )),
-    }
 }
 
 /// A station may bring its own ballots only, and no one else may bring them.

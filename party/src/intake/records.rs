@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tally_proto::ids::Digest;
+use tally_proto::order::EffectiveElection;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::record::{Issue, RecordError, RecordSubmission};
@@ -72,7 +73,12 @@ impl Party {
         if stored.is_none() {
             self.may_accept(&election)?;
             self.check_roll(&election, &issue)?;
-            let (now, until) = (self.now(), election.effective().receive_until());
+            let binding = election.binding(self.role);
+            let until = binding
+                .map(EffectiveElection::receive_until)
+                .min()
+                .unwrap_or_default();
+            let now = self.now();
             if now.seconds() > until {
                 return Err(Refusal::new(
                     Reason::BoxPhase,

@@ -196,3 +196,24 @@ fn cast_at_is_the_median_and_rises() {
     assert_eq!(cast_at(&same, None, Some(UnixSeconds(5))), Some(UnixSeconds(6)));
     assert_eq!(cast_at(&same, None, Some(UnixSeconds(3))), Some(UnixSeconds(5)));
 }
+
+#[test]
+fn the_past_of_two_calendars_is_compared_second_by_second() {
+    let of = |openings: &[(u64, u64)]| {
+        let until = openings.last().expect("one").1 + 60;
+        Channel::from_wire(&wire(ChannelKind::Online, openings, until)).expect("a channel")
+    };
+    let (one, two) = (of(&[(100, 199), (300, 399)]), of(&[(100, 149), (300, 399)]));
+    for (moment, same) in [(50, true), (100, true), (150, true), (151, false), (1000, false)] {
+        assert_eq!(one.same_before(&two, UnixSeconds(moment)), same, "{moment}");
+        assert_eq!(two.same_before(&one, UnixSeconds(moment)), same, "{moment}");
+    }
+    // The last close is the same, an opening before is struck, or one is added.
+    assert!(!one.same_before(&of(&[(300, 399)]), UnixSeconds(250)));
+    assert!(!one.same_before(&of(&[(100, 199), (210, 220), (300, 399)]), UnixSeconds(250)));
+    // What is ahead may change; so may how the same hours are written down.
+    assert!(one.same_before(&of(&[(100, 199), (280, 500)]), UnixSeconds(250)));
+    assert!(one.same_before(&of(&[(100, 160), (161, 199), (300, 399)]), UnixSeconds(1000)));
+    assert!(one.same_before(&of(&[(100, 199), (300, 350)]), UnixSeconds(351)));
+    assert!(!one.same_before(&of(&[(100, 199), (300, 350)]), UnixSeconds(352)));
+}
