@@ -10,9 +10,12 @@ use zeroize::Zeroizing;
 use crate::store::vault::StorageKey;
 use crate::store::{Store, StoreError, Tables, WriteTx};
 
-/// (register, j) -> C_j, sealed nonce_j and K_j.
-const OFFSET_KEYS: TableDefinition<'static, (&str, u8), (&[u8; 32], &[u8])> =
-    TableDefinition::new("offset_keys");
+/// Register and j.
+type Place = (&'static str, u8);
+/// C_j, and nonce_j and K_j sealed.
+type Row = (&'static [u8; 32], &'static [u8]);
+
+const OFFSET_KEYS: TableDefinition<'static, Place, Row> = TableDefinition::new("offset_keys");
 
 /// Makes the tables, in the store's opening transaction.
 pub(crate) fn create(tx: &WriteTx) -> Result<(), StoreError> {
