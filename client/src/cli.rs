@@ -51,6 +51,8 @@ struct Command {
 enum Verb {
     /// Shows the ballot paper of an invitation.
     Show(voter::Show),
+    /// Draws this device's tickets, where the election asks for them: once, best long before the vote.
+    Draw(voter::Draw),
     /// Casts a ballot. Casting again revotes: the last ballot counts.
     Vote(voter::Vote),
     /// Shows, on another device, what a ballot holds that was cast with `vote --second-device`.
@@ -186,6 +188,7 @@ impl Command {
     async fn run(self, console: &mut Console<'_>) -> Result<Outcome, Failure> {
         match self.verb {
             Verb::Show(show) => show.run(console),
+            Verb::Draw(draw) => draw.run(console).await,
             Verb::Vote(vote) => vote.run(console).await,
             Verb::Inspect(inspect) => inspect.run(console).await,
             Verb::Check(check) => check.run(console).await,

@@ -11,12 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
 use tokio::sync::OwnedMutexGuard;
-use zeroize::Zeroizing;
 
 use crate::clock::cast_second;
 use crate::disk::{Disk, RealDisk, make_private_dir, replace};
-use crate::election::Election;
-use crate::tickets::Purse;
+use crate::tickets::{Purse, PurseKey};
 
 const FILE_NAME: &str = "device";
 const PREFIX: &str = "tally-device 1 last-cast-at ";
@@ -43,8 +41,8 @@ pub enum DeviceError {
     },
 }
 
-/// By the manifest's hash.
-type Purses = HashMap<[u8; 32], Arc<tokio::sync::Mutex<Purse>>>;
+/// By their keys' names.
+type Purses = HashMap<[u8; 10], Arc<tokio::sync::Mutex<Purse>>>;
 
 /// A device that casts ballots. Clones share one memory.
 #[derive(Clone)]
@@ -89,18 +87,17 @@ impl Device {
         }
     }
 
-    /// Where the tickets of an election are kept. One of this process uses them at a time.
-    pub(crate) async fn purse(&self, election: &Election) -> OwnedMutexGuard<Purse> {
-        let key = election.manifest_hash();
+    /// Where the tickets of that key are kept. One of this process uses them at a time.
+    pub(crate) async fn purse(&self, key: PurseKey) -> OwnedMutexGuard<Purse> {
         let purse = {
             let mut purses = self.purses.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(purses.entry(key.0).or_insert_with(|| {
+            Arc::clone(purses.entry(key.name()).or_insert_with(|| {
                 let memory = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
                 let purse = match &memory.file {
-                    None => Purse::Memory(Zeroizing::default()),
+                    None => Purse::in_memory(key),
                     Some((disk, path)) => {
                         let directory = path.parent().unwrap_or(Path::new("."));
-                        Purse::file(Arc::clone(disk), directory, election)
+                        Purse::file(Arc::clone(disk), directory, key)
                     }
                 };
                 Arc::new(tokio::sync::Mutex::new(purse))

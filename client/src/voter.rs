@@ -22,7 +22,7 @@ use crate::election::{Election, ElectionError};
 use crate::fault::Fault;
 use crate::form::Form;
 use crate::sealing::{SealError, seal_online};
-use crate::tickets::DrawError;
+use crate::tickets::{DrawError, Hours, PurseKey};
 
 /// A ballot that is not safe after this long is cast anew.
 pub const ATTEMPT: Duration = Duration::from_secs(60);
@@ -35,13 +35,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Patience {
     /// No new attempt is begun after this long.
     pub give_up_after: Duration,
+    /// Where tickets are drawn only now, the first ballot leaves at a random moment within so long after the draw. The commission sees who draws and
+    /// when, and everybody sees when a ballot was cast: at once, the one tells the other.
+    pub after_draw: Duration,
 }
 
 impl Default for Patience {
-    /// Ten minutes.
+    /// Ten minutes each.
     fn default() -> Self {
         Self {
             give_up_after: Duration::from_secs(600),
+            after_draw: Duration::from_secs(600),
         }
     }
 }
@@ -70,6 +74,11 @@ pub enum Notice {
     },
     /// The parties' time could not be agreed on; it is asked for again.
     NoTime(String),
+    /// Tickets were drawn a moment ago: a random moment is waited for, so that the draw does not tell which ballot is this one.
+    Drawn {
+        /// How long.
+        for_ms: u64,
+    },
     /// The coordinator hands out no tickets at the moment; it is asked again.
     NoTicket(String),
 }
@@ -191,18 +200,12 @@ impl Voter {
         rng: &mut impl CryptoRng,
         mut notice: impl FnMut(Notice),
     ) -> Result<Cast, CastError> {
+        self.rest_after_draw(rng, &mut notice).await?;
         let begun = Instant::now();
         let mut attempt = 1;
         loop {
             let cast_at_s = self.take_moment(begun, &mut notice).await?;
-            let ticket = match self.take_ticket(UnixSeconds(cast_at_s), rng).await {
-                Err(error) if error.may_pass() && begun.elapsed() < self.patience.give_up_after => {
-                    notice(Notice::NoTicket(error.to_string()));
-                    sleep(PAUSE).await;
-                    continue;
-                }
-                taken => taken?,
-            };
+            let ticket = self.take_ticket(UnixSeconds(cast_at_s), rng).await?;
             let (parcel, disclosure) = seal_online(
                 &self.election,
                 &self.invitation,
@@ -254,19 +257,83 @@ impl Voter {
         }
     }
 
+    /// Draws this device's tickets, where the election asks for them and none were drawn, and says for how long the first ballot waits then. Best
+    /// done long before the vote. `None` where the election asks for no tickets.
+    ///
+    /// # Errors
+    /// [`CastError::Ticket`], [`CastError::Time`].
+    pub async fn draw_telling(
+        &self,
+        rng: &mut impl CryptoRng,
+        mut notice: impl FnMut(Notice),
+    ) -> Result<Option<Duration>, CastError> {
+        let Some(ticketing) = self.election.manifest().ticketing() else {
+            return Ok(None);
+        };
+        let begun = Instant::now();
+        let key = self.purse_key()?;
+        loop {
+            let now_ms = self.agreed_ms(begun, &mut notice).await?;
+            let hours = Hours {
+                now: UnixSeconds(now_ms / 1000),
+                spread: self.patience.after_draw,
+            };
+            let mut purse = self.device.purse(key.clone()).await;
+            let ready = purse.ready(
+                &self.election,
+                ticketing,
+                &self.invitation,
+                &self.connections,
+                hours,
+                rng,
+            );
+            match ready.await {
+                Ok(from) => {
+                    let wait_ms = (from.get() * 1000).saturating_sub(now_ms);
+                    return Ok(Some(Duration::from_millis(wait_ms)));
+                }
+                Err(error) if error.may_pass() && begun.elapsed() < self.patience.give_up_after => {
+                    notice(Notice::NoTicket(error.to_string()));
+                    sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Draws where that was not done before, and lets the time pass that keeps the draw and the ballot apart.
+    async fn rest_after_draw(
+        &self,
+        rng: &mut impl CryptoRng,
+        notice: &mut impl FnMut(Notice),
+    ) -> Result<(), CastError> {
+        let wait = self.draw_telling(rng, &mut *notice).await?.unwrap_or_default();
+        // Whoever casts at once has said so; what an earlier draw on this device set is not waited for either.
+        if !wait.is_zero() && !self.patience.after_draw.is_zero() {
+            notice(Notice::Drawn {
+                for_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+            });
+            sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    fn purse_key(&self) -> Result<PurseKey, DrawError> {
+        let code = self.invitation.draw_code().ok_or(DrawError::NoCode)?;
+        Ok(PurseKey::new(&self.election, code))
+    }
+
     /// A ticket for a ballot of that second; none where the election asks for none.
     async fn take_ticket(
         &self,
         cast_at: UnixSeconds,
         rng: &mut impl CryptoRng,
     ) -> Result<Option<OwnTicket>, DrawError> {
-        let (election, invitation) = (&self.election, &self.invitation);
-        let Some(ticketing) = election.manifest().ticketing() else {
+        let Some(ticketing) = self.election.manifest().ticketing() else {
             return Ok(None);
         };
-        let mut purse = self.device.purse(election).await;
-        let taken = purse.take(election, ticketing, invitation, &self.connections, cast_at, rng);
-        taken.await.map(Some)
+        let mut purse = self.device.purse(self.purse_key()?).await;
+        purse.take(ticketing, cast_at, rng).map(Some)
     }
 
     /// Throws the device's tickets of this election away, so that the next cast draws anew. A voter draws a few times only.
@@ -274,14 +341,26 @@ impl Voter {
     /// # Errors
     /// [`DrawError`]: the device's memory.
     pub async fn draw_again(&self) -> Result<(), DrawError> {
-        self.device.purse(&self.election).await.discard()
+        self.device.purse(self.purse_key()?).await.discard()
     }
 
     /// Agrees on the time with the parties and takes a second that this device has never cast at.
     async fn take_moment(&self, begun: Instant, notice: &mut impl FnMut(Notice)) -> Result<u64, CastError> {
-        let agreed_ms = loop {
+        let agreed_ms = self.agreed_ms(begun, notice).await?;
+        let cast_at_s = self.device.take_second(agreed_ms)?;
+        let ahead_ms = cast_at_s.saturating_mul(1000).saturating_sub(agreed_ms);
+        if let Some(for_ms) = ahead_ms.checked_sub(AHEAD_MS).filter(|for_ms| *for_ms > 0) {
+            notice(Notice::Waiting { for_ms });
+            sleep(Duration::from_millis(for_ms)).await;
+        }
+        Ok(cast_at_s)
+    }
+
+    /// The time that the parties agree on.
+    async fn agreed_ms(&self, begun: Instant, notice: &mut impl FnMut(Notice)) -> Result<u64, CastError> {
+        loop {
             match self.connections.time().await {
-                Ok(agreed_ms) => break agreed_ms,
+                Ok(agreed_ms) => return Ok(agreed_ms),
                 Err(error) if begun.elapsed() >= self.patience.give_up_after => {
                     return Err(CastError::Time(error));
                 }
@@ -293,14 +372,7 @@ impl Voter {
                     sleep(PAUSE).await;
                 }
             }
-        };
-        let cast_at_s = self.device.take_second(agreed_ms)?;
-        let ahead_ms = cast_at_s.saturating_mul(1000).saturating_sub(agreed_ms);
-        if let Some(for_ms) = ahead_ms.checked_sub(AHEAD_MS).filter(|for_ms| *for_ms > 0) {
-            notice(Notice::Waiting { for_ms });
-            sleep(Duration::from_millis(for_ms)).await;
         }
-        Ok(cast_at_s)
     }
 }
 

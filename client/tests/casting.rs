@@ -43,6 +43,7 @@ async fn cast(voter: &Voter, choices: &[&str]) -> Result<Cast, CastError> {
 fn at_once() -> Patience {
     Patience {
         give_up_after: Duration::ZERO,
+        ..Patience::default()
     }
 }
 

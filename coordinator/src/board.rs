@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status};
 use crate::directory::{Directory, Election};
 use crate::error::Error;
 use crate::files;
-use crate::tickets::Desk;
+use crate::tickets::{Admitted, Desk};
 
 /// How long a draw waits for a processor.
 const DRAW_TURN: Duration = Duration::from_secs(8);
@@ -90,6 +90,13 @@ impl Published {
     }
 }
 
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let stopped = |_| Refusal::new(Reason::Internal, "the draw ended by a fault of this program");
+    tokio::task::spawn_blocking(work).await.map_err(stopped)?
+}
+
 #[tonic::async_trait]
 impl Board for Published {
     async fn clock(&self, _: Request<wire::ClockRequest>) -> Result<Response<wire::ClockReply>, Status> {
@@ -115,18 +122,23 @@ impl Board for Published {
     async fn draw(&self, request: Request<wire::DrawRequest>) -> Result<Response<wire::DrawReply>, Status> {
         let request = request.into_inner();
         let desk = self.desk(&request.election)?;
+        // Who asks is looked at before anybody's turn is used up.
+        let (admitted, request) = blocking(move || Ok((desk.admit(&request)?, request))).await?;
+        let due = match admitted {
+            Admitted::Answered(reply) => return Ok(Response::new(reply)),
+            Admitted::Due(due) => due,
+        };
         let turn = tokio::time::timeout(DRAW_TURN, Arc::clone(&self.drawing).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
             let detail = "too many voters draw at this moment; try again in a minute";
             return Err(Refusal::new(Reason::PartyBusy, detail).into());
         };
-        let drawn = tokio::task::spawn_blocking(move || {
-            let reply = desk.draw(&request);
+        let reply = blocking(move || {
+            let reply = due.draw(&request);
             drop(turn);
             reply
         });
-        let stopped = |_| Refusal::new(Reason::Internal, "the draw ended by a fault of this program");
-        Ok(Response::new(drawn.await.map_err(stopped)??))
+        Ok(Response::new(reply.await?))
     }
 
     type BundleStream = BoxStream<'static, Result<wire::BundlePart, Status>>;

@@ -12,7 +12,7 @@
 //! disk lets nobody draw. A request that was answered is answered again with the same bytes, however often it comes: a lost answer costs no
 //! draw. A draw is on disk before its answer leaves.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -22,11 +22,13 @@ use std::time::SystemTime;
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use tally_proto::ids::{BoxId, Hash32, UnixSeconds, VoterIndex};
+use tally_proto::layout::{Writer, tag};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::ticket::{DrawCode, RSA_BYTES, TicketSigner, Ticketing};
 use tally_proto::{secret_file, wire};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::directory::Election;
 use crate::error::{Error, StoredProblem};
@@ -153,7 +155,66 @@ pub struct Desk {
     path: PathBuf,
     manifest: Arc<SignedManifest>,
     signers: Vec<TicketSigner>,
+    surplus: Zeroizing<[u8; 32]>,
     book: Mutex<Book>,
+    latest: Mutex<VecDeque<(Voter, Hash32, wire::DrawReply)>>,
+    under_way: Mutex<HashSet<Voter>>,
+}
+
+/// Most further draws that a voter has beyond those of the manifest.
+const MOST_SURPLUS: u64 = 8;
+/// So many answers are kept in memory for devices that lost one.
+const KEPT_ANSWERS: usize = 64;
+
+/// A request of a voter whose code is right.
+#[derive(Debug)]
+pub enum Admitted {
+    /// It was answered a moment ago.
+    Answered(wire::DrawReply),
+    /// It is to be signed: see [`UnderWay::draw`].
+    Due(UnderWay),
+}
+
+/// A draw that is being signed: one a voter at a time.
+#[derive(Debug)]
+pub struct UnderWay {
+    desk: Arc<Desk>,
+    voter: Voter,
+    asked: Hash32,
+}
+
+impl UnderWay {
+    /// Answers the draw, which was admitted with this same request. Blocks: it signs the whole allowance, about two milliseconds a ticket.
+    ///
+    /// # Errors
+    /// `draw.exhausted`, `message.malformed`, `internal`.
+    pub fn draw(&self, request: &wire::DrawRequest) -> Result<wire::DrawReply, Refusal> {
+        let Self { desk, voter, asked } = self;
+        let ticketing = desk.ticketing()?;
+        let signatures = desk.sign(&request.blinded, ticketing)?;
+        let mut book = desk.book();
+        // Again: nothing is noted that could not be signed.
+        if desk.may_draw(&book, *voter, *asked, ticketing)? {
+            book.note(*voter, *asked).map_err(|error| {
+                tracing::error!(%error, "a draw cannot be written down");
+                Refusal::new(Reason::Internal, "the draw cannot be written down here")
+            })?;
+        }
+        let reply = wire::DrawReply { signatures };
+        let mut latest = desk.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if latest.len() == KEPT_ANSWERS {
+            latest.pop_front();
+        }
+        latest.push_back((*voter, *asked, reply.clone()));
+        Ok(reply)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut under_way = self.desk.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.remove(&self.voter);
+    }
 }
 
 #[derive(Debug)]
@@ -176,9 +237,12 @@ impl Desk {
         };
         let path = election.path().to_path_buf();
         let mut signers = Vec::with_capacity(ticketing.keys().len());
+        let mut surplus = Sha256::new_with_prefix(tag::SURPLUS);
         for key in ticketing.keys() {
             let place = path.join(KEYS).join(key.day().get().to_string());
-            let signer = TicketSigner::from_der(&secret_file::read(&place)?).map_err(Error::TicketKeys)?;
+            let der = secret_file::read(&place)?;
+            surplus.update(&*der);
+            let signer = TicketSigner::from_der(&der).map_err(Error::TicketKeys)?;
             if signer.key_of(key.day()) != *key {
                 return Err(Error::Stored {
                     path: place,
@@ -191,22 +255,22 @@ impl Desk {
         Ok(Some(Self {
             manifest: Arc::new(signed.clone()),
             signers,
+            surplus: Zeroizing::new(surplus.finalize().into()),
             book: Mutex::new(book),
+            latest: Mutex::default(),
+            under_way: Mutex::default(),
             path,
         }))
     }
 
-    /// Answers a draw. Blocks: it signs the whole allowance, about two milliseconds a ticket.
+    /// Checks who asks, before any of the machine's time is spent on it.
     ///
     /// # Errors
-    /// `draw.not-ready`, `draw.refused`, `draw.exhausted`, `message.malformed`, `internal`.
-    pub fn draw(&self, request: &wire::DrawRequest) -> Result<wire::DrawReply, Refusal> {
-        let manifest = self.manifest.manifest();
-        let Some(ticketing) = manifest.ticketing() else {
-            return Err(refused());
-        };
+    /// `draw.not-ready`, `draw.refused`, `draw.exhausted`, `message.malformed`, `internal`; `party.busy`: another draw of the voter is under way.
+    pub fn admit(self: &Arc<Self>, request: &wire::DrawRequest) -> Result<Admitted, Refusal> {
         let voter = (request.r#box, request.v);
         self.identify(voter, &request.code)?;
+        let ticketing = self.ticketing()?;
         let expected = ticketing.drawn();
         if request.blinded.len() != expected || request.blinded.iter().any(|b| b.len() != RSA_BYTES) {
             return Err(Refusal::new(
@@ -217,17 +281,29 @@ impl Desk {
         let mut hash = Sha256::new();
         request.blinded.iter().for_each(|blinded| hash.update(blinded));
         let asked = Hash32(hash.finalize().into());
-        // Twice: nothing is signed for a voter who has no draw left, and nothing is noted that could not be signed.
-        self.may_draw(&self.book(), voter, asked, ticketing)?;
-        let signatures = self.sign(&request.blinded, ticketing)?;
-        let mut book = self.book();
-        if self.may_draw(&book, voter, asked, ticketing)? {
-            book.note(voter, asked).map_err(|error| {
-                tracing::error!(%error, "a draw cannot be written down");
-                Refusal::new(Reason::Internal, "the draw cannot be written down here")
-            })?;
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, reply)) = latest.iter().find(|(of, was, _)| (*of, *was) == (voter, asked)) {
+            return Ok(Admitted::Answered(reply.clone()));
         }
-        Ok(wire::DrawReply { signatures })
+        drop(latest);
+        // Nothing is signed for a voter who has no draw left.
+        self.may_draw(&self.book(), voter, asked, ticketing)?;
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if !under_way.insert(voter) {
+            return Err(Refusal::new(
+                Reason::PartyBusy,
+                "another draw of this voter is under way; try again in a minute",
+            ));
+        }
+        Ok(Admitted::Due(UnderWay {
+            desk: Arc::clone(self),
+            voter,
+            asked,
+        }))
+    }
+
+    fn ticketing(&self) -> Result<&Ticketing, Refusal> {
+        self.manifest.manifest().ticketing().ok_or_else(refused)
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -264,7 +340,7 @@ impl Desk {
         if answered.contains(&asked) {
             return Ok(false);
         }
-        let allowed = of.draws() as usize;
+        let allowed = of.draws() as usize + self.surplus(voter);
         if answered.len() < allowed || answered.len() < allowed + self.grants(voter) {
             return Ok(true);
         }
@@ -272,6 +348,17 @@ impl Desk {
             Reason::DrawExhausted,
             "the voter's draws are used up; the tickets of earlier draws stay good on the devices that drew them",
         ))
+    }
+
+    /// How many more draws this voter has than the manifest says: 0 to [`MOST_SURPLUS`], always the same, known to nobody else. So whoever uses a
+    /// voter's draws up learns little of how often the voter has drawn elsewhere.
+    fn surplus(&self, (of_box, v): Voter) -> usize {
+        let layout = Writer::new(tag::SURPLUS).fixed(&self.surplus).u32(of_box).u32(v);
+        let Hash32(hash) = layout.sha256();
+        layout.finish().zeroize();
+        let mut number = [0; 8];
+        number.copy_from_slice(&hash[..8]);
+        (u64::from_be_bytes(number) % (MOST_SURPLUS + 1)) as usize
     }
 
     fn grants(&self, (of_box, v): Voter) -> usize {

@@ -84,6 +84,10 @@ pub mod tag {
     pub const TICKET: &str = "tally/v1/ticket";
     /// What a ticket's one-time key signs.
     pub const TICKET_USE: &str = "tally/v1/ticket-use";
+    /// Key of the tickets that a device keeps.
+    pub const PURSE: &str = "tally/v1/purse";
+    /// How many more draws a voter has than the manifest says.
+    pub const SURPLUS: &str = "tally/v1/draw-surplus";
     /// What the coordinator holds of a draw code.
     pub const DRAW_CODE: &str = "tally/v1/draw-code";
 }

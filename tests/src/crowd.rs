@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tally_client::station::StationError;
 use tally_client::{
-    CastError, ChoiceError, Choices, Connections, Device, Election, ElectionError, Station, Voter,
+    CastError, ChoiceError, Choices, Connections, Device, Election, ElectionError, Patience, Station, Voter,
     read_invitation,
 };
 use tally_proto::connect::ConnectError;
@@ -156,7 +156,11 @@ impl Crowd {
 
     async fn cast_one(&self, cast: Cast, device: &Device, rng: &mut StdRng) -> Result<Done, CrowdError> {
         let invitation = self.invitation(cast, rng)?;
-        let voter = Voter::new(&self.election, &self.connections, invitation, device)?;
+        let voter =
+            Voter::new(&self.election, &self.connections, invitation, device)?.with_patience(Patience {
+                after_draw: Duration::ZERO,
+                ..Patience::default()
+            });
         let form = voter.form();
         let options = form
             .contests()

@@ -142,6 +142,7 @@ async fn before_opening_everybody_refuses_with_the_reason() {
     let connections = connections(&world, &parties);
     let voter = voter(&world, &connections, 7).with_patience(Patience {
         give_up_after: Duration::ZERO,
+        ..Patience::default()
     });
     let mut rng = StdRng::seed_from_u64(1);
     let error = voter

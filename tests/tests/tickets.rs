@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -62,6 +62,7 @@ fn vote(world: &World, invitation: &Path, state: &str, more: &[&str]) -> Said {
         "--yes",
         "--give-up-after",
         "30",
+        "--now",
     ];
     words.extend(more);
     world.program.attempt(&world.root, &words, "").expect("it runs")
@@ -107,6 +108,7 @@ async fn an_election_with_tickets() {
             .expect("accepted with tickets");
     }
 
+    a_draw_and_a_ballot_are_kept_apart(&world, &of_last);
     a_decoy_draws_as_the_true_one_does(&world, &of_last);
 
     let closed = world.close("All have voted").expect("orders are in force");
@@ -159,6 +161,45 @@ async fn an_election_with_tickets() {
     assert!(!row.to_lowercase().contains("failed"), "{row}");
 }
 
+/// A device that draws only when it casts lets the ballot leave at another moment, and says so.
+fn a_draw_and_a_ballot_are_kept_apart(world: &World, code: &str) {
+    let invitation = world.root.join("early.invitation");
+    std::fs::write(&invitation, code).expect("written");
+    let manifest = world.manifest_file().expect("a manifest");
+    let (manifest, invitation) = (manifest.to_string_lossy(), invitation.to_string_lossy());
+    let run = |verb: &str, more: &[&str]| {
+        let mut words = vec![
+            "client",
+            verb,
+            "--manifest",
+            &*manifest,
+            "--invitation",
+            &*invitation,
+        ];
+        words.extend(["--state", "device-early"]);
+        words.extend(more);
+        world.program.attempt(&world.root, &words, "").expect("it runs")
+    };
+    let begun = Instant::now();
+    let drawn = run("draw", &["--after-draw", "8"]);
+    assert!(drawn.status.success(), "{drawn:?}");
+    assert!(drawn.out.contains("has its tickets"), "{drawn:?}");
+    let wait: u64 = drawn
+        .out
+        .split_once("Vote in ")
+        .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok())
+        .unwrap_or(0);
+    let cast = run("vote", &["--choice", "Ben", "--yes", "--after-draw", "8"]);
+    assert!(cast.status.success(), "{cast:?}");
+    assert!(
+        begun.elapsed() >= Duration::from_secs(wait.saturating_sub(1)),
+        "the ballot left {:?} after the draw, not {wait} s",
+        begun.elapsed()
+    );
+    let again = run("draw", &[]);
+    assert!(again.out.contains("vote when you like"), "{again:?}");
+}
+
 /// The last voter votes with the true invitation on one device and a decoy on another; then the draws are used up.
 fn a_decoy_draws_as_the_true_one_does(world: &World, code: &str) {
     let true_one = world.root.join("true.invitation");
@@ -196,8 +237,14 @@ fn a_decoy_draws_as_the_true_one_does(world: &World, code: &str) {
         assert_eq!(trace(world, "device-b"), traces[1]);
     }
 
-    // Two draws are used up: a third device is told what to do, with either invitation, in the same words.
-    let refused = [&true_one, &decoy_one].map(|invitation| vote(world, invitation, "device-c", &[]));
+    // The draws are used up at some device after the second: it is told what to do, with either invitation, in the same words.
+    let spent = (0..=10).find_map(|device| {
+        let state = format!("device-{device}");
+        let said = vote(world, &true_one, &state, &[]);
+        (!said.status.success()).then_some(state)
+    });
+    let spent = spent.expect("the draws end");
+    let refused = [&true_one, &decoy_one].map(|invitation| vote(world, invitation, &spent, &[]));
     for said in &refused {
         assert_eq!(said.status.code(), Some(4), "{said:?}");
         for part in ["drawn as often as", "ask the commission", "station"] {
@@ -214,9 +261,9 @@ fn a_decoy_draws_as_the_true_one_does(world: &World, code: &str) {
     world
         .coordinator(&["tickets", ELECTION, "--again", &reference], &typed)
         .expect("granted");
-    let said = vote(world, &true_one, "device-c", &[]);
+    let said = vote(world, &true_one, &spent, &[]);
     assert!(said.status.success(), "{said:?}");
     // A device that is told to draw again has no draw left either, and says so.
-    let said = vote(world, &true_one, "device-c", &["--draw-again"]);
+    let said = vote(world, &true_one, &spent, &["--draw-again"]);
     assert_eq!(said.status.code(), Some(4), "{said:?}");
 }

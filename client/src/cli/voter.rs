@@ -169,6 +169,13 @@ pub(super) struct Vote {
     /// Throws this device's tickets of the election away and draws anew: where they are used up. A voter draws a few times only.
     #[arg(long)]
     draw_again: bool,
+    /// Where tickets are drawn only now, lets the ballot leave at a random moment within so long: the commission sees who draws and when. `client
+    /// draw` long before is better.
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    after_draw: Duration,
+    /// Casts at once, even where tickets were drawn a moment ago. The commission can then tell which ballot is yours, not what is in it.
+    #[arg(long)]
+    now: bool,
     /// Keeps the receipts on this device. They show that and when a ballot was cast; `client erase` erases them.
     #[arg(long)]
     keep_receipt: bool,
@@ -258,6 +265,7 @@ impl Vote {
         let device = Device::open(&directory)?;
         let patience = Patience {
             give_up_after: self.give_up_after,
+            after_draw: if self.now { Duration::ZERO } else { self.after_draw },
         };
         let voter = Voter::new(&election, &connections, invitation, &device)?.with_patience(patience);
         let languages = self.language.list();
@@ -332,8 +340,60 @@ fn sentence(notice: &Notice) -> String {
                 *for_ms as f64 / 1000.0
             )
         }
+        Notice::Drawn { for_ms } => format!(
+            "Your tickets were drawn just now. So that nobody can tell by the moment which ballot is yours, it leaves in {}. Leave this running. \
+             (--now casts at once; `client draw`, long before the vote, saves the waiting.)",
+            span(Duration::from_millis(*for_ms))
+        ),
         Notice::NoTicket(what) => format!("{what} - trying again"),
         Notice::NoTime(what) => format!("{what} - trying again"),
+    }
+}
+
+/// `4 min 5 s`.
+fn span(wait: Duration) -> String {
+    match (wait.as_secs() / 60, wait.as_secs() % 60) {
+        (0, seconds) => format!("{seconds} s"),
+        (minutes, seconds) => format!("{minutes} min {seconds} s"),
+    }
+}
+
+#[derive(Args)]
+pub(super) struct Draw {
+    #[command(flatten)]
+    manifest: ManifestArg,
+    #[command(flatten)]
+    invitation: InvitationArg,
+    #[command(flatten)]
+    state: StateArg,
+    /// The first ballot leaves at a random moment within so long after the draw.
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    after_draw: Duration,
+}
+
+impl Draw {
+    pub(super) async fn run(self, console: &mut Console<'_>) -> Result<Outcome, Failure> {
+        let election = load_election(&self.manifest)?;
+        let invitation = self.invitation.load(console)?;
+        let connections = Connections::open(&election)?;
+        let device = Device::open(&self.state.directory())?;
+        let patience = Patience {
+            after_draw: self.after_draw,
+            ..Patience::default()
+        };
+        let voter = Voter::new(&election, &connections, invitation, &device)?.with_patience(patience);
+        let drawn = voter
+            .draw_telling(&mut rand::rng(), |notice| console.tell(&sentence(&notice)))
+            .await?;
+        console.say(&match drawn {
+            None => "This election asks for no tickets: there is nothing to draw.".to_owned(),
+            Some(wait) if wait.is_zero() => "This device has its tickets: vote when you like.".to_owned(),
+            Some(wait) => format!(
+                "This device has its tickets for the whole election. Vote in {} at the earliest, better on another day.",
+                span(wait)
+            ),
+        });
+        Ok(Outcome::Done)
     }
 }
 

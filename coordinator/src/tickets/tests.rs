@@ -75,10 +75,9 @@ impl Scene {
         admit(&self.election, &file)
     }
 
-    fn desk(&self) -> Desk {
-        Desk::open(&self.election)
-            .expect("opens")
-            .expect("there are tickets")
+    fn desk(&self) -> Arc<Desk> {
+        let desk = Desk::open(&self.election).expect("opens");
+        Arc::new(desk.expect("there are tickets"))
     }
 
     fn draw(&self, seed: u8) -> Draw<'_> {
@@ -97,6 +96,14 @@ impl Scene {
     }
 }
 
+/// Admits and answers.
+fn drawn(desk: &Arc<Desk>, request: &wire::DrawRequest) -> Result<wire::DrawReply, Refusal> {
+    match desk.admit(request)? {
+        Admitted::Answered(reply) => Ok(reply),
+        Admitted::Due(due) => due.draw(request),
+    }
+}
+
 fn reason(answer: Result<wire::DrawReply, Refusal>) -> Reason {
     answer.expect_err("refused").reason
 }
@@ -105,34 +112,52 @@ fn reason(answer: Result<wire::DrawReply, Refusal>) -> Reason {
 fn a_voter_draws_a_few_times_and_an_answered_request_is_answered_again_for_ever() {
     let scene = scene();
     let desk = scene.desk();
-    assert_eq!(reason(desk.draw(&scene.request(0, 1, 1))), Reason::DrawNotReady);
+    assert_eq!(
+        reason(drawn(&desk, &scene.request(0, 1, 1))),
+        Reason::DrawNotReady
+    );
     assert_eq!(scene.admit(2).expect("admitted"), 2);
-    let first = desk.draw(&scene.request(0, 1, 1)).expect("drawn");
+    let first = drawn(&desk, &scene.request(0, 1, 1)).expect("drawn");
     let own = scene.draw(1).finish(&first.signatures).expect("good");
     assert_eq!(own.len(), scene.manifest().ticketing().expect("tickets").drawn());
-    // A second device; then no third. What was answered is answered again, also after a restart.
-    let second = desk.draw(&scene.request(0, 1, 2)).expect("drawn");
-    assert_ne!(first, second);
-    assert_eq!(reason(desk.draw(&scene.request(0, 1, 3))), Reason::DrawExhausted);
+    // More devices, until the draws are used up. What was answered is answered again, also after a restart.
+    let mut answers = vec![first];
+    let last = loop {
+        let seed = answers.len() as u8 + 1;
+        match drawn(&desk, &scene.request(0, 1, seed)) {
+            Ok(answer) => answers.push(answer),
+            refused => break reason(refused),
+        }
+    };
+    assert_eq!(last, Reason::DrawExhausted);
+    let draws = answers.len() as u8;
     drop(desk);
     let desk = scene.desk();
-    assert_eq!(desk.draw(&scene.request(0, 1, 1)).as_ref(), Ok(&first));
-    assert_eq!(desk.draw(&scene.request(0, 1, 2)).as_ref(), Ok(&second));
-    assert_eq!(reason(desk.draw(&scene.request(0, 1, 3))), Reason::DrawExhausted);
+    for (seed, answer) in (1..).zip(&answers) {
+        assert_eq!(drawn(&desk, &scene.request(0, 1, seed)).as_ref(), Ok(answer));
+    }
+    let more = scene.request(0, 1, draws + 1);
+    assert_eq!(
+        reason(drawn(&desk, &more)),
+        Reason::DrawExhausted,
+        "as many as before"
+    );
     // A lost device must not lose the vote: the commission grants one more, to this voter alone.
     let reference = scene.world.rolls[0].entries()[0].reference.clone();
     grant(&scene.election, &reference).expect("granted");
-    desk.draw(&scene.request(0, 1, 3)).expect("granted");
-    assert_eq!(reason(desk.draw(&scene.request(0, 1, 4))), Reason::DrawExhausted);
+    drawn(&desk, &more).expect("granted");
+    assert_eq!(
+        reason(drawn(&desk, &scene.request(0, 1, draws + 2))),
+        Reason::DrawExhausted
+    );
     assert!(matches!(
         grant(&scene.election, "nobody"),
         Err(Error::UnknownVoter(_))
     ));
-    desk.draw(&scene.request(1, 2, 5))
-        .expect("another voter has draws of their own");
+    drawn(&desk, &scene.request(1, 2, 50)).expect("another voter has draws of their own");
     // Nothing of a code or a ticket is on the disk: hashes of requests, and of codes.
     let book = std::fs::read(scene.election.path().join(DRAWS)).expect("a book");
-    assert_eq!(book.len(), 4 * RECORD);
+    assert_eq!(book.len(), (usize::from(draws) + 2) * RECORD);
 }
 
 #[test]
@@ -140,27 +165,26 @@ fn who_has_no_code_draws_nothing_and_uses_up_nothing() {
     let scene = scene();
     scene.admit(2).expect("admitted");
     let desk = scene.desk();
-    let wrong = desk.draw(&scene.request(0, 9, 1)).expect_err("another code");
+    let wrong = drawn(&desk, &scene.request(0, 9, 1)).expect_err("another code");
     // Whether a voter is on the list is not told apart from a wrong code.
-    let unlisted = desk.draw(&scene.request(4, 1, 1)).expect_err("not on the list");
-    let others = desk.draw(&scene.request(0, 2, 1)).expect_err("another voter's");
+    let unlisted = drawn(&desk, &scene.request(4, 1, 1)).expect_err("not on the list");
+    let others = drawn(&desk, &scene.request(0, 2, 1)).expect_err("another voter's");
     assert_eq!(wrong.reason, Reason::DrawRefused);
     assert_eq!((&unlisted, &others), (&wrong, &wrong));
     let mut short = scene.request(0, 1, 1);
     short.code.pop();
-    assert_eq!(reason(desk.draw(&short)), Reason::MessageMalformed);
+    assert_eq!(reason(drawn(&desk, &short)), Reason::MessageMalformed);
     let mut few = scene.request(0, 1, 1);
     few.blinded.pop();
-    assert_eq!(reason(desk.draw(&few)), Reason::MessageMalformed);
+    assert_eq!(reason(drawn(&desk, &few)), Reason::MessageMalformed);
     let mut ragged = scene.request(0, 1, 1);
     ragged.blinded[0].pop();
-    assert_eq!(reason(desk.draw(&ragged)), Reason::MessageMalformed);
+    assert_eq!(reason(drawn(&desk, &ragged)), Reason::MessageMalformed);
     let mut large = scene.request(0, 1, 1);
     large.blinded[3] = vec![0xff; RSA_BYTES];
-    assert_eq!(reason(desk.draw(&large)), Reason::MessageMalformed);
+    assert_eq!(reason(drawn(&desk, &large)), Reason::MessageMalformed);
     for seed in [1, 2] {
-        desk.draw(&scene.request(0, 1, seed))
-            .expect("no draw was used up");
+        drawn(&desk, &scene.request(0, 1, seed)).expect("no draw was used up");
     }
 }
 
@@ -168,13 +192,13 @@ fn who_has_no_code_draws_nothing_and_uses_up_nothing() {
 fn a_torn_book_is_cut_and_a_damaged_file_is_named() {
     let scene = scene();
     scene.admit(1).expect("admitted");
-    scene.desk().draw(&scene.request(0, 1, 1)).expect("drawn");
+    drawn(&scene.desk(), &scene.request(0, 1, 1)).expect("drawn");
     let book = scene.election.path().join(DRAWS);
     let whole = std::fs::read(&book).expect("a book");
     for torn in 0..RECORD {
         std::fs::write(&book, [&whole[..], &vec![7; torn]].concat()).expect("torn");
         let desk = scene.desk();
-        desk.draw(&scene.request(0, 1, 1)).expect("the same again");
+        drawn(&desk, &scene.request(0, 1, 1)).expect("the same again");
         assert_eq!(std::fs::read(&book).expect("a book"), whole, "{torn}");
     }
     for (text, line) in [
@@ -228,7 +252,7 @@ fn what_the_coordinator_sees_of_two_draws_says_nothing_of_the_tickets() {
     let mut used = Vec::new();
     for (v, seed) in [(0, 1), (1, 2)] {
         let request = scene.request(v, v as u8 + 1, seed);
-        let reply = desk.draw(&request).expect("drawn");
+        let reply = drawn(&desk, &request).expect("drawn");
         seen.extend(request.blinded.iter().chain(&reply.signatures).cloned());
         used.extend(scene.draw(seed).finish(&reply.signatures).expect("good"));
     }
@@ -247,5 +271,63 @@ fn what_the_coordinator_sees_of_two_draws_says_nothing_of_the_tickets() {
     assert!(matches!(
         scene.draw(1).finish(&[]),
         Err(TicketError::Count { actual: 0, .. })
+    ));
+}
+
+#[test]
+fn how_many_draws_are_left_says_little() {
+    let scene = scene();
+    let desk = scene.desk();
+    let manifest = u64::from(scene.manifest().ticketing().expect("tickets").draws());
+    let of = |desk: &Desk, v| manifest + desk.surplus((1, v)) as u64;
+    let all: Vec<u64> = (0..900).map(|v| of(&desk, v)).collect();
+    for draws in manifest..=manifest + MOST_SURPLUS {
+        let voters = all.iter().filter(|of| **of == draws).count();
+        assert!(
+            (60..=140).contains(&voters),
+            "{voters} of 900 voters have {draws} draws"
+        );
+    }
+    assert!(
+        all.iter()
+            .all(|of| (manifest..=manifest + MOST_SURPLUS).contains(of))
+    );
+    // The same after a restart.
+    let again = scene.desk();
+    assert!((0..900).all(|v| of(&again, v) == all[v as usize]));
+}
+
+#[test]
+fn one_voter_has_one_draw_under_way_and_a_repeat_costs_nothing() {
+    let scene = scene();
+    scene.admit(2).expect("admitted");
+    let desk = scene.desk();
+    let request = scene.request(0, 1, 1);
+    let Ok(Admitted::Due(due)) = desk.admit(&request) else {
+        panic!("a first draw is due")
+    };
+    for repeat in [&request, &scene.request(0, 1, 2)] {
+        assert_eq!(
+            desk.admit(repeat).expect_err("under way").reason,
+            Reason::PartyBusy
+        );
+    }
+    assert!(
+        matches!(desk.admit(&scene.request(1, 2, 3)), Ok(Admitted::Due(_))),
+        "another voter's is"
+    );
+    let reply = due.draw(&request).expect("drawn");
+    drop(due);
+    for _ in 0..200 {
+        let Ok(Admitted::Answered(again)) = desk.admit(&request) else {
+            panic!("a repeat is answered from memory")
+        };
+        assert_eq!(again, reply);
+    }
+    // A caller that went away does not hold the voter up.
+    drop(desk.admit(&scene.request(0, 1, 2)).expect("due"));
+    assert!(matches!(
+        desk.admit(&scene.request(0, 1, 2)),
+        Ok(Admitted::Due(_))
     ));
 }
