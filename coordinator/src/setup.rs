@@ -6,7 +6,7 @@ use futures::stream;
 use rand_core::CryptoRng;
 use tally_proto::envelope::{Envelope, Kind, MAX_ENVELOPE_BYTES, Signature};
 use tally_proto::identity::Fingerprint;
-use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, RegisterId, Role, RoleExt as _};
 use tally_proto::manifest::{Manifest, SignedManifest};
 use tally_proto::roll::Roll;
 use tally_proto::{refusal::Refusal, wire};
@@ -16,7 +16,7 @@ use crate::directory::{Directory, Election};
 use crate::error::Error;
 use crate::parties::{Parties, Party, PartyError, Patience, SILENCE};
 use crate::progress::{Progress, Step};
-use crate::{definition, files, tickets};
+use crate::{definition, files, registers, tickets};
 
 /// Most roll entries in one message: with the longest references still well within a message's limit.
 const ENTRIES_A_PART: usize = 5_000;
@@ -39,6 +39,14 @@ pub fn define(directory: &Directory, file: &Path, now_s: u64) -> Result<Election
     }
     let keys = tickets::generate(&definition.ticket_days, &mut os_rng())?;
     wire.ticket_keys = keys.iter().map(|(day, key)| key.key_of(*day).to_wire()).collect();
+    if let Some(register) = &wire.register {
+        let commitments = registers::read(directory, &RegisterId::new(&register.id)?)?;
+        let offset = |(j, commitment): (Role, Hash32)| wire::CredentialOffset {
+            index: j.number(),
+            commitment: commitment.0.to_vec(),
+        };
+        wire.offsets = Role::ALL.into_iter().zip(commitments).map(offset).collect();
+    }
     let manifest = Manifest::from_wire(&wire)?;
     let envelope = directory
         .signer()

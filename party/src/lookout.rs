@@ -27,6 +27,7 @@ pub(crate) async fn keep(party: Arc<Party>) {
             _ = ticks.tick() => {}
             () = party.stopping() => return,
         }
+        party.recover_offset_keys().await;
         // Status raises what it finds.
         if let Err(error) = party.status("").await {
             tracing::warn!(party = %party.role, %error, "the boxes cannot be looked at");

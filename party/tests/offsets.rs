@@ -4,14 +4,19 @@ mod world;
 
 use std::net::TcpListener;
 
-use tally_party::store::Storage;
+use tally_party::offsets::Held;
+use tally_party::store::accepted::{self, Accepted, Counted};
 use tally_party::store::sim::SimDisk;
+use tally_party::store::{Kind, Storage};
 use tally_proto::connect;
-use tally_proto::fixture::Shape;
-use tally_proto::ids::{Hash32, RegisterId, Role, RoleExt as _};
-use tally_proto::offsets::OffsetKey;
+use tally_proto::fixture::cards::CardKey;
+use tally_proto::fixture::{OPENS, Shape};
+use tally_proto::ids::{BoxId, Digest, Hash32, RegisterId, Role, RoleExt as _, UnixSeconds, VoterIndex};
+use tally_proto::invitation::Credential;
+use tally_proto::offsets::{self, OffsetKey, Telling, Told};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
+use tally_proto::record::{Half, RecordSubmission};
 use tally_proto::wire;
 use tonic::Status;
 
@@ -27,12 +32,16 @@ struct Three {
 
 impl Three {
     fn new() -> Self {
+        Self::with(Shape::default())
+    }
+
+    fn with(shape: Shape) -> Self {
         // Held together, so that they differ.
         let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
         let ports = held.map(|listener| listener.local_addr().expect("bound").port());
         let world = World::new(Shape {
             peer_ports: ports,
-            ..Shape::default()
+            ..shape
         });
         Self { world, ports }
     }
@@ -162,4 +171,211 @@ async fn keys_survive_a_restart_and_come_back_after_a_lost_store() {
     let alone = Three::new();
     let p1 = alone.start(Role::P1).await;
     assert_eq!(reason(alone.commitments(&p1).await), Reason::PartyUnreachable);
+}
+
+/// Three parties with one election in force where voters enrol by card, and a card record of voter 0 of box 1 in each store.
+struct Enrolled {
+    three: Three,
+    parties: [Party; 3],
+    record: [RecordSubmission; 3],
+    drawn: Credential,
+}
+
+impl Enrolled {
+    async fn new() -> Self {
+        let mut three = Three::with(Shape {
+            cards: true,
+            ..Shape::default()
+        });
+        let drawn = Credential::new(0x0123_4567_89ab_cdef);
+        let card = three.world.fixture.card(BoxId(1), VoterIndex(0), CardKey::P256);
+        let record = three.world.fixture.card_record(&card, UnixSeconds(OPENS), &drawn);
+        let mut parties = Vec::new();
+        for role in Role::ALL {
+            let party = three.start(role).await;
+            // Without the keys that it names no party takes the manifest.
+            let refused = three.world.publish(&party).await;
+            assert_eq!(reason(refused), Reason::OffsetsMissing);
+            parties.push(party);
+        }
+        let parties: [Party; 3] = parties.try_into().unwrap_or_else(|_| panic!("three"));
+        for party in &parties {
+            three.hold_keys(party);
+            three.world.put_in_force(party).await;
+            three.take(party, &record);
+        }
+        Self {
+            three,
+            parties,
+            record,
+            drawn,
+        }
+    }
+
+    fn receipts(&self) -> Vec<wire::Receipt> {
+        let digest = self.record[0].digest();
+        let fixture = &self.three.world.fixture;
+        Role::ALL
+            .map(|role| fixture.receipt(role, BoxId(1), digest).to_wire())
+            .to_vec()
+    }
+
+    /// What the device, which drew the record, shares with a party.
+    fn telling(&self, role: Role) -> Telling {
+        let header = self.record[0].header();
+        let opened = header
+            .context()
+            .open(
+                role,
+                &self.three.world.fixture.opening_keys[role.slot()],
+                &self.record[0].digest(),
+                &header.commitments,
+                self.record[role.slot()].ciphertext(),
+            )
+            .expect("opens");
+        Telling::new(
+            role,
+            &self.record[0].digest(),
+            opened.this.nonce(),
+            opened.next.nonce(),
+        )
+    }
+
+    async fn ask(&self, role: Role, receipts: Vec<wire::Receipt>, proof: &[u8]) -> Result<Vec<u8>, Status> {
+        let party = &self.parties[role.slot()];
+        let leaf = self.three.world.leaf_of(role, PeerRole::Coordinator);
+        let request = wire::OffsetsRequest {
+            receipts,
+            proof: proof.to_vec(),
+        };
+        let mut registration = party.registration(&leaf);
+        Ok(registration.offsets(request).await?.into_inner().sealed)
+    }
+}
+
+impl Three {
+    /// The keys that the fixture's manifest commits to.
+    fn hold_keys(&self, party: &Party) {
+        let (fixture, own) = (&self.world.fixture, party.running.party());
+        let register = fixture.manifest.manifest().register().expect("cards").id();
+        let held = Held::new(party.role, &own.store, &own.vault);
+        for j in [party.role, party.role.next()] {
+            let key = OffsetKey::from_bytes(fixture.offset_keys[j.slot()].to_bytes().as_ref());
+            held.keep(register, j, key.expect("64 bytes")).expect("kept");
+        }
+    }
+
+    /// Puts the record into the party's store as intake does.
+    fn take(&self, party: &Party, record: &[RecordSubmission; 3]) {
+        let (own, submission) = (party.running.party(), &record[party.role.slot()]);
+        let (digest, header) = (submission.digest(), submission.header());
+        let opened = header
+            .context()
+            .open(
+                party.role,
+                &self.world.fixture.opening_keys[party.role.slot()],
+                &digest,
+                &header.commitments,
+                submission.ciphertext(),
+            )
+            .expect("opens");
+        let row = Accepted {
+            header: header.encode(),
+            authority_signature: Vec::new(),
+            ciphertext_hash: submission.ciphertext_hash().0,
+            received_at_ms: OPENS * 1000,
+            position: 0,
+            receipt_signature: Vec::new(),
+            sealed_shares: own.vault.seal(
+                Kind::Record,
+                party.role.index(),
+                digest.as_bytes(),
+                &opened.to_bytes(),
+            ),
+        };
+        own.store
+            .write(|tx| accepted::insert(tx, 1, 1, digest.as_bytes(), Counted::Record, &row))
+            .expect("stored");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_are_told_once_to_the_device_that_drew_the_record() {
+    let enrolled = Enrolled::new().await;
+    let mut told = Vec::new();
+    for role in Role::ALL {
+        let telling = enrolled.telling(role);
+        // Whoever does not know both nonces is told nothing, and uses nothing up.
+        let neighbour = enrolled.telling(role.next());
+        for proof in [&[][..], &[0; 32], neighbour.proof()] {
+            let refused = enrolled.ask(role, enrolled.receipts(), proof).await;
+            assert_eq!(reason(refused), Reason::OffsetsRefused);
+        }
+        let sealed = enrolled.ask(role, enrolled.receipts(), telling.proof()).await;
+        told.push(telling.open(&sealed.expect("told")).expect("opens"));
+        let again = enrolled.ask(role, enrolled.receipts(), telling.proof()).await;
+        assert_eq!(reason(again), Reason::OffsetsTold);
+    }
+    // The copies agree, and the credential is not what the public commitments hold.
+    let told: [Told; 3] = told.try_into().expect("three");
+    let credential = offsets::credential(&enrolled.drawn, &told).expect("all agree");
+    let (fixture, digest) = (&enrolled.three.world.fixture, enrolled.record[0].digest());
+    let expected = Role::ALL.iter().fold(enrolled.drawn.expose(), |sum, j| {
+        sum ^ fixture.offset_keys[j.slot()].offset(*j, &digest).expose()
+    });
+    assert_eq!(credential.expose(), expected);
+    assert_ne!(credential.expose(), enrolled.drawn.expose());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_are_told_for_three_receipts_of_one_card_record_only() {
+    let mut enrolled = Enrolled::new().await;
+    let (role, right) = (Role::P1, enrolled.receipts());
+    let proof = *enrolled.telling(role).proof();
+    let mut swapped = right.clone();
+    swapped.swap(0, 1);
+    let mut mixed = right.clone();
+    mixed[2] = enrolled
+        .three
+        .world
+        .fixture
+        .receipt(Role::P3, BoxId(1), Digest([7; 32]))
+        .to_wire();
+    for receipts in [Vec::new(), right[..2].to_vec(), swapped, mixed] {
+        let refused = enrolled.ask(role, receipts, &proof).await;
+        assert_eq!(reason(refused), Reason::MessageMalformed);
+    }
+    let mut forged = right.clone();
+    forged[1].received_at_ms += 1;
+    assert_eq!(
+        reason(enrolled.ask(role, forged, &proof).await),
+        Reason::ReceiptInvalid
+    );
+    // An issued record has no offsets.
+    let issued =
+        enrolled
+            .three
+            .world
+            .fixture
+            .record(BoxId(1), VoterIndex(1), 1, Half::WHOLE, &Credential::new(5));
+    enrolled.three.take(&enrolled.parties[0], &issued);
+    let fixture = &enrolled.three.world.fixture;
+    let receipts = Role::ALL
+        .map(|of| fixture.receipt(of, BoxId(1), issued[0].digest()).to_wire())
+        .to_vec();
+    assert_eq!(
+        reason(enrolled.ask(role, receipts, &proof).await),
+        Reason::OffsetsRefused
+    );
+    // None of this used anything up; and what was told stays told after a restart.
+    enrolled.ask(role, right.clone(), &proof).await.expect("told");
+    let [p1, p2, p3] = enrolled.parties;
+    let disk = p1.disk.clone();
+    p1.running.stop().await;
+    let p1 = enrolled.three.start_on(Role::P1, disk).await;
+    enrolled.parties = [p1, p2, p3];
+    assert_eq!(
+        reason(enrolled.ask(role, right, &proof).await),
+        Reason::OffsetsTold
+    );
 }

@@ -13,11 +13,12 @@ use crate::ballot::{BallotHeader, StationMark, Submission, sign_authority};
 use crate::calendar::ChannelKind;
 use crate::envelope::{Envelope, Kind, SignatureBytes, Signer};
 use crate::identity::{CoordinatorIdentity, PartyIdentity, PartyParts, RegistrarIdentity, StationIdentity};
-use crate::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
+use crate::ids::{BoxId, Digest, Hash32, RegisterId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
 use crate::invitation::Credential;
 use crate::manifest::{Network, SignedManifest};
 use crate::merkle::empty_root;
 use crate::note::Checkpoint;
+use crate::offsets::OffsetKey;
 use crate::order::{Change, EffectiveElection, Order, SignedOrder};
 use crate::pki::Authority;
 use crate::receipt::{Acceptance, Receipt};
@@ -119,6 +120,8 @@ pub struct World {
     pub stations: [Signer; 2],
     /// The hierarchy of identity cards, where voters may enrol by card.
     pub cards: Option<Cards>,
+    /// K_1, K_2, K_3, which the manifest commits to where voters may enrol by card.
+    pub offset_keys: [OffsetKey; 3],
     /// The coordinator's keys for tickets, by day; none without tickets.
     pub ticket_signers: Vec<TicketSigner>,
     /// Goes on where making the keys stopped.
@@ -266,6 +269,19 @@ impl World {
                 .key_of(UnixSeconds(TICKET_DAYS + day * TICKET_DAY))
                 .to_wire()
         });
+        let register = cards
+            .as_ref()
+            .map(|of| of.register(cards::WINDOW.0.get(), cards::WINDOW.1.get()));
+        let mut of_offsets = ChaCha20Rng::seed_from_u64(shape.seed ^ 0x0ff5e7);
+        let offset_keys: [OffsetKey; 3] = std::array::from_fn(|_| OffsetKey::generate(&mut of_offsets));
+        let offsets = register.iter().flat_map(|register| {
+            let id = RegisterId::new(&register.id).expect("a slug");
+            Role::ALL.map(|j| wire::CredentialOffset {
+                index: j.number(),
+                commitment: offset_keys[j.slot()].commitment(&id, j).0.to_vec(),
+            })
+        });
+        let offsets = offsets.collect();
         let wire = wire::Manifest {
             ticket_keys: ticket_keys.collect(),
             ticket_allowance: shape
@@ -292,9 +308,8 @@ impl World {
             }),
             created_at_s: OPENS - 1_000_000,
             network: shape.network.to_wire().into(),
-            register: cards
-                .as_ref()
-                .map(|of| of.register(cards::WINDOW.0.get(), cards::WINDOW.1.get())),
+            register,
+            offsets,
             ..Default::default()
         };
         let mut envelope = coordinator.seal_envelope(Kind::Manifest, prost::Message::encode_to_vec(&wire));
@@ -313,6 +328,7 @@ impl World {
             registrars,
             stations,
             cards,
+            offset_keys,
             ticket_signers,
             rng,
         }

@@ -189,6 +189,10 @@ impl Manifest {
             register: wire.register.as_ref().map(Register::from_wire).transpose()?,
             created_at: UnixSeconds(wire.created_at_s),
         };
+        // A card record's shares count with offsets only.
+        if manifest.register.is_some() != manifest.offsets.is_some() {
+            return Err(ManifestError::OffsetsOfRegister);
+        }
         manifest.check_separate_keys()?;
         manifest.check_station_boxes()?;
         Ok(manifest)

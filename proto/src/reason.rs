@@ -366,6 +366,15 @@ reasons! {
     TallyCheckFailed "tally.check-failed" Abort
         "A check of the protocol failed: a message in the session was wrong."
         "Read the Abort: prover and verifier are named; a replay decides.";
+    OffsetsMissing "offsets.missing" Retry
+        "The party does not hold the key of offsets that the manifest names for its register of enrolment."
+        "Run `coordinator register` before the election is defined. A party that lost its store asks the others by itself.";
+    OffsetsRefused "offsets.refused" Reject
+        "Offsets of a credential are told to the device that made its record, and for card records only."
+        "Enrol again: the device that enrols asks in the same session.";
+    OffsetsTold "offsets.told" Reject
+        "The offsets of this record were told before; they are told once."
+        "Enrol again: the new record has a higher serial and replaces this one.";
     StoreFailed "store.failed" Fatal
         "The party's store could not be read or written."
         "Check disk space and hardware; nothing was acknowledged that is not on disk.";

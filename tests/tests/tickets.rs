@@ -176,7 +176,7 @@ fn a_draw_and_a_ballot_are_kept_apart(world: &World, code: &str) {
             "--invitation",
             &*invitation,
         ];
-        words.extend(["--state", "device-early"]);
+        words.extend(["--state", "device-a"]);
         words.extend(more);
         world.program.attempt(&world.root, &words, "").expect("it runs")
     };

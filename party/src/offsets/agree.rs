@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tally_proto::connect;
 use tally_proto::ids::{Hash32, RegisterId, Role, RoleExt as _};
+use tally_proto::manifest::Manifest;
 use tally_proto::offsets::OffsetKey;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -59,6 +60,56 @@ impl Party {
             .blocking(move |party| Ok(party.offset_keys().keep(&register, j, key)?))
             .await?;
         Ok(Some(commitment))
+    }
+
+    /// Refuses a manifest that names other keys of offsets than those held here.
+    ///
+    /// # Errors
+    /// `offsets.missing`, `store.failed`.
+    pub(crate) fn check_offsets(&self, manifest: &Manifest) -> Result<(), Refusal> {
+        if let Some(register) = manifest.register() {
+            self.offset_keys().both(register.id(), manifest.offsets())?;
+        }
+        Ok(())
+    }
+
+    /// Asks the neighbours for the keys that manifests in force name and this store lacks: it was lost, and a new machine took its place. What
+    /// does not open the manifest's commitment is not taken.
+    pub(crate) async fn recover_offset_keys(self: &Arc<Self>) {
+        for election in self.elections.all() {
+            let manifest = election.manifest();
+            let (Some(register), Some(commitments)) = (manifest.register(), manifest.offsets()) else {
+                continue;
+            };
+            for j in [self.role, self.role.next()] {
+                let recovered = self.recover(register.id(), j, commitments[j.slot()]).await;
+                if let Err(refusal) = recovered {
+                    tracing::warn!(party = %self.role, register = %register.id(), key = %j, %refusal, "a key of offsets is not here yet");
+                }
+            }
+        }
+    }
+
+    async fn recover(self: &Arc<Self>, register: &RegisterId, j: Role, due: Hash32) -> Result<(), Refusal> {
+        if self.offset_keys().key(register, j)?.is_some() {
+            return Ok(());
+        }
+        let other = if j == self.role { self.role.prev() } else { j };
+        let absent = || {
+            Refusal::new(
+                Reason::OffsetsMissing,
+                format_args!("party {other} does not have the key that the manifest names either"),
+            )
+        };
+        let key = self
+            .neighbours_key(other, register, j)
+            .await?
+            .filter(|key| key.commitment(register, j) == due)
+            .ok_or_else(absent)?;
+        let register = register.clone();
+        self.blocking(move |party| Ok(party.offset_keys().keep(&register, j, key)?))
+            .await?;
+        Ok(())
     }
 
     /// K_j as `other`, the other party that holds it, has it.

@@ -3,8 +3,10 @@
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use redb::{ReadableTable as _, TableDefinition};
-use tally_proto::ids::{Hash32, RegisterId, Role};
+use tally_proto::ids::{Hash32, RegisterId, Role, RoleExt as _};
 use tally_proto::offsets::OffsetKey;
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
 use zeroize::Zeroizing;
 
 use crate::store::vault::StorageKey;
@@ -17,10 +19,39 @@ type Row = (&'static [u8; 32], &'static [u8]);
 
 const OFFSET_KEYS: TableDefinition<'static, Place, Row> = TableDefinition::new("offset_keys");
 
-/// Makes the tables, in the store's opening transaction.
-pub(crate) fn create(tx: &WriteTx) -> Result<(), StoreError> {
+/// Makes the table, in the store's opening transaction.
+pub(super) fn create(tx: &WriteTx) -> Result<(), StoreError> {
     tx.table_mut(OFFSET_KEYS)?;
     Ok(())
+}
+
+/// Why offsets cannot be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum MissingKey {
+    /// The key that the manifest names is not in the store.
+    #[error(
+        "the key of offsets {j} of register {register} that the manifest names is not here: this party asks party {other} for it and goes on by itself"
+    )]
+    Absent {
+        /// Which.
+        j: Role,
+        /// Of which register.
+        register: RegisterId,
+        /// Who else holds it.
+        other: Role,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<MissingKey> for Refusal {
+    fn from(error: MissingKey) -> Self {
+        match error {
+            MissingKey::Store(error) => error.into(),
+            absent @ MissingKey::Absent { .. } => Self::new(Reason::OffsetsMissing, absent),
+        }
+    }
 }
 
 /// The offset keys that one party holds, in its store.
@@ -47,6 +78,29 @@ impl<'a> Held<'a> {
     /// [`StoreError`]; [`StoreError::Corrupt`] for a row that does not open its own commitment.
     pub fn key(&self, register: &RegisterId, j: Role) -> Result<Option<(OffsetKey, Hash32)>, StoreError> {
         self.store.read(|tx| self.read(tx, register, j))
+    }
+
+    /// K_i and K_{i+1} of the register, which open the manifest's commitments.
+    ///
+    /// # Errors
+    /// [`MissingKey`], also where the manifest has no commitments.
+    pub fn both(
+        &self,
+        register: &RegisterId,
+        commitments: Option<&[Hash32; 3]>,
+    ) -> Result<[OffsetKey; 2], MissingKey> {
+        let one = |j: Role| {
+            let due = commitments.map(|all| all[j.slot()]);
+            match self.key(register, j)? {
+                Some((key, commitment)) if Some(commitment) == due => Ok(key),
+                _ => Err(MissingKey::Absent {
+                    j,
+                    register: register.clone(),
+                    other: if j == self.party { j.prev() } else { j },
+                }),
+            }
+        };
+        Ok([one(self.party)?, one(self.party.next())?])
     }
 
     /// Keeps `key` as K_j of the register and returns what is kept: what came first.

@@ -80,6 +80,7 @@ impl Control for ControlService {
         let hash = self
             .0
             .blocking(move |party| {
+                party.check_offsets(manifest.manifest())?;
                 let mut rolls = BTreeMap::new();
                 for (id, entries) in parts {
                     let roll = Roll::from_wire(entries)

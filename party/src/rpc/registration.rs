@@ -1,4 +1,4 @@
-//! The Registration service: credential records from registrars.
+//! The Registration service: credential records from registrars, and offsets for the devices that drew card records.
 
 use std::sync::Arc;
 
@@ -55,5 +55,12 @@ impl Registration for RegistrationService {
             }
         });
         Ok(Response::new(answers.buffered(AT_ONCE).boxed()))
+    }
+    /// Whoever asks shows that they drew the record; there is no other role for a voter's device.
+    async fn offsets(
+        &self,
+        request: Request<wire::OffsetsRequest>,
+    ) -> Result<Response<wire::OffsetsReply>, Status> {
+        Ok(Response::new(self.0.tell_offsets(request.into_inner()).await?))
     }
 }

@@ -120,6 +120,9 @@ pub struct SealAbort {
 /// Why a box was not sealed.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
+    /// A key of offsets.
+    #[error(transparent)]
+    Offsets(#[from] crate::offsets::MissingKey),
     /// Not an election of this party.
     #[error("election {0} is not known here")]
     UnknownElection(String),
@@ -275,6 +278,8 @@ impl From<SealError> for Refusal {
             SealError::Input(_) => Reason::Internal,
             SealError::Interrupted => Reason::PartyShuttingDown,
             SealError::Closed(refusal) => return refusal.clone(),
+            SealError::Offsets(crate::offsets::MissingKey::Absent { .. }) => Reason::OffsetsMissing,
+            SealError::Offsets(crate::offsets::MissingKey::Store(_)) => Reason::StoreFailed,
             SealError::Envelope(error) => return error.clone().into(),
             SealError::Decode(error) => return error.clone().into(),
         };

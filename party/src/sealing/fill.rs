@@ -231,6 +231,11 @@ impl Held {
             .map_err(|_| corrupt(self.kind))?)
     }
 
+    /// Whether it is a record that a card authorised: then offsets are added to its shares.
+    pub(super) fn is_card(&self) -> bool {
+        matches!(&self.public, Public::Record(header) if header.is_card())
+    }
+
     /// The opening of share `of`, which is this party's own index or the next one's.
     pub(super) fn opening(&self, inner: &Inner, subject: &Subject, of: Role) -> Result<Opening, SealError> {
         let PartyShares { this, next } = self.shares(inner, subject)?;

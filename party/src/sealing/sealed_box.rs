@@ -12,6 +12,7 @@ use tally_proto::connect::PART_BYTES;
 use tally_proto::envelope::Envelope;
 use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, VoterIndex};
 use tally_proto::manifest::SignedManifest;
+use tally_proto::offsets::OffsetKey;
 use tally_proto::sealing::SignedSeal;
 use tally_proto::shares::PartyShares;
 use tally_proto::wire;
@@ -24,6 +25,7 @@ use super::fill::Held;
 use super::subject::Subject;
 use super::tables::{self, Flag, Once};
 use super::{Inner, Sealing};
+use crate::offsets;
 use crate::store::{Kind, StoreError, Tables};
 
 /// A sealed box, as one party holds it. Cheap to clone.
@@ -186,6 +188,7 @@ impl SealedBox {
             loaded,
         } = &*self.0;
         let enrolled = &loaded.enrolled;
+        let offsets = inner.offsets(subject)?;
         let voters = enrolled.len();
         let mut shares = CredentialShares {
             own: vec![0; voters],
@@ -198,10 +201,21 @@ impl SealedBox {
                     return Ok::<_, SealError>(());
                 }
                 let corrupt = || SealError::from(StoreError::Corrupt { table: "records" });
-                let record = inner.shares(tx, subject, Kind::Record, &Digest(*digest))?;
+                let digest = Digest(*digest);
+                let held = inner.held(tx, subject, Kind::Record, &digest)?;
+                let record = held.shares(inner, subject)?;
                 let (own, next) = record.credential_shares().ok_or_else(corrupt)?;
-                *shares.own.get_mut(voter).ok_or_else(corrupt)? ^= *own;
-                *shares.next.get_mut(voter).ok_or_else(corrupt)? ^= *next;
+                let at = |all: &mut Vec<u64>, share: u64| {
+                    *all.get_mut(voter).ok_or_else(corrupt)? ^= share;
+                    Ok::<_, SealError>(())
+                };
+                at(&mut shares.own, *own)?;
+                at(&mut shares.next, *next)?;
+                if held.is_card() {
+                    let [own, next] = offsets.as_ref().ok_or_else(corrupt)?;
+                    at(&mut shares.own, own.offset(inner.me, &digest).expose())?;
+                    at(&mut shares.next, next.offset(inner.me.next(), &digest).expose())?;
+                }
                 Ok(())
             })
         })?;
@@ -429,10 +443,29 @@ impl Inner {
         kind: Kind,
         digest: &Digest,
     ) -> Result<PartyShares, SealError> {
-        let held = Held::any(tx, subject, kind, digest)?.ok_or(SealError::Lost {
+        self.held(tx, subject, kind, digest)?.shares(self, subject)
+    }
+
+    fn held(
+        &self,
+        tx: &impl Tables,
+        subject: &Subject,
+        kind: Kind,
+        digest: &Digest,
+    ) -> Result<Held, SealError> {
+        Held::any(tx, subject, kind, digest)?.ok_or(SealError::Lost {
             kind,
             digest: *digest,
-        })?;
-        held.shares(self, subject)
+        })
+    }
+
+    /// K_i and K_{i+1} of the election's register; `None` where nobody enrols.
+    fn offsets(&self, subject: &Subject) -> Result<Option<[OffsetKey; 2]>, SealError> {
+        let manifest = subject.manifest();
+        let held = offsets::Held::new(self.me, &self.store, &self.vault);
+        let Some(register) = manifest.register() else {
+            return Ok(None);
+        };
+        Ok(Some(held.both(register.id(), manifest.offsets())?))
     }
 }

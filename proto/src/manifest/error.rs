@@ -166,6 +166,11 @@ pub enum ManifestError {
     /// Offsets.
     #[error("offsets: exactly three commitments of 32 bytes are needed, numbered 1, 2, 3, or none at all")]
     Offsets,
+    /// Offsets without a register, or a register without.
+    #[error(
+        "enrolment by card and commitments to keys of offsets come together: `coordinator register` agrees on them"
+    )]
+    OffsetsOfRegister,
     /// A part is absent.
     #[error("{0} is missing")]
     Missing(&'static str),

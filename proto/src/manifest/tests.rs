@@ -63,20 +63,32 @@ fn what_is_not_supported_is_refused_by_name() {
 }
 
 #[test]
-fn offsets_are_three_commitments_or_none() {
+fn offsets_are_three_commitments_and_come_with_enrolment() {
+    let with_cards = || {
+        World::new(Shape {
+            cards: true,
+            ..Shape::default()
+        })
+    };
     let offset = |index, length| wire::CredentialOffset {
         index,
         commitment: vec![index as u8; length],
     };
     let with = |offsets: Vec<wire::CredentialOffset>| {
-        let mut wire = world().manifest.manifest().to_wire();
+        let mut wire = with_cards().manifest.manifest().to_wire();
         wire.offsets = offsets;
         Manifest::from_wire(&wire).map(|manifest| {
             assert_eq!(manifest.to_wire(), wire);
             manifest.offsets().copied()
         })
     };
-    assert_eq!(with(vec![]).expect("none"), None);
+    let none = with(vec![]).expect_err("enrolment without offsets");
+    assert!(matches!(none, ManifestError::OffsetsOfRegister), "{none}");
+    let mut no_register = with_cards().manifest.manifest().to_wire();
+    no_register.register = None;
+    let alone = Manifest::from_wire(&no_register).expect_err("offsets without enrolment");
+    assert!(matches!(alone, ManifestError::OffsetsOfRegister), "{alone}");
+    assert_eq!(world().manifest.manifest().offsets(), None);
     let three = (1..=3).map(|j| offset(j, 32)).collect();
     let commitments = Some([1, 2, 3].map(|j| crate::ids::Hash32([j; 32])));
     assert_eq!(with(three).expect("three"), commitments);

@@ -98,6 +98,13 @@ struct Service(Arc<PartyServer>);
 impl Registration for Service {
     type RegisterStream = futures::stream::BoxStream<'static, Result<wire::RecordReceipt, Status>>;
 
+    async fn offsets(
+        &self,
+        _: Request<wire::OffsetsRequest>,
+    ) -> Result<Response<wire::OffsetsReply>, Status> {
+        Err(Status::unimplemented("registrars ask for no offsets"))
+    }
+
     async fn register(
         &self,
         request: Request<Streaming<wire::RecordSubmission>>,
