@@ -39,7 +39,9 @@ pub enum Fault {
         reason: Reason,
         /// What is false.
         what: String,
-        /// What proves it to anyone: signed notes and encoded receipts, the latter in hexadecimal.
+        /// The party's own signatures that do not fit together: signed notes, and encoded receipts in hexadecimal. Two notes of one size with
+        /// different roots convict by themselves; with any others the auditor asks the party for the path between them, which an honest one has.
+        /// (Signatures bear no order: an old note with a later receipt proves nothing to who did not see which came first.)
         evidence: Vec<String>,
     },
     /// It answered with a receipt that proves nothing.

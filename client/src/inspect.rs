@@ -16,7 +16,7 @@ use crate::connections::Connections;
 use crate::election::{Election, ElectionError};
 use crate::fault::Fault;
 use crate::form::Form;
-use crate::known::{self, Named};
+use crate::known::{self, Named, Sealed};
 use crate::voter::reasons;
 
 /// Why nothing is shown.
@@ -124,7 +124,10 @@ pub async fn inspect(
     for (party, answer) in Role::ALL.into_iter().zip(known::ask(connections, &named).await) {
         match answer {
             Ok(known) => {
-                if let Some(shown) = known.header {
+                // A header alone is no acceptance: anybody who saw the ballot has it. A party that signed a receipt accepted it, and one whose box
+                // is sealed has it on the list.
+                let holds = known.accepted.is_some() || matches!(known.sealed, Some((_, Sealed::Listed)));
+                if let Some(shown) = known.header.filter(|_| holds) {
                     // All are of one digest, so all are equal.
                     header = Some(shown);
                     held_by.push(party);

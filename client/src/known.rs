@@ -136,7 +136,7 @@ impl Link {
         self.proven(reason, what.to_owned(), Vec::new())
     }
 
-    /// A false answer, with what proves it.
+    /// A false answer, with the signatures that do not fit together.
     pub(crate) fn proven(&self, reason: Reason, what: String, evidence: Vec<String>) -> Fault {
         Fault::FalseAnswer {
             party: self.party,

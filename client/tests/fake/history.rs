@@ -30,6 +30,8 @@ pub enum Telling {
     Ignorant,
     /// The header of another ballot.
     OtherHeader,
+    /// The header, and no receipt.
+    HeaderOnly,
 }
 
 /// A tree with all its nodes.

@@ -298,7 +298,11 @@ impl Intake for Service {
                 _ => digest,
             };
             wire::LookupReply {
-                receipt: seen.receipts.get(&digest).filter(|_| known).cloned(),
+                receipt: seen
+                    .receipts
+                    .get(&digest)
+                    .filter(|_| known && telling != Telling::HeaderOnly)
+                    .cloned(),
                 public: known.then(|| header(&shown)),
                 authority_signature: Vec::new(),
                 sealed: seen.sealed.clone(),
