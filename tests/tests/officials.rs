@@ -1,6 +1,6 @@
 //! A party whose keys officials hold, on real processes: it starts locked, is unlocked by two of three, comes back from a kill by itself, and
-//! is set up again on an empty machine from its recovery kit, two officials and a backup from before the first vote, in the middle of an election
-//! whose result is right.
+//! is set up again on an empty machine from its recovery kit, two officials and the two other parties, without a backup of its store, in the
+//! middle of an election whose result is right.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -86,6 +86,30 @@ async fn await_unlocked(world: &World) {
         status(world).await.is_some_and(|status| status.locked.is_none())
     })
     .await;
+}
+
+async fn own_election(world: &World) -> wire::ElectionStatus {
+    let status = status(world).await.expect("status");
+    status.elections.into_iter().next().expect("the election")
+}
+
+/// Waits until both others have followed the party's log to its end; its state then.
+async fn await_mirrored(world: &World) -> wire::ElectionStatus {
+    let before = own_election(world).await;
+    await_that("followed by both others", async || {
+        for i in (0..3).filter(|i| *i != PARTY) {
+            let config = Config::load(&world.party_config(i)).expect("a configuration");
+            let mut operator = Operator::new(&config).expect("an operator");
+            let status = operator.status(ELECTION).await.expect("status");
+            let mut logs = status.elections.into_iter().flat_map(|election| election.peers);
+            if !logs.any(|log| log.party as usize == PARTY + 1 && log.mirrored >= before.log_size) {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    before
 }
 
 async fn hold_keys(world: &World) -> Server {
@@ -223,12 +247,6 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
     world.define().expect("the election is in force");
     let invitations = world.issue().expect("credentials are issued");
     let manifest = std::fs::read(world.manifest_file().expect("a manifest")).expect("readable");
-    // The operator backs the store up once credentials are issued; the copy is of no use to anybody without the officials.
-    world.stop_party(PARTY).expect("stopped");
-    let (store, backup) = (root.join("party-2/data/party.redb"), root.join("backup.redb"));
-    std::fs::copy(&store, &backup).expect("copied");
-    world.start_party(PARTY).expect("started again");
-    await_unlocked(&world).await;
     let mut rng = StdRng::seed_from_u64(1);
     let stations: BTreeMap<u32, PathBuf> = BTreeMap::new();
     let mut crowd = Crowd::new(&manifest, invitations, &stations, &mut rng).expect("a crowd");
@@ -241,7 +259,9 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
         .expect("accepted");
     told("voted");
 
-    // The machine is lost. Voting goes on without it, and while its successor is locked.
+    let before = await_mirrored(&world).await;
+
+    // The machine is lost, and nobody has a backup of its store. Voting goes on without it, and while its successor is locked.
     world.kill_party(PARTY);
     keeper.kill();
     std::fs::remove_dir_all(root.join("party-2")).expect("gone");
@@ -261,7 +281,7 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
     assert!(restored.contains("Restored"), "{restored}");
     no_secret_lies_open(&root.join("party-2"));
     world.exchange_identities().expect("handed over again");
-    std::fs::copy(&backup, &store).expect("put back");
+    assert!(!root.join("party-2/data/party.redb").exists());
     world.start_party(PARTY).expect("started, locked");
     crowd
         .cast_online(&casts(0..4, 1), |_| {})
@@ -271,6 +291,21 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
     unseal(&world, 2);
     assert!(unseal(&world, 1).contains("Unlocked"));
     await_unlocked(&world).await;
+    // Election, log, records and ballots come from the two others, by themselves.
+    await_that("provisioned", async || {
+        let status = status(&world).await;
+        let election = status.and_then(|status| status.elections.into_iter().next());
+        election.is_some_and(|election| election.intake_trouble.is_empty() && election.log_size > 0)
+    })
+    .await;
+    let after = own_election(&world).await;
+    assert!(after.log_size >= before.log_size && after.lost == 0, "{after:?}");
+    let counts = |election: &wire::ElectionStatus| {
+        let of_box = election.boxes.first().expect("one box");
+        (of_box.records, of_box.received_online)
+    };
+    assert_eq!(counts(&after), counts(&before));
+    assert_eq!(counts(&after), (u64::from(VOTERS), u64::from(VOTERS)));
     told("restored");
     crowd
         .cast_online(&casts(3..8, 2), |_| {})

@@ -438,12 +438,10 @@ pub(super) fn restore(asked: &Restore) -> Result<(), OfficialsError> {
     let key = desk::collect(sealed.public(), &asked.shares.share_files, &mut lines)?;
     let config = kit::restore(&sealed, &key, &asked.dir)?;
     println!(
-        "Restored: {}. Put the identity files of the others into {} and the newest backup of the store into {}, start `party hold-keys` and \
-         `party run`, and let the officials `party unseal`. Ballots taken since the backup are completed from the two others when a box is \
-         sealed.",
+        "Restored: {}. Put the identity files of the others into {}, start `party hold-keys` and `party run`, and let the officials `party \
+         unseal`. The two others give back the elections, this party's log and its ballots by themselves; no backup of the store is needed.",
         config.display(),
-        asked.dir.join("others").display(),
-        asked.dir.join("data").display()
+        asked.dir.join("others").display()
     );
     Ok(())
 }

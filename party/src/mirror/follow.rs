@@ -87,6 +87,10 @@ impl Party {
         let (mut more, mut all_behind) = (false, 0);
         for head in heads.heads {
             let Ok(election) = self.elections.get(&head.election) else {
+                // All three have signed it: this store lost it, with a machine or by going back to a backup.
+                if let Err(refusal) = self.take_over(peer, head.election.clone()).await {
+                    tracing::warn!(party = %self.role, %peer, election = head.election, %refusal, "an election that is in force elsewhere cannot be taken over");
+                }
                 continue;
             };
             if !election.signed_manifest().is_complete() {

@@ -38,6 +38,8 @@ pub struct Following {
     since_ms: u64,
     peers: [Mutex<Heard>; 3],
     permits: [Semaphore; 3],
+    /// Held while an election is taken over.
+    taking: tokio::sync::Mutex<()>,
     published: Mutex<HashMap<u32, (u64, Instant)>>,
     cosigned: Mutex<HashMap<(u32, u8), Cosigned>>,
 }
@@ -76,6 +78,7 @@ impl Following {
         Self {
             since_ms: now_ms,
             peers: Default::default(),
+            taking: tokio::sync::Mutex::default(),
             permits: std::array::from_fn(|_| Semaphore::new(AT_ONCE)),
             published: Mutex::default(),
             cosigned: Mutex::default(),

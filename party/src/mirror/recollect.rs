@@ -253,6 +253,9 @@ impl Party {
             let own = self.own_size(number).await?;
             self.restore(sealing, election, own, entries).await?;
         }
+        // Orders since the copy: the log says which.
+        self.take_over_orders(from, election).await?;
+        let election = &self.elections.get(election.manifest().election().as_str())?;
         self.open_gate(election).await
     }
 

@@ -1,0 +1,337 @@
+//! Parties that follow each other's logs, on real processes: one that was away for a part of the voting, and is killed again and again while it
+//! catches up, holds what the others hold before anything is sealed; one whose store is an older copy accepts nothing until it has its log back.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tally_party::config::Config;
+use tally_party::keys;
+use tally_party::operator::Operator;
+use tally_proto::connect::{self, Dial};
+use tally_proto::wire;
+use tally_tests::crowd::Crowd;
+use tally_tests::process::Program;
+use tally_tests::recount::{Done, recount};
+use tally_tests::script::{Cast, Place, Roll, Way};
+use tally_tests::world::{Plan, World};
+use tally_tests::{published, utc};
+
+const ELECTION: &str = "beacon-2027";
+const TYPED: &str = "beacon-2027\n";
+const VOTERS: u32 = 12;
+const OPTIONS: u32 = 3;
+const SEED: u64 = 1;
+/// What must come about at all comes about within this, on a machine that does much else.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn plan() -> Plan {
+    let now = SystemTime::now();
+    Plan {
+        election: ELECTION.to_owned(),
+        title: "Beacons 2027".to_owned(),
+        options: ["Ada", "Ben", "Cleo"].map(str::to_owned).to_vec(),
+        boxes: vec!["Spit".to_owned()],
+        roll: Roll {
+            boxes: vec![2 * VOTERS],
+        },
+        stations: 0,
+        tickets: None,
+        opens: utc::second(now - Duration::from_secs(60)),
+        closes: utc::second(now + Duration::from_secs(24 * 3600)),
+    }
+}
+
+/// Each of these voters casts once in every turn.
+fn casts(voters: std::ops::Range<u32>, turns: std::ops::Range<u32>) -> Vec<Cast> {
+    turns
+        .flat_map(|turn| {
+            voters.clone().map(move |v| Cast {
+                device: v,
+                place: Place { box_id: 1, v },
+                way: Way::Online,
+                choice: 1 + (v * 7 + turn) % OPTIONS,
+            })
+        })
+        .collect()
+}
+
+async fn await_that(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let since = Instant::now();
+    while !holds().await {
+        assert!(
+            since.elapsed() < DEADLINE,
+            "{what}: not so after {} s",
+            DEADLINE.as_secs()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// One world at a time: the addresses of one are not taken by the connections of another.
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// An election in which everybody may vote, and its voters.
+async fn voting(root: PathBuf) -> (World, Crowd, BTreeMap<Place, String>) {
+    connect::install_tls_provider();
+    let program = Program::at(env!("CARGO_BIN_EXE_tally-tests"));
+    let mut world = World::set_up(&root, program, plan()).expect("everybody is set up");
+    world.start().expect("the servers run");
+    world.define().expect("the election is in force");
+    let invitations = world.issue().expect("credentials are issued");
+    let manifest = std::fs::read(world.manifest_file().expect("a manifest")).expect("readable");
+    let crowd = people(&manifest, invitations.clone(), SEED);
+    (world, crowd, invitations)
+}
+
+fn people(manifest: &[u8], invitations: BTreeMap<Place, String>, seed: u64) -> Crowd {
+    let stations: BTreeMap<u32, PathBuf> = BTreeMap::new();
+    let mut rng = StdRng::seed_from_u64(seed);
+    Crowd::new(manifest, invitations, &stations, &mut rng).expect("a crowd")
+}
+
+async fn vote(crowd: &mut Crowd, turns: std::ops::Range<u32>) {
+    crowd
+        .cast_online(&casts(0..VOTERS, turns), |_| {})
+        .await
+        .expect("accepted");
+}
+
+/// Votes of other people whose devices are switched off as soon as two parties have accepted: they do not go on trying for the third.
+fn vote_and_leave(
+    world: &World,
+    invitations: BTreeMap<Place, String>,
+    turns: std::ops::Range<u32>,
+) -> Vec<Done> {
+    let manifest = std::fs::read(world.manifest_file().expect("a manifest")).expect("readable");
+    std::thread::scope(|scope| {
+        let voters = scope.spawn(|| {
+            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+            let done = runtime.block_on(async {
+                let mut crowd = people(&manifest, invitations, SEED + 1);
+                let casts = casts(VOTERS..2 * VOTERS, turns);
+                crowd.cast_online(&casts, |_| {}).await.expect("accepted");
+                crowd.done().to_vec()
+            });
+            runtime.shutdown_background();
+            done
+        });
+        voters.join().expect("voted")
+    })
+}
+
+/// What party `i` says of the election; `None` while it does not answer.
+async fn asked(world: &World, i: usize) -> Option<wire::ElectionStatus> {
+    let config = Config::load(&world.party_config(i)).expect("a configuration");
+    let mut operator = Operator::new(&config).expect("an operator");
+    let status = operator.status(ELECTION).await.ok()?;
+    status.elections.into_iter().next()
+}
+
+async fn log_size(world: &World, i: usize) -> u64 {
+    asked(world, i).await.expect("status").log_size
+}
+
+/// Waits until party `i` has followed the log of party `of` at least up to what it has now, and has nothing left to get of it.
+async fn await_followed(world: &World, i: usize, of: usize) {
+    let size = log_size(world, of).await;
+    await_that(&format!("P{} has followed P{}", i + 1, of + 1), async || {
+        let status = asked(world, i).await;
+        let logs = status.into_iter().flat_map(|status| status.peers);
+        let mut logs = logs.filter(|log| log.party as usize == of + 1);
+        logs.any(|log| log.mirrored >= size && log.behind == 0)
+    })
+    .await;
+}
+
+async fn await_accepting(world: &World, i: usize) {
+    await_that(&format!("P{} accepts", i + 1), async || {
+        asked(world, i)
+            .await
+            .is_some_and(|status| status.intake_trouble.is_empty())
+    })
+    .await;
+}
+
+async fn await_trouble(world: &World, i: usize, with: &str) {
+    await_that(&format!("P{} says {with:?}", i + 1), async || {
+        asked(world, i)
+            .await
+            .is_some_and(|status| status.intake_trouble.contains(with))
+    })
+    .await;
+}
+
+/// How many of the acknowledged ballots party `i` accepted, and how many it has from others.
+async fn held(world: &World, i: usize, done: &[Done]) -> (usize, usize) {
+    let own =
+        keys::own_identity(&Config::load(&world.party_config(i)).expect("a configuration")).expect("one");
+    let dial = Dial {
+        address: own.public_address(),
+        anchor: own.anchor(),
+        leaf: None,
+    };
+    let mut intake = connect::intake(dial.channel_with_timeout().expect("a channel"));
+    let (mut accepted, mut known) = (0, 0);
+    for done in done {
+        let asked = wire::LookupRequest {
+            election: ELECTION.to_owned(),
+            r#box: 1,
+            digest: done.digest.to_vec(),
+            record: false,
+        };
+        let found = intake.lookup(asked).await.expect("an answer").into_inner();
+        accepted += usize::from(found.receipt.is_some());
+        known += usize::from(found.receipt.is_none() && found.public.is_some());
+    }
+    (accepted, known)
+}
+
+fn counted_right(world: &World, done: &[Done]) {
+    let closed = world.close("All have voted").expect("orders are in force");
+    if let Ok(left) = closed.duration_since(SystemTime::now()) {
+        std::thread::sleep(left);
+    }
+    let sealed = world.coordinator(&["seal", ELECTION], TYPED).expect("sealed");
+    assert!(sealed.contains("Box 1 is sealed"), "{sealed}");
+    world.coordinator(&["tally", ELECTION], TYPED).expect("tallied");
+    world.coordinator(&["bundle", ELECTION], "").expect("a bundle");
+    let bytes = std::fs::read(world.bundle_file().expect("a bundle")).expect("readable");
+    let published = published::read(&bytes, &world.plan.roll).expect("a bundle");
+    assert_eq!(published[0].count, recount(1, &world.plan.roll, OPTIONS, done));
+    for done in done {
+        assert!(
+            published[0].ballots.contains(&done.digest),
+            "an acknowledged ballot is lost"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_away_and_is_killed_while_it_catches_up_holds_what_the_others_hold_before_sealing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let _one = ONE.lock().await;
+    let (mut world, mut crowd, invitations) = voting(directory.path().join("world")).await;
+    vote(&mut crowd, 0..1).await;
+    world.kill_party(2);
+    let away = vote_and_leave(&world, invitations, 0..8);
+    println!("seed {SEED}");
+    let mut rng = StdRng::seed_from_u64(SEED);
+    for _ in 0..12 {
+        world.begin_party(2).expect("begun");
+        tokio::time::sleep(Duration::from_millis(rng.random_range(0..800))).await;
+        world.strike_party(2).expect("it had not ended by itself");
+    }
+    world.start_party(2).expect("started");
+    for (i, of) in [(2, 0), (2, 1), (0, 2), (1, 2)] {
+        await_followed(&world, i, of).await;
+    }
+    let log = std::fs::read_to_string(world.party_log(2)).expect("a log");
+    assert!(
+        log.contains("caught up with ballots and records"),
+        "progress is told"
+    );
+    for i in 0..3 {
+        assert_eq!(held(&world, i, crowd.done()).await, (VOTERS as usize, 0));
+        // What was cast while it was away it has not accepted, and never says so; but it holds every one.
+        let all = away.len();
+        let expected = if i == 2 { (0, all) } else { (all, 0) };
+        assert_eq!(held(&world, i, &away).await, expected, "P{}", i + 1);
+    }
+    // It takes part again.
+    await_accepting(&world, 2).await;
+    world.kill_party(0);
+    vote(&mut crowd, 12..13).await;
+    world.start_party(0).expect("started");
+    await_accepting(&world, 0).await;
+    let done = [away, crowd.done().to_vec()].concat();
+    counted_right(&world, &done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_of_a_store_accepts_nothing_until_it_has_its_log_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let _one = ONE.lock().await;
+    let (mut world, mut crowd, _) = voting(directory.path().join("world")).await;
+    vote(&mut crowd, 0..1).await;
+    let store = world.root.join("party-3/data/party.redb");
+    let copy = world.root.join("copy.redb");
+    world.stop_party(2).expect("stopped");
+    std::fs::copy(&store, &copy).expect("copied");
+    world.start_party(2).expect("started");
+    await_accepting(&world, 2).await;
+    vote(&mut crowd, 1..4).await;
+    for i in 0..2 {
+        await_followed(&world, i, 2).await;
+    }
+    let (size, cast) = (log_size(&world, 2).await, crowd.done().len());
+    let (accepted, _) = held(&world, 2, crowd.done()).await;
+    assert_eq!(accepted, cast);
+
+    // The older copy, and only one other party is there.
+    world.kill_party(2);
+    std::fs::copy(&copy, &store).expect("put back");
+    world.kill_party(0);
+    world.start_party(2).expect("started");
+    await_trouble(&world, 2, "older copy").await;
+    let trust = [
+        "party",
+        "trust-store",
+        "--config",
+        "party-3/party.toml",
+        "--election",
+        ELECTION,
+    ];
+    let said = world.run(&trust, TYPED).expect("the word is taken");
+    assert!(said.contains("not against what they hold"), "{said}");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    await_trouble(&world, 2, "older copy").await;
+    assert!(log_size(&world, 2).await < size, "nothing was appended");
+    // Both are there: it gets back what it had, and accepts.
+    world.start_party(0).expect("started");
+    await_accepting(&world, 2).await;
+    let status = asked(&world, 2).await.expect("status");
+    assert!(status.log_size >= size && status.lost == 0, "{status:?}");
+    assert_eq!(
+        held(&world, 2, crowd.done()).await,
+        (cast, 0),
+        "accepted, every one, as before"
+    );
+    await_accepting(&world, 0).await;
+    vote(&mut crowd, 4..5).await;
+
+    // Killed while one other is away: the one that ran all the time vouches.
+    await_followed(&world, 0, 2).await;
+    world.kill_party(1);
+    await_that("seen since", async || {
+        asked(&world, 0)
+            .await
+            .is_some_and(|status| status.peers.iter().all(|log| log.party != 3 || log.behind == 0))
+    })
+    .await;
+    world.kill_party(2);
+    world.start_party(2).expect("started");
+    await_accepting(&world, 2).await;
+    vote(&mut crowd, 5..6).await;
+
+    // All were away: nobody vouches for the first one but its operator.
+    world.kill_party(0);
+    world.kill_party(2);
+    world.start_party(2).expect("started");
+    await_trouble(&world, 2, "neither of the two other parties answers").await;
+    let mistyped = world.run(&trust, "beacon-2026\n");
+    assert!(mistyped.is_err() || mistyped.is_ok_and(|said| !said.contains("The word is taken")));
+    await_trouble(&world, 2, "neither").await;
+    world.run(&trust, TYPED).expect("the word is taken");
+    await_accepting(&world, 2).await;
+    for i in 0..2 {
+        world.start_party(i).expect("started");
+    }
+    for i in 0..2 {
+        await_accepting(&world, i).await;
+    }
+    vote(&mut crowd, 6..7).await;
+    counted_right(&world, crowd.done());
+}
