@@ -117,10 +117,10 @@ enum Command {
     },
     /// Floods three servers with submissions that have no ticket or a forged one, while honest voters cast.
     Flood {
-        /// Submissions without a ticket, to each party.
+        /// Submissions without a ticket, a third of them to each party.
         #[arg(long, default_value_t = 20_000)]
         without: u32,
-        /// Submissions with a ticket that nobody signed, to each party.
+        /// Submissions with a ticket that nobody signed, a third of them to each party.
         #[arg(long, default_value_t = 20_000)]
         invalid: u32,
         /// Addresses that the flood comes from.

@@ -81,7 +81,7 @@ fn a_flood_costs_no_storage_and_honest_voters_are_served() {
     assert_eq!(report["flood_store_bytes"], serde_json::json!([0, 0, 0]));
     let answers = report["answers"].as_object().expect("by reason");
     let count = |reason: &str| answers.get(reason).and_then(Value::as_u64).unwrap_or(0);
-    let sent = 2 * 3 * 600;
+    let sent = 2 * 600;
     assert_eq!(
         count("ticket.missing") + count("ticket.bad") + count("party.busy"),
         sent,

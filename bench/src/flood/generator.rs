@@ -42,7 +42,7 @@ pub(super) struct Setup {
     pub(super) at_once: usize,
 }
 
-/// Every further line: how many to each party.
+/// Every further line: how many in all, a third of them to each party.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Wave {
     /// Without a ticket.
@@ -195,7 +195,7 @@ impl Templates {
     }
 }
 
-/// One wave at all three parties; both kinds in turns.
+/// One wave, dealt to the three parties; both kinds in turns.
 async fn wash(
     lines: &[Vec<IntakeClient<Channel>>],
     templates: &Arc<Templates>,
@@ -205,14 +205,14 @@ async fn wash(
 ) -> Result<BTreeMap<String, u64>> {
     let mut tasks = tokio::task::JoinSet::new();
     for (lines, to) in lines.iter().zip(Role::ALL) {
-        let next = Arc::new(AtomicU32::new(0));
+        let (next, place) = (Arc::new(AtomicU32::new(0)), to.slot() as u32);
         for line in lines {
             for _ in 0..at_once.max(1) {
                 let (mut line, next, templates) = (line.clone(), next.clone(), templates.clone());
                 tasks.spawn(async move {
                     let mut answers: BTreeMap<String, u64> = BTreeMap::new();
                     loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let at = 3 * next.fetch_add(1, Ordering::Relaxed) + place;
                         if at >= wave.without + wave.invalid {
                             return Ok::<_, anyhow::Error>(answers);
                         }
@@ -243,7 +243,7 @@ async fn wash(
             *all.entry(answer).or_default() += count;
         }
     }
-    let due = 3 * (u64::from(wave.without) + u64::from(wave.invalid));
+    let due = u64::from(wave.without) + u64::from(wave.invalid);
     ensure!(
         all.values().sum::<u64>() == due,
         "{due} were sent, {all:?} answered"

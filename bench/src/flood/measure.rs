@@ -21,9 +21,9 @@ use crate::ward::Ward;
 /// How to flood.
 #[derive(Clone, Copy, Debug)]
 pub struct FloodPlan {
-    /// Submissions without a ticket, to each party.
+    /// Submissions without a ticket, a third of them to each party.
     pub without: u32,
-    /// Submissions with a forged ticket, to each party.
+    /// Submissions with a forged ticket, a third of them to each party.
     pub invalid: u32,
     /// Addresses that the flood comes from.
     pub addresses: u8,
@@ -40,15 +40,15 @@ pub struct FloodPlan {
 /// A flood, and the honest voters meanwhile.
 #[derive(Clone, Debug, Serialize)]
 pub struct FloodReport {
-    /// Submissions without a ticket, at each party.
+    /// Submissions without a ticket, a third of them at each party.
     pub without: u32,
-    /// Submissions with a forged ticket, at each party.
+    /// Submissions with a forged ticket, a third of them at each party.
     pub invalid: u32,
     /// How all three parties answered them, by reason.
     pub answers: BTreeMap<String, u64>,
     /// Of the flood, seconds.
     pub seconds: f64,
-    /// Submissions of the flood that a party refused in a second.
+    /// Submissions of the flood that the three parties refused in a second.
     pub refused_per_second: f64,
     /// What each party's store grew by while a tenth of the flood ran alone, bytes.
     pub flood_store_bytes: [u64; 3],
@@ -184,8 +184,8 @@ pub fn flood(plan: FloodPlan) -> Result<FloodReport> {
         honest_alone_ms: alone.ms,
         honest_ms: during.ms,
         honest_again: during.again,
-        cpu_us_per_submission: cpu * 1e6 / (3.0 * submissions),
-        generator_cpu_us_per_submission: (washed.cpu_seconds + rest.cpu_seconds) * 1e6 / (3.0 * submissions),
+        cpu_us_per_submission: cpu * 1e6 / submissions,
+        generator_cpu_us_per_submission: (washed.cpu_seconds + rest.cpu_seconds) * 1e6 / submissions,
         party_mib: std::array::from_fn(|i| {
             [before[i].rss_bytes, after[i].rss_bytes, after[i].peak_rss_bytes].map(mib)
         }),
@@ -204,7 +204,7 @@ impl FloodReport {
         let mut text = String::new();
         let _ = writeln!(
             text,
-            "to each party {} submissions without a ticket and {} with a forged one, in {:.0} s: {:.0} refused a second by each",
+            "{} submissions without a ticket and {} with a forged one, a third to each party, in {:.0} s: {:.0} refused a second",
             self.without, self.invalid, self.seconds, self.refused_per_second
         );
         for (answer, count) in &self.answers {
