@@ -1,4 +1,4 @@
-//! The command line: `client show | vote | inspect | check | receipts | erase | decoy` and `client station init | vote | paper | drain | status`.
+//! The command line: `client show | vote | inspect | check | receipts | erase | decoy` and `client station init | desk | vote | paper | drain | status`.
 
 use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod check;
 mod console;
+mod desk;
 mod failure;
 mod inspect;
 mod station;

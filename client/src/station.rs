@@ -15,9 +15,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::CryptoRng;
-use tally_proto::ballot::StationMark;
+use tally_proto::ballot::{BallotError, StationMark};
 use tally_proto::connect::ConnectError;
+use tally_proto::identity::StationIdentity;
 use tally_proto::ids::{BoxId, Digest, Role, UnixSeconds, VoterIndex};
+use tally_proto::sign_ins::{SignIns, SignInsError};
 use thiserror::Error;
 
 use crate::choice::Choices;
@@ -28,11 +30,14 @@ use crate::election::{Election, ElectionError};
 use crate::fault::Fault;
 use crate::sealing::{SealError, seal_at_station};
 
+pub mod book;
 mod drain;
 pub mod identity;
 pub mod journal;
 pub mod queue;
+pub mod roll;
 
+pub use book::{Book, BookError};
 pub use drain::Drained;
 pub use identity::{IdentityFilesError, StationKeys};
 pub use queue::{Counts, QueueError};
@@ -94,6 +99,15 @@ pub enum StationError {
         /// The box.
         box_id: BoxId,
     },
+    /// The station's own hours are over, or have not come.
+    #[error("{0}: no vote was taken")]
+    Closed(BallotError),
+    /// The sign-in book.
+    #[error(transparent)]
+    Book(#[from] BookError),
+    /// The closing statement.
+    #[error(transparent)]
+    SignIns(#[from] SignInsError),
     /// The roll has no such number.
     #[error("roll number {index} is not in box {box_id}, whose numbers are 0 to {}: check the roll", .voters.saturating_sub(1))]
     NotInRoll {
@@ -319,6 +333,7 @@ impl Station {
         }
         let (now_ms, time) = self.now().await?;
         let cast_at = UnixSeconds((now_ms / 1000).max(self.queue.last_cast_at_s()));
+        self.check_hours(cast_at)?;
         let mut parcels = Vec::with_capacity(votes.len());
         let mut next = BTreeMap::new();
         for vote in &votes {
@@ -350,6 +365,37 @@ impl Station {
                 time,
             })
             .collect())
+    }
+
+    /// The station's number, name and boxes as its keys have them.
+    pub fn identity(&self) -> &StationIdentity {
+        self.keys.identity()
+    }
+
+    /// The last second of the station's certificate: nothing can be delivered after it.
+    ///
+    /// # Errors
+    /// [`StationError::Identity`] for a certificate that cannot be read.
+    pub fn certificate_ends(&self) -> Result<UnixSeconds, StationError> {
+        let leaf = self.keys.leaf()?;
+        Ok(leaf.ends().map_err(IdentityFilesError::from)?)
+    }
+
+    /// The time as the station knows it, by the rule of this module.
+    ///
+    /// # Errors
+    /// [`StationError::Io`] when a newly measured offset cannot be written.
+    pub async fn time(&mut self) -> Result<(UnixSeconds, TimeSource), StationError> {
+        let (now_ms, source) = self.now().await?;
+        Ok((UnixSeconds(now_ms / 1000), source))
+    }
+
+    /// Signs a closing statement.
+    ///
+    /// # Errors
+    /// [`StationError::SignIns`] for words that it cannot hold.
+    pub fn sign(&self, statement: &SignIns) -> Result<String, StationError> {
+        Ok(statement.sign(self.keys.signer())?)
     }
 
     /// How the station stands.
@@ -391,6 +437,21 @@ impl Station {
             });
         }
         Ok(())
+    }
+
+    /// The station's own hours are the manifest's for good; those of its channel an order may change, which the parties know.
+    fn check_hours(&self, cast_at: UnixSeconds) -> Result<(), StationError> {
+        let station = self.keys.id();
+        match self.election.manifest().station(station) {
+            Some(identity) if !identity.is_open(cast_at) => {
+                Err(StationError::Closed(BallotError::StationClosed {
+                    station,
+                    cast_at,
+                    opens: identity.opens_after(cast_at),
+                }))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The time by the rule of this module.

@@ -539,6 +539,7 @@ impl Reader<'_> {
             let StationTable {
                 identity: path,
                 boxes,
+                openings,
             } = table.get_ref();
             let mut station = self.identity(path, StationIdentity::from_toml)?.to_wire();
             if let Some(first) = stations.iter().find(|s| s.id == station.id) {
@@ -562,6 +563,7 @@ impl Reader<'_> {
                 .collect::<BTreeSet<_>>()
                 .into_iter()
                 .collect();
+            station.openings = self.station_openings(file, openings)?;
             stations.push(station);
         }
         stations.sort_by_key(|s| s.id);
@@ -570,6 +572,35 @@ impl Reader<'_> {
             registrars,
             stations,
         })
+    }
+
+    /// A station's own hours, in the time zone of the channel of stations.
+    fn station_openings(
+        &self,
+        file: &ElectionFile,
+        tables: &[Spanned<OpeningTable>],
+    ) -> Result<Vec<wire::Opening>, DefinitionError> {
+        let (Some(first), Some(channel)) = (
+            tables.first(),
+            file.channel
+                .iter()
+                .map(Spanned::get_ref)
+                .find(|c| matches!(c.kind.get_ref().as_str(), "station" | "paper")),
+        ) else {
+            return Ok(Vec::new());
+        };
+        let wrong = |source| Problem::Calendar {
+            channel: "station",
+            source,
+        };
+        let zone =
+            Zone::find(channel.time_zone.get_ref()).map_err(|e| self.at(&channel.time_zone, wrong(e)))?;
+        let mut openings: Vec<Opening> = Vec::new();
+        for table in tables {
+            openings.extend(one_opening(&zone, table.get_ref()).map_err(|e| self.at(table, wrong(e)))?);
+        }
+        calendar::check_order(&zone, &openings, None).map_err(|e| self.at(first, wrong(e)))?;
+        Ok(openings.into_iter().map(wire_opening).collect())
     }
 
     fn identity<T>(
@@ -629,15 +660,16 @@ pub fn wire_channel(
         kind: kind.into(),
         name,
         time_zone: zone.name().to_owned(),
-        openings: openings
-            .into_iter()
-            .map(|o| wire::Opening {
-                opens_local: o.opens_local,
-                closes_local: o.closes_local,
-                opens_s: o.opens_s,
-                closes_s: o.closes_s,
-            })
-            .collect(),
+        openings: openings.into_iter().map(wire_opening).collect(),
         receive_until_s,
+    }
+}
+
+fn wire_opening(opening: Opening) -> wire::Opening {
+    wire::Opening {
+        opens_local: opening.opens_local,
+        closes_local: opening.closes_local,
+        opens_s: opening.opens_s,
+        closes_s: opening.closes_s,
     }
 }

@@ -96,6 +96,16 @@ pub enum BallotError {
         /// The box.
         of_box: BoxId,
     },
+    /// Outside the station's own hours.
+    #[error("cast at {cast_at}, but station {station} has hours of its own and {}", next_opening(*opens))]
+    StationClosed {
+        /// The station.
+        station: StationId,
+        /// The ballot's moment.
+        cast_at: UnixSeconds,
+        /// When it opens next.
+        opens: Option<UnixSeconds>,
+    },
     /// The signature does not verify.
     #[error("the signature of station {0} over the digest does not verify")]
     BadAuthority(StationId),
@@ -123,9 +133,17 @@ impl BallotError {
             Self::UnknownBox(_) => Reason::BoxUnknown,
             Self::UnknownChannel(_) => Reason::ChannelUnknown,
             Self::UnknownStation { .. } => Reason::BallotStationUnknown,
+            Self::StationClosed { .. } => Reason::BallotStationClosed,
             Self::BadAuthority(_) => Reason::BallotStationSignature,
         }
     }
+}
+
+fn next_opening(opens: Option<UnixSeconds>) -> String {
+    opens.map_or_else(
+        || "has closed for good".to_owned(),
+        |opens| format!("opens at {opens}"),
+    )
 }
 
 /// The place of a station's ballot in its own sequence.
@@ -306,13 +324,21 @@ impl BallotHeader {
         if manifest.channel(self.channel).is_none() {
             return Err(BallotError::UnknownChannel(self.channel));
         }
-        if let Some(StationMark { station, .. }) = self.station_mark()
-            && manifest.station(station).is_none_or(|s| !s.serves(self.of_box))
-        {
-            return Err(BallotError::UnknownStation {
-                station,
-                of_box: self.of_box,
-            });
+        if let Some(StationMark { station, .. }) = self.station_mark() {
+            let identity = manifest
+                .station(station)
+                .filter(|identity| identity.serves(self.of_box))
+                .ok_or(BallotError::UnknownStation {
+                    station,
+                    of_box: self.of_box,
+                })?;
+            if !identity.is_open(self.cast_at) {
+                return Err(BallotError::StationClosed {
+                    station,
+                    cast_at: self.cast_at,
+                    opens: identity.opens_after(self.cast_at),
+                });
+            }
         }
         self.check_ticket_day(manifest)?;
         Ok(of_box)

@@ -146,6 +146,54 @@ pub struct Opening {
     pub closes: UnixSeconds,
 }
 
+impl Opening {
+    /// From the wire, each after the one before.
+    ///
+    /// # Errors
+    /// [`OpeningsError`].
+    pub fn all_from_wire(wire: &[wire::Opening]) -> Result<Vec<Self>, OpeningsError> {
+        let mut openings: Vec<Self> = Vec::with_capacity(wire.len());
+        for (number, opening) in (1..).zip(wire) {
+            let local = |text: &str| (1..=64).contains(&text.len()) && !text.chars().any(char::is_control);
+            if !local(&opening.opens_local) || !local(&opening.closes_local) {
+                return Err(OpeningsError::Local(number));
+            }
+            let after_earlier = openings
+                .last()
+                .is_none_or(|earlier| earlier.closes.get() < opening.opens_s);
+            if opening.closes_s < opening.opens_s || !after_earlier {
+                return Err(OpeningsError::Order(number));
+            }
+            openings.push(Self {
+                opens_local: opening.opens_local.clone(),
+                closes_local: opening.closes_local.clone(),
+                opens: UnixSeconds(opening.opens_s),
+                closes: UnixSeconds(opening.closes_s),
+            });
+        }
+        Ok(openings)
+    }
+
+    /// To the wire.
+    pub fn to_wire(&self) -> wire::Opening {
+        wire::Opening {
+            opens_local: self.opens_local.clone(),
+            closes_local: self.closes_local.clone(),
+            opens_s: self.opens.get(),
+            closes_s: self.closes.get(),
+        }
+    }
+}
+
+/// What is wrong with openings, and with which, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpeningsError {
+    /// A local time is missing or too long.
+    Local(usize),
+    /// It closes before it opens, or does not lie after the one before.
+    Order(usize),
+}
+
 /// A channel with its calendar, checked: openings rise and do not overlap.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Channel {
@@ -245,26 +293,10 @@ impl Channel {
         if !(1..=MAX_OPENINGS).contains(&count) {
             return Err(ChannelError::Openings { kind, count });
         }
-        let mut openings: Vec<Opening> = Vec::with_capacity(count);
-        for (i, opening) in wire.openings.iter().enumerate() {
-            let number = i + 1;
-            let local = |text: &str| (1..=64).contains(&text.len()) && !text.chars().any(char::is_control);
-            if !local(&opening.opens_local) || !local(&opening.closes_local) {
-                return Err(ChannelError::Local { kind, number });
-            }
-            let after_earlier = openings
-                .last()
-                .is_none_or(|earlier| earlier.closes.get() < opening.opens_s);
-            if opening.closes_s < opening.opens_s || !after_earlier {
-                return Err(ChannelError::Order { kind, number });
-            }
-            openings.push(Opening {
-                opens_local: opening.opens_local.clone(),
-                closes_local: opening.closes_local.clone(),
-                opens: UnixSeconds(opening.opens_s),
-                closes: UnixSeconds(opening.closes_s),
-            });
-        }
+        let openings = Opening::all_from_wire(&wire.openings).map_err(|error| match error {
+            OpeningsError::Local(number) => ChannelError::Local { kind, number },
+            OpeningsError::Order(number) => ChannelError::Order { kind, number },
+        })?;
         let until = UnixSeconds(wire.receive_until_s);
         let closes = openings.last().map_or(until, |last| last.closes);
         if until < closes {
@@ -281,17 +313,11 @@ impl Channel {
 
     /// To the wire.
     pub fn to_wire(&self) -> wire::Channel {
-        let opening = |o: &Opening| wire::Opening {
-            opens_local: o.opens_local.clone(),
-            closes_local: o.closes_local.clone(),
-            opens_s: o.opens.get(),
-            closes_s: o.closes.get(),
-        };
         wire::Channel {
             kind: self.kind.to_wire().into(),
             name: self.name.to_wire(),
             time_zone: self.time_zone.clone(),
-            openings: self.openings.iter().map(opening).collect(),
+            openings: self.openings.iter().map(Opening::to_wire).collect(),
             receive_until_s: self.receive_until.get(),
         }
     }

@@ -84,6 +84,12 @@ pub enum IdentityError {
     /// A station's boxes.
     #[error("boxes: at most {MAX_STATION_BOXES} box numbers in rising order without repeats")]
     Boxes,
+    /// A station's own hours.
+    #[error(
+        "openings: at most {}, each with its local times, closing after it opens and lying after the one before",
+        crate::calendar::MAX_OPENINGS
+    )]
+    Openings,
 }
 
 fn name(field: &'static str, value: &str) -> Result<String, IdentityError> {

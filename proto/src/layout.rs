@@ -78,7 +78,9 @@ pub mod tag {
     pub const TELLING: &str = "tally/v1/telling";
     /// An identity file's fingerprint.
     pub const FINGERPRINT: &str = "tally/v1/fingerprint";
-    /// An invitation's checksum.
+    /// A station's closing statement.
+    pub const SIGN_INS: &str = "tally/v1/sign-ins";
+    /// What ties the two halves of an invitation together.
     pub const INVITATION: &str = "tally/v1/invitation";
     /// What the coordinator signs of a ticket.
     pub const TICKET: &str = "tally/v1/ticket";

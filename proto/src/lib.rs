@@ -41,6 +41,7 @@ pub mod sealing;
 pub mod secret_file;
 pub mod session;
 pub mod shares;
+pub mod sign_ins;
 pub mod suite;
 pub mod text;
 pub mod ticket;

@@ -105,6 +105,9 @@ reasons! {
     BallotStationRevoked "ballot.station-revoked" Reject
         "An order has revoked the station: what it casts from the order's moment on does not count, and nothing more is taken from it."
         "Vote at another station. Whoever voted there after that moment votes again.";
+    BallotStationClosed "ballot.station-closed" Reject
+        "The station has hours of its own in the manifest, and the ballot was cast outside them."
+        "Vote at a station that is open; the manifest lists the hours of each, `station desk` shows this one's.";
     BallotNotHeld "ballot.not-held" Retry
         "Fewer than two parties show a ballot of that digest."
         "Try again if it was cast a moment ago. If it stays so, it was not cast: cast again, on another device.";

@@ -417,10 +417,22 @@ impl World {
     /// # Errors
     /// The first command that fails.
     pub fn define(&self) -> Result<(), WorldError> {
+        self.define_edited(|election, roll| (election, roll))
+    }
+
+    /// [`World::define`] with the texts of the election file and the roll changed by `edit`.
+    ///
+    /// # Errors
+    /// The first command that fails.
+    pub fn define_edited(
+        &self,
+        edit: impl FnOnce(String, String) -> (String, String),
+    ) -> Result<(), WorldError> {
         let dir = self.root.join("election");
         fs::create_dir_all(&dir).map_err(file(&dir))?;
-        write(&dir.join("election.toml"), &self.election_toml()?)?;
-        write(&dir.join("roll.csv"), &self.roll_csv())?;
+        let (toml, roll) = edit(self.election_toml()?, self.roll_csv());
+        write(&dir.join("election.toml"), &toml)?;
+        write(&dir.join("roll.csv"), &roll)?;
         let election = self.plan.election.clone();
         let typed = format!("{election}\n");
         self.coordinator(&["define", "election/election.toml"], "")?;

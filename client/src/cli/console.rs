@@ -58,6 +58,15 @@ impl Console<'_> {
         self.line()
     }
 
+    /// The next line of the input, or nothing where it has ended: for dialogues that ask again.
+    pub(crate) fn reply(&mut self, question: &str) -> Result<Option<Zeroizing<String>>, Failure> {
+        let _ = write!(self.out, "{question} ");
+        let _ = self.out.flush();
+        let mut line = Zeroizing::new(String::new());
+        let read = self.input.read_line(&mut line).map_err(Failure::Input)?;
+        Ok((read > 0).then(|| Zeroizing::new(line.trim().to_owned())))
+    }
+
     /// The next line of the input.
     pub(crate) fn line(&mut self) -> Result<Zeroizing<String>, Failure> {
         let mut line = Zeroizing::new(String::new());

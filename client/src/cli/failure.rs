@@ -16,6 +16,7 @@ use crate::device::DeviceError;
 use crate::election::ElectionError;
 use crate::inspect::InspectError;
 use crate::keepsake::KeepsakeError;
+use crate::station::roll::RollFileError;
 use crate::station::{IdentityFilesError, StationError};
 use crate::tickets::DrawError;
 use crate::voter::CastError;
@@ -53,6 +54,9 @@ pub enum Failure {
     /// The station.
     #[error(transparent)]
     Station(#[from] StationError),
+    /// A station's roll.
+    #[error(transparent)]
+    Roll(#[from] RollFileError),
     /// The station's files.
     #[error(transparent)]
     Identity(#[from] IdentityFilesError),
@@ -145,6 +149,7 @@ impl Failure {
             Self::NotANumber { .. } | Self::Station(StationError::NotInRoll { .. }) => {
                 Some(Reason::VoterUnknown)
             }
+            Self::Station(StationError::Closed(error)) => Some(error.reason()),
             _ => None,
         }
     }
@@ -173,6 +178,7 @@ impl Failure {
                 | StationError::Seal(_)
                 | StationError::NotNamed { .. }
                 | StationError::NotServed { .. }
+                | StationError::Closed(_)
                 | StationError::NotInRoll { .. },
             ) => 3,
             _ => 1,

@@ -16,6 +16,8 @@ use crate::station::{Drained, Queued, Station as Counter, StationKeys, TimeSourc
 pub(super) enum Station {
     /// Makes a new station's keys, its certificate request and its identity file for the commission.
     Init(Init),
+    /// The officer's dialogue of the day: opens the station, takes votes, closes with a signed statement. By keyboard alone.
+    Desk(super::desk::Desk),
     /// Takes an electronic vote of a voter who was checked in.
     Vote(Vote),
     /// Notes that a voter who was checked in votes on paper: it strikes the voter's other votes.
@@ -30,6 +32,7 @@ impl Station {
     pub(super) async fn run(self, console: &mut Console<'_>) -> Result<Outcome, Failure> {
         match self {
             Self::Init(init) => init.run(console),
+            Self::Desk(desk) => desk.run(console).await,
             Self::Vote(vote) => vote.run(console).await,
             Self::Paper(paper) => paper.run(console).await,
             Self::Drain(drain) => drain.run(console).await,

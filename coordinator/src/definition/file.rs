@@ -83,6 +83,8 @@ pub(super) struct StationTable {
     pub(super) identity: Spanned<PathBuf>,
     #[serde(default)]
     pub(super) boxes: Vec<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) openings: Vec<Spanned<OpeningTable>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -164,6 +164,33 @@ fn the_sample_is_a_good_election() {
 }
 
 #[test]
+fn stations_have_hours_of_their_own() {
+    let scene = Scene::new();
+    let proposals = include_str!("../../samples/proposals.toml");
+    let manifest = scene.read(proposals).expect("good").manifest;
+    assert_eq!(manifest.contests[0].options.len(), 11);
+    let hours = |i: usize| {
+        let all = manifest.stations[i].openings.iter();
+        all.map(|o| (o.opens_local.as_str(), o.closes_local.as_str()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(hours(0).len(), 5);
+    assert_eq!(hours(0)[4], ("2027-08-27 09:00", "2027-08-27 17:00"));
+    assert_eq!(hours(1), [("2027-08-29 10:00", "2027-08-29 16:00")]);
+    // In the time zone of the channel.
+    assert_eq!(manifest.stations[1].openings[0].opens_s, 1_819_501_200);
+    let wrong = proposals.replace(
+        "identity = \"station-8.identity.toml\"\nopenings = [{ days = \"2027-08-29\", hours = \"10:00 to 16:00\" }]",
+        "identity = \"station-8.identity.toml\"\nopenings = [{ days = \"2027-08-29\", hours = \"16:00 to 10:00\" }]",
+    );
+    let error = scene.read(&wrong).expect_err("backwards").to_string();
+    assert!(
+        error.contains("election.toml:87: ") && error.contains("not after it opens"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_network_is_near_unless_it_is_said_to_be_far() {
     let scene = Scene::new();
     let network = |line: &str| {

@@ -65,6 +65,13 @@ pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {
             station.fingerprint(),
             station.name()
         );
+        for opening in station.openings() {
+            let _ = writeln!(
+                text,
+                "                 open only {} to {}",
+                opening.opens_local, opening.closes_local
+            );
+        }
     }
     let _ = writeln!(text, "\n  Contests:");
     for contest in manifest.contests() {

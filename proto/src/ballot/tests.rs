@@ -256,6 +256,56 @@ fn places_are_those_of_the_manifest() {
 }
 
 #[test]
+fn a_stations_own_hours_bind_its_ballots_only() {
+    crate::connect::install_tls_provider();
+    let world = World::new(Shape::default());
+    let mut wire = world.manifest.manifest().to_wire();
+    let opening = |from: u64, to: u64| wire::Opening {
+        opens_local: "from".to_owned(),
+        closes_local: "to".to_owned(),
+        opens_s: OPENS + from,
+        closes_s: OPENS + to,
+    };
+    wire.stations[0].openings = vec![opening(10, 20), opening(30, 40)];
+    let manifest = Manifest::from_wire(&wire).expect("a manifest");
+    assert_eq!(manifest.to_wire(), wire);
+    let at = |mut header: BallotHeader, second: u64| {
+        header.cast_at = UnixSeconds(OPENS + second);
+        header.check_place(&manifest).map(drop)
+    };
+    for (second, opens) in [(9, Some(10)), (21, Some(30)), (41, None)] {
+        let closed = BallotError::StationClosed {
+            station: StationId(1),
+            cast_at: UnixSeconds(OPENS + second),
+            opens: opens.map(|opens| UnixSeconds(OPENS + opens)),
+        };
+        assert_eq!(at(station_header(), second), Err(closed.clone()));
+        assert_eq!(closed.reason(), Reason::BallotStationClosed);
+        let says = if opens.is_some() {
+            "opens at 2"
+        } else {
+            "has closed for good"
+        };
+        assert!(closed.to_string().contains(says), "{closed}");
+        assert_eq!(at(header(), second), Ok(()), "online hours are the channel's");
+        let mark = StationMark {
+            station: StationId(2),
+            sequence: 1,
+        };
+        let h = header();
+        let other = BallotHeader::station(h.election, h.of_box, true, h.cast_at, h.commitments, mark);
+        assert_eq!(at(other, second), Ok(()), "another station");
+    }
+    for second in [10, 20, 30, 40] {
+        assert_eq!(at(station_header(), second), Ok(()));
+    }
+    for wrong in [vec![opening(20, 10)], vec![opening(10, 20), opening(20, 30)]] {
+        wire.stations[0].openings = wrong;
+        assert!(Manifest::from_wire(&wire).is_err());
+    }
+}
+
+#[test]
 fn submissions_keep_their_limits() {
     let huge = Submission::new(header(), vec![0; MAX_CIPHERTEXT_BYTES + 1], None);
     assert_eq!(huge, Err(BallotError::Ciphertext(MAX_CIPHERTEXT_BYTES + 1)));

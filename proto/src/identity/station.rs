@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Fingerprint, IdentityError, MAX_STATION_BOXES, hex, name, parse_toml, write_toml};
+use crate::calendar::{MAX_OPENINGS, Opening};
 use crate::envelope::PublicKey;
-use crate::ids::{BoxId, StationId};
+use crate::ids::{BoxId, StationId, UnixSeconds};
 use crate::layout::{Writer, tag};
 use crate::wire;
 
@@ -15,6 +16,7 @@ pub struct StationIdentity {
     name: String,
     signing_key: PublicKey,
     boxes: Vec<BoxId>,
+    openings: Vec<Opening>,
 }
 
 impl StationIdentity {
@@ -36,7 +38,20 @@ impl StationIdentity {
             name: name("name", station_name)?,
             signing_key,
             boxes,
+            openings: Vec::new(),
         })
+    }
+
+    /// The same with hours of its own, as a manifest gives them.
+    ///
+    /// # Errors
+    /// [`IdentityError::Openings`].
+    pub fn with_openings(self, openings: &[wire::Opening]) -> Result<Self, IdentityError> {
+        if openings.len() > MAX_OPENINGS {
+            return Err(IdentityError::Openings);
+        }
+        let openings = Opening::all_from_wire(openings).map_err(|_| IdentityError::Openings)?;
+        Ok(Self { openings, ..self })
     }
 
     /// From the wire.
@@ -50,7 +65,8 @@ impl StationIdentity {
             &wire.name,
             PublicKey::from_slice(&wire.signing_key)?,
             boxes,
-        )
+        )?
+        .with_openings(&wire.openings)
     }
 
     /// To the wire.
@@ -60,6 +76,7 @@ impl StationIdentity {
             name: self.name.clone(),
             signing_key: self.signing_key.as_bytes().to_vec(),
             boxes: self.boxes.iter().map(|b| b.get()).collect(),
+            openings: self.openings.iter().map(Opening::to_wire).collect(),
         }
     }
 
@@ -95,7 +112,7 @@ impl StationIdentity {
         )
     }
 
-    /// Over everything in it.
+    /// Over everything in its file: hours are the manifest's.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut layout = Writer::new(tag::FINGERPRINT)
             .text("station")
@@ -120,6 +137,18 @@ impl StationIdentity {
     /// The boxes it is limited to; empty: all.
     pub fn boxes(&self) -> &[BoxId] {
         &self.boxes
+    }
+    /// Its own hours, in order; none: those of its channels.
+    pub fn openings(&self) -> &[Opening] {
+        &self.openings
+    }
+    /// Whether it is open at a moment, as far as its own hours say.
+    pub fn is_open(&self, at: UnixSeconds) -> bool {
+        self.openings.is_empty() || self.openings.iter().any(|o| (o.opens..=o.closes).contains(&at))
+    }
+    /// When it opens next, by its own hours.
+    pub fn opens_after(&self, at: UnixSeconds) -> Option<UnixSeconds> {
+        self.openings.iter().map(|o| o.opens).find(|opens| *opens > at)
     }
     /// Whether it may vote for `id`.
     pub fn serves(&self, id: BoxId) -> bool {

@@ -68,6 +68,25 @@ pub(crate) async fn of_an_unknown_station(scene: &mut Scene) -> Refusal {
     submit(scene, part).await
 }
 
+/// Of a station whose own hours have not come, while its channel is open.
+pub(crate) async fn of_a_closed_station(scene: &mut Scene) -> Refusal {
+    let now = scene.world.clock_s();
+    let ballot = scene.world.station_ballot(1, 1, now);
+    elections::define_another(scene, |manifest| {
+        manifest.stations[0].openings = vec![wire::Opening {
+            opens_local: "tomorrow morning".to_owned(),
+            closes_local: "tomorrow night".to_owned(),
+            opens_s: now + 10,
+            closes_s: now + 20,
+        }];
+    })
+    .await;
+    let mut part = scene.party.part(&ballot);
+    header(&mut part).election = elections::ANOTHER.to_owned();
+    let station = scene.leaf(PeerRole::Station(1.into()));
+    refusal(scene.party.station(&station).submit(part).await)
+}
+
 pub(crate) async fn with_a_wrong_station_signature(scene: &mut Scene) -> Refusal {
     let ballot = scene.world.station_ballot(1, 1, scene.world.clock_s());
     let mut part = scene.party.part(&ballot);

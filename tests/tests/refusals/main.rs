@@ -39,6 +39,7 @@ async fn meet(reason: Reason) -> Met {
         R::BallotCastAtOutOfRange => driven(intake::out_of_range).await,
         R::BallotKnownOtherContent => driven(intake::known_with_other_content).await,
         R::BallotStationUnknown => driven(intake::of_an_unknown_station).await,
+        R::BallotStationClosed => driven(intake::of_a_closed_station).await,
         R::BallotStationSignature => driven(intake::with_a_wrong_station_signature).await,
         R::BallotAuthorityMissing => driven(intake::online_with_a_station_signature).await,
         R::ElectionUnknown => driven(intake::of_an_unknown_election).await,

@@ -366,6 +366,7 @@ fn manifest(
                 name: format!("Station {id}"),
                 signing_key: key(signer),
                 boxes: Vec::new(),
+                openings: Vec::new(),
             })
             .collect(),
         policy: Some(wire::ResultPolicy {

@@ -1,0 +1,316 @@
+//! The officer's dialogue, typed line by line against three parties that play their part.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fmt::Write as _;
+use std::io::Cursor;
+use std::path::PathBuf;
+
+use rand::{SeedableRng, rngs::StdRng};
+use tally_client::cli::{Console, run};
+use tally_client::station::StationKeys;
+use tally_proto::ids::{BoxId, Role, StationId};
+use tally_proto::pki::PeerRole;
+use tally_proto::reason::Reason;
+use tally_proto::sign_ins::SignIns;
+
+#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
+mod fake;
+#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
+mod world;
+
+use fake::{Manner, Town};
+use world::Agencies;
+
+struct Hall {
+    town: Town,
+    directory: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Hall {
+    fn new(away: &[Role]) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let agencies = Agencies::new(1);
+        let mut rng = StdRng::seed_from_u64(100);
+        let at = directory.path().join("station");
+        let keys = StationKeys::create(&at, StationId(3), "Town hall", vec![], &mut rng).unwrap();
+        let request = keys.request().unwrap();
+        let role = PeerRole::Station(StationId(3));
+        let certificate = agencies.commission.sign_request(&request, &role, &[]);
+        keys.install_certificate(&certificate.unwrap()).unwrap();
+        let town = runtime.block_on(Town::open_with(&agencies, &[keys.identity().clone()], away));
+        let hall = Self {
+            town,
+            directory,
+            _runtime: runtime,
+        };
+        std::fs::write(hall.path("manifest"), hall.town.signed.envelope().encode()).unwrap();
+        let mut roll = "box,reference,online\n".to_owned();
+        for of in hall.town.signed.manifest().boxes() {
+            for v in 0..of.voters() {
+                writeln!(
+                    roll,
+                    "{},B{}-{v:03},{}",
+                    of.id(),
+                    of.id(),
+                    if v % 2 == 0 { "yes" } else { "no" }
+                )
+                .unwrap();
+            }
+        }
+        std::fs::write(hall.path("roll.csv"), roll).unwrap();
+        hall
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The desk with these lines typed; its exit code and all that it said.
+    fn sit(&self, typed: &[&str]) -> (u8, String) {
+        self.sit_with(&[], typed)
+    }
+
+    fn sit_with(&self, more: &[&str], typed: &[&str]) -> (u8, String) {
+        let at = |name: &str| self.path(name).to_string_lossy().into_owned();
+        let (station, manifest, roll) = (at("station"), at("manifest"), at("roll.csv"));
+        let words = [
+            "client",
+            "station",
+            "desk",
+            "--dir",
+            &station,
+            "--manifest",
+            &manifest,
+            "--roll",
+            &roll,
+            "--language",
+            "en",
+        ];
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut input = Cursor::new(
+            typed
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect::<String>()
+                .into_bytes(),
+        );
+        let mut console = Console {
+            input: &mut input,
+            interactive: false,
+            out: &mut out,
+            err: &mut err,
+        };
+        let code = run(words.iter().chain(more).map(Into::into), &mut console);
+        (
+            code,
+            String::from_utf8(out).unwrap() + &String::from_utf8(err).unwrap(),
+        )
+    }
+
+    fn statement(&self) -> SignIns {
+        let place = self
+            .path("station")
+            .join(format!("{}.sign-ins", self.town.signed.manifest().election()));
+        SignIns::parse(&std::fs::read_to_string(place).unwrap(), &self.town.signed).unwrap()
+    }
+}
+
+/// Opens, as every day begins.
+const OPEN: [&str; 2] = ["A. Berg", "1"];
+/// Voter B1-005 votes for option 2 and for nothing, without a receipt.
+const VOTE: [&str; 7] = ["1", "b1-005", "1", "2", "", "1", "0"];
+
+#[test]
+fn a_day_from_the_opening_to_the_signed_statement() {
+    let hall = Hall::new(&[]);
+    let printed = hall.path("printed");
+    let printer = format!("tee {}", printed.display());
+    let mut typed = OPEN.to_vec();
+    typed.extend(VOTE);
+    // A search with several answers, back, then one of them on paper; the printer prints a receipt of the next.
+    typed.extend(["1", "B1-01", "0", "B1-01", "3", "2"]);
+    typed.extend(["1", "B2-001", "1", "1", "", "1", "1", ""]);
+    // Somebody without a number, and a wrong one.
+    typed.extend(["1", "nobody", "0", "9", "3"]);
+    // Three voters: two signatures of box 1, one of box 2.
+    typed.extend(["2", "1", "1", "0"]);
+    let (code, said) = hall.sit_with(&["--printer", &printer], &typed);
+    assert_eq!(code, 0, "{said}");
+    for words in [
+        "Station 3 Town hall.",
+        "Opening count: 0 electronic, 0 paper.",
+        "officer A. Berg. Votes: 0 electronic, 0 paper.",
+        "B1-005, box 1 North, number 5. Votes at stations only.",
+        "It is the voter's turn. Officer: look away.",
+        "You are about to vote:",
+        "1: B1-010, box 1\n2: B1-011, box 1\n3: B1-012, box 1\n",
+        "Noted as number 2 of box 1: give the voter a paper ballot.",
+        "The receipt is printed.",
+        "Nobody on this station's roll has a reference that begins with \"nobody\".",
+        "Type a number from 0 to 3 and press Enter.",
+        "Box 1: 1 electronic and 1 paper, 2 votes; 2 signatures, 2 in the book. They are equal.",
+        "The station is closed. Hand the statement to the commission.",
+        "Everything is delivered to all three parties.",
+    ] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    // After the voter's turn 24 lines push the choice off the officer's screen.
+    let (_, after) = said.split_once("You are about to vote:").unwrap();
+    assert!(after.contains(&"\n".repeat(24)), "{said}");
+    let receipt = std::fs::read_to_string(&printed).unwrap();
+    assert!(
+        receipt.contains("Station 3 Town hall\nBox 2, number 1\n") && receipt.contains("2:"),
+        "{receipt}"
+    );
+    let statement = hall.statement();
+    assert_eq!(
+        (
+            statement.officer.as_str(),
+            statement.boxes.len(),
+            statement.remark.as_str()
+        ),
+        ("A. Berg", 2, "")
+    );
+    let north = statement.of_box(BoxId(1));
+    assert_eq!(
+        (north.signed_in, north.electronic, north.paper, north.surplus()),
+        (2, 1, 1, 0)
+    );
+    assert_eq!(hall.town.party(Role::P2).seen(|seen| seen.submissions.len()), 3);
+    // The book knows who came and not when; no file of the station holds a choice beside a name.
+    let book =
+        std::fs::read_to_string(hall.path("station").join(format!("{}.book", statement.election))).unwrap();
+    assert!(book.contains("\"1\": [\n      5,\n      12\n    ]"), "{book}");
+}
+
+#[test]
+fn it_goes_on_where_it_was_whenever_it_ends() {
+    let hall = Hall::new(&[]);
+    // The input ends in the middle of every step of opening and voting: nothing is half done.
+    let mut day = OPEN.to_vec();
+    day.extend(VOTE);
+    for length in 0..OPEN.len() {
+        let (code, said) = hall.sit(&day[..length]);
+        assert!(
+            code == 0 && said.contains("The station was not opened. Nothing was noted."),
+            "{said}"
+        );
+    }
+    let (_, said) = hall.sit(&["0"]);
+    assert!(said.contains("Nothing was noted."), "{said}");
+    let (_, said) = hall.sit(&OPEN);
+    assert!(said.contains("The station is open."), "{said}");
+    for length in 1..VOTE.len() - 1 {
+        let (code, said) = hall.sit(&VOTE[..length]);
+        assert!(
+            code == 0 && !said.contains("Your vote is kept"),
+            "{length}: {said}"
+        );
+        assert!(said.contains("Votes: 0 electronic, 0 paper."), "{said}");
+    }
+    let (_, said) = hall.sit(&VOTE);
+    assert!(said.contains("THIS VOTER HAS SIGNED IN HERE BEFORE."), "{said}");
+    assert!(
+        said.contains("Your vote is kept") && said.contains("Votes: 1 electronic, 0 paper."),
+        "{said}"
+    );
+    // A voter who stops has signed in and has no vote; what is chosen wrongly is asked again.
+    let (_, said) = hall.sit(&["1", "B1-007", "1", "99", "", "x", "0"]);
+    assert!(
+        said.contains("Choose again.") && said.contains("The voter stopped without voting."),
+        "{said}"
+    );
+    // One signature too few for the votes would be a surplus; a difference is named, explained and signed.
+    let (_, said) = hall.sit(&["3", "0", "somebody forgot", "0", "0"]);
+    assert!(
+        said.contains("1 VOTES TOO MANY") && said.contains("The station stays open."),
+        "{said}"
+    );
+    let (_, said) = hall.sit(&[
+        "3",
+        "2",
+        "one left without voting",
+        "1",
+        "2",
+        "3",
+        "2",
+        "",
+        "1",
+        "0",
+    ]);
+    assert!(said.contains("1 signed in without a vote."), "{said}");
+    assert!(
+        said.contains("The station is open again. Its closing statement is void"),
+        "{said}"
+    );
+    assert_eq!(hall.statement().boxes[0].signed_in, 2);
+    let (_, said) = hall.sit(&["0"]);
+    assert!(
+        said.contains("closed at") && !said.contains("next voter"),
+        "{said}"
+    );
+}
+
+#[test]
+fn offline_the_votes_wait_and_are_delivered_when_the_parties_are_back() {
+    let hall = Hall::new(&[]);
+    for party in Role::ALL {
+        hall.town.party(party).behave(Manner::Refusing(Reason::PartyBusy));
+    }
+    let mut day = OPEN.to_vec();
+    day.extend(VOTE);
+    let (code, said) = hall.sit(&day);
+    assert_eq!(code, 6, "{said}");
+    assert!(
+        said.contains("1 still wait for delivery. They are safe on this disk"),
+        "{said}"
+    );
+    hall.town.party(Role::P1).behave(Manner::Honest);
+    let (code, said) = hall.sit(&["2", "0"]);
+    assert!(
+        code == 6 && said.contains("Waiting for delivery: 1, 0 of them safe"),
+        "{said}"
+    );
+    for party in Role::ALL {
+        hall.town.party(party).behave(Manner::Honest);
+    }
+    let (code, said) = hall.sit(&["0"]);
+    assert!(
+        code == 0 && said.contains("Everything is delivered to all three parties."),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_revoked_station_stops_at_once() {
+    let hall = Hall::new(&[]);
+    for party in Role::ALL {
+        hall.town
+            .party(party)
+            .behave(Manner::Refusing(Reason::BallotStationRevoked));
+    }
+    let mut day = OPEN.to_vec();
+    day.extend(VOTE);
+    // Closing asks the parties first; then the next voter is turned away.
+    day.extend(["3", "1", "0", "1", "2", "0"]);
+    let (code, said) = hall.sit(&day);
+    assert_eq!(code, 6, "{said}");
+    assert!(
+        said.contains("THE STATION IS REVOKED. Take no more votes"),
+        "{said}"
+    );
+    assert!(
+        said.contains("The station is revoked: no vote is taken."),
+        "{said}"
+    );
+    assert!(
+        said.contains("Number 1 of box 1: ") && said.contains("ballot.station-revoked"),
+        "{said}"
+    );
+}
