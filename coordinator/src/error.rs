@@ -10,6 +10,7 @@ use tally_proto::manifest::ManifestError;
 use tally_proto::order::OrderError;
 use tally_proto::pki::PkiError;
 use tally_proto::secret_file::SecretFileError;
+use tally_proto::sign_ins::SignInsError;
 use thiserror::Error;
 
 use crate::confirm::ConfirmError;
@@ -266,6 +267,23 @@ pub enum Error {
         #[source]
         problem: PostProblem,
     },
+    /// A station's closing statement.
+    #[error("{}: {source}", path.display())]
+    SignIns {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SignInsError,
+    },
+    /// A station's sign-in book.
+    #[error("{} is no sign-in book of this election", .0.display())]
+    SignInBook(PathBuf),
+    /// More ballots than signatures.
+    #[error(
+        "nothing was sealed: {}. Hand in a corrected statement of the station (`sign-ins`), or revoke the station by an order (`order ... \
+         revoke-station`): then what it cast from that moment on does not count", .0.join("; ")
+    )]
+    Surplus(Vec<String>),
     /// A registrar that the manifest does not name.
     #[error("election {election} does not name this registrar's key: its registrars are {known:?}")]
     NotRegistrar {

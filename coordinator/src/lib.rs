@@ -27,6 +27,7 @@ pub mod report;
 pub mod roll;
 pub mod sealing;
 pub mod setup;
+pub mod sign_ins;
 pub mod status;
 pub mod tallying;
 pub mod tickets;

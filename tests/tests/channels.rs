@@ -78,9 +78,7 @@ impl Calendar {
             text += &format!(
                 "\n[[channel]]\nkind = {kind:?}\nname = {kind:?}\ntime_zone = \"UTC\"\nopenings = [{openings}]\n"
             );
-            if kind != "online" {
-                text += &format!("receive_until = {until:?}\n");
-            }
+            text += &format!("receive_until = {until:?}\n");
         }
         for (station, own) in stations.zip([early, hall]) {
             text += &format!("\n[[station]]{station}openings = [{own}]\n");

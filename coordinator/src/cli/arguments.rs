@@ -102,6 +102,16 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Take over stations' closing statements, which `seal` compares with the ballots received; shows them all
+    SignIns {
+        /// The election id
+        election: String,
+        /// A station's closing statement, from `client station desk`; a later one takes the place of an earlier
+        statements: Vec<PathBuf>,
+        /// A station's sign-in book: with two or more, who signed in at more than one station is shown, and kept nowhere
+        #[arg(long = "book", value_name = "FILE")]
+        books: Vec<PathBuf>,
+    },
     /// Seal boxes: fix for good what will be tallied (asks first)
     Seal(OfBoxes),
     /// Tally sealed boxes: open the totals (asks first)

@@ -54,6 +54,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
             again.as_deref(),
             &console,
         ),
+        Command::SignIns {
+            election,
+            statements,
+            books,
+        } => phases::sign_ins(&Office::open(&dir, &election)?, &statements, &books),
         Command::Seal(of) => phases::seal(&Office::open(&dir, &of.election)?, &of, &console).await,
         Command::Tally(of) => phases::tally(&Office::open(&dir, &of.election)?, &of, &console).await,
         Command::Bundle(of) => make_bundle(&Office::open(&dir, &of.election)?),

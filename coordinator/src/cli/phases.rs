@@ -1,6 +1,7 @@
 //! The two commands that cannot be undone: sealing and tallying. What was done before is shown again, never done again.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use tally_proto::ids::BoxId;
 
@@ -11,6 +12,7 @@ use crate::error::Error;
 use crate::progress::grouped;
 use crate::sealing::{self, Sealed};
 use crate::tallying::{self, Tallied};
+use crate::{sign_ins, status};
 
 pub(super) async fn seal(office: &Office, of: &OfBoxes, console: &Console) -> Result<(), Error> {
     let mut boxes = Vec::new();
@@ -23,9 +25,17 @@ pub(super) async fn seal(office: &Office, of: &OfBoxes, console: &Console) -> Re
     if boxes.is_empty() {
         return Ok(());
     }
+    let missing = reconcile(office, &boxes).await?;
+    let without = match missing.as_slice() {
+        [] => String::new(),
+        missing => format!(
+            " No closing statement is here of {}: nothing says how many signed in there.",
+            missing.join(", ")
+        ),
+    };
     let what = format!(
         "This seals box {} of election {}: the parties fix for good which ballots will be tallied. Nothing can be added or struck \
-         afterwards, and a box is sealed once.",
+         afterwards, and a box is sealed once.{without}",
         office.box_names(&boxes)?,
         office.called()
     );
@@ -41,8 +51,58 @@ pub(super) async fn seal(office: &Office, of: &OfBoxes, console: &Console) -> Re
         )
         .await?;
         show_sealed("is sealed", &sealed);
+        for line in sign_ins::after_seal(&office.election, id, &sealed.stations)? {
+            println!("  DIFFERS: {line}");
+        }
     }
     println!("Next: tally {}", office.id());
+    Ok(())
+}
+
+/// Sets the stations' statements against the ballots received; the stations without one. A surplus stops here.
+async fn reconcile(office: &Office, boxes: &[BoxId]) -> Result<Vec<String>, Error> {
+    if office.election.signed().manifest().stations().is_empty() {
+        return Ok(Vec::new());
+    }
+    let snapshot = status::snapshot(&office.directory, &office.election).await?;
+    let (mut missing, mut surplus) = (Vec::new(), Vec::new());
+    for &id in boxes {
+        let received = sign_ins::received(&snapshot, id);
+        let found = sign_ins::reconcile(&office.election, id, received)?;
+        for line in &found.lines {
+            println!("{line}");
+        }
+        missing.extend(found.missing);
+        surplus.extend(found.surplus);
+    }
+    missing.sort();
+    missing.dedup();
+    if surplus.is_empty() {
+        Ok(missing)
+    } else {
+        Err(Error::Surplus(surplus))
+    }
+}
+
+pub(super) fn sign_ins(office: &Office, statements: &[PathBuf], books: &[PathBuf]) -> Result<(), Error> {
+    for place in statements {
+        let statement = sign_ins::admit(&office.election, place)?;
+        println!(
+            "Taken over: station {}, officer {}",
+            statement.station, statement.officer
+        );
+    }
+    for statement in sign_ins::stored(&office.election)? {
+        for of in &statement.boxes {
+            println!(
+                "station {}, box {}: {} electronic, {} paper, {} signatures",
+                statement.station, of.of_box, of.electronic, of.paper, of.signed_in
+            );
+        }
+    }
+    for line in sign_ins::at_two_stations(&office.election, books)? {
+        println!("TWICE: {line}. The later vote stands, paper before electronic");
+    }
     Ok(())
 }
 

@@ -4,9 +4,11 @@ use tally_mpc::layout::Choice;
 use tally_mpc::{ContestTotals, Counts, Outcome};
 use tally_proto::bundle::{BoxParts, sign_bundle};
 use tally_proto::disclosure::Disclosure;
-use tally_proto::envelope::Kind;
+use tally_proto::envelope::{Kind, Signer};
 use tally_proto::fixture::{Cast, Evidence, Listed, OPENS, Shape, World};
-use tally_proto::ids::{BoxId, Digest, Hash32, Role, StationId, UnixMillis, UnixSeconds, VoterIndex};
+use tally_proto::ids::{
+    BoxId, Digest, ElectionId, Hash32, Role, StationId, UnixMillis, UnixSeconds, VoterIndex,
+};
 use tally_proto::invitation::{Credential, Invitation, Letter, Message, Part};
 use tally_proto::log;
 use tally_proto::merkle::empty_root;
@@ -16,6 +18,7 @@ use tally_proto::record::{Endorsement, Half, RecordSubmission};
 use tally_proto::result::BoxResult;
 use tally_proto::sealing::{self, Seal};
 use tally_proto::shares::{ShareContext, split_ballot};
+use tally_proto::sign_ins::{BoxSignIns, SignIns};
 use tally_proto::ticket::{DrawCode, OwnTicket};
 use tally_proto::{ballot, ballot::StationMark};
 
@@ -206,6 +209,27 @@ impl Seeds {
     pub fn invitation(&self) -> Vec<u8> {
         let invitation = Invitation::new(&Hash32([7; 32]), BOX, VoterIndex(3), Credential::new(9));
         invitation.to_link().as_bytes().to_vec()
+    }
+
+    /// A station's closing statement.
+    pub fn sign_ins(&self) -> Vec<u8> {
+        let statement = SignIns {
+            election: ElectionId::new("ward-7").expect("a slug"),
+            manifest: Hash32([7; 32]),
+            station: StationId(1),
+            officer: "A. Berg".to_owned(),
+            opened_at: UnixSeconds(1),
+            closed_at: UnixSeconds(2),
+            remark: String::new(),
+            boxes: vec![BoxSignIns {
+                of_box: 1,
+                signed_in: 3,
+                electronic: 2,
+                paper: 1,
+            }],
+        };
+        let signer = Signer::from_seed(&[7; 32]).expect("a seed");
+        statement.sign(&signer).expect("signed").into_bytes()
     }
 
     /// The code of the letter of an invitation in halves.

@@ -11,7 +11,7 @@ use tally_proto::audit::{Audit, combine};
 use tally_proto::ballot::{BallotHeader, Submission};
 use tally_proto::bundle::verify_bundle;
 use tally_proto::disclosure::Disclosure;
-use tally_proto::envelope::{Envelope, Kind};
+use tally_proto::envelope::{Envelope, Kind, Signer};
 use tally_proto::identity::{CoordinatorIdentity, PartyIdentity, RegistrarIdentity, StationIdentity};
 use tally_proto::ids::UnixSeconds;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
@@ -26,6 +26,7 @@ use tally_proto::record::{RecordHeader, RecordSubmission};
 use tally_proto::result::BoxResult;
 use tally_proto::sealing::{BoxBody, Claims, DigestList, List, Seal, Statements, check_two_statements};
 use tally_proto::shares::{ShareContext, ShareForm};
+use tally_proto::sign_ins::SignIns;
 use tally_proto::ticket::{OwnTicket, Ticket, TicketKey, Use};
 
 use crate::logged::Logged;
@@ -137,6 +138,11 @@ pub const TARGETS: &[Target] = &[
         name: "bundle_payload",
         run: bundle_payload,
         seeds: bundle_payload_seeds,
+    },
+    Target {
+        name: "sign_ins",
+        run: sign_ins,
+        seeds: |s| vec![s.sign_ins()],
     },
     Target {
         name: "invitation",
@@ -394,6 +400,17 @@ fn bundle_payload(data: &[u8]) {
 fn bundle_payload_seeds(_: &Seeds) -> Vec<Vec<u8>> {
     let envelope = Envelope::decode(&FIXED.bundle).expect("the valid bundle");
     vec![envelope.payload().to_vec()]
+}
+
+fn sign_ins(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok((statement, _)) = SignIns::read(text) {
+        let signer = Signer::from_seed(&[7; 32]).expect("a seed");
+        let again = statement.sign(&signer).expect("what reads can be signed");
+        assert_eq!(SignIns::read(&again).expect("its own text reads").0, statement);
+    }
 }
 
 fn invitation(data: &[u8]) {

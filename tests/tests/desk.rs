@@ -1,0 +1,248 @@
+//! Stations on real processes: an officer's desk that loses power in the middle, a voter at two stations, a sign-in sheet that does not account
+//! for the ballots, and what the commission does about it before the seal.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tally_tests::crowd::Crowd;
+use tally_tests::process::Program;
+use tally_tests::recount::{Done, recount};
+use tally_tests::script::{Cast, Place, Roll, Way};
+use tally_tests::world::{Plan, World};
+use tally_tests::{published, utc};
+
+const ELECTION: &str = "market-2027";
+const TYPED: &str = "market-2027\n";
+
+/// A desk as a process, typed at line by line.
+struct Desk {
+    child: Child,
+    input: ChildStdin,
+    lines: std::sync::mpsc::Receiver<String>,
+    said: String,
+}
+
+impl Desk {
+    fn sit(world: &World, station: &str) -> Self {
+        let manifest = world.manifest_file().expect("a manifest");
+        let words = [
+            "client",
+            "station",
+            "desk",
+            "--dir",
+            station,
+            "--roll",
+            "election/roll.csv",
+        ];
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tally-tests"))
+            .args(words)
+            .arg("--manifest")
+            .arg(manifest)
+            .current_dir(&world.root)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a desk");
+        let (input, output) = (
+            child.stdin.take().expect("input"),
+            child.stdout.take().expect("output"),
+        );
+        let (tell, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            child,
+            input,
+            lines,
+            said: String::new(),
+        }
+    }
+
+    fn types(&mut self, lines: &[&str]) {
+        for line in lines {
+            writeln!(self.input, "{line}").expect("typed");
+        }
+        self.input.flush().expect("typed");
+    }
+
+    /// Reads on until a line holds `words`.
+    fn until(&mut self, words: &str) {
+        loop {
+            let line = self.lines.recv_timeout(Duration::from_secs(120));
+            let line = line.unwrap_or_else(|_| panic!("{words:?} is not said:\n{}", self.said));
+            self.said += &line;
+            self.said.push('\n');
+            if line.contains(words) {
+                return;
+            }
+        }
+    }
+
+    /// Pulls the plug.
+    fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("dead");
+    }
+
+    /// Waits for its end; whether everything was delivered.
+    fn leaves(mut self) -> bool {
+        self.types(&["0"]);
+        drop(self.input);
+        self.child.wait().expect("ended").success()
+    }
+}
+
+fn online(v: u32) -> Cast {
+    Cast {
+        device: v,
+        place: Place { box_id: 1, v },
+        way: Way::Online,
+        choice: 1,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_desk_survives_a_power_cut_and_a_surplus_is_refused_before_the_seal() {
+    tally_proto::connect::install_tls_provider();
+    let root = tempfile::tempdir().expect("a directory");
+    let program = Program::at(env!("CARGO_BIN_EXE_tally-tests"));
+    let now = SystemTime::now();
+    let opens = utc::minute(now - Duration::from_secs(120));
+    let plan = Plan {
+        election: ELECTION.to_owned(),
+        title: "Market hall 2027".to_owned(),
+        options: ["Keep", "Rebuild"].map(str::to_owned).to_vec(),
+        boxes: vec!["Old town".to_owned()],
+        roll: Roll { boxes: vec![12] },
+        stations: 2,
+        tickets: None,
+        opens: opens.clone(),
+        closes: utc::minute(now + Duration::from_secs(24 * 3600)),
+    };
+    let mut world = World::set_up(root.path(), program, plan).expect("set up");
+    world.start().expect("servers");
+    world.define().expect("in force");
+    let invitations = world.issue().expect("invitations");
+    let manifest = std::fs::read(world.manifest_file().expect("a manifest")).expect("readable");
+    let mut rng = StdRng::seed_from_u64(8);
+    let nobody = BTreeMap::<u32, PathBuf>::new();
+    let mut crowd = Crowd::new(&manifest, invitations, &nobody, &mut rng).expect("a crowd");
+    let casts: Vec<Cast> = (0..10).map(online).collect();
+    crowd.cast_online(&casts, |_| ()).await.expect("cast");
+
+    // Station 1 loses power when a vote has just been kept.
+    let mut desk = Desk::sit(&world, "station-1");
+    desk.types(&["A. Berg", "1", "1", "B1-000001", "1", "2", "1"]);
+    desk.until("Your vote is kept.");
+    desk.kill();
+    let mut desk = Desk::sit(&world, "station-1");
+    desk.until("officer A. Berg. Votes: 1 electronic, 0 paper.");
+    desk.types(&["3", "1", "1"]);
+    desk.until("The station is closed.");
+    assert!(desk.leaves(), "everything is delivered");
+
+    // Station 2: the same voter again, another on paper, and one signature for both.
+    let mut desk = Desk::sit(&world, "station-2");
+    desk.types(&[
+        "B. Cohn",
+        "1",
+        "1",
+        "B1-000001",
+        "1",
+        "1",
+        "1",
+        "0",
+        "1",
+        "B1-000002",
+        "2",
+    ]);
+    desk.until("give the voter a paper ballot");
+    desk.types(&["3", "1", "the sheet is torn", "1"]);
+    desk.until("1 VOTES TOO MANY");
+    desk.until("The station is closed.");
+    assert!(desk.leaves(), "everything is delivered");
+
+    let closed = world.close("Everybody has voted.").expect("closed");
+    if let Ok(left) = closed.duration_since(SystemTime::now()) {
+        tokio::time::sleep(left).await;
+    }
+    let file = |station: u32, kind: &str| format!("station-{station}/{ELECTION}.{kind}");
+    let (one, two) = (file(1, "sign-ins"), file(2, "sign-ins"));
+    let (book, other) = (file(1, "book"), file(2, "book"));
+    let words = [
+        "sign-ins", ELECTION, &one, &two, "--book", &book, "--book", &other,
+    ];
+    let shown = world.coordinator(&words, "").expect("statements");
+    assert!(
+        shown.contains("station 2, box 1: 1 electronic, 1 paper, 1 signatures"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("TWICE: B1-000001 signed in more than once"),
+        "{shown}"
+    );
+    assert!(!shown.contains("B1-000002"), "{shown}");
+
+    let refused = world.attempt(&["seal", ELECTION], TYPED).expect("it runs");
+    let says = refused.err + &refused.out;
+    assert!(
+        !refused.status.success() && says.contains("nothing was sealed: station 2"),
+        "{says}"
+    );
+    assert!(
+        says.contains("cast 2 ballots in box 1 for 1 signatures"),
+        "{says}"
+    );
+    let altered = root.path().join("altered");
+    let text = std::fs::read_to_string(root.path().join(&two)).expect("a statement");
+    std::fs::write(&altered, text.replace("signed_in = 1", "signed_in = 2")).expect("written");
+    let altered = altered.to_string_lossy();
+    let refused = world
+        .attempt(&["sign-ins", ELECTION, &altered], "")
+        .expect("it runs");
+    assert!(
+        refused.err.contains("the signature is not that of station 2"),
+        "{}",
+        refused.err
+    );
+
+    // The commission revokes the station from its opening on: its ballots are out, and the box is sealed.
+    let reason = "The sheet of the market station is torn.";
+    let change = ["revoke-station", "--station", "2", "--from", &opens];
+    let words = [&["order", ELECTION, "--reason", reason][..], &change].concat();
+    world.coordinator(&words, TYPED).expect("an order");
+    world.countersign().expect("countersigned");
+    world
+        .coordinator(&["complete", ELECTION], TYPED)
+        .expect("in force");
+    let sealed = world.coordinator(&["seal", ELECTION], TYPED).expect("sealed");
+    assert!(sealed.contains("excluded 2: ballot.station-revoked"), "{sealed}");
+    for command in ["tally", "bundle"] {
+        world.coordinator(&[command, ELECTION], TYPED).expect(command);
+    }
+    let bundle = std::fs::read(world.bundle_file().expect("a bundle")).expect("readable");
+    let result = published::read(&bundle, &world.plan.roll).expect("a result");
+    let mut done = crowd.done().to_vec();
+    done.push(Done {
+        cast: Cast {
+            way: Way::Station(1),
+            choice: 2,
+            ..online(0)
+        },
+        cast_at_s: u64::MAX,
+        digest: [0; 32],
+        sequence: 1,
+    });
+    assert_eq!(result[0].count, recount(1, &world.plan.roll, 2, &done));
+    assert_eq!(result[0].count.totals, [9, 1]);
+}
