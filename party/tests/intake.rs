@@ -478,6 +478,26 @@ async fn receipts_of_others_are_verified_and_stored() {
     let mut forged = receipt.clone();
     forged.position += 1;
     assert_eq!(reason(intake.deliver(forged).await), Reason::ReceiptInvalid);
+    // For something that this party has not accepted, however well signed, nothing is stored: nobody's junk fills the disk.
+    let stored_of = |digest: tally_proto::ids::Digest| {
+        let store = &party.running.party().store;
+        let read = store.read(|tx| tally_party::store::receipts::get(tx, 1, 1, digest.as_bytes(), 2));
+        read.expect("read")
+    };
+    assert_eq!(reason(intake.deliver(receipt.clone()).await), Reason::ReceiptEarly);
+    assert_eq!(stored_of(ballot[0].digest()), None);
+    for junk in 0..50 {
+        let digest = tally_proto::ids::Digest([junk; 32]);
+        let of_nothing = world.fixture.receipt(Role::P2, BoxId(1), digest);
+        let refused = intake.deliver(of_nothing.to_wire()).await;
+        assert_eq!(reason(refused), Reason::ReceiptEarly);
+        assert_eq!(stored_of(digest), None);
+    }
+    party
+        .intake()
+        .submit(party.part(&ballot))
+        .await
+        .expect("accepted here as well");
     intake.deliver(receipt.clone()).await.expect("stored");
     intake.deliver(receipt.clone()).await.expect("again");
     let digest = ballot[0].digest();

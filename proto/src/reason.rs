@@ -264,6 +264,9 @@ reasons! {
     ReceiptInvalid "receipt.invalid" Reject
         "The receipt's signature does not verify, or it is not in time."
         "Hand over receipts as the party gave them.";
+    ReceiptEarly "receipt.early" Retry
+        "A party's receipt is for a ballot or record that this party has not accepted."
+        "Submit to this party first, then bring the others' receipts.";
     LogRange "log.range" Reject
         "The log has no such position or size."
         "Ask within the size of the latest checkpoint.";

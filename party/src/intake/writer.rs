@@ -277,6 +277,15 @@ impl Thread {
                     position,
                     encoded,
                 } = delivered;
+                // Claims use receipts for what this party accepted, and no others: nobody's junk fills the disk. A voter's device brings the others'
+                // receipts when it has this party's own.
+                let of = |kind| accepted::is_there(tx, kind, *number, of_box.get(), digest.as_bytes());
+                if !of(Kind::Ballot)? && !of(Kind::Record)? {
+                    return Ok(Step::Done(Outcome::Refused(Refusal::new(
+                        Reason::ReceiptEarly,
+                        format_args!("party {party}'s receipt is for something that this party has not accepted"),
+                    ))));
+                }
                 receipts::put(
                     tx,
                     *number,

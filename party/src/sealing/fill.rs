@@ -366,7 +366,10 @@ impl Sealing {
         mut given: [(Role, Given); 2],
         peers: &P,
     ) -> Result<Filled, SealError> {
-        let Some(public) = given.iter_mut().find_map(|(_, given)| given.public.take()) else {
+        let shown = given
+            .iter_mut()
+            .find_map(|(sender, given)| Some((*sender, given.public.take()?)));
+        let Some((shown_by, public)) = shown else {
             let source = PeerError::NotYet { peer: given[0].0 };
             return Err(SealError::Waiting {
                 of: given[0].0,
@@ -374,10 +377,24 @@ impl Sealing {
                 source,
             });
         };
+        // Without what the header's authority signed, this party would leave out by a public check what the others do not, and sign a Seal that
+        // convicts it. Whoever accepted the candidate holds the signature; a sender who shows the header and not that signature withholds it.
+        let none: &[u8] = &[];
         let authority_signature = given
             .iter()
-            .find(|(_, given)| public.is_authorised(subject.manifest(), digest, &given.authority_signature))
-            .map_or_else(Vec::new, |(_, given)| given.authority_signature.clone());
+            .map(|(_, given)| given.authority_signature.as_slice())
+            .chain(public.ticket().map(|_| none))
+            .find(|signature| public.is_authorised(subject.manifest(), digest, signature))
+            .map(<[u8]>::to_vec)
+            .ok_or(SealError::Waiting {
+                of: shown_by,
+                item: Item::Fill,
+                source: PeerError::Malformed {
+                    peer: shown_by,
+                    what: Item::Fill,
+                    flaw: Flaw::Authority,
+                },
+            })?;
         let context = public.context(subject)?;
         let mut openings = BTreeMap::new();
         for (sender, given) in given {

@@ -180,6 +180,10 @@ pub enum Flaw {
     Stream,
     /// It refers to Lists that are not those we hold.
     OtherLists,
+    /// A header comes without what its authority signed.
+    Authority,
+    /// It is not what the party said that it holds.
+    OtherThanSaid,
 }
 
 impl fmt::Display for Flaw {
@@ -191,6 +195,8 @@ impl fmt::Display for Flaw {
             Self::Body => "its body does not match what was signed",
             Self::Stream => "the stream ended early or out of order",
             Self::OtherLists => "it refers to other Lists than those shown here",
+            Self::Authority => "a ballot or record comes without the signature of its station or registrar",
+            Self::OtherThanSaid => "it is not the one that the party said it holds",
         })
     }
 }

@@ -6,8 +6,8 @@
 //! convicts the signer.
 
 use futures::future::try_join;
-use tally_proto::envelope::Envelope;
-use tally_proto::ids::{BoxId, Hash32, Role, UnixMillis};
+use tally_proto::envelope::{Envelope, Kind as Signed};
+use tally_proto::ids::{BoxId, Hash32, Role, RoleExt as _, UnixMillis};
 use tally_proto::log::Happening;
 use tally_proto::sealing::Seal;
 use tally_proto::session::Holdings;
@@ -16,6 +16,7 @@ use tally_proto::wire::evidence::Object;
 
 use super::Sealing;
 use super::claims::open_claims;
+use super::complaint::verify_one;
 use super::error::{Lie, SealError};
 use super::lists::{Complete, collect};
 use super::peers::{Flaw, Item, PeerError, Peers};
@@ -101,7 +102,8 @@ impl Sealing {
         .await
     }
 
-    /// `by` holds an object of this party with that hash: it is the one here, or it is taken back.
+    /// `by` says that it holds an object of this party with that hash. A hash alone counts for nothing: `by` shows the object with this party's own
+    /// signature, or is waited for. Then it is the one here, or it is taken back; or this party has signed two, and signs nothing more.
     async fn take_back<P: Peers>(
         &self,
         subject: &Subject,
@@ -115,41 +117,50 @@ impl Sealing {
             Once::Seal => 2,
         };
         let item = [Item::List, Item::Claims, Item::Seal][place];
-        match self.own(subject).await?.0[place] {
-            Some(own) if own == hash => return Ok(()),
-            Some(_) => return Err(SealError::SignedOther { of: by, item }),
-            None => {}
+        let own = self.own(subject).await?.0[place];
+        if own == Some(hash) {
+            return Ok(());
         }
-        tracing::error!(election = %subject.election, box_id = %subject.of_box, held_by = %by, item = %item,
-            "another party holds what this one does not know that it signed: its store was restored from an older copy");
         let me = self.0.me;
+        let malformed = |flaw| PeerError::Malformed {
+            peer: by,
+            what: item,
+            flaw,
+        };
+        let as_said = |shown: Hash32| {
+            (shown == hash)
+                .then_some(())
+                .ok_or(malformed(Flaw::OtherThanSaid))
+        };
+        let only = || {
+            if own.is_some() {
+                return Err(SealError::SignedOther { of: by, item });
+            }
+            tracing::error!(election = %subject.election, box_id = %subject.of_box, held_by = %by, item = %item,
+                "another party holds what this one does not know that it signed: its store was restored from an older copy");
+            Ok(())
+        };
         match what {
             Once::List => {
                 let list = ask(self.0.patience, by, item, || async {
-                    collect(peers.list(by, subject.reference(me)).await?, subject, me).await
+                    let list = collect(peers.list(by, subject.reference(me)).await?, subject, me).await?;
+                    as_said(list.signed.envelope().hash())?;
+                    Ok(list)
                 })
                 .await?;
-                if list.signed.envelope().hash() != hash {
-                    return Err(SealError::SignedOther { of: by, item });
-                }
+                only()?;
                 self.adopt_list(subject, list).await
             }
             Once::Claims => {
                 let claims = ask(self.0.patience, by, item, || async {
-                    let malformed = |flaw| PeerError::Malformed {
-                        peer: by,
-                        what: item,
-                        flaw,
-                    };
                     let envelope = Envelope::from_wire(peers.claims(by, subject.reference(me)).await?)
                         .map_err(|_| malformed(Flaw::Encoding))?;
                     open_claims(&envelope, subject, me).map_err(malformed)?;
+                    as_said(envelope.hash())?;
                     Ok(envelope)
                 })
                 .await?;
-                if claims.hash() != hash {
-                    return Err(SealError::SignedOther { of: by, item });
-                }
+                only()?;
                 let (key, bytes) = (subject.key, claims.encode());
                 self.blocking(move |inner| {
                     inner
@@ -159,8 +170,18 @@ impl Sealing {
                 })
                 .await
             }
-            // Computed anew, and compared before it is signed.
-            Once::Seal => Ok(()),
+            Once::Seal => {
+                ask(self.0.patience, by, item, || async {
+                    let seal = Envelope::from_wire(peers.seal_signature(by, subject.reference(me)).await?)
+                        .map_err(|_| malformed(Flaw::Encoding))?;
+                    verify_one(&seal, Signed::Seal, &subject.keys[me.slot()])
+                        .map_err(|_| malformed(Flaw::Signature))?;
+                    as_said(seal.hash())
+                })
+                .await?;
+                // Computed anew, and compared before it is signed.
+                only()
+            }
         }
     }
 

@@ -117,6 +117,20 @@ pub fn insert(
     boxes::count_one(tx, election, of_box, number)
 }
 
+/// Whether an object of that digest was accepted.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn is_there(
+    tx: &impl Tables,
+    kind: Kind,
+    election: u32,
+    of_box: u32,
+    digest: &[u8; 32],
+) -> Result<bool, StoreError> {
+    Ok(tx.table(kind.table())?.get((election, of_box, digest))?.is_some())
+}
+
 /// The stored object of a digest.
 ///
 /// # Errors

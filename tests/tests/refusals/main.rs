@@ -115,6 +115,7 @@ async fn meet(reason: Reason) -> Met {
             elsewhere("party/src/session")
         }
         R::PartyLocked => elsewhere("tests/tests/officials.rs"),
+        R::ReceiptEarly => elsewhere("party/tests/intake.rs"),
         R::PartyBusy | R::PartyShuttingDown => elsewhere("party/tests/intake.rs"),
         R::ClockWrong => elsewhere("party/tests/clock.rs"),
         R::PartyRecollecting | R::LogCosignature | R::LogPageWrong => elsewhere("party/tests/mirror.rs"),

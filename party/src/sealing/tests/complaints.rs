@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::super::complaint::{Complaint, answer};
 use super::super::{Basis, ComplaintError, Lie, PeerError, SealError};
 use super::network::{Saboteur, envelope};
-use super::objects::{Made, case_rng};
+use super::objects::{Made, Where, case_rng};
 use super::world::{BOX, World, election, signer};
 
 type Answered<T> = Result<T, PeerError>;
@@ -330,4 +330,56 @@ async fn a_fill_gives_the_common_share_and_no_other() {
             assert!(not_a_record.public.is_none());
         }
     }
+}
+
+/// Gives P3 headers and right shares without the stations' and registrars' signatures, while P1 cannot be reached from P3.
+struct Strips(std::sync::atomic::AtomicBool);
+
+impl Saboteur for &'static Strips {
+    fn fill(
+        &self,
+        from: Role,
+        _: Role,
+        _: &wire::FillRequest,
+        parts: Answered<Vec<wire::FillPart>>,
+    ) -> Answered<Vec<wire::FillPart>> {
+        if !self.0.load(std::sync::atomic::Ordering::Relaxed) {
+            return parts;
+        }
+        if from == Role::P1 {
+            return Err(PeerError::Unreachable {
+                peer: from,
+                detail: "the line is down".to_owned(),
+            });
+        }
+        let mut parts = parts?;
+        if from == ACCUSED {
+            parts.iter_mut().for_each(|part| part.authority_signature.clear());
+        }
+        Ok(parts)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_authoritys_signature_a_candidate_is_not_filled() {
+    let strips: &'static Strips = Box::leak(Box::new(Strips(true.into())));
+    let mut world = World::sabotaged(strips);
+    let ballot = world.ballot(
+        Where::Station {
+            station: 1,
+            sequence: 1,
+        },
+        10,
+    );
+    world.accept(&ballot, Role::P1);
+    world.accept(&ballot, Role::P2);
+    let runs = world.seal(&Role::ALL).await;
+    let Err(SealError::Waiting { of, source, .. }) = &runs[2] else {
+        panic!("P3 lacks the station's signature: {:?}", runs[2])
+    };
+    assert_eq!(*of, ACCUSED, "{source}");
+    // The line is up again: the same Seal at all three, with the ballot in it.
+    strips.0.store(false, std::sync::atomic::Ordering::Relaxed);
+    let sealed = world.sealed().await;
+    assert!(sealed[2].rows().contains(&ballot.digest));
 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tally_proto::envelope::Envelope;
-use tally_proto::ids::{Role, RoleExt as _};
+use tally_proto::ids::{Hash32, Role, RoleExt as _};
 use tally_proto::session::Holdings;
 use tally_proto::wire;
 
@@ -205,4 +205,70 @@ async fn an_old_answer_is_none() {
         None,
         "nothing is signed"
     );
+}
+
+/// P2 says that it holds a List, Claims or Seal of P1, of a hash that it makes up.
+struct Boasts {
+    what: Once,
+    boasting: AtomicBool,
+}
+
+impl Saboteur for &'static Boasts {
+    fn holdings(
+        &self,
+        from: Role,
+        to: Role,
+        holdings: Result<wire::Envelope, PeerError>,
+    ) -> Result<wire::Envelope, PeerError> {
+        if (from, to) != (Role::P2, Role::P1) || !self.boasting.load(Ordering::Relaxed) {
+            return holdings;
+        }
+        let keys = Role::ALL.map(|role| super::world::signer(role).public_key());
+        let honest = Envelope::from_wire(holdings?).expect("an envelope");
+        let mut lie = Holdings::open(&honest, &keys).expect("honest");
+        let made_up = Some(Hash32([0xee; 32]));
+        match self.what {
+            Once::List => lie.list = made_up,
+            Once::Claims => lie.claims = made_up,
+            Once::Seal => lie.seal = made_up,
+        }
+        lie.own_claims = None;
+        lie.own_seal = None;
+        Ok(lie.sign(&super::world::signer(Role::P2)).to_wire())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hash_that_is_not_shown_counts_for_nothing() {
+    for (what, item) in [
+        (Once::List, Item::List),
+        (Once::Claims, Item::Claims),
+        (Once::Seal, Item::Seal),
+    ] {
+        // Before P1 has signed anything, and when its List is signed already.
+        for listed in [false, true] {
+            let boasts: &'static Boasts = Box::leak(Box::new(Boasts {
+                what,
+                boasting: AtomicBool::new(false),
+            }));
+            let mut world = World::sabotaged(boasts);
+            fill(&mut world);
+            if listed {
+                let waits = world.seal(&[Role::P1]).await.remove(0);
+                assert!(waits.is_err(), "nobody else has a List: {waits:?}");
+            }
+            let before = held(&world, Role::P1, Role::P1, Once::List);
+            assert_eq!(before.is_some(), listed);
+            boasts.boasting.store(true, Ordering::Relaxed);
+            let run = world.seal(&[Role::P1]).await.remove(0);
+            let Err(SealError::Waiting { of, item: waited, .. }) = &run else {
+                panic!("{item}, listed {listed}: {run:?}")
+            };
+            assert_eq!((*of, *waited), (Role::P2, item), "the boaster is waited for");
+            assert_eq!(held(&world, Role::P1, Role::P1, Once::List), before);
+            // Nothing has changed: without the boast the box is sealed.
+            boasts.boasting.store(false, Ordering::Relaxed);
+            world.sealed().await;
+        }
+    }
 }
