@@ -4,6 +4,7 @@
 //! the checked manifest of `tally-proto`, whose own rules have the last word.
 
 pub mod calendar;
+mod enrolment;
 mod file;
 mod problem;
 mod texts;
@@ -125,6 +126,11 @@ impl Reader<'_> {
         let policy = self.policy(&file)?;
         let network = self.network(&file)?;
         let (ticket_days, ticket_allowance) = self.tickets(&file, &channels)?.unzip();
+        let register = file
+            .enrolment
+            .as_ref()
+            .map(|table| self.register(table))
+            .transpose()?;
         let participants = self.participants(&file)?;
         let roll = self.roll(&file, &boxes, &policy)?;
         // A manifest's numbers rise; the file may list contests and boxes in the order that reads best.
@@ -150,7 +156,7 @@ impl Reader<'_> {
             offsets: Vec::new(),
             network: network.to_wire().into(),
             ticket_allowance,
-            register: None,
+            register,
         };
         Ok(Definition {
             manifest,
@@ -484,6 +490,10 @@ impl Reader<'_> {
         let known: Vec<u32> = boxes.iter().map(|b| b.id).collect();
         let roll = roll::read(&self.beside(&source.file), &known)
             .map_err(|e| self.at(&file.roll, Problem::Roll(e)))?;
+        let given = roll.names_persons();
+        if given != file.enrolment.is_some() {
+            return Err(self.at(&file.roll, Problem::Persons { given }));
+        }
         for (b, table) in boxes.iter().zip(&file.boxes) {
             let voters = roll.voters(b.id).len();
             if voters < usize::try_from(policy.min_voters).unwrap_or(usize::MAX) {
@@ -508,7 +518,7 @@ impl Reader<'_> {
             return Err(self.at(&file.parties, Problem::Parties { count }));
         }
         let count = file.registrars.get_ref().len();
-        if !(1..=2).contains(&count) {
+        if !(usize::from(file.enrolment.is_none())..=2).contains(&count) {
             return Err(self.at(&file.registrars, Problem::Registrars { count }));
         }
         let mut parties = Vec::with_capacity(3);

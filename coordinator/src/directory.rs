@@ -7,7 +7,8 @@
 //! registers/<id>.toml         of enrolled credentials: see `registers`
 //! elections/<id>/
 //!   manifest                  envelope; countersignatures are added to it
-//!   roll.csv                  as it was read, with indices
+//!   roll.csv                  as it was read, with indices, and salted codes for what certificates say of voters
+//!   roll.salt                 their salt: for the parties only
 //!   ticket-keys/ draw-*       where there are tickets: see `tickets`
 //!   orders/0001               envelopes, in number order
 //!   boxes/1                   a box's seal with its evidence, then its result
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 use rand_core::CryptoRng;
+use tally_proto::card::Salt;
 use tally_proto::decode::decode_canonical;
 use tally_proto::envelope::{Envelope, Signer};
 use tally_proto::identity::CoordinatorIdentity;
@@ -209,6 +211,7 @@ impl Directory {
         signed: SignedManifest,
         roll: &RollFile,
         ticket_keys: &[(UnixSeconds, TicketSigner)],
+        salt: Option<&Salt>,
     ) -> Result<Election, Error> {
         let id = signed.manifest().election().clone();
         let path = self.election_path(&id);
@@ -219,6 +222,9 @@ impl Directory {
         files::directory(&path.join("boxes"))?;
         files::replace(&path.join("roll.csv"), roll.to_csv().as_bytes())?;
         tickets::store_keys(&path, ticket_keys)?;
+        if let Some(salt) = salt {
+            secret_file::create(&path.join("roll.salt"), &salt.0)?;
+        }
         // Last: an election is defined when its manifest is there.
         files::create(&path.join("manifest"), &signed.envelope().encode())?;
         Ok(Election {
@@ -355,6 +361,26 @@ impl Election {
         let roll = roll::read(&self.path.join("roll.csv"), &boxes)?;
         roll.check(self.signed.manifest())?;
         Ok(roll)
+    }
+
+    /// The salt of the roll's person codes, where voters enrol by card.
+    ///
+    /// # Errors
+    /// A file that was changed.
+    pub fn salt(&self) -> Result<Option<Salt>, Error> {
+        let Some(register) = self.signed.manifest().register() else {
+            return Ok(None);
+        };
+        let path = self.path.join("roll.salt");
+        let bytes = secret_file::read(&path)?;
+        let salt = <[u8; 32]>::try_from(bytes.as_slice()).map(Salt).ok();
+        match salt.filter(|salt| salt.hash() == register.salt_hash()) {
+            Some(salt) => Ok(Some(salt)),
+            None => Err(Error::Stored {
+                path,
+                problem: StoredProblem::Damaged,
+            }),
+        }
     }
 
     /// Where the roll is.

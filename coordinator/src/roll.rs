@@ -1,5 +1,9 @@
 //! The roll as a file: one CSV with the columns `box`, `reference`, `online` and, if wished, `index`.
 //!
+//! Where voters enrol by card, the commission's file has a column `person` too: what the voter's certificates say of their holder, several
+//! with spaces between where a re-issued card says something else. From the definition on the roll holds salted codes in its place, in a
+//! column `code`: personal codes stand in no other file of the election, nor does anybody who is handed the roll see them.
+//!
 //! Without `index` the voters of a box are numbered 0, 1, 2 ... in the order of the file. With it, each box's numbers must be
 //! exactly 0 to N-1 in any order. A reference (whatever the commission calls a voter) stands once in the whole roll.
 
@@ -7,14 +11,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use tally_proto::ids::{BoxId, VoterIndex};
+use tally_proto::card::Salt;
+use tally_proto::ids::{BoxId, Hash32, VoterIndex};
 use tally_proto::manifest::{BallotBox, Manifest};
 use tally_proto::roll::{Roll, RollEntry};
 
 use crate::error::Error;
 
 /// The columns a roll may have.
-pub const COLUMNS: [&str; 4] = ["box", "reference", "online", "index"];
+pub const COLUMNS: [&str; 6] = ["box", "reference", "online", "index", "person", "code"];
 /// The longest reference, in bytes.
 pub const MAX_REFERENCE: usize = 200;
 
@@ -25,6 +30,10 @@ pub struct Voter {
     pub reference: String,
     /// Whether the voter may vote online (gets a credential).
     pub online: bool,
+    /// What the voter's certificates say of their holder, as the commission wrote it; gone once the codes are there.
+    pub persons: Vec<String>,
+    /// Salted codes for that, ascending.
+    pub codes: Vec<Hash32>,
 }
 
 /// Every box's voters in index order.
@@ -57,7 +66,7 @@ impl RollFile {
         let entry = |v: &Voter| RollEntry {
             reference: v.reference.clone(),
             online: v.online,
-            persons: Vec::new(),
+            persons: v.codes.clone(),
         };
         Roll::new(self.voters(box_id.get()).iter().map(entry).collect())
     }
@@ -87,9 +96,24 @@ impl RollFile {
         })
     }
 
-    /// As a CSV with all four columns.
+    /// Whether any voter has something that certificates say.
+    pub fn names_persons(&self) -> bool {
+        self.boxes.values().flatten().any(|v| !v.persons.is_empty())
+    }
+
+    /// Puts codes in the place of what certificates say.
+    pub fn code(&mut self, salt: &Salt) {
+        for voter in self.boxes.values_mut().flatten() {
+            voter.codes = voter.persons.drain(..).map(|said| salt.person(&said)).collect();
+            voter.codes.sort_unstable_by_key(|code| code.0);
+        }
+    }
+
+    /// As a CSV with all columns but `person`; without `code` where there is none.
     pub fn to_csv(&self) -> String {
-        let mut text = String::from("box,reference,online,index\n");
+        let coded = self.boxes.values().flatten().any(|v| !v.codes.is_empty());
+        let mut text = String::from("box,reference,online,index");
+        text += if coded { ",code\n" } else { "\n" };
         for (id, voters) in &self.boxes {
             for (v, voter) in voters.iter().enumerate() {
                 let reference = &voter.reference;
@@ -99,7 +123,12 @@ impl RollFile {
                 } else {
                     reference
                 };
-                text += &format!("{id},{quoted},{},{v}\n", if voter.online { "yes" } else { "no" });
+                text += &format!("{id},{quoted},{},{v}", if voter.online { "yes" } else { "no" });
+                if coded {
+                    let codes: Vec<String> = voter.codes.iter().map(|code| code.to_string()).collect();
+                    text += &format!(",{}", codes.join(" "));
+                }
+                text.push('\n');
             }
         }
         text
@@ -128,7 +157,7 @@ pub enum RollError {
         source: csv::Error,
     },
     /// Columns are missing, unknown or repeated.
-    #[error("roll {}: line 1: {problem}; the columns are box, reference, online and optionally index", path.display())]
+    #[error("roll {}: line 1: {problem}; the columns are box, reference, online and optionally index and person", path.display())]
     Columns {
         /// The file.
         path: PathBuf,
@@ -246,6 +275,8 @@ struct Columns {
     reference: usize,
     online: usize,
     index: Option<usize>,
+    person: Option<usize>,
+    code: Option<usize>,
 }
 
 struct Line {
@@ -330,6 +361,21 @@ pub fn parse(reader: impl Read, path: &Path, known: &[u32]) -> Result<RollFile, 
                 )
             })?),
         };
+        let words = |column: Option<usize>| column.map_or("", get).split_whitespace();
+        let persons: Vec<String> = words(columns.person).map(str::to_owned).collect();
+        let codes = words(columns.code)
+            .map(|code| {
+                let bytes = data_encoding::HEXLOWER.decode(code.as_bytes()).ok();
+                bytes.and_then(|bytes| Hash32::from_slice(&bytes).ok())
+            })
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| {
+                wrong(
+                    "code",
+                    "…",
+                    "must be 64 hexadecimal digits, or several such words",
+                )
+            })?;
         if let Some(first) = seen.insert(reference.to_owned(), line) {
             return Err(RollError::DuplicateReference {
                 path: path.to_path_buf(),
@@ -352,6 +398,8 @@ pub fn parse(reader: impl Read, path: &Path, known: &[u32]) -> Result<RollFile, 
             voter: Voter {
                 reference: reference.to_owned(),
                 online,
+                persons,
+                codes,
             },
         });
     }
@@ -386,6 +434,8 @@ fn columns(header: &csv::StringRecord) -> Result<Columns, ColumnProblem> {
         reference: find("reference")?,
         online: find("online")?,
         index: find("index").ok(),
+        person: find("person").ok(),
+        code: find("code").ok(),
     })
 }
 
@@ -459,11 +509,15 @@ mod tests {
             [
                 Voter {
                     reference: "A-1".into(),
-                    online: true
+                    online: true,
+                    persons: Vec::new(),
+                    codes: Vec::new(),
                 },
                 Voter {
                     reference: "A-2".into(),
-                    online: false
+                    online: false,
+                    persons: Vec::new(),
+                    codes: Vec::new(),
                 }
             ]
         );
@@ -532,15 +586,15 @@ mod tests {
             ),
             (
                 "box,online\n1,yes\n",
-                "roll roll.csv: line 1: column \"reference\" is missing; the columns are box, reference, online and optionally index",
+                "roll roll.csv: line 1: column \"reference\" is missing; the columns are box, reference, online and optionally index and person",
             ),
             (
                 "box,reference,online,born\n1,A,yes,1970\n",
-                "roll roll.csv: line 1: column \"born\" is unknown: remove it; the columns are box, reference, online and optionally index",
+                "roll roll.csv: line 1: column \"born\" is unknown: remove it; the columns are box, reference, online and optionally index and person",
             ),
             (
                 "box,reference,online,box\n1,A,yes,1\n",
-                "roll roll.csv: line 1: column \"box\" is there twice; the columns are box, reference, online and optionally index",
+                "roll roll.csv: line 1: column \"box\" is there twice; the columns are box, reference, online and optionally index and person",
             ),
         ];
         for (text, message) in cases {
@@ -561,5 +615,36 @@ mod tests {
         assert!(matches!(error, RollError::Csv { line: 2, .. }), "{error}");
         let missing = read(Path::new("/nonexistent/roll.csv"), &[1]).expect_err("missing");
         assert!(matches!(missing, RollError::Unreadable { .. }), "{missing}");
+    }
+
+    #[test]
+    fn what_certificates_say_is_kept_as_codes_only() {
+        let text =
+            "box,reference,online,person\n1,A-1,yes,PNOEE-38001010001\n1,A-2,yes,9f01 9f02\n1,A-3,no,\n";
+        let path = Path::new("roll.csv");
+        let mut roll = parse(text.as_bytes(), path, &[1]).expect("a roll");
+        assert!(roll.names_persons());
+        let salt = Salt([4; 32]);
+        roll.code(&salt);
+        assert!(!roll.names_persons());
+        let stored = roll.to_csv();
+        assert!(
+            !stored.contains("3800101") && !stored.contains("9f01"),
+            "{stored}"
+        );
+        assert_eq!(parse(stored.as_bytes(), path, &[1]).expect("as stored"), roll);
+        let coded = roll.of_box(BoxId(1)).expect("a roll");
+        assert_eq!(coded.entries()[0].persons, [salt.person("PNOEE-38001010001")]);
+        assert_eq!(coded.entries()[1].persons.len(), 2);
+        assert!(coded.entries()[2].persons.is_empty());
+        let twice = text.replace("9f01 9f02", "PNOEE-38001010001");
+        let mut twice = parse(twice.as_bytes(), path, &[1]).expect("a roll so far");
+        twice.code(&salt);
+        assert!(twice.of_box(BoxId(1)).is_err());
+        let bad = stored.replacen(",yes,0,", ",yes,0,x", 1);
+        assert!(matches!(
+            parse(bad.as_bytes(), path, &[1]),
+            Err(RollError::Field { field: "code", .. })
+        ));
     }
 }

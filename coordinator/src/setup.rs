@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use futures::stream;
-use rand_core::CryptoRng;
+use rand_core::{CryptoRng, Rng as _};
+use tally_proto::card::Salt;
 use tally_proto::envelope::{Envelope, Kind, MAX_ENVELOPE_BYTES, Signature};
 use tally_proto::identity::Fingerprint;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, RegisterId, Role, RoleExt as _};
@@ -26,8 +27,16 @@ const ENTRIES_A_PART: usize = 5_000;
 /// # Errors
 /// What is wrong with the file or the roll, and [`Error::AlreadyDefined`].
 pub fn define(directory: &Directory, file: &Path, now_s: u64) -> Result<Election, Error> {
-    let definition = definition::read(file, directory.identity().to_wire(), now_s)?;
+    let mut definition = definition::read(file, directory.identity().to_wire(), now_s)?;
     let mut wire = definition.manifest;
+    let mut salt = None;
+    if let Some(register) = &mut wire.register {
+        let mut fresh = Salt([0; 32]);
+        os_rng().fill_bytes(&mut fresh.0);
+        definition.roll.code(&fresh);
+        register.salt_hash = fresh.hash().0.to_vec();
+        salt = Some(fresh);
+    }
     for b in &mut wire.boxes {
         let of_box = BoxId(b.id);
         let roll = definition
@@ -51,7 +60,8 @@ pub fn define(directory: &Directory, file: &Path, now_s: u64) -> Result<Election
     let envelope = directory
         .signer()
         .seal_envelope(Kind::Manifest, manifest.encode());
-    directory.create_election(SignedManifest::open(envelope)?, &definition.roll, &keys)
+    let signed = SignedManifest::open(envelope)?;
+    directory.create_election(signed, &definition.roll, &keys, salt.as_ref())
 }
 
 /// k = ceil(log2(N + 1)), at least 1: voters 0 to N-1 and the sentinel N.
@@ -75,11 +85,12 @@ pub async fn publish(
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let rolls = election.roll()?.check(election.signed().manifest())?;
+    let salt = election.salt()?;
     let parties = election.parties(directory)?;
     let hash = election.signed().hash();
     let answers = parties
         .all(async |party| {
-            publish_to(party, election, &rolls, patience, progress).await?;
+            publish_to(party, election, &rolls, salt.as_ref(), patience, progress).await?;
             progress.note(&format!("{} has the manifest {}", party.name(), hash.short()));
             Ok(())
         })
@@ -91,12 +102,13 @@ async fn publish_to(
     party: &Party,
     election: &Election,
     rolls: &[(BoxId, Roll)],
+    salt: Option<&Salt>,
     patience: Patience,
     progress: &dyn Progress,
 ) -> Result<(), PartyError> {
     let reply = party.call(patience, progress, async || {
         // Built anew for each try: a stream is gone once it was sent.
-        let parts = parts(election, rolls);
+        let parts = parts(election, rolls, salt);
         let late = |_| tonic::Status::deadline_exceeded("no answer in time");
         let mut control = party.control();
         let published = timeout(SILENCE, control.publish(stream::iter(parts)));
@@ -110,7 +122,7 @@ async fn publish_to(
     Err(party.error(Refusal::new(tally_proto::reason::Reason::ManifestOther, detail)))
 }
 
-fn parts(election: &Election, rolls: &[(BoxId, Roll)]) -> Vec<wire::PublishPart> {
+fn parts(election: &Election, rolls: &[(BoxId, Roll)], salt: Option<&Salt>) -> Vec<wire::PublishPart> {
     use wire::publish_part::Part;
     let part = |part| wire::PublishPart { part: Some(part) };
     let mut parts = vec![part(Part::Manifest(election.signed().envelope().to_wire()))];
@@ -120,7 +132,7 @@ fn parts(election: &Election, rolls: &[(BoxId, Roll)]) -> Vec<wire::PublishPart>
             parts.push(part(Part::Roll(wire::RollPart {
                 r#box: id.get(),
                 entries: chunk.to_vec(),
-                salt: Vec::new(),
+                salt: salt.map_or_else(Vec::new, |salt| salt.0.to_vec()),
             })));
         }
     }

@@ -41,6 +41,8 @@ pub struct Config {
     pub intake: IntakeLimits,
     /// Following the others.
     pub mirror: MirrorPace,
+    /// Directory of revocation lists.
+    pub revocation_lists: PathBuf,
     /// Connections.
     pub server: ServerLimits,
     /// What the public listener bears.

@@ -6,12 +6,13 @@
 
 mod signing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tally_proto::card::Salt;
 use tally_proto::envelope::{Envelope, EnvelopeError};
 use tally_proto::ids::{BoxId, Hash32, Role};
-use tally_proto::manifest::{BallotBox, Manifest, ManifestError, SignedManifest};
+use tally_proto::manifest::{BallotBox, Manifest, ManifestError, Register, SignedManifest};
 use tally_proto::order::{EffectiveElection, OrderError, SignedOrder};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -19,7 +20,7 @@ use tally_proto::roll::Roll;
 use tally_proto::wire;
 
 use crate::keys::Identities;
-use crate::store::{Store, StoreError, elections as rows};
+use crate::store::{Store, StoreError, elections as rows, registers};
 
 /// Why stored elections could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -271,6 +272,7 @@ impl Elections {
         own: Role,
         manifest: SignedManifest,
         rolls: &BTreeMap<BoxId, Roll>,
+        salt: Option<Salt>,
     ) -> Result<Hash32, Refusal> {
         check_identities(manifest.manifest(), identities)?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -309,6 +311,28 @@ impl Elections {
                 format_args!("a roll was sent for box {foreign}, which the manifest lacks"),
             ));
         }
+        let salt_states = salt.map(|salt| salt.hash());
+        if salt_states != manifest.manifest().register().map(Register::salt_hash) {
+            return Err(Refusal::new(
+                Reason::RollMismatch,
+                "the salt of the roll's person codes is not the one that the manifest states",
+            ));
+        }
+        let mut persons = HashMap::new();
+        for (of_box, roll) in rolls {
+            for (v, entry) in (0u32..).zip(roll.entries()) {
+                for person in &entry.persons {
+                    if persons.insert(person.0, (of_box.get(), v)).is_some() {
+                        return Err(Refusal::new(
+                            Reason::RollDuplicate,
+                            format_args!(
+                                "voter {v} of box {of_box} is a person who is on the roll of another box too"
+                            ),
+                        ));
+                    }
+                }
+            }
+        }
         // Signatures of parties come by countersigning and completing, not with the publication.
         let hash = manifest.hash();
         let number = store.write(|tx| {
@@ -320,6 +344,12 @@ impl Elections {
                     .iter()
                     .map(|entry| (entry.online, entry.reference.as_str()));
                 rows::put_roll(tx, number, of_box.get(), entries)?;
+            }
+            if let Some(salt) = &salt {
+                let persons = persons
+                    .iter()
+                    .map(|(person, (of_box, v))| (*of_box, *v, Hash32(*person)));
+                registers::put_persons(tx, number, &salt.0, persons)?;
             }
             Ok::<_, StoreError>(number)
         })?;

@@ -22,6 +22,7 @@ use crate::config::{AlarmLimits, Config};
 use crate::elections::{Election, Elections, ElectionsError};
 use crate::entropy::Entropy;
 use crate::intake::Intake;
+use crate::intake::cards::Revocations;
 use crate::journal::{Event, Journal, JournalError};
 use crate::keys::{Identities, KeyError, Secrets, own_identity};
 use crate::mirror::{Following, Gate};
@@ -87,6 +88,8 @@ pub struct Party {
     pub roles: Roles,
     /// Taking ballots, records and receipts.
     pub intake: Intake,
+    /// Revocation lists of enrolment by card.
+    pub(crate) revocations: Revocations,
     /// Counts and writes down what happens.
     pub witness: Witness,
     /// The phases that boxes were last seen in.
@@ -168,6 +171,7 @@ impl Party {
             roles,
             intake,
             witness,
+            revocations: Revocations::of(&config.revocation_lists),
             phases: Mutex::default(),
             alarms: Alarms::default(),
             alarm_limits: config.alarms,

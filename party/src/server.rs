@@ -192,10 +192,12 @@ impl Server {
                     .max_decoding_message_size(submission_bytes),
             )
         };
-        let registration = Reasoned(
-            RegistrationServer::new(RegistrationService::new(Arc::clone(&party)))
-                .max_decoding_message_size(submission_bytes),
-        );
+        let registration = || {
+            Reasoned(
+                RegistrationServer::new(RegistrationService::new(Arc::clone(&party)))
+                    .max_decoding_message_size(submission_bytes),
+            )
+        };
         let control = Reasoned(
             ControlServer::new(ControlService::new(Arc::clone(&party)))
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
@@ -211,14 +213,15 @@ impl Server {
         let public_router = public_transport(connect::public_tls(&party.leaf), &bears)?
             .add_service(public_guard.watch(health_service.clone()))
             .add_service(public_guard.watch(reflection()?))
-            .add_service(public_guard.watch(intake()));
+            .add_service(public_guard.watch(intake()))
+            .add_service(public_guard.watch(registration()));
         let peer_tls = connect::mutual_tls(&party.leaf, &party.identities.trust()).timeout(bears.handshake);
         let peer_router = transport(peer_tls, limits.max_requests_per_connection)?
             .max_frame_size(FRAME_BYTES)
             .add_service(health_service)
             .add_service(reflection()?)
             .add_service(intake())
-            .add_service(registration)
+            .add_service(registration())
             .add_service(control)
             .add_service(peers);
         let listeners = vec![
@@ -251,6 +254,7 @@ impl Server {
         tokio::spawn(mirror::scribe(Arc::clone(&party)));
         tokio::spawn(clock_watch::watch(Arc::clone(&party)));
         tokio::spawn(lookout::keep(Arc::clone(&party)));
+        tokio::spawn(Arc::clone(&party).take_over_always());
         let metrics_address = metrics.map(|(listener, bound)| {
             tokio::spawn(metrics::serve::serve(listener, Arc::clone(&party)));
             bound

@@ -13,18 +13,31 @@
 //! neither in the manifest (its hash is) nor in any published bundle.
 
 mod authorisation;
+mod chain;
 mod error;
 mod object_id;
+mod revocation;
+mod x509;
 
 pub use authorisation::{
     CardAuthorisation, MAX_AUTHORISATION_BYTES, MAX_CERTIFICATE_BYTES, MAX_CERTIFICATES, NONCE_BYTES, Scheme,
     holder, signed_bytes,
 };
+pub use chain::{Holder, certificate as check_certificate, check};
 pub use error::CardError;
 pub use object_id::{BadObjectId, ObjectId};
+pub use revocation::{ListError, MAX_LIST_BYTES, RevocationList, check_revocation};
 
 use crate::ids::Hash32;
 use crate::layout::{Writer, tag};
+
+/// The DER of one certificate in PEM or DER, as it lies in a file.
+pub fn certificate_der(bytes: &[u8]) -> Option<Vec<u8>> {
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject as _;
+    let der = CertificateDer::from_pem_slice(bytes).map_or_else(|_| bytes.to_vec(), |der| der.to_vec());
+    x509::Certificate::read(&der).is_ok().then_some(der)
+}
 
 /// The salt of a roll's person codes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,3 +54,6 @@ impl Salt {
         Writer::new(tag::PERSON).fixed(&self.0).text(said).sha256()
     }
 }
+
+#[cfg(test)]
+mod tests;

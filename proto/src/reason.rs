@@ -261,6 +261,39 @@ reasons! {
     CardRegister "card.register" Reject
         "The election does not take enrolment by card, or takes that of another register."
         "Enrol for an election of this register, or use the invitation that was sent.";
+    CardIssuer "card.other-issuer" Reject
+        "The certificate on the card was not issued by an authority that the election names, or that authority is not valid now."
+        "Use the card that the election asks for; the election's pages say which.";
+    CardPurpose "card.wrong-purpose" Reject
+        "The certificate on the card is for something else, as signing documents."
+        "Let the program choose the certificate, or choose the one for logging in.";
+    CardWeakKey "card.weak-key" Reject
+        "The card's key is too short or of a kind that is not taken."
+        "Get a newer card, or vote at a polling station.";
+    CardExpired "card.expired" Reject
+        "The certificate on the card has expired."
+        "Renew it, or vote at a polling station.";
+    CardNotYetValid "card.not-yet-valid" Reject
+        "The certificate on the card is not valid yet."
+        "Wait until it is; if it should be, check the clocks.";
+    CardNamesNobody "card.names-nobody" Reject
+        "The certificate does not name its holder in the field that the election looks at."
+        "Use the card that the election asks for.";
+    CardSignature "card.signature" Reject
+        "The card's signature over the record does not verify."
+        "Take the card out, put it in again and repeat.";
+    CardRevoked "card.revoked" Reject
+        "The certificate on the card was revoked by the authority that issued it."
+        "Use the new card, or ask the office that issued this one.";
+    CardRevocationList "card.revocation-list" Retry
+        "This party has no revocation list of the issuing authority that is good at this moment."
+        "The party's operator fetches it; then enrol again. Nothing is wrong with the card.";
+    CardNotOnRoll "card.not-on-roll" Reject
+        "The person whom the card names is not on the roll of this election."
+        "Ask the election commission, or vote where you are registered.";
+    CardSignedAt "card.signed-at" Reject
+        "The record was signed outside the enrolment period, or at a time far from this party's clock."
+        "Enrol within the period; set the device's clock.";
     ReceiptInvalid "receipt.invalid" Reject
         "The receipt's signature does not verify, or it is not in time."
         "Hand over receipts as the party gave them.";

@@ -43,7 +43,7 @@ impl Scene {
         }
         let roll = roll::parse(csv.as_bytes(), Path::new("roll.csv"), &[1, 2]).expect("roll");
         let election = directory
-            .create_election((*world.manifest).clone(), &roll, &[])
+            .create_election((*world.manifest).clone(), &roll, &[], None)
             .expect("stored");
         election
             .store_box(BOX, &tallied(&world, result_signers))

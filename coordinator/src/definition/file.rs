@@ -54,6 +54,7 @@ pub(super) struct ElectionFile {
     pub(super) registrars: Spanned<Vec<Spanned<PathBuf>>>,
     pub(super) network: Option<Spanned<String>>,
     pub(super) tickets: Option<Spanned<TicketsTable>>,
+    pub(super) enrolment: Option<Spanned<super::enrolment::EnrolmentTable>>,
     #[serde(default)]
     pub(super) station: Vec<Spanned<StationTable>>,
     pub(super) result: Spanned<ResultTable>,

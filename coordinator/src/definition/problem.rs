@@ -224,6 +224,43 @@ pub enum Problem {
         /// How many.
         count: usize,
     },
+    /// Not a certificate.
+    #[error("{}: not an X.509 certificate, PEM or DER", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not an object identifier.
+    #[error(
+        "{id:?} is no object identifier: write numbers with points between, as 2.5.4.5, or serialNumber or clientAuth"
+    )]
+    ObjectId {
+        /// As written.
+        id: String,
+    },
+    /// Not a key usage.
+    #[error("key usage {name:?} is not known: {known}")]
+    KeyUsage {
+        /// As written.
+        name: String,
+        /// Those there are.
+        known: String,
+    },
+    /// Not exactly one field.
+    #[error(
+        "say in one way which field of a certificate names the voter: {{ subject = \"serialNumber\", prefix = \"PNOEE-\" }}, \
+         {{ other-name = \"1.2.3\" }}, {{ uri = \"urn:\" }} or {{ certificate-serial = true }}"
+    )]
+    Person,
+    /// Personal codes where nobody needs them, or none where cards are to be mapped to voters.
+    #[error(
+        "the roll {}: the column `person` says what each voter's certificate says of its holder; it belongs into the roll exactly where the \
+         election file has [enrolment]", if *.given { "names persons" } else { "names no person" }
+    )]
+    Persons {
+        /// The roll has them.
+        given: bool,
+    },
     /// Not one or two registrars.
     #[error("{count} registrars are named: list one identity file, or two for issuing split between two")]
     Registrars {

@@ -47,7 +47,7 @@ fn scene() -> Scene {
         })
         .collect();
     let election = directory
-        .create_election((*world.manifest).clone(), &roll, &keys)
+        .create_election((*world.manifest).clone(), &roll, &keys, None)
         .expect("stored");
     Scene { dir, world, election }
 }

@@ -99,6 +99,14 @@ pub(super) const SETTINGS: &[Setting] = &[
          until the result is final, then destroy them: unlike the store, they hold the tally's messages, which only keep their secrets \
          from bounded computing power.",
     ),
+    optional(
+        "",
+        "revocation_lists",
+        Kind::Path,
+        "\"revocation\"",
+        "Directory of the revocation lists (DER or PEM) of the authorities whose cards voters enrol with. Fetch new ones before the old ones \
+         end: without a good list nobody enrols (card.revocation-list). Files that change are read again by themselves.",
+    ),
     required(
         "listen",
         "public",

@@ -343,6 +343,7 @@ impl Values {
                 every_ms: self.number("mirror.every_ms")?,
                 grace_ms: self.number("mirror.grace_ms")?,
             },
+            revocation_lists: self.path("revocation_lists")?,
             intake: IntakeLimits {
                 max_submission_bytes: self.size("intake.max_submission_bytes")?,
                 check_threads: self.size("intake.check_threads")?,

@@ -297,6 +297,7 @@ struct CheckedBallot {
 impl CheckedBallot {
     fn received(self, received_at: UnixMillis) -> Checked {
         Checked {
+            register: None,
             number: self.number,
             election: self.header.election().clone(),
             of_box: self.header.of_box(),

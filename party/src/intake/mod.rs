@@ -13,6 +13,7 @@
 
 mod ballots;
 mod batches;
+pub(crate) mod cards;
 mod delivery;
 mod lookup;
 mod pool;

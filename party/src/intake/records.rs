@@ -20,7 +20,7 @@ use crate::store::accepted::Counted;
 use crate::store::serials::Serial;
 use crate::store::{Kind, StoreError, elections as rows};
 
-fn record_refused(error: RecordError) -> Refusal {
+pub(super) fn record_refused(error: RecordError) -> Refusal {
     Refusal::new(error.reason(), error)
 }
 
@@ -153,6 +153,7 @@ impl Party {
             serial: Some(serial(issue, header.serial)),
             header: header.encode(),
             ticket: None,
+            register: None,
             authority_signature: signature.0.to_vec(),
             ciphertext_hash: submission.ciphertext_hash(),
             received_at: self.now(),
@@ -160,7 +161,7 @@ impl Party {
         })
     }
 
-    fn seal_record(&self, digest: Digest, shares: &[u8]) -> Vec<u8> {
+    pub(super) fn seal_record(&self, digest: Digest, shares: &[u8]) -> Vec<u8> {
         self.vault
             .seal(Kind::Record, self.role.index(), digest.as_bytes(), shares)
     }

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tally_proto::envelope::Signer;
-use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, UnixMillis};
+use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, RegisterId, Role, UnixMillis};
 use tally_proto::log::{self as log_entry, Entry};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Acceptance, Receipt, sign_batch};
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::Metrics;
 use crate::store::accepted::{self, Accepted, Counted};
-use crate::store::{Kind, Store, StoreError, WriteTx, boxes, log, receipts, serials, tickets};
+use crate::store::{Kind, Store, StoreError, WriteTx, boxes, log, receipts, registers, serials, tickets};
 
 /// A checked object on its way into the store.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Checked {
     pub(crate) serial: Option<serials::Serial>,
     /// Of a ballot with a ticket: the one-time key, which it spends.
     pub(crate) ticket: Option<tickets::TicketKey>,
+    /// Of a card record that comes from the voter's device: its register, whose other elections take it over.
+    pub(crate) register: Option<RegisterId>,
     pub(crate) header: Vec<u8>,
     pub(crate) authority_signature: Vec<u8>,
     pub(crate) ciphertext_hash: Hash32,
@@ -399,6 +401,10 @@ impl Accepting<'_> {
                 new.counted,
                 &row,
             )?;
+            if let Some(register) = &new.register {
+                let digest = new.digest.as_bytes();
+                registers::note(tx, register.as_str(), new.number, new.of_box.get(), digest)?;
+            }
         }
         Ok(receipts)
     }

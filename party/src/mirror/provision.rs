@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
+use tally_proto::card::Salt;
 use tally_proto::connect;
 use tally_proto::envelope::Envelope;
 use tally_proto::ids::{BoxId, ElectionId, Role};
@@ -51,6 +52,7 @@ impl Party {
         }
         let (manifest, orders) = self.signed_by_all(peer, &election).await?;
         let mut rolls: BTreeMap<BoxId, Roll> = BTreeMap::new();
+        let mut salt = None;
         for of_box in manifest.manifest().boxes() {
             let of = wire::BoxRef {
                 election: election.clone(),
@@ -62,6 +64,12 @@ impl Party {
                 Ok(tonic::Response::new(parts.try_collect().await?))
             })
             .await?;
+            for part in &parts {
+                if !part.salt.is_empty() {
+                    let bytes = part.salt.as_slice().try_into();
+                    salt = Some(Salt(bytes.map_err(|_| malformed("a roll's salt has 32 bytes"))?));
+                }
+            }
             let entries = parts.into_iter().flat_map(|part| part.entries);
             let roll = Roll::from_wire(entries).map_err(|error| Refusal::new(error.reason(), error))?;
             rolls.insert(of_box.id(), roll);
@@ -69,9 +77,14 @@ impl Party {
         let id = manifest.manifest().election().clone();
         let taken = id.clone();
         self.blocking(move |party| {
-            party
-                .elections
-                .publish(&party.store, &party.identities, party.role, manifest, &rolls)?;
+            party.elections.publish(
+                &party.store,
+                &party.identities,
+                party.role,
+                manifest,
+                &rolls,
+                salt,
+            )?;
             for order in orders {
                 party.elections.take_over(&party.store, &id, order)?;
             }

@@ -17,11 +17,12 @@ use tally_proto::wire;
 use super::follow::answer;
 use super::serve::open_note;
 use crate::elections::Election;
+use crate::intake::cards;
 use crate::party::Party;
 use crate::sealing::known::{MAX_SHARE, Public, Regained};
 use crate::sealing::{SealError, Sealing};
 use crate::store::accepted::{self, Accepted as Row, Counted};
-use crate::store::{Kind, StoreError, WriteTx, boxes, log, serials, tickets};
+use crate::store::{Kind, StoreError, WriteTx, boxes, log, registers, serials, tickets};
 
 /// Pause between two attempts, and between two looks for new elections.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -449,14 +450,24 @@ impl Party {
                 Counted::Ballot(header.channel())
             }
             Public::Record(header) => {
-                if let Source::Issued(issue) = &header.source {
-                    let serial = serials::Serial {
+                let serial = match &header.source {
+                    Source::Issued(issue) => serials::Serial {
                         voter: issue.voter.get(),
                         half: u8::try_from(issue.half.number()).unwrap_or(u8::MAX),
                         serial: header.serial,
-                    };
-                    serials::take(tx, number, of.of_box.get(), serial, &of.digest.0)?;
-                }
+                    },
+                    Source::Card(card) => {
+                        let manifest = election.manifest();
+                        let holds = cards::holds(tx, number, manifest, header, &authority_signature);
+                        let Some((_, voter)) = holds.filter(|(found, _)| *found == of.of_box) else {
+                            return Ok(log::put_lost(tx, number, position)?);
+                        };
+                        let register = card.register.as_str();
+                        registers::note(tx, register, number, of.of_box.get(), &of.digest.0)?;
+                        cards::serial(voter, header)
+                    }
+                };
+                serials::take(tx, number, of.of_box.get(), serial, &of.digest.0)?;
                 Counted::Record
             }
         };

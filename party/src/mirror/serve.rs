@@ -16,7 +16,7 @@ use super::{Cosigned, Following};
 use crate::elections::Election;
 use crate::party::Party;
 use crate::rpc::seams::Answers;
-use crate::store::{StoreError, elections as rows, log, mirrors, receipts};
+use crate::store::{StoreError, elections as rows, log, mirrors, receipts, registers};
 
 /// Entries of a roll in one part.
 const ROLL_PART: usize = 1024;
@@ -333,23 +333,27 @@ impl Party {
         let parts = self
             .blocking(move |party| {
                 let mut entries = Vec::new();
-                party.store.read(|tx| {
+                let salt = party.store.read(|tx| {
+                    let mut persons = registers::persons_of_box(tx, election.number(), of.r#box)?;
                     rows::for_each_roll_entry(tx, election.number(), of.r#box, |v, online, reference| {
                         entries.push(wire::RollEntry {
                             v,
                             reference: reference.to_owned(),
                             online,
-                            persons: Vec::new(),
+                            persons: (persons.remove(&v).unwrap_or_default().iter())
+                                .map(|person| person.0.to_vec())
+                                .collect(),
                         });
                         Ok::<_, StoreError>(())
-                    })
+                    })?;
+                    registers::salt(tx, election.number())
                 })?;
                 let parts: Vec<_> = entries
                     .chunks(ROLL_PART)
                     .map(|entries| wire::RollPart {
                         r#box: of.r#box,
                         entries: entries.to_vec(),
-                        salt: Vec::new(),
+                        salt: salt.map_or_else(Vec::new, |salt| salt.to_vec()),
                     })
                     .collect();
                 Ok(parts)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
+use tally_proto::card::Salt;
 use tally_proto::envelope::Envelope;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, RegisterId, Role, RoleExt as _};
 use tally_proto::manifest::{MAX_VOTERS, SignedManifest};
@@ -37,7 +38,14 @@ fn malformed(detail: &'static str) -> Refusal {
 /// Takes the parts of a publication: the manifest, then the rolls of its boxes. What is kept in memory is bounded by the manifest.
 async fn receive(
     mut parts: Streaming<wire::PublishPart>,
-) -> Result<(SignedManifest, BTreeMap<BoxId, Vec<wire::RollEntry>>), Status> {
+) -> Result<
+    (
+        SignedManifest,
+        BTreeMap<BoxId, Vec<wire::RollEntry>>,
+        Option<Salt>,
+    ),
+    Status,
+> {
     let first = parts.message().await?.and_then(|part| part.part);
     let Some(Part::Manifest(envelope)) = first else {
         return Err(malformed("a publication begins with the manifest").into());
@@ -45,6 +53,7 @@ async fn receive(
     let envelope = Envelope::from_wire(envelope).map_err(Refusal::from)?;
     let manifest = SignedManifest::open(envelope).map_err(|error| Refusal::new(error.reason(), error))?;
     let mut rolls: BTreeMap<BoxId, Vec<wire::RollEntry>> = BTreeMap::new();
+    let mut salt: Option<Salt> = None;
     while let Some(part) = parts.message().await? {
         let Some(Part::Roll(part)) = part.part else {
             return Err(malformed("after the manifest, a publication has rolls only").into());
@@ -61,8 +70,20 @@ async fn receive(
             return Err(Refusal::new(Reason::RollMismatch, detail).into());
         }
         roll.extend(part.entries);
+        let given = match part.salt.as_slice() {
+            [] => None,
+            bytes => Some(Salt(
+                bytes
+                    .try_into()
+                    .map_err(|_| malformed("a roll's salt has 32 bytes"))?,
+            )),
+        };
+        if salt.is_some() && salt != given {
+            return Err(malformed("the parts of a publication bring two salts").into());
+        }
+        salt = given;
     }
-    Ok((manifest, rolls))
+    Ok((manifest, rolls, salt))
 }
 
 #[async_trait]
@@ -75,7 +96,7 @@ impl Control for ControlService {
         request: Request<Streaming<wire::PublishPart>>,
     ) -> Result<Response<wire::PublishReply>, Status> {
         self.0.roles.require(&request, Needs::Coordinator)?;
-        let (manifest, parts) = receive(request.into_inner()).await?;
+        let (manifest, parts, salt) = receive(request.into_inner()).await?;
         let election = manifest.manifest().election().to_string();
         let hash = self
             .0
@@ -87,9 +108,14 @@ impl Control for ControlService {
                         .map_err(|error| Refusal::new(error.reason(), format_args!("box {id}: {error}")))?;
                     rolls.insert(id, roll);
                 }
-                party
-                    .elections
-                    .publish(&party.store, &party.identities, party.role, manifest, &rolls)
+                party.elections.publish(
+                    &party.store,
+                    &party.identities,
+                    party.role,
+                    manifest,
+                    &rolls,
+                    salt,
+                )
             })
             .await?;
         let facts = json!({ "election": election, "manifest": hash.to_string() });

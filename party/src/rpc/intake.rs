@@ -39,7 +39,7 @@ impl IntakeService {
 }
 
 /// By the address that a request to the public listener came from.
-fn public_lane<T>(request: &Request<T>) -> Lane {
+pub(super) fn public_lane<T>(request: &Request<T>) -> Lane {
     let connection = request.extensions().get::<TlsConnectInfo<OnConnection>>();
     Lane::Public(connection.map(|connection| connection.get_ref().subscriber()))
 }

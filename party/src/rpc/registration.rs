@@ -1,4 +1,4 @@
-//! The Registration service: credential records from registrars, and offsets for the devices that drew card records.
+//! The Registration service: credential records from registrars and from voters' devices with their cards, and offsets for these devices.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use tally_proto::wire::record_receipt::Outcome;
 use tally_proto::wire::registration_server::Registration;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
+use super::intake::public_lane;
 use super::seams::Answers;
 use crate::party::Party;
 use crate::roles::Needs;
@@ -62,5 +63,14 @@ impl Registration for RegistrationService {
         request: Request<wire::OffsetsRequest>,
     ) -> Result<Response<wire::OffsetsReply>, Status> {
         Ok(Response::new(self.0.tell_offsets(request.into_inner()).await?))
+    }
+
+    /// Anyone may come: the record says by its card whose it is.
+    async fn enrol(
+        &self,
+        request: Request<wire::RecordSubmission>,
+    ) -> Result<Response<wire::EnrolReply>, Status> {
+        let lane = public_lane(&request);
+        Ok(Response::new(self.0.enrol(request.into_inner(), lane).await?))
     }
 }

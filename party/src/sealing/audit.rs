@@ -21,7 +21,7 @@ use super::story::Story;
 use super::subject::Subject;
 use super::tables;
 use crate::audit::item;
-use crate::store::{Kind, Tables, accepted, elections, log};
+use crate::store::{Kind, Tables, accepted, elections, log, registers};
 
 impl SealedBox {
     /// Audits what this party holds of the box: the checks up to [`Check::Tickets`], in order. Blocks; a million ballots take minutes
@@ -117,7 +117,8 @@ impl SealedBox {
         })
     }
 
-    /// Both shares of every row and standing record open the commitments in the header that the digest names.
+    /// Both shares of every row and standing record open the commitments in the header that the digest names, and the cards behind card
+    /// records authorise them for the voters whose they are.
     fn openings(&self, tx: &impl Tables) -> Result<String, String> {
         let (inner, subject) = self.parts();
         let mut standing = Vec::new();
@@ -164,21 +165,29 @@ impl Inner {
                 return Ok(Err(format!("the share of {of} does not open its commitment")));
             }
         }
+        if !held
+            .public
+            .is_authorised_by_card(tx, subject, &held.authority_signature)?
+        {
+            return Ok(Err("its card's authorisation does not hold".to_owned()));
+        }
         Ok(Ok(()))
     }
 }
 
 fn roll(tx: &impl Tables, subject: &Subject) -> Result<String, String> {
+    let mut persons = registers::persons_of_box(tx, subject.key.election, subject.key.of_box)
+        .map_err(|error| error.to_string())?;
     let mut entries = Vec::new();
     elections::for_each_roll_entry(
         tx,
         subject.key.election,
         subject.key.of_box,
-        |_, online, reference| {
+        |v, online, reference| {
             entries.push(RollEntry {
                 online,
                 reference: reference.to_owned(),
-                persons: Vec::new(),
+                persons: persons.remove(&v).unwrap_or_default(),
             });
             Ok::<_, SealError>(())
         },

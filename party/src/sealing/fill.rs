@@ -22,6 +22,7 @@ use super::subject::Subject;
 use super::tables::{self, Filled};
 use super::waiting::ask;
 use super::{Inner, Sealing};
+use crate::intake::cards;
 use crate::store::{Kind, StoreError, Tables, accepted};
 
 /// Candidates asked for in one request.
@@ -105,6 +106,8 @@ impl Public {
             Self::Ballot(header) => {
                 read.is_ok_and(|signature| header.check_authority(digest, Some(&signature), manifest).is_ok())
             }
+            // See below: it takes the roll, too.
+            Self::Record(header) if header.is_card() => true,
             Self::Record(header) => {
                 read.is_ok_and(|signature| header.check_authorisation(digest, &signature).is_ok())
             }
@@ -117,6 +120,24 @@ impl Public {
             Self::Ballot(header) => header.ticket(),
             Self::Record(_) => None,
         }
+    }
+
+    /// Whether the card's authorisation in `stored` holds and names the voter that stands there, by this party's own roll. True for whatever
+    /// no card authorises.
+    pub(super) fn is_authorised_by_card(
+        &self,
+        tx: &impl Tables,
+        subject: &Subject,
+        stored: &[u8],
+    ) -> Result<bool, StoreError> {
+        let Self::Record(header) = self else {
+            return Ok(true);
+        };
+        if !header.is_card() {
+            return Ok(true);
+        }
+        let holds = cards::holds(tx, subject.key.election, subject.manifest(), header, stored);
+        Ok(holds.is_some_and(|(of_box, _)| of_box == subject.of_box))
     }
 
     /// As the subject of an Abort.
@@ -380,21 +401,31 @@ impl Sealing {
         // Without what the header's authority signed, this party would leave out by a public check what the others do not, and sign a Seal that
         // convicts it. Whoever accepted the candidate holds the signature; a sender who shows the header and not that signature withholds it.
         let none: &[u8] = &[];
-        let authority_signature = given
+        let signatures = given
             .iter()
             .map(|(_, given)| given.authority_signature.as_slice())
-            .chain(public.ticket().map(|_| none))
-            .find(|signature| public.is_authorised(subject.manifest(), digest, signature))
-            .map(<[u8]>::to_vec)
-            .ok_or(SealError::Waiting {
-                of: shown_by,
-                item: Item::Fill,
-                source: PeerError::Malformed {
-                    peer: shown_by,
-                    what: Item::Fill,
-                    flaw: Flaw::Authority,
-                },
-            })?;
+            .chain(public.ticket().map(|_| none));
+        let mut authority_signature = None;
+        for signature in signatures {
+            let of_card = || {
+                self.0
+                    .store
+                    .read(|tx| public.is_authorised_by_card(tx, subject, signature))
+            };
+            if public.is_authorised(subject.manifest(), digest, signature) && of_card()? {
+                authority_signature = Some(signature.to_vec());
+                break;
+            }
+        }
+        let authority_signature = authority_signature.ok_or(SealError::Waiting {
+            of: shown_by,
+            item: Item::Fill,
+            source: PeerError::Malformed {
+                peer: shown_by,
+                what: Item::Fill,
+                flaw: Flaw::Authority,
+            },
+        })?;
         let context = public.context(subject)?;
         let mut openings = BTreeMap::new();
         for (sender, given) in given {

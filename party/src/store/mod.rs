@@ -42,6 +42,7 @@ pub mod elections;
 pub mod log;
 pub mod mirrors;
 pub mod receipts;
+pub mod registers;
 pub mod serials;
 pub mod sim;
 pub mod tables;

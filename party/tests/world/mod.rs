@@ -14,6 +14,7 @@ use tally_party::store::sim::SimDisk;
 use tally_proto::ballot::{StationMark, Submission};
 use tally_proto::connect::{self, Dial};
 use tally_proto::envelope::Kind;
+use tally_proto::fixture::cards::SALT;
 use tally_proto::fixture::{Cast, OPENS, Shape, World as Fixture};
 use tally_proto::identity::Address;
 use tally_proto::ids::{BoxId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
@@ -100,6 +101,18 @@ impl World {
                 role.number()
             ),
         );
+    }
+
+    /// The only revocation list of a party.
+    pub(crate) fn write_revocations(&self, role: Role, serials: &[Vec<u8>], this: u64, next: u64) {
+        let directory = self.directory(role).join("revocation");
+        fs::create_dir_all(&directory).expect("directory");
+        let cards = self.fixture.cards.as_ref().expect("a world with cards");
+        fs::write(
+            directory.join("cards.crl"),
+            cards.revocations(serials, this, next),
+        )
+        .expect("written");
     }
 
     /// A certificate of the authority that may issue `role`; for a party's own roles, of `party`'s authority.
@@ -229,7 +242,11 @@ impl World {
                 let part = wire::RollPart {
                     r#box: id,
                     entries: vec![entry],
-                    salt: Vec::new(),
+                    salt: self
+                        .fixture
+                        .cards
+                        .as_ref()
+                        .map_or_else(Vec::new, |_| SALT.0.to_vec()),
                 };
                 parts.push(wire::PublishPart {
                     part: Some(wire::publish_part::Part::Roll(part)),
@@ -351,6 +368,11 @@ impl Party {
 
     pub(crate) fn registration(&self, leaf: &Leaf) -> RegistrationClient<Channel> {
         connect::registration(self.peer_channel(Some(leaf)))
+    }
+
+    /// As a voter's device with a card.
+    pub(crate) fn enrolment(&self) -> RegistrationClient<Channel> {
+        connect::registration(self.public_channel())
     }
 
     /// What this party is sent of a ballot.

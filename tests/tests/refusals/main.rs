@@ -99,6 +99,16 @@ async fn meet(reason: Reason) -> Met {
         R::DrawRefused | R::DrawExhausted | R::DrawNotReady => elsewhere("coordinator/src/tickets/tests.rs"),
         R::OffsetsMissing | R::OffsetsRefused | R::OffsetsTold => elsewhere("party/tests/offsets.rs"),
         R::RecordSource | R::CardRegister | R::CardMalformed => elsewhere("proto/src/record/tests.rs"),
+        R::CardIssuer
+        | R::CardPurpose
+        | R::CardExpired
+        | R::CardNotYetValid
+        | R::CardNamesNobody
+        | R::CardWeakKey
+        | R::CardSignature => elsewhere("proto/src/card/tests.rs"),
+        R::CardRevoked | R::CardRevocationList | R::CardNotOnRoll | R::CardSignedAt => {
+            elsewhere("party/tests/cards.rs")
+        }
         R::RecordReissued => elsewhere("proto/src/sealing/tests"),
         R::MessageTooSlow => elsewhere("party/tests/floods.rs"),
         R::BallotTooFew => elsewhere("proto/src/sealing/tests.rs"),

@@ -105,6 +105,10 @@ impl Registration for Service {
         Err(Status::unimplemented("registrars ask for no offsets"))
     }
 
+    async fn enrol(&self, _: Request<wire::RecordSubmission>) -> Result<Response<wire::EnrolReply>, Status> {
+        Err(Status::unimplemented("registrars do not enrol"))
+    }
+
     async fn register(
         &self,
         request: Request<Streaming<wire::RecordSubmission>>,

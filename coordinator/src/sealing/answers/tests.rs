@@ -193,7 +193,7 @@ impl Scene {
         }
         let roll = crate::roll::parse(csv.as_bytes(), std::path::Path::new("roll.csv"), &[1, 2]);
         let election = directory
-            .create_election((*self.world.manifest).clone(), &roll.expect("roll"), &[])
+            .create_election((*self.world.manifest).clone(), &roll.expect("roll"), &[], None)
             .expect("stored");
         let contest = |contest, totals| wire::ContestResult {
             contest,

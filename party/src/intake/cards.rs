@@ -1,0 +1,404 @@
+//! Enrolment by card: records that a voter's card authorises, checked here by this party alone, and taken over from one election of a register
+//! to the next.
+//!
+//! Nothing of a certificate leaves this party but to the two others, for the sealing of the box. Whether somebody is on the roll is told only
+//! after their card's signature was checked.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use tally_proto::card::{self, CardAuthorisation, CardError, RevocationList, Salt, check_revocation};
+use tally_proto::ids::{BoxId, Digest, Hash32, UnixSeconds, VoterIndex};
+use tally_proto::manifest::{Manifest, Register};
+use tally_proto::reason::Reason;
+use tally_proto::receipt::Receipt;
+use tally_proto::record::{Authorisation, RecordError, RecordHeader, RecordSubmission};
+use tally_proto::refusal::Refusal;
+use tally_proto::wire;
+use tokio::sync::Notify;
+
+use super::Lane;
+use super::ballots::share_refused;
+use super::records::record_refused;
+use super::stored_receipt;
+use super::writer::Checked;
+use crate::elections::Election;
+use crate::party::Party;
+use crate::store::accepted::Counted;
+use crate::store::serials::Serial;
+use crate::store::{Kind, StoreError, Tables, accepted, elections as rows, registers};
+
+/// How far apart the device's clock and this party's may be when a card signs.
+const CLOCK_TOLERANCE_S: u64 = 300;
+/// The place of card records among the serials of a voter: halves of issued ones are 0 and 1.
+const CARD: u8 = 2;
+/// Records of a register that are looked at in one go.
+const AT_ONCE: usize = 256;
+/// Pause between looks at the registers when nothing happened.
+const TAKE_OVER_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+
+type Listed = HashMap<(PathBuf, Hash32), (SystemTime, u64, Option<Arc<RevocationList>>)>;
+
+/// The directory of revocation lists, read again when a file of it changes.
+#[derive(Debug, Default)]
+pub(crate) struct Revocations {
+    directory: PathBuf,
+    known: Mutex<Listed>,
+    /// Something was enrolled, or an election came into force.
+    pub(crate) enrolled: Notify,
+}
+
+impl Revocations {
+    pub(crate) fn of(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The lists of the register's issuing CAs that are there now. What cannot be read is logged once and passed over: a list that is missing
+    /// then refuses.
+    fn lists(&self, register: &Register) -> Vec<Arc<RevocationList>> {
+        let issuers = Hash32::of(&register.issuers().concat());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lists = Vec::new();
+        for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let Ok(about) = entry.metadata() else { continue };
+            let changed = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            let key = (path.clone(), issuers);
+            let fresh = known
+                .get(&key)
+                .is_some_and(|(at, size, _)| (*at, *size) == (changed, about.len()));
+            if !fresh {
+                let read = std::fs::read(&path)
+                    .map_err(|error| error.to_string())
+                    .and_then(|bytes| {
+                        RevocationList::read(register, &bytes).map_err(|error| error.to_string())
+                    });
+                let list = match read {
+                    Ok(list) => {
+                        tracing::info!(path = %path.display(), revoked = list.len(), until = %list.next_update(), "revocation list read");
+                        Some(Arc::new(list))
+                    }
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), register = %register.id(), error, "no revocation list of this register");
+                        None
+                    }
+                };
+                known.insert(key.clone(), (changed, about.len(), list));
+            }
+            lists.extend(known.get(&key).and_then(|(_, _, list)| list.clone()));
+        }
+        lists
+    }
+}
+
+/// What a good record comes to.
+enum Outcome {
+    /// It is here: its receipt.
+    Known(Receipt),
+    /// It is to be written.
+    New(Box<Checked>),
+}
+
+/// What travels beside the header of an accepted card record: v, then the authorisation.
+fn stored_authority(voter: VoterIndex, authorisation: &CardAuthorisation) -> Vec<u8> {
+    [&voter.get().to_be_bytes()[..], &authorisation.encode()].concat()
+}
+
+fn card_refused(error: CardError) -> Refusal {
+    record_refused(RecordError::Card(error))
+}
+
+/// Where the person whom the record's card names is on the roll of the election of that number: checks everything that follows from the
+/// record, the manifest and the roll, and so comes out the same whenever and wherever it is done.
+pub(crate) fn place_of(
+    tx: &impl Tables,
+    number: u32,
+    register: &Register,
+    header: &RecordHeader,
+    authorisation: &CardAuthorisation,
+    times: &[UnixSeconds],
+) -> Result<(card::Holder, BoxId, VoterIndex), Refusal> {
+    let (opens, closes, signed_at) = (register.opens(), register.closes(), header.signed_at);
+    if signed_at > closes {
+        return Err(card_refused(CardError::Window {
+            opens,
+            closes,
+            signed_at,
+        }));
+    }
+    let holder = card::check(register, header, authorisation, times).map_err(card_refused)?;
+    let salt = registers::salt(tx, number)?.ok_or(StoreError::Corrupt { table: "salts" })?;
+    let (of_box, v) = registers::place(tx, number, &Salt(salt).person(&holder.said))?
+        .ok_or_else(|| card_refused(CardError::NotOnRoll))?;
+    let (online, _) =
+        rows::roll_entry(tx, number, of_box, v)?.ok_or(StoreError::Corrupt { table: "rolls" })?;
+    if online {
+        Ok((holder, BoxId(of_box), VoterIndex(v)))
+    } else {
+        Err(Refusal::new(
+            Reason::VoterStationOnly,
+            "the roll says that this voter votes at a station, not online",
+        ))
+    }
+}
+
+impl Party {
+    /// Takes a record that a voter's card authorises and answers with the receipt and the voter's place on the roll, after the record is on
+    /// disk.
+    ///
+    /// # Errors
+    /// Why it was refused: the card's own reasons among others.
+    pub async fn enrol(
+        self: &Arc<Self>,
+        record: wire::RecordSubmission,
+        lane: Lane,
+    ) -> Result<wire::EnrolReply, Refusal> {
+        let submission = RecordSubmission::from_wire(record).map_err(record_refused)?;
+        if !submission.header().is_card() {
+            return Err(record_refused(RecordError::OtherSource { card: false }));
+        }
+        let id = submission
+            .election()
+            .map(|id| id.as_str().to_owned())
+            .unwrap_or_default();
+        let election = self.elections.get(&id)?.in_force()?;
+        let in_force = Arc::clone(&election);
+        submission
+            .header()
+            .check_register(election.manifest())
+            .map_err(record_refused)?;
+        let party = Arc::clone(self);
+        let checked = self
+            .intake
+            .checks
+            .run(lane, move || party.check_card_now(&election, &submission))
+            .await?;
+        let (of_box, voter, outcome) = checked?;
+        let receipt = match outcome {
+            Outcome::Known(receipt) => receipt,
+            Outcome::New(checked) => {
+                self.may_accept(&in_force)?;
+                let receipt = self.intake.writer.accept(*checked).await?;
+                self.revocations.enrolled.notify_one();
+                receipt
+            }
+        };
+        Ok(wire::EnrolReply {
+            receipt: Some(receipt.to_wire()),
+            r#box: of_box.get(),
+            v: voter.get(),
+        })
+    }
+
+    /// The voter's place, and the stored receipt of a record that is here already, or what is to be written.
+    fn check_card_now(
+        &self,
+        election: &Election,
+        submission: &RecordSubmission,
+    ) -> Result<(BoxId, VoterIndex, Outcome), Refusal> {
+        let (header, digest) = (submission.header(), submission.digest());
+        let register = header
+            .check_register(election.manifest())
+            .map_err(record_refused)?;
+        let Authorisation::Card(authorisation) = submission.authorisation() else {
+            return Err(record_refused(RecordError::OtherSource { card: false }));
+        };
+        let now = self.now();
+        let times = [header.signed_at, now.seconds()];
+        let (holder, of_box, voter) = self
+            .store
+            .read(|tx| place_of(tx, election.number(), register, header, authorisation, &times))?;
+        let shares = header
+            .context()
+            .open(
+                self.role,
+                &self.opening,
+                &digest,
+                &header.commitments,
+                submission.ciphertext(),
+            )
+            .map_err(share_refused)?;
+        if let Some(stored) = self.stored(Kind::Record, election, of_box.get(), digest)? {
+            let id = election.manifest().election();
+            let receipt = stored_receipt(self.role, id, of_box, digest, &stored)?;
+            return Ok((of_box, voter, Outcome::Known(receipt)));
+        }
+        let (opens, closes, signed_at) = (register.opens(), register.closes(), header.signed_at);
+        if signed_at < opens {
+            return Err(card_refused(CardError::Window {
+                opens,
+                closes,
+                signed_at,
+            }));
+        }
+        let (at, clock) = (signed_at.get(), now.seconds().get());
+        if at.abs_diff(clock) > CLOCK_TOLERANCE_S {
+            let now = now.seconds();
+            return Err(card_refused(CardError::Clock { signed_at, now }));
+        }
+        let until = election.effective().receive_until();
+        if now.seconds() > until {
+            return Err(Refusal::new(
+                Reason::BoxPhase,
+                format_args!(
+                    "records are taken until {until}, this party's clock shows {}",
+                    now.seconds()
+                ),
+            ));
+        }
+        let lists = self.revocations.lists(register);
+        check_revocation(lists.iter().map(|list| &**list), &holder, now.seconds()).map_err(card_refused)?;
+        let checked = Checked {
+            number: election.number(),
+            election: election.manifest().election().clone(),
+            of_box,
+            digest,
+            counted: Counted::Record,
+            serial: Some(serial(voter, header)),
+            ticket: None,
+            register: Some(register.id().clone()),
+            header: header.encode(),
+            authority_signature: stored_authority(voter, authorisation),
+            ciphertext_hash: submission.ciphertext_hash(),
+            received_at: now,
+            sealed_shares: self.seal_record(digest, &shares.to_bytes()),
+        };
+        Ok((of_box, voter, Outcome::New(Box::new(checked))))
+    }
+
+    /// Takes the records of registers over into every election in force that names them, for as long as the party runs.
+    pub(crate) async fn take_over_always(self: Arc<Self>) {
+        loop {
+            for election in self.elections.all() {
+                if let Err(refusal) = self.take_over_records(&election).await {
+                    tracing::warn!(election = %election.manifest().election(), %refusal, "card records were not taken over");
+                }
+            }
+            tokio::select! {
+                () = self.stopping() => return,
+                () = self.revocations.enrolled.notified() => {}
+                () = tokio::time::sleep(TAKE_OVER_EVERY) => {}
+            }
+        }
+    }
+
+    /// Accepts for `election` what was accepted for other elections of its register, as far as it was not looked at yet. Whether a card was
+    /// revoked since does not matter: the credential that it enrolled stands on its own.
+    ///
+    /// # Errors
+    /// The store, or a writer that has stopped.
+    pub async fn take_over_records(self: &Arc<Self>, election: &Arc<Election>) -> Result<(), Refusal> {
+        let (number, until) = (election.number(), election.effective().receive_until());
+        let Some(register) = election.manifest().register() else {
+            return Ok(());
+        };
+        while election.signed_manifest().is_complete()
+            && self.now().seconds() <= until
+            && self.may_accept(election).is_ok()
+        {
+            let id = register.id().clone();
+            let noted = self
+                .blocking(move |party| {
+                    Ok(party
+                        .store
+                        .read(|tx| registers::not_taken_over(tx, id.as_str(), number, AT_ONCE))?)
+                })
+                .await?;
+            let Some(last) = noted.last().map(|noted| noted.number) else {
+                return Ok(());
+            };
+            for noted in noted.into_iter().filter(|noted| noted.election != number) {
+                let of = Arc::clone(election);
+                let found = self
+                    .blocking(move |party| Ok(party.store.read(|tx| party.to_take_over(tx, &of, &noted))?))
+                    .await?;
+                let Some(checked) = found else { continue };
+                match self.intake.writer.accept(checked).await {
+                    Ok(_) => {}
+                    Err(refusal) if [Reason::RecordSerial, Reason::ListAlready].contains(&refusal.reason) => {
+                        tracing::info!(%refusal, "a card record is not taken over");
+                    }
+                    Err(refusal) => return Err(refusal),
+                }
+            }
+            self.blocking(move |party| {
+                Ok(party
+                    .store
+                    .write(|tx| registers::put_taken_over(tx, number, last))?)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// A record of the register as `election` accepts it; `None` where it does not.
+    fn to_take_over(
+        &self,
+        tx: &impl Tables,
+        election: &Election,
+        noted: &registers::Noted,
+    ) -> Result<Option<Checked>, StoreError> {
+        let corrupt = || StoreError::Corrupt { table: "records" };
+        let stored = accepted::get(tx, Kind::Record, noted.election, noted.of_box, &noted.digest)?
+            .ok_or_else(corrupt)?;
+        let header = RecordHeader::decode(&stored.header).map_err(|_| corrupt())?;
+        let (_, authorisation) = stored
+            .authority_signature
+            .split_at_checked(4)
+            .ok_or_else(corrupt)?;
+        let authorisation = CardAuthorisation::decode(authorisation).map_err(|_| corrupt())?;
+        let Ok(register) = header.check_register(election.manifest()) else {
+            return Ok(None);
+        };
+        let times = [header.signed_at];
+        let place = place_of(tx, election.number(), register, &header, &authorisation, &times);
+        let Ok((_, of_box, voter)) = place else {
+            return Ok(None);
+        };
+        Ok(Some(Checked {
+            number: election.number(),
+            election: election.manifest().election().clone(),
+            of_box,
+            digest: Digest(noted.digest),
+            counted: Counted::Record,
+            serial: Some(serial(voter, &header)),
+            ticket: None,
+            register: None,
+            header: stored.header,
+            authority_signature: stored_authority(voter, &authorisation),
+            ciphertext_hash: Hash32(stored.ciphertext_hash),
+            received_at: self.now(),
+            sealed_shares: stored.sealed_shares,
+        }))
+    }
+}
+
+/// Whose record it is and in which box, if the authorisation that was stored with it holds and names the voter that was stored with it.
+pub(crate) fn holds(
+    tx: &impl Tables,
+    number: u32,
+    manifest: &Manifest,
+    header: &RecordHeader,
+    stored: &[u8],
+) -> Option<(BoxId, VoterIndex)> {
+    let (v, authorisation) = stored.split_first_chunk::<4>()?;
+    let authorisation = CardAuthorisation::decode(authorisation).ok()?;
+    let register = header.check_register(manifest).ok()?;
+    let times = [header.signed_at];
+    let (_, of_box, voter) = place_of(tx, number, register, header, &authorisation, &times).ok()?;
+    (voter == VoterIndex(u32::from_be_bytes(*v))).then_some((of_box, voter))
+}
+
+/// The place of a card record among the serials of its voter.
+pub(crate) fn serial(voter: VoterIndex, header: &RecordHeader) -> Serial {
+    Serial {
+        voter: voter.get(),
+        half: CARD,
+        serial: header.serial,
+    }
+}

@@ -1,0 +1,161 @@
+//! Enrolment by card: who the persons of a roll are, and the card records of a register in the order in which this party accepted them.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `salts` | election | salt of the person codes of its rolls |
+//! | `persons` | election, person code | box, v |
+//! | `registered` | register, number | election, box and digest under which the record was accepted first |
+//! | `taken_over` | election | the number up to which the records of its register were looked at |
+
+use std::collections::BTreeMap;
+
+use redb::{ReadableTable, TableDefinition};
+use tally_proto::ids::Hash32;
+
+use super::{StoreError, Tables, WriteTx};
+
+type Place = (u32, u32);
+type Registered = (u32, u32, &'static [u8; 32]);
+
+const SALTS: TableDefinition<'static, u32, &[u8; 32]> = TableDefinition::new("salts");
+const PERSONS: TableDefinition<'static, (u32, &[u8; 32]), Place> = TableDefinition::new("persons");
+const REGISTERED: TableDefinition<'static, (&str, u64), Registered> = TableDefinition::new("registered");
+const TAKEN_OVER: TableDefinition<'static, u32, u64> = TableDefinition::new("taken_over");
+
+/// Makes the tables of this module, in the store's opening transaction.
+pub(super) fn create(tx: &WriteTx) -> Result<(), StoreError> {
+    tx.table_mut(SALTS)?;
+    tx.table_mut(PERSONS)?;
+    tx.table_mut(REGISTERED)?;
+    tx.table_mut(TAKEN_OVER)?;
+    Ok(())
+}
+
+/// Replaces salt and persons of an election: (box, v, code) of each.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn put_persons(
+    tx: &WriteTx,
+    election: u32,
+    salt: &[u8; 32],
+    persons: impl IntoIterator<Item = (u32, u32, Hash32)>,
+) -> Result<(), StoreError> {
+    tx.table_mut(SALTS)?.insert(election, salt)?;
+    let mut table = tx.table_mut(PERSONS)?;
+    table.retain_in((election, &[0; 32])..=(election, &[0xff; 32]), |_, _| false)?;
+    for (of_box, v, person) in persons {
+        table.insert((election, &person.0), (of_box, v))?;
+    }
+    Ok(())
+}
+
+/// The salt of an election's person codes.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn salt(tx: &impl Tables, election: u32) -> Result<Option<[u8; 32]>, StoreError> {
+    Ok(tx.table(SALTS)?.get(election)?.map(|row| *row.value()))
+}
+
+/// Where a person is on the roll: (box, v).
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn place(tx: &impl Tables, election: u32, person: &Hash32) -> Result<Option<(u32, u32)>, StoreError> {
+    Ok(tx
+        .table(PERSONS)?
+        .get((election, &person.0))?
+        .map(|row| row.value()))
+}
+
+/// The codes of the voters of a box, by v, ascending.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn persons_of_box(
+    tx: &impl Tables,
+    election: u32,
+    of_box: u32,
+) -> Result<BTreeMap<u32, Vec<Hash32>>, StoreError> {
+    let mut persons: BTreeMap<u32, Vec<Hash32>> = BTreeMap::new();
+    let table = tx.table(PERSONS)?;
+    for row in table.range((election, &[0; 32])..=(election, &[0xff; 32]))? {
+        let (key, value) = row?;
+        let (found, v) = value.value();
+        if found == of_box {
+            persons.entry(v).or_default().push(Hash32(*key.value().1));
+        }
+    }
+    Ok(persons)
+}
+
+/// Notes that a record of `register` was accepted for the first time.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn note(
+    tx: &WriteTx,
+    register: &str,
+    election: u32,
+    of_box: u32,
+    digest: &[u8; 32],
+) -> Result<(), StoreError> {
+    let mut table = tx.table_mut(REGISTERED)?;
+    let last = table
+        .range((register, 0)..=(register, u64::MAX))?
+        .next_back()
+        .transpose()?
+        .map(|(key, _)| key.value().1);
+    let number = last.map_or(0, |last| last + 1);
+    table.insert((register, number), (election, of_box, digest))?;
+    Ok(())
+}
+
+/// A record of a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// Its number.
+    pub number: u64,
+    /// The election under which it was accepted.
+    pub election: u32,
+    /// The box.
+    pub of_box: u32,
+    /// The record.
+    pub digest: [u8; 32],
+}
+
+/// At most `most` records of `register` that were not looked at for `election` yet.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn not_taken_over(
+    tx: &impl Tables,
+    register: &str,
+    election: u32,
+    most: usize,
+) -> Result<Vec<Noted>, StoreError> {
+    let next = tx.table(TAKEN_OVER)?.get(election)?.map_or(0, |row| row.value());
+    let table = tx.table(REGISTERED)?;
+    let mut found = Vec::new();
+    for row in table.range((register, next)..=(register, u64::MAX))?.take(most) {
+        let (key, value) = row?;
+        let (election, of_box, digest) = value.value();
+        found.push(Noted {
+            number: key.value().1,
+            election,
+            of_box,
+            digest: *digest,
+        });
+    }
+    Ok(found)
+}
+
+/// Notes that the records up to `number` were looked at for `election`.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn put_taken_over(tx: &WriteTx, election: u32, number: u64) -> Result<(), StoreError> {
+    tx.table_mut(TAKEN_OVER)?.insert(election, number + 1)?;
+    Ok(())
+}

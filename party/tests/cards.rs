@@ -1,0 +1,264 @@
+//! Enrolment by card at real servers over TLS: who is taken, each refusal, and one record for several elections of a register.
+
+mod world;
+
+use std::time::Duration;
+
+use tally_party::store::{Kind, accepted};
+use tally_proto::fixture::cards::{CardKey, CardShape, DAY, WINDOW, called};
+use tally_proto::fixture::{OPENS, Shape};
+use tally_proto::ids::{BoxId, Role, UnixSeconds, VoterIndex};
+use tally_proto::invitation::Credential;
+use tally_proto::pki::PeerRole;
+use tally_proto::reason::Reason;
+use tally_proto::record::RecordSubmission;
+use tally_proto::wire;
+use world::{Party, World, reason, refusal};
+
+fn world() -> World {
+    let world = World::new(Shape {
+        cards: true,
+        ..Shape::default()
+    });
+    for role in Role::ALL {
+        world.write_revocations(role, &[], OPENS - DAY, OPENS + DAY);
+    }
+    world
+}
+
+async fn one() -> (World, Party) {
+    let world = world();
+    let party = world.start_in_force(Role::P1).await;
+    (world, party)
+}
+
+/// What `party` is sent for this card, signed `early` seconds before now.
+fn part(world: &mut World, party: &Party, shape: &CardShape, early: u64) -> wire::RecordSubmission {
+    let card = world.fixture.cards.as_mut().expect("cards").card(shape);
+    let at = UnixSeconds(world.clock_s() - early);
+    let all: [RecordSubmission; 3] = world.fixture.card_record(&card, at, &Credential::new(7));
+    all[usize::from(party.role.index()) - 1].to_wire()
+}
+
+fn good() -> CardShape {
+    CardShape::of(&called(1, 0), CardKey::P256, OPENS)
+}
+
+/// Digests of the records of a box.
+fn records(party: &Party, election: u32, of_box: u32) -> Vec<[u8; 32]> {
+    let store = &party.running.party().store;
+    store
+        .read(|tx| accepted::digests(tx, Kind::Record, election, of_box))
+        .expect("read")
+}
+
+#[tokio::test]
+async fn a_card_enrols_its_holder_and_the_same_again_gets_the_same_receipt() {
+    let (mut world, party) = one().await;
+    let mut enrolment = party.enrolment();
+    for (voter, key) in (0..3).zip(CardKey::ALL) {
+        let shape = CardShape::of(&called(1, voter), key, OPENS);
+        let sent = part(&mut world, &party, &shape, 5);
+        let first = enrolment.enrol(sent.clone()).await.expect("taken").into_inner();
+        assert_eq!((first.r#box, first.v), (1, voter));
+        assert!(first.receipt.is_some());
+        // Long after, when the card's time to sign is over.
+        world.clock.set((OPENS + 5000) * 1000);
+        assert_eq!(enrolment.enrol(sent).await.expect("known").into_inner(), first);
+        world.clock.set((OPENS + 100) * 1000);
+    }
+    // A re-issued card: another certificate and key, the same person.
+    let again = part(&mut world, &party, &good(), 0);
+    let reply = enrolment.enrol(again).await.expect("taken").into_inner();
+    assert_eq!((reply.r#box, reply.v), (1, 0));
+    assert_eq!(records(&party, 1, 1).len(), 4);
+    // What anyone may ask for does not name the holder.
+    let digest = records(&party, 1, 1)[0];
+    let asked = wire::LookupRequest {
+        election: world.fixture.manifest.manifest().election().as_str().into(),
+        r#box: 1,
+        digest: digest.to_vec(),
+        record: true,
+    };
+    let known = party.intake().lookup(asked).await.expect("known").into_inner();
+    assert!(known.receipt.is_some() && known.authority_signature.is_empty());
+    // Registrars' records do not come this way, nor cards' that.
+    let issued = world.fixture.record(
+        BoxId(1),
+        VoterIndex(0),
+        1,
+        tally_proto::record::Half::WHOLE,
+        &Credential::new(1),
+    );
+    assert_eq!(
+        reason(enrolment.enrol(issued[0].to_wire()).await),
+        Reason::RecordSource
+    );
+    let records = tokio_stream::iter([issued[0].to_wire()]);
+    assert_eq!(reason(enrolment.register(records).await), Reason::RoleRefused);
+    let sent = part(&mut world, &party, &good(), 1);
+    let leaf = world.leaf_of(party.role, PeerRole::Registrar("letters".into()));
+    let mut answers = party
+        .registration(&leaf)
+        .register(tokio_stream::iter([sent]))
+        .await
+        .expect("served")
+        .into_inner();
+    let answer = answers
+        .message()
+        .await
+        .expect("an answer")
+        .and_then(|a| a.outcome);
+    let Some(wire::record_receipt::Outcome::Refusal(refused)) = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(refused.reason, Reason::RecordSource.code());
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_card_is_said_and_leaves_nothing() {
+    let (mut world, party) = one().await;
+    let now = world.clock_s();
+    let mut enrolment = party.enrolment();
+    type Shaped = fn(&mut CardShape);
+    let cases: [(Shaped, Reason); 7] = [
+        (|s| s.not_after = OPENS, Reason::CardExpired),
+        (|s| s.not_before = OPENS + 1000, Reason::CardNotYetValid),
+        (|s| s.authentication = false, Reason::CardPurpose),
+        (|s| s.person = "PNOLT-38001011000".into(), Reason::CardNamesNobody),
+        (|s| s.person = called(3, 0), Reason::CardNotOnRoll),
+        (|s| s.person = called(1, 4), Reason::VoterStationOnly),
+        (|s| s.key = CardKey::P384, Reason::CardSignature),
+    ];
+    for (change, due) in cases {
+        let mut shape = good();
+        change(&mut shape);
+        let mut sent = part(&mut world, &party, &shape, 0);
+        if due == Reason::CardSignature {
+            let last = sent.authorisation.len() - 1;
+            sent.authorisation[last] ^= 1;
+        }
+        let refused = refusal(enrolment.enrol(sent).await);
+        assert_eq!(refused.reason, due, "{refused}");
+        assert!(refused.detail.len() > 40, "{refused}");
+        assert!(!refused.detail.contains("3800101"), "{refused}");
+    }
+    // Another hierarchy of the same names.
+    let strangers = tally_proto::fixture::cards::Cards::new(OPENS);
+    let own = world.fixture.cards.replace(strangers);
+    let sent = part(&mut world, &party, &good(), 0);
+    world.fixture.cards = own;
+    assert_eq!(reason(enrolment.enrol(sent).await), Reason::CardIssuer);
+
+    // Times: far from the party's clock on either side, and before the register opens.
+    for early in [301, u64::MAX - 300] {
+        let card = world.fixture.cards.as_mut().expect("cards").card(&good());
+        let at = UnixSeconds(now.wrapping_sub(early));
+        let all = world.fixture.card_record(&card, at, &Credential::new(7));
+        let refused = refusal(enrolment.enrol(all[0].to_wire()).await);
+        assert_eq!(refused.reason, Reason::CardSignedAt, "{refused}");
+    }
+    world.clock.set((WINDOW.0.get() - 1) * 1000);
+    let mut long = good();
+    long.not_before = WINDOW.0.get() - DAY;
+    let sent = part(&mut world, &party, &long, 0);
+    assert_eq!(reason(enrolment.enrol(sent).await), Reason::CardSignedAt);
+    world.clock.set(now * 1000);
+
+    // Revocation: no list, an old one, one that names the card; each read again when its file changes.
+    let card = world.fixture.cards.as_mut().expect("cards").card(&good());
+    let all = world
+        .fixture
+        .card_record(&card, UnixSeconds(now), &Credential::new(7));
+    let list = world.root.path().join("P1/revocation/cards.crl");
+    std::fs::remove_file(&list).expect("removed");
+    let mut met = Vec::new();
+    met.push(reason(enrolment.enrol(all[0].to_wire()).await));
+    std::fs::write(&list, b"not a list").expect("written");
+    met.push(reason(enrolment.enrol(all[0].to_wire()).await));
+    world.write_revocations(Role::P1, &[], OPENS - 2 * DAY, OPENS - 1);
+    met.push(reason(enrolment.enrol(all[0].to_wire()).await));
+    world.write_revocations(Role::P1, &[card.serial.clone()], OPENS - 60, OPENS + DAY);
+    met.push(reason(enrolment.enrol(all[0].to_wire()).await));
+    assert_eq!(
+        met,
+        [
+            Reason::CardRevocationList,
+            Reason::CardRevocationList,
+            Reason::CardRevocationList,
+            Reason::CardRevoked
+        ]
+    );
+    assert!(records(&party, 1, 1).is_empty());
+    world.write_revocations(Role::P1, &[vec![1, 2], vec![3]], OPENS - 60, OPENS + DAY);
+    enrolment.enrol(all[0].to_wire()).await.expect("taken");
+    assert_eq!(records(&party, 1, 1).len(), 1);
+}
+
+#[tokio::test]
+async fn two_records_of_one_second_do_not_both_come_in() {
+    let (mut world, party) = one().await;
+    let [first, second] = [0, 0].map(|early| part(&mut world, &party, &good(), early));
+    let mut enrolment = party.enrolment();
+    enrolment.enrol(first).await.expect("taken");
+    assert_eq!(reason(enrolment.enrol(second).await), Reason::RecordSerial);
+}
+
+/// Waits until the box has so many records.
+async fn until(party: &Party, election: u32, of_box: u32, count: usize) -> Vec<[u8; 32]> {
+    for _ in 0..600 {
+        let found = records(party, election, of_box);
+        if found.len() == count {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("election {election}: {:?}", records(party, election, of_box));
+}
+
+#[tokio::test]
+async fn one_record_serves_every_election_of_the_register() {
+    let (mut world, party) = one().await;
+    let mut enrolment = party.enrolment();
+    let sent = part(&mut world, &party, &good(), 0);
+    enrolment.enrol(sent).await.expect("taken");
+    let own = records(&party, 1, 1);
+    // Defined after the enrolment: takes it over. Defined before another enrolment: takes that over, too.
+    world.define_another("second");
+    world.put_in_force(&party).await;
+    assert_eq!(until(&party, 2, 1, 1).await, own);
+    let shape = CardShape::of(&called(2, 0), CardKey::P384, OPENS);
+    let sent = part(&mut world, &party, &shape, 0);
+    let reply = enrolment.enrol(sent).await.expect("taken").into_inner();
+    assert_eq!((reply.r#box, reply.v), (2, 0));
+    assert_eq!(until(&party, 1, 2, 1).await, records(&party, 2, 2));
+    // It survives a restart, and nothing is taken twice.
+    let disk = party.disk.clone();
+    party.running.stop().await;
+    let party = world.start_on(Role::P1, disk).await;
+    world.define_another("third");
+    world.put_in_force(&party).await;
+    assert_eq!(until(&party, 3, 1, 1).await, own);
+    until(&party, 3, 2, 1).await;
+    for election in 1..=3 {
+        assert_eq!(
+            records(&party, election, 1).len() + records(&party, election, 2).len(),
+            2
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_roll_with_another_salt_is_refused() {
+    let mut world = world();
+    let party = world.start(Role::P2).await;
+    let mut manifest = world.fixture.manifest.manifest().to_wire();
+    manifest.register.as_mut().expect("a register").salt_hash = vec![1; 32];
+    let payload = prost::Message::encode_to_vec(&manifest);
+    let envelope = world
+        .fixture
+        .sign_all(tally_proto::envelope::Kind::Manifest, payload);
+    world.fixture.manifest =
+        std::sync::Arc::new(tally_proto::manifest::SignedManifest::open(envelope).expect("a manifest"));
+    assert_eq!(reason(world.publish(&party).await), Reason::RollMismatch);
+}

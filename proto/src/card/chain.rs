@@ -1,0 +1,183 @@
+//! Whether a card's authorisation holds: chain, purpose, time, signature, and who the certificate says the voter is.
+//!
+//! The voter's certificate must be issued by one of the register's issuing CAs, and that CA must lead to one of its roots, directly or over
+//! authorities that the register or the authorisation brings. Every certificate of the chain must be valid both when the card signed and now.
+//! The CAs themselves are pinned: their own revocation is the commission's business, who would define the register anew.
+
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+};
+
+use super::x509::{BadKey, CERT_SIGN, Certificate, Key};
+use super::{CardAuthorisation, CardError, Scheme, signed_bytes};
+use crate::ids::UnixSeconds;
+use crate::manifest::{PersonField, Purpose, Register};
+use crate::record::RecordHeader;
+
+/// Most authorities between the voter's certificate and a root.
+const MAX_DEPTH: usize = 4;
+
+/// Whose card authorised a record. Everything is checked but revocation and roll.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Holder {
+    /// What the certificate calls the person.
+    pub said: String,
+    /// The certificate's serial number, content octets.
+    pub serial: Vec<u8>,
+    /// The issuing CA's name, DER: whose revocation list counts.
+    pub issuer: Vec<u8>,
+}
+
+/// Checks what `authorisation` says of the record of `header`, whose register is `register`; `times`: when the chain must be valid.
+///
+/// # Errors
+/// [`CardError`], each cause its own.
+pub fn check(
+    register: &Register,
+    header: &RecordHeader,
+    authorisation: &CardAuthorisation,
+    times: &[UnixSeconds],
+) -> Result<Holder, CardError> {
+    let states = header
+        .card()
+        .is_some_and(|card| card.holder == authorisation.holder());
+    if !states {
+        return Err(CardError::Malformed(
+            "the record was made for another certificate",
+        ));
+    }
+    let holder = certificate(
+        register,
+        authorisation.certificate(),
+        authorisation.intermediates(),
+        times,
+    )?;
+    let leaf = Certificate::read(authorisation.certificate())?;
+    let bytes = signed_bytes(register.id(), &header.digest());
+    let key = key_of(&leaf)?;
+    let signature = authorisation.signature();
+    let holds = match (key, authorisation.scheme()) {
+        (Key::Rsa(_), Scheme::RsaPkcs1Sha256) => key.verifies(&RSA_PKCS1_2048_8192_SHA256, &bytes, signature),
+        (Key::Rsa(_), Scheme::RsaPssSha256) => key.verifies(&RSA_PSS_2048_8192_SHA256, &bytes, signature),
+        (Key::P256(_), Scheme::EcdsaP256Sha256) => key.verifies(&ECDSA_P256_SHA256_FIXED, &bytes, signature),
+        (Key::P384(_), Scheme::EcdsaP384Sha384) => key.verifies(&ECDSA_P384_SHA384_FIXED, &bytes, signature),
+        _ => false,
+    };
+    if holds {
+        Ok(holder)
+    } else {
+        Err(CardError::Signature)
+    }
+}
+
+/// Checks a certificate by itself, as a device does before it asks for a PIN.
+///
+/// # Errors
+/// As [`check`], but for the signature.
+pub fn certificate(
+    register: &Register,
+    certificate: &[u8],
+    intermediates: &[Vec<u8>],
+    times: &[UnixSeconds],
+) -> Result<Holder, CardError> {
+    let leaf = Certificate::read(certificate)?;
+    let issuers = authorities(register.issuers())?;
+    let roots = authorities(register.roots())?;
+    let brought = authorities(intermediates)?;
+    let mut others: Vec<&Certificate<'_>> = issuers.iter().chain(&brought).collect();
+    others.extend(&roots);
+    let above = issuers
+        .iter()
+        .filter(|issuer| leaf.is_issued_by(issuer))
+        .find(|issuer| is_trusted(issuer, 0, &roots, &others, times));
+    let Some(above) = above else {
+        // A chain that once held says that the certificate is of the right kind, but old.
+        let named = issuers.iter().any(|issuer| leaf.is_issued_by(issuer));
+        return Err(if named {
+            CardError::IssuerNotValid
+        } else {
+            CardError::OtherIssuer
+        });
+    };
+    key_of(&leaf)?;
+    if leaf.authority.is_some() {
+        return Err(CardError::Purpose("it is the certificate of an authority"));
+    }
+    purpose(&leaf, register.purpose())?;
+    for at in times {
+        let (from, until) = leaf.validity();
+        if *at < from {
+            return Err(CardError::NotYetValid { from });
+        }
+        if *at > until {
+            return Err(CardError::Expired { until });
+        }
+    }
+    Ok(Holder {
+        said: person(&leaf, register.person())?,
+        serial: leaf.serial().to_vec(),
+        issuer: above.subject().to_vec(),
+    })
+}
+
+fn key_of<'c>(leaf: &'c Certificate<'_>) -> Result<&'c Key, CardError> {
+    leaf.key.as_ref().map_err(|bad| match bad {
+        BadKey::Weak => CardError::WeakKey("RSA keys have at least 2048 bits"),
+        BadKey::Unknown => CardError::WeakKey("keys are RSA of 2048 to 8192 bits, P-256 or P-384"),
+    })
+}
+
+fn authorities(all: &[Vec<u8>]) -> Result<Vec<Certificate<'_>>, CardError> {
+    all.iter().map(|der| Certificate::read(der)).collect()
+}
+
+/// Whether `authority` may issue with `below` authorities under it, and leads to a root.
+fn is_trusted(
+    authority: &Certificate<'_>,
+    below: usize,
+    roots: &[Certificate<'_>],
+    others: &[&Certificate<'_>],
+    times: &[UnixSeconds],
+) -> bool {
+    let (from, until) = authority.validity();
+    let may = authority
+        .authority
+        .is_some_and(|path| path.is_none_or(|most| below as u64 <= u64::from(most)))
+        && authority.key_usage & CERT_SIGN != 0
+        && times.iter().all(|at| from <= *at && *at <= until);
+    if !may || below > MAX_DEPTH {
+        return false;
+    }
+    let is_root = |root: &Certificate<'_>| root.same_as(authority);
+    roots.iter().any(is_root)
+        || others
+            .iter()
+            .filter(|above| !above.same_as(authority) && authority.is_issued_by(above))
+            .any(|above| is_trusted(above, below + 1, roots, others, times))
+}
+
+fn purpose(leaf: &Certificate<'_>, purpose: &Purpose) -> Result<(), CardError> {
+    if leaf.key_usage & purpose.key_usage != purpose.key_usage {
+        return Err(CardError::Purpose("its key usage is another"));
+    }
+    if !purpose.extended.iter().all(|id| leaf.extended.contains(id)) {
+        return Err(CardError::Purpose("its extended key usage is another"));
+    }
+    let policies = &purpose.policies;
+    if !policies.is_empty() && !policies.iter().any(|id| leaf.policies.contains(id)) {
+        return Err(CardError::Purpose("it was issued under another policy"));
+    }
+    Ok(())
+}
+
+fn person(leaf: &Certificate<'_>, field: &PersonField) -> Result<String, CardError> {
+    let said = match field {
+        PersonField::Subject { attribute, prefix } => leaf
+            .attribute(attribute)
+            .filter(|said| said.starts_with(prefix.as_str())),
+        PersonField::OtherName(id) => leaf.other_name(id),
+        PersonField::Uri(begins) => leaf.uri(begins),
+        PersonField::CertificateSerial => Some(data_encoding::HEXLOWER.encode(leaf.serial())),
+    };
+    said.filter(|said| !said.is_empty()).ok_or(CardError::NamesNobody)
+}

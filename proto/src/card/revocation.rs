@@ -1,0 +1,153 @@
+//! Revocation lists of issuing CAs (RFC 5280, section 5): complete lists, direct, by the CA's own key.
+
+use std::collections::HashSet;
+
+use rustls_pki_types::CertificateRevocationListDer;
+use rustls_pki_types::pem::PemObject as _;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+use super::x509::{CRL_SIGN, Certificate, Signed};
+use super::{CardError, Holder};
+use crate::ids::UnixSeconds;
+use crate::manifest::Register;
+
+/// Largest list in bytes.
+pub const MAX_LIST_BYTES: usize = 256 << 20;
+/// issuingDistributionPoint and cRLNumber, authorityKeyIdentifier: content octets.
+const DISTRIBUTION_POINT: &[u8] = &[0x55, 29, 28];
+
+/// Why a file is no revocation list that could count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ListError {
+    /// Not a list.
+    #[error("not a revocation list, DER or PEM, of at most {} MiB", MAX_LIST_BYTES >> 20)]
+    Unreadable,
+    /// By nobody whom the register names.
+    #[error("the list is not signed by an issuing CA of the register")]
+    OtherIssuer,
+    /// Not complete or not direct.
+    #[error(
+        "the list is partial, indirect or has a critical extension that is not known here: a complete list of the issuing CA is needed"
+    )]
+    Partial,
+    /// It never ends.
+    #[error("the list does not say when the next one comes")]
+    NoEnd,
+}
+
+/// What an issuing CA has revoked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RevocationList {
+    issuer: Vec<u8>,
+    this_update: UnixSeconds,
+    next_update: UnixSeconds,
+    serials: HashSet<Vec<u8>>,
+}
+
+impl RevocationList {
+    /// Reads a list and checks that an issuing CA of `register` signed it.
+    ///
+    /// # Errors
+    /// [`ListError`].
+    pub fn read(register: &Register, bytes: &[u8]) -> Result<Self, ListError> {
+        if bytes.len() > MAX_LIST_BYTES {
+            return Err(ListError::Unreadable);
+        }
+        let from_pem = CertificateRevocationListDer::from_pem_slice(bytes).ok();
+        let der = from_pem.as_ref().map_or(bytes, |der| der.as_ref());
+        let (rest, list) = CertificateRevocationList::from_der(der).map_err(|_| ListError::Unreadable)?;
+        if !rest.is_empty() {
+            return Err(ListError::Unreadable);
+        }
+        let signed = Signed {
+            bytes: list.tbs_cert_list.as_ref(),
+            algorithm: &list.signature_algorithm,
+            signature: &list.signature_value.data,
+        };
+        let by = |der: &Vec<u8>| {
+            Certificate::read(der).is_ok_and(|issuer| {
+                issuer.subject() == list.issuer().as_raw()
+                    && issuer.key_usage & CRL_SIGN != 0
+                    && issuer.key.as_ref().is_ok_and(|key| signed.is_by(key))
+            })
+        };
+        if !register.issuers().iter().any(by) {
+            return Err(ListError::OtherIssuer);
+        }
+        for extension in list.extensions() {
+            let whole = match extension.parsed_extension() {
+                ParsedExtension::IssuingDistributionPoint(point) => {
+                    !point.only_contains_ca_certs
+                        && !point.only_contains_attribute_certs
+                        && !point.indirect_crl
+                        && point.only_some_reasons.is_none()
+                }
+                _ => extension.oid.as_bytes() != DISTRIBUTION_POINT && !extension.critical,
+            };
+            if !whole {
+                return Err(ListError::Partial);
+            }
+        }
+        // An entry may be of another issuer only by a critical extension.
+        let entries: Vec<_> = list.iter_revoked_certificates().collect();
+        if entries
+            .iter()
+            .any(|entry| entry.extensions().iter().any(|e| e.critical))
+        {
+            return Err(ListError::Partial);
+        }
+        let seconds = |at: i64| UnixSeconds(u64::try_from(at).unwrap_or(0));
+        let next = list.next_update().ok_or(ListError::NoEnd)?;
+        Ok(Self {
+            issuer: list.issuer().as_raw().to_vec(),
+            this_update: seconds(list.last_update().timestamp()),
+            next_update: seconds(next.timestamp()),
+            serials: entries.iter().map(|entry| entry.raw_serial().to_vec()).collect(),
+        })
+    }
+
+    /// When the CA made it.
+    pub fn this_update(&self) -> UnixSeconds {
+        self.this_update
+    }
+    /// Until when it counts.
+    pub fn next_update(&self) -> UnixSeconds {
+        self.next_update
+    }
+    /// Certificates on it.
+    pub fn len(&self) -> usize {
+        self.serials.len()
+    }
+    /// Whether nothing is revoked.
+    pub fn is_empty(&self) -> bool {
+        self.serials.is_empty()
+    }
+}
+
+/// Whether none of `lists`, of which the newest of the holder's issuer counts, names the certificate.
+///
+/// # Errors
+/// [`CardError::NoList`], [`CardError::StaleList`], [`CardError::Revoked`].
+pub fn check_revocation<'l>(
+    lists: impl IntoIterator<Item = &'l RevocationList>,
+    holder: &Holder,
+    now: UnixSeconds,
+) -> Result<(), CardError> {
+    let newest = lists
+        .into_iter()
+        .filter(|list| list.issuer == holder.issuer && list.this_update <= now)
+        .max_by_key(|list| (list.this_update, list.next_update))
+        .ok_or(CardError::NoList)?;
+    // What is revoked stays revoked, however old the list.
+    if newest.serials.contains(&holder.serial) {
+        return Err(CardError::Revoked);
+    }
+    if newest.next_update < now {
+        return Err(CardError::StaleList {
+            ended: newest.next_update,
+        });
+    }
+    Ok(())
+}

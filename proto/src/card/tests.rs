@@ -1,0 +1,281 @@
+//! A card's authorisation against a hierarchy in the shape of real ones.
+
+use super::*;
+use crate::fixture::cards::{Card, CardKey, CardShape, Cards, DAY, unknown_extension};
+use crate::fixture::{OPENS, Shape, World};
+use crate::ids::{BoxId, UnixSeconds, VoterIndex};
+use crate::invitation::Credential;
+use crate::manifest::Register;
+use crate::reason::Reason;
+use crate::record::{Authorisation, RecordHeader, RecordSubmission};
+
+const SAID: &str = "PNOEE-38001011000";
+
+fn world() -> World {
+    World::new(Shape {
+        cards: true,
+        ..Shape::default()
+    })
+}
+
+fn at(seconds: u64) -> [UnixSeconds; 1] {
+    [UnixSeconds(seconds)]
+}
+
+fn register(world: &World) -> &Register {
+    world.manifest.manifest().register().expect("a register")
+}
+
+/// A record of this card, by hand.
+fn record(world: &mut World, card: &Card) -> (RecordHeader, CardAuthorisation) {
+    let [first, ..] = world.card_record(card, UnixSeconds(OPENS), &Credential::new(7));
+    parts(&first)
+}
+
+fn parts(submission: &RecordSubmission) -> (RecordHeader, CardAuthorisation) {
+    let Authorisation::Card(authorisation) = submission.authorisation() else {
+        panic!("a card record")
+    };
+    (submission.header().clone(), (**authorisation).clone())
+}
+
+#[test]
+fn every_kind_of_card_authorises_and_names_its_holder() {
+    let mut world = world();
+    for key in CardKey::ALL {
+        let card = world.card(BoxId(1), VoterIndex(0), key);
+        let (header, authorisation) = record(&mut world, &card);
+        let holder = check(register(&world), &header, &authorisation, &at(OPENS)).expect("good");
+        assert_eq!((holder.said.as_str(), &holder.serial), (SAID, &card.serial));
+        assert_eq!(
+            CardAuthorisation::decode(&authorisation.encode()),
+            Ok(authorisation.clone())
+        );
+        // Nothing but its own certificate is needed: the register brings those above it.
+        let mut wire: crate::wire::CardAuthorisation =
+            prost::Message::decode(authorisation.encode().as_slice()).expect("just encoded");
+        wire.certificates.truncate(1);
+        let alone = CardAuthorisation::decode(&prost::Message::encode_to_vec(&wire)).expect("of the form");
+        assert_eq!(check(register(&world), &header, &alone, &at(OPENS)), Ok(holder));
+    }
+    let card = world.card(BoxId(1), VoterIndex(0), CardKey::Rsa2048);
+    let (header, authorisation) = record(&mut world, &card);
+    let bytes = signed_bytes(register(&world).id(), &header.digest());
+    let nonce = [3; 32];
+    let pss = |nonce, signature| {
+        CardAuthorisation::new(
+            nonce,
+            vec![card.certificate.clone()],
+            Scheme::RsaPssSha256,
+            signature,
+        )
+        .expect("of the form")
+    };
+    // Another nonce: the header is not this certificate's.
+    let signed = pss(nonce, card.sign(Scheme::RsaPssSha256, &bytes));
+    let refused = check(register(&world), &header, &signed, &at(OPENS)).expect_err("refused");
+    assert_eq!(refused.reason(), Reason::CardMalformed);
+    let mut wire: crate::wire::CardAuthorisation =
+        prost::Message::decode(authorisation.encode().as_slice()).expect("just encoded");
+    wire.signature = card.sign(Scheme::RsaPssSha256, &bytes);
+    wire.scheme = 2;
+    let good = CardAuthorisation::decode(&prost::Message::encode_to_vec(&wire)).expect("of the form");
+    assert!(check(register(&world), &header, &good, &at(OPENS)).is_ok());
+}
+
+#[test]
+fn a_signature_is_of_one_record_one_register_and_one_key() {
+    let mut world = world();
+    for key in CardKey::ALL {
+        let card = world.card(BoxId(1), VoterIndex(0), key);
+        let (header, authorisation) = record(&mut world, &card);
+        let [second, ..] = world.card_record(&card, UnixSeconds(OPENS + 1), &Credential::new(7));
+        let (other, _) = parts(&second);
+        let mut wire: crate::wire::CardAuthorisation =
+            prost::Message::decode(authorisation.encode().as_slice()).expect("just encoded");
+        let (good, scheme) = (wire.signature.clone(), wire.scheme);
+        let mut reasons = Vec::new();
+        let mut refused = |wire: &crate::wire::CardAuthorisation| {
+            let read = CardAuthorisation::decode(&prost::Message::encode_to_vec(wire)).expect("of the form");
+            let refused = check(register(&world), &header, &read, &at(OPENS)).expect_err("refused");
+            reasons.push(refused.reason());
+        };
+        for flipped in [0, good.len() / 2, good.len() - 1] {
+            wire.signature = good.clone();
+            wire.signature[flipped] ^= 1;
+            refused(&wire);
+        }
+        wire.signature = good;
+        for other in (1..=4).filter(|number| *number != scheme) {
+            wire.scheme = other;
+            refused(&wire);
+        }
+        wire.scheme = scheme;
+        for bytes in [
+            signed_bytes(register(&world).id(), &other.digest()),
+            signed_bytes(
+                &crate::ids::RegisterId::new("others").expect("slug"),
+                &header.digest(),
+            ),
+            header.digest().0.to_vec(),
+        ] {
+            wire.signature = card.sign(key.scheme(), &bytes);
+            refused(&wire);
+        }
+        assert!(
+            reasons.iter().all(|reason| *reason == Reason::CardSignature),
+            "{reasons:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_certificate_must_be_is_refused_by_its_own_reason() {
+    let mut world = world();
+    let mut cards = world.cards.take().expect("cards");
+    let good = CardShape::of(SAID, CardKey::P256, OPENS);
+    let tried = |cards: &mut Cards, change: &dyn Fn(&mut CardShape)| {
+        let mut shape = good.clone();
+        change(&mut shape);
+        let card = cards.card(&shape);
+        let times = [UnixSeconds(OPENS - 60), UnixSeconds(OPENS)];
+        check_certificate(register(&world), &card.certificate, &[], &times)
+            .err()
+            .map(|error| error.reason())
+    };
+    assert_eq!(tried(&mut cards, &|_| {}), None);
+    assert_eq!(
+        tried(&mut cards, &|s| s.extensions.push(unknown_extension(false))),
+        None
+    );
+    use Reason as R;
+    type Change<'c> = &'c dyn Fn(&mut CardShape);
+    let cases: [(Change<'_>, Reason); 7] = [
+        (&|s| s.not_after = OPENS - 1, R::CardExpired),
+        (&|s| s.not_after = OPENS - 61, R::CardExpired),
+        (&|s| s.not_before = OPENS - 30, R::CardNotYetValid),
+        (&|s| s.authentication = false, R::CardPurpose),
+        (&|s| s.person = "PNOLV-38001011000".into(), R::CardNamesNobody),
+        (&|s| s.person = "38001011000".into(), R::CardNamesNobody),
+        (&|s| s.extensions.push(unknown_extension(true)), R::CardMalformed),
+    ];
+    for (number, (change, reason)) in cases.iter().enumerate() {
+        assert_eq!(tried(&mut cards, *change), Some(*reason), "case {number}");
+    }
+    // Another hierarchy with the same names, and a certificate that an authority of this one did not sign.
+    let mut stranger = Cards::new(OPENS);
+    assert_eq!(tried(&mut stranger, &|_| {}), Some(Reason::CardIssuer));
+    let mut forged = cards.card(&good).certificate;
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    let refused = check_certificate(register(&world), &forged, &[], &at(OPENS)).expect_err("refused");
+    assert_eq!(refused.reason(), Reason::CardIssuer);
+    let authority = check_certificate(register(&world), &cards.issuing.clone(), &[], &at(OPENS));
+    assert_eq!(authority.map_err(|error| error.reason()), Err(Reason::CardIssuer));
+    for bytes in [&b"nothing"[..], &forged[..100]] {
+        let refused = check_certificate(register(&world), bytes, &[], &at(OPENS)).expect_err("refused");
+        assert_eq!(refused.reason(), Reason::CardMalformed);
+    }
+    // The issuing CA's own time.
+    let late = check_certificate(
+        register(&world),
+        &cards.card(&good).certificate,
+        &[],
+        &at(OPENS + 4001 * DAY),
+    );
+    assert_eq!(late, Err(CardError::IssuerNotValid));
+}
+
+/// A public key without a private one: a number of this many bits.
+struct Short(Vec<u8>);
+
+impl rcgen::PublicKeyData for Short {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &rcgen::PKCS_RSA_SHA256
+    }
+}
+
+#[test]
+fn short_keys_are_weak() {
+    let mut world = world();
+    let cards = world.cards.take().expect("cards");
+    let modulus = |bytes: usize| {
+        let content = [&[0, 0x80][..], &vec![7; bytes - 1]].concat();
+        let number = [&[0x02, 0x82][..], &(content.len() as u16).to_be_bytes(), &content].concat();
+        let both = [number, vec![0x02, 3, 1, 0, 1]].concat();
+        Short([&[0x30, 0x82][..], &(both.len() as u16).to_be_bytes(), &both].concat())
+    };
+    let shape = CardShape::of(SAID, CardKey::P256, OPENS);
+    let verdict = |bytes| {
+        let certificate = cards.certificate_for(&shape, &modulus(bytes), &[9]);
+        check_certificate(register(&world), &certificate, &[], &at(OPENS))
+            .err()
+            .map(|error| error.reason())
+    };
+    assert_eq!(verdict(128), Some(Reason::CardWeakKey));
+    assert_eq!(verdict(255), Some(Reason::CardWeakKey));
+    assert_eq!(verdict(256), None);
+    assert_eq!(verdict(1025), Some(Reason::CardWeakKey));
+}
+
+#[test]
+fn revocation_lists_are_the_issuers_own_and_in_time() {
+    let mut world = world();
+    let mut cards = world.cards.take().expect("cards");
+    let card = cards.card(&CardShape::of(SAID, CardKey::P384, OPENS));
+    let other = cards.card(&CardShape::of("PNOEE-38001011001", CardKey::P384, OPENS));
+    let register = register(&world);
+    let holder = check_certificate(register, &card.certificate, &[], &at(OPENS)).expect("good");
+    let list = |serials: &[Vec<u8>], this, next| {
+        RevocationList::read(register, &cards.revocations(serials, this, next)).expect("a list")
+    };
+    let verdict = |lists: &[&RevocationList]| {
+        check_revocation(lists.iter().copied(), &holder, UnixSeconds(OPENS))
+            .err()
+            .map(|error| error.reason())
+    };
+    let good = list(std::slice::from_ref(&other.serial), OPENS - DAY, OPENS + DAY);
+    let revoked = list(&[other.serial, card.serial.clone()], OPENS - 2, OPENS + DAY);
+    let stale = list(&[], OPENS - 2 * DAY, OPENS - 1);
+    let of_tomorrow = list(&[card.serial], OPENS + 10, OPENS + DAY);
+    assert_eq!((good.len(), stale.is_empty()), (1, true));
+    assert_eq!(verdict(&[&good]), None);
+    assert_eq!(verdict(&[]), Some(Reason::CardRevocationList));
+    assert_eq!(verdict(&[&stale]), Some(Reason::CardRevocationList));
+    assert_eq!(verdict(&[&stale, &good]), None);
+    assert_eq!(verdict(&[&good, &revoked]), Some(Reason::CardRevoked));
+    assert_eq!(verdict(&[&good, &of_tomorrow]), None);
+
+    let strangers = Cards::new(OPENS).revocations(&[], OPENS - DAY, OPENS + DAY);
+    assert_eq!(
+        RevocationList::read(register, &strangers),
+        Err(ListError::OtherIssuer)
+    );
+    let mut altered = cards.revocations(&[vec![1]], OPENS - DAY, OPENS + DAY);
+    let at = altered.len() / 2;
+    altered[at] ^= 1;
+    assert!(RevocationList::read(register, &altered).is_err());
+    assert_eq!(
+        RevocationList::read(register, b"no list"),
+        Err(ListError::Unreadable)
+    );
+    let pem = format!(
+        "-----BEGIN X509 CRL-----\n{}\n-----END X509 CRL-----\n",
+        data_encoding::BASE64.encode(&cards.revocations(&[vec![9]], OPENS - DAY, OPENS + DAY))
+    );
+    assert_eq!(
+        RevocationList::read(register, pem.as_bytes()).map(|list| list.len()),
+        Ok(1)
+    );
+}
+
+#[test]
+fn person_codes_depend_on_the_salt() {
+    let (one, two) = (Salt([1; 32]), Salt([2; 32]));
+    assert_ne!(one.person(SAID), two.person(SAID));
+    assert_ne!(one.person(SAID), one.person("PNOEE-38001011001"));
+    assert_ne!(one.hash(), two.hash());
+}
