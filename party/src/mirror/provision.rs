@@ -67,7 +67,8 @@ impl Party {
             for part in &parts {
                 if !part.salt.is_empty() {
                     let bytes = part.salt.as_slice().try_into();
-                    salt = Some(Salt(bytes.map_err(|_| malformed("a roll's salt has 32 bytes"))?));
+                    let wrong = |_| Refusal::new(Reason::MessageMalformed, "a roll's salt has 32 bytes");
+                    salt = Some(Salt(bytes.map_err(wrong)?));
                 }
             }
             let entries = parts.into_iter().flat_map(|part| part.entries);
