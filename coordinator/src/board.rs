@@ -112,7 +112,7 @@ impl Board for Published {
             let detail = "the parties have not countersigned it yet";
             return Err(Refusal::new(Reason::ManifestNotCountersigned, detail).into());
         }
-        let in_force = election.orders().iter().take_while(|o| o.is_complete());
+        let in_force = election.orders_in_force().into_iter();
         Ok(Response::new(wire::ManifestReply {
             manifest: Some(election.signed().envelope().to_wire()),
             orders: in_force.map(|o| o.envelope().to_wire()).collect(),

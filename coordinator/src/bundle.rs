@@ -58,9 +58,8 @@ pub fn make(directory: &Directory, election: &Election, now_s: u64) -> Result<Ma
     let bundle = wire::Bundle {
         manifest: Some(election.signed().envelope().to_wire()),
         orders: election
-            .orders()
-            .iter()
-            .take_while(|o| o.is_complete())
+            .orders_in_force()
+            .into_iter()
             .map(|o| o.envelope().to_wire())
             .collect(),
         boxes,

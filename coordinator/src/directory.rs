@@ -25,7 +25,7 @@ use tally_proto::envelope::{Envelope, Signer};
 use tally_proto::identity::CoordinatorIdentity;
 use tally_proto::ids::{BoxId, ElectionId, RegisterId, UnixSeconds};
 use tally_proto::manifest::SignedManifest;
-use tally_proto::order::SignedOrder;
+use tally_proto::order::{SignedOrder, in_force};
 use tally_proto::pki::{Authority, Leaf, PeerRole};
 use tally_proto::ticket::TicketSigner;
 use tally_proto::{secret_file, wire};
@@ -319,6 +319,18 @@ impl Election {
     /// All orders in number order, in force or not.
     pub fn orders(&self) -> &[SignedOrder] {
         &self.orders
+    }
+
+    /// The orders in force, each after the one before it.
+    pub fn orders_in_force(&self) -> Vec<&SignedOrder> {
+        in_force(&self.orders)
+    }
+
+    /// The order that waits for countersignatures: the last one drawn up. Those before it that are not in force were given up by it.
+    pub fn order_waiting(&self) -> Option<&SignedOrder> {
+        let last = self.orders_in_force().last().map(|order| order.hash());
+        let waits = |order: &&SignedOrder| !order.is_complete() && order.order().after == last;
+        self.orders.last().filter(waits)
     }
 
     /// Stores an order, new or with more signatures.

@@ -70,7 +70,8 @@ pub enum Wish {
     },
 }
 
-/// Makes the next order; signs, stores and sends nothing.
+/// Makes the next order, after the last one in force; signs, stores and sends nothing. One that waits for countersignatures is given up when this
+/// one is signed: so an operator who refuses a slip ends that order alone.
 ///
 /// # Errors
 /// A wish that cannot be fulfilled.
@@ -81,6 +82,7 @@ pub fn draft(election: &Election, wish: &Wish, reason: &str) -> Result<Order, Er
         number: u32::try_from(election.orders().len())
             .unwrap_or(u32::MAX)
             .saturating_add(1),
+        after: election.orders_in_force().last().map(|order| order.hash()),
         reason: reason.to_owned(),
         change: change(election, wish)?,
     };
@@ -190,10 +192,7 @@ fn online(election: &Election, reference: &str, count: bool) -> Result<Change, E
 /// [`Error::Order`].
 pub fn effective(election: &Election) -> Result<EffectiveElection, Error> {
     let manifest = std::sync::Arc::new(election.signed().clone());
-    Ok(EffectiveElection::new(
-        manifest,
-        election.orders().iter().take_while(|o| o.is_complete()),
-    )?)
+    Ok(EffectiveElection::new(manifest, election.orders_in_force())?)
 }
 
 fn in_force(election: &Election, kind: ChannelKind) -> Result<Channel, Error> {

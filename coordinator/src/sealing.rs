@@ -64,8 +64,8 @@ pub async fn seal(
         r#box: of_box.get(),
     };
     let heard = Heard::new();
-    let orders = election.orders().iter().take_while(|o| o.is_complete());
-    let mut answers = Answers::new(election.signed().clone(), orders.cloned().collect(), of_box);
+    let orders = election.orders_in_force().into_iter().cloned().collect();
+    let mut answers = Answers::new(election.signed().clone(), orders, of_box);
     let watch = async |party: &Party| {
         let shown = party.role() == parties.each()[0].role();
         let seal = async || watch_seal(party, &asked, &scope, shown, &heard, progress).await;

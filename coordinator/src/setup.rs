@@ -177,7 +177,11 @@ pub fn countersigned(election: &Election) -> Vec<Countersigned> {
         hash: signed.hash(),
         parties: Role::ALL.map(|role| signed.is_countersigned_by(role)),
     }];
-    all.extend(election.orders().iter().map(|order| Countersigned {
+    let orders = election
+        .orders_in_force()
+        .into_iter()
+        .chain(election.order_waiting());
+    all.extend(orders.map(|order| Countersigned {
         object: format!("order {} ({})", order.order().number, order.order().reason),
         hash: order.hash(),
         parties: Role::ALL.map(|role| order.is_countersigned_by(role)),

@@ -13,7 +13,7 @@ use tally_proto::card::Salt;
 use tally_proto::envelope::{Envelope, EnvelopeError};
 use tally_proto::ids::{BoxId, Hash32, Role};
 use tally_proto::manifest::{BallotBox, Manifest, ManifestError, Register, SignedManifest};
-use tally_proto::order::{EffectiveElection, OrderError, SignedOrder};
+use tally_proto::order::{EffectiveElection, OrderError, SignedOrder, in_force};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::roll::Roll;
@@ -73,9 +73,14 @@ impl Election {
     ) -> Result<Election, OrderError> {
         orders.sort_by_key(|order| order.order().number);
         let mut effective = EffectiveElection::new(Arc::new(manifest), [])?;
-        for order in orders.iter().take_while(|order| order.is_complete()) {
+        let mut standing: Vec<SignedOrder> = in_force(&orders).into_iter().cloned().collect();
+        for order in &standing {
             effective.apply(order)?;
         }
+        // What does not follow the last one in force can never be in force.
+        orders.retain(|order| effective.check_follows(order.order()).is_ok());
+        standing.append(&mut orders);
+        let orders = standing;
         let waiting = &orders[effective.order_hashes().len()..];
         let supposed = waiting.iter().map(|order| effective.supposing(order)).collect();
         Ok(Election {
@@ -84,6 +89,13 @@ impl Election {
             orders,
             supposed,
         })
+    }
+
+    /// The same with no other order waiting than this one.
+    fn with_alone(&self, order: &SignedOrder) -> Result<Election, OrderError> {
+        let in_force = self.orders_in_force().iter().cloned();
+        let orders = in_force.chain([order.clone()]).collect();
+        Self::new(self.number, self.signed_manifest().clone(), orders)
     }
 
     /// Its number in this party's store.

@@ -116,6 +116,7 @@ async fn countersign_shows_orders_too() {
         election: world.fixture.manifest.manifest().election().clone(),
         manifest_hash: world.fixture.manifest.hash(),
         number: 1,
+        after: None,
         reason: "a flood in district 2".into(),
         change: Change::Calendar(channel),
     };

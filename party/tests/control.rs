@@ -7,7 +7,7 @@ use tally_proto::envelope::{Kind, Signature};
 use tally_proto::fixture::{CLOSES, DRAINED, OPENS, Shape};
 use tally_proto::ids::{BoxId, Hash32, Role, StationId, UnixSeconds, VoterIndex};
 use tally_proto::invitation::Credential;
-use tally_proto::order::{Change, Correction, EffectiveElection, Order, Revocation};
+use tally_proto::order::{Change, Correction, EffectiveElection, Order, Revocation, SignedOrder};
 use tally_proto::pki::{Leaf, PeerRole};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
@@ -319,7 +319,17 @@ async fn a_manifest_of_other_parties_or_with_other_rolls_is_refused() {
 }
 
 fn order(world: &World, number: u32, change: Change) -> (Order, wire::Envelope) {
+    order_after(world, None, number, change)
+}
+
+fn order_after(
+    world: &World,
+    after: Option<&SignedOrder>,
+    number: u32,
+    change: Change,
+) -> (Order, wire::Envelope) {
     let order = Order {
+        after: after.map(SignedOrder::hash),
         election: world.fixture.manifest.manifest().election().clone(),
         manifest_hash: world.fixture.manifest.hash(),
         number,
@@ -397,6 +407,109 @@ async fn what_a_party_has_countersigned_binds_it_before_the_others_have() {
 }
 
 #[tokio::test]
+async fn an_order_that_another_operator_refuses_ends_no_other() {
+    let world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
+    let mut operator = party.control(&leaf(&world, PeerRole::Operator(Role::P1)));
+    let strike = |voter| {
+        Change::Correction(Correction {
+            of_box: BoxId(1),
+            voter: VoterIndex(voter),
+            live: true,
+            enrolled: false,
+        })
+    };
+    // This operator signs a slip; another refuses it. The next one is taken all the same, after the same predecessor.
+    let (slip, proposed) = order(&world, 1, strike(3));
+    coordinator
+        .propose_order(proposed.clone())
+        .await
+        .expect("proposed");
+    countersign(&mut operator, &slip).await;
+    let (right, second) = order(&world, 2, strike(2));
+    coordinator.propose_order(second).await.expect("the next number");
+    let (_, low) = order(&world, 1, strike(1));
+    let refused = refusal(coordinator.propose_order(low).await);
+    assert!(refused.detail.contains("waits here with other content"), "{refused}");
+    countersign(&mut operator, &right).await;
+    // From then on the slip is given up here for good, were it signed by all three, and also after a restart.
+    let whole = |number, change| world.fixture.order(number, change);
+    let slip_complete = whole(1, strike(3)).envelope().to_wire();
+    let refused = refusal(coordinator.complete(slip_complete.clone()).await);
+    assert_eq!(refused.reason, Reason::ObjectUnknown);
+    let refused = refusal(coordinator.propose_order(proposed).await);
+    assert_eq!(refused.reason, Reason::OrderInvalid);
+    let disk = party.disk.clone();
+    party.running.stop().await;
+    let party = world.start_on(Role::P1, disk.after_crash(3)).await;
+    let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
+    assert_eq!(
+        reason(coordinator.complete(slip_complete.clone()).await),
+        Reason::ObjectUnknown
+    );
+    let complete = whole(2, strike(2));
+    let reply = coordinator.complete(complete.envelope().to_wire()).await;
+    assert!(reply.expect("complete").into_inner().in_force);
+    let stands = || party.running.party().elections.get("ward-7").expect("known");
+    assert_eq!(stands().effective().order_hashes(), [complete.hash()]);
+    assert_eq!(
+        reason(coordinator.complete(slip_complete).await),
+        Reason::ObjectUnknown
+    );
+    // What does not follow order 2 is no order any more.
+    let (_, beside) = order(&world, 3, strike(1));
+    assert_eq!(
+        reason(coordinator.propose_order(beside).await),
+        Reason::OrderInvalid
+    );
+    let (_, third) = order_after(&world, Some(&complete), 3, strike(1));
+    coordinator.propose_order(third).await.expect("it follows");
+}
+
+#[tokio::test]
+async fn an_order_in_force_is_not_replaced_by_one_that_others_signed_without_it() {
+    let world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
+    let now = world.clock_s();
+    let first = world.fixture.order(1, closing(&world, now + 100, now + 160));
+    let mut proposed = first.envelope().to_wire();
+    proposed.signatures.truncate(1);
+    coordinator.propose_order(proposed).await.expect("proposed");
+    // Another waits with a higher number, which this operator has not signed: the first may still come into force.
+    let (second, beside) = order(&world, 2, closing(&world, now + 200, now + 260));
+    let sign = wire::CountersignRequest {
+        object_hash: first.hash().0.to_vec(),
+        confirmation: "ward-7".into(),
+    };
+    let mut operator = party.control(&leaf(&world, PeerRole::Operator(Role::P1)));
+    operator.countersign(sign.clone()).await.expect("signed");
+    coordinator.propose_order(beside.clone()).await.expect("proposed");
+    // The lower number is signed no more: whoever signed the higher one does not take it.
+    let refused = refusal(operator.countersign(sign).await);
+    assert!(refused.detail.contains("given up"), "{refused}");
+    let whole = first.envelope().to_wire();
+    assert!(
+        coordinator
+            .complete(whole)
+            .await
+            .expect("complete")
+            .into_inner()
+            .in_force
+    );
+    let sign = wire::CountersignRequest {
+        object_hash: Hash32::of(&second.encode()).0.to_vec(),
+        confirmation: "ward-7".into(),
+    };
+    assert_eq!(reason(operator.countersign(sign).await), Reason::ObjectUnknown);
+    assert_eq!(
+        reason(coordinator.propose_order(beside).await),
+        Reason::OrderInvalid
+    );
+}
+
+#[tokio::test]
 async fn an_extension_or_a_revocation_binds_as_far_as_it_takes_away() {
     let mut world = World::new(Shape::default());
     let party = world.start_in_force(Role::P1).await;
@@ -429,7 +542,7 @@ async fn an_extension_or_a_revocation_binds_as_far_as_it_takes_away() {
         station: StationId(2),
         from: UnixSeconds(OPENS + 10),
     });
-    let (payload, proposed) = order(&world, 2, revoked);
+    let (payload, proposed) = order_after(&world, Some(&complete), 2, revoked);
     coordinator.propose_order(proposed).await.expect("proposed");
     let station = |world: &World, id| leaf(world, PeerRole::Station(StationId(id)));
     let ballot = world.station_ballot(2, 1, OPENS + 5);
@@ -499,7 +612,8 @@ async fn an_order_needs_all_signatures_and_never_moves_a_close_into_the_past() {
     let refused = refusal(coordinator.propose_order(past).await);
     assert_eq!(refused.reason, Reason::OrderInvalid);
     assert!(refused.detail.contains("past"), "{refused}");
-    let (_, gap) = order(&world, 2, closing(&world, now + 100, now + 160));
+    let unknown = world.fixture.order(1, closing(&world, now + 50, now + 110));
+    let (_, gap) = order_after(&world, Some(&unknown), 2, closing(&world, now + 100, now + 160));
     assert_eq!(reason(coordinator.propose_order(gap).await), Reason::OrderInvalid);
     let (_, mut unsigned) = order(&world, 1, closing(&world, now + 100, now + 160));
     unsigned.signatures.clear();
@@ -550,11 +664,8 @@ async fn an_order_needs_all_signatures_and_never_moves_a_close_into_the_past() {
         Reason::OrderInvalid
     );
 
-    let complete = world
-        .fixture
-        .order(1, payload.change.clone())
-        .envelope()
-        .to_wire();
+    let first = world.fixture.order(1, payload.change.clone());
+    let complete = first.envelope().to_wire();
     assert!(
         coordinator
             .complete(complete)
@@ -584,11 +695,11 @@ async fn an_order_needs_all_signatures_and_never_moves_a_close_into_the_past() {
         live: false,
         enrolled: false,
     };
-    let (_, second) = order(&world, 2, Change::Correction(correction));
+    let (_, second) = order_after(&world, Some(&first), 2, Change::Correction(correction));
     coordinator.propose_order(second).await.expect("the next number");
     let complete = world
         .fixture
-        .order(2, Change::Correction(correction))
+        .order_after(Some(&first), 2, Change::Correction(correction))
         .envelope()
         .to_wire();
     assert!(

@@ -375,15 +375,24 @@ impl World {
         EffectiveElection::new(Arc::clone(&self.manifest), []).expect("no orders")
     }
 
-    /// A complete order.
+    /// A complete order, the first in force.
     ///
     /// # Panics
     /// When the change does not fit the manifest.
     pub fn order(&self, number: u32, change: Change) -> SignedOrder {
+        self.order_after(None, number, change)
+    }
+
+    /// A complete order after another one.
+    ///
+    /// # Panics
+    /// When the change does not fit the manifest.
+    pub fn order_after(&self, after: Option<&SignedOrder>, number: u32, change: Change) -> SignedOrder {
         let order = Order {
             election: self.manifest.manifest().election().clone(),
             manifest_hash: self.manifest.hash(),
             number,
+            after: after.map(SignedOrder::hash),
             reason: "for a test".into(),
             change,
         };

@@ -1,7 +1,7 @@
 //! Orders: changes of a defined election, in force only with the signatures of the coordinator and all three parties; and the election
 //! as it stands with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::calendar::{Channel, ChannelError, ChannelKind};
@@ -51,13 +51,15 @@ pub enum OrderError {
     /// Nothing is changed.
     #[error("order {0} changes nothing this version knows")]
     NoChange(u32),
-    /// Numbers are 1, 2, 3 ...
-    #[error("order {actual} stands where order {expected} is due: numbers run 1, 2, 3 without gaps")]
-    Gap {
-        /// Due.
-        expected: u32,
-        /// Found.
-        actual: u32,
+    /// Numbers rise, and each order names the one before it.
+    #[error(
+        "order {number} does not follow order {last}, the last one in force (0: none): numbers rise, and an order names the one before it"
+    )]
+    Follows {
+        /// Its number.
+        number: u32,
+        /// Of the last one in force.
+        last: u32,
     },
     /// Too many.
     #[error("at most {MAX_ORDERS} orders")]
@@ -193,8 +195,10 @@ pub struct Order {
     pub election: ElectionId,
     /// The manifest it changes.
     pub manifest_hash: Hash32,
-    /// 1, 2, 3 ...
+    /// Above all before it. Numbers between were given up.
     pub number: u32,
+    /// The order in force before it.
+    pub after: Option<Hash32>,
     /// Why.
     pub reason: String,
     /// What.
@@ -214,6 +218,10 @@ impl Order {
             election: ElectionId::new(&wire.election)?,
             manifest_hash: Hash32::from_slice(&wire.manifest_hash)?,
             number: wire.number,
+            after: match wire.after.as_slice() {
+                [] => None,
+                after => Some(Hash32::from_slice(after)?),
+            },
             reason: wire.reason.clone(),
             change: match &wire.change {
                 Some(wire::order::Change::Calendar(channel)) => {
@@ -253,6 +261,7 @@ impl Order {
             election: self.election.as_str().into(),
             manifest_hash: self.manifest_hash.0.to_vec(),
             number: self.number,
+            after: self.after.map_or_else(Vec::new, |after| after.0.to_vec()),
             reason: self.reason.clone(),
             change: Some(match &self.change {
                 Change::Calendar(channel) => wire::order::Change::Calendar(channel.to_wire()),
@@ -396,13 +405,47 @@ pub struct EffectiveElection {
     revoked: BTreeMap<StationId, UnixSeconds>,
     reissued: BTreeMap<(BoxId, VoterIndex), UnixSeconds>,
     order_hashes: Vec<Hash32>,
+    last_number: u32,
+}
+
+/// The orders in force among `orders`, each after the one before it; the others wait for signatures, or were given up.
+///
+/// An order that one operator refuses must not end all orders, so the coordinator may draw up another one after the same predecessor, with a higher
+/// number. That two of them are ever in force is excluded by what parties do, not by what is counted here:
+///
+/// 1. A party takes and signs an order only after the last one in force *at that party*, and with a number above every other that it signed.
+/// 2. A party that signs an order gives up every other that waits: it takes no more signatures for them.
+///
+/// Let A and B follow the same predecessor, B with the higher number, and let B have all three signatures. Then no honest party had A in force when
+/// it signed B (1), and none puts it in force afterwards (2): A is in force nowhere. So the highest number stands, and whoever sees both
+/// complete, as the coordinator may, chooses alike.
+pub fn in_force(orders: &[SignedOrder]) -> Vec<&SignedOrder> {
+    let mut next: HashMap<Option<Hash32>, &SignedOrder> = HashMap::new();
+    for order in orders.iter().filter(|order| order.is_complete()) {
+        let place = next.entry(order.order.after).or_insert(order);
+        if place.order.number < order.order.number {
+            *place = order;
+        }
+    }
+    let mut chain: Vec<&SignedOrder> = Vec::new();
+    // A hash stands in the bytes that make the next one, so the chain ends.
+    while let Some(order) = next.get(&chain.last().map(|last| last.hash)) {
+        if chain
+            .last()
+            .is_some_and(|last| last.order.number >= order.order.number)
+        {
+            break;
+        }
+        chain.push(order);
+    }
+    chain
 }
 
 impl EffectiveElection {
-    /// Applies `orders`, which must be complete and numbered 1, 2, 3 ...
+    /// Applies `orders`, which must be complete and follow one another.
     ///
     /// # Errors
-    /// [`OrderError::Gap`], [`OrderError::NotInForce`], [`OrderError::OtherElection`], [`OrderError::TooMany`].
+    /// [`OrderError::Follows`], [`OrderError::NotInForce`], [`OrderError::OtherElection`], [`OrderError::TooMany`].
     pub fn new<'a>(
         manifest: Arc<SignedManifest>,
         orders: impl IntoIterator<Item = &'a SignedOrder>,
@@ -415,6 +458,7 @@ impl EffectiveElection {
             revoked: BTreeMap::new(),
             reissued: BTreeMap::new(),
             order_hashes: Vec::new(),
+            last_number: 0,
         };
         for order in orders {
             election.apply(order)?;
@@ -439,13 +483,7 @@ impl EffectiveElection {
                 manifest,
             });
         }
-        let expected = self.order_hashes.len() as u32 + 1;
-        if order.number != expected {
-            return Err(OrderError::Gap {
-                expected,
-                actual: order.number,
-            });
-        }
+        self.check_follows(order)?;
         if let Some(missing) = Role::ALL
             .into_iter()
             .find(|role| !signed.is_countersigned_by(*role))
@@ -457,7 +495,23 @@ impl EffectiveElection {
         }
         self.change(&order.change);
         self.order_hashes.push(signed.hash);
+        self.last_number = signed.order.number;
         Ok(())
+    }
+
+    /// Whether `order` can be the next one in force.
+    ///
+    /// # Errors
+    /// [`OrderError::Follows`].
+    pub fn check_follows(&self, order: &Order) -> Result<(), OrderError> {
+        let last = self.last_number;
+        if order.number > last && order.after.as_ref() == self.order_hashes.last() {
+            return Ok(());
+        }
+        Err(OrderError::Follows {
+            number: order.number,
+            last,
+        })
     }
 
     /// The election as it would stand with this order, whether or not anybody has countersigned it.

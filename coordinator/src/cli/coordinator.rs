@@ -293,7 +293,7 @@ async fn complete(mut office: Office, console: &Console) -> Result<(), Error> {
         progress,
     )
     .await?;
-    let orders = office.election.orders().len();
+    let orders = office.election.orders_in_force().len();
     println!(
         "Election {} is in force at all three parties, with {orders} order(s).",
         office.called()
@@ -347,9 +347,15 @@ async fn order(
     };
     // What it says is made from the very order that would be signed.
     let drawn = orders::draft(&office.election, &wish, reason)?;
+    let given_up = office.election.order_waiting().map_or_else(String::new, |waits| {
+        format!(
+            " It gives up {}, which is not in force.",
+            orders::in_words(waits.order())
+        )
+    });
     let what = format!(
         "This proposes a change of election {} to the three parties, {} (\"{reason}\"). It is in force when all three have \
-         countersigned.",
+         countersigned.{given_up}",
         office.called(),
         orders::in_words(&drawn)
     );

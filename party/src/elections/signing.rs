@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use tally_proto::calendar::{Channel, MAX_AHEAD_MS};
 use tally_proto::envelope::{Envelope, Kind, Signature, Signer};
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, UnixMillis, UnixSeconds};
-use tally_proto::order::{Change, Correction, Order, OrderError, Reissue, SignedOrder};
+use tally_proto::order::{Change, Correction, Order, Reissue, SignedOrder};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
@@ -20,10 +20,13 @@ enum Found {
 }
 
 impl Elections {
-    /// Takes an order from the coordinator: the next number, with the coordinator's signature. Returns whether it is in force.
+    /// Takes an order from the coordinator, with its signature, to follow the last one in force. Returns whether it is in force.
+    ///
+    /// Several may wait, when operators refused some; the one with the highest number alone can still be signed. See
+    /// [`tally_proto::order::in_force`].
     ///
     /// # Errors
-    /// It does not fit the manifest, is not the next, moves a close into the past, or another order has its number; `seal.already`: what
+    /// It does not fit the manifest, does not follow, moves a close into the past, or another order with its number or a higher one waits; `seal.already`: what
     /// it changes is sealed.
     pub fn propose(&self, store: &Store, envelope: Envelope, now: UnixMillis) -> Result<bool, Refusal> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -31,38 +34,33 @@ impl Elections {
         let election = self.get(payload.election.as_str())?.in_force()?;
         let order = SignedOrder::open(envelope, election.signed_manifest()).map_err(order_refused)?;
         let number = order.order().number;
-        if let Some(known) = election
-            .orders
-            .iter()
-            .find(|known| known.order().number == number)
-        {
-            if known.hash() == order.hash() {
-                return Ok(known.is_complete());
-            }
-            if Role::ALL.iter().any(|role| known.is_countersigned_by(*role)) {
-                return Err(Refusal::new(
-                    Reason::OrderInvalid,
-                    format_args!(
-                        "order {number} is here with other content and a countersignature; take the next number"
-                    ),
-                ));
-            }
+        if let Some(known) = election.orders.iter().find(|known| known.hash() == order.hash()) {
+            return Ok(known.is_complete());
         }
-        let due = election.orders_in_force().len() as u32 + 1;
-        if number != due {
-            return Err(order_refused(OrderError::Gap {
-                expected: due,
-                actual: number,
-            }));
+        election
+            .effective()
+            .check_follows(order.order())
+            .map_err(order_refused)?;
+        let signed = |known: &SignedOrder| Role::ALL.iter().any(|role| known.is_countersigned_by(*role));
+        let waiting = election.orders_waiting();
+        let above = |known: &&SignedOrder| {
+            known.order().number > number || (known.order().number == number && signed(known))
+        };
+        if let Some(known) = waiting.iter().find(above) {
+            return Err(Refusal::new(
+                Reason::OrderInvalid,
+                format_args!(
+                    "order {} waits here with other content: take a number above it",
+                    known.order().number
+                ),
+            ));
         }
         check_calendar(&election, &order, now)?;
         check_boxes(store, &election, &order)?;
-        let orders = election
-            .orders_in_force()
-            .iter()
-            .cloned()
-            .chain([order])
-            .collect();
+        // One that somebody has signed may still come into force, until this party signs another.
+        let kept = waiting.iter().filter(|known| signed(known));
+        let in_force = election.orders_in_force().iter();
+        let orders = in_force.chain(kept).cloned().chain([order]).collect();
         self.write_order(store, &election, orders, number)?;
         Ok(false)
     }
@@ -136,7 +134,20 @@ impl Elections {
             Found::Order(election, order) => {
                 check_calendar(&election, &order, now)?;
                 check_boxes(store, &election, &order)?;
+                let number = order.order().number;
+                if election
+                    .orders_waiting()
+                    .iter()
+                    .any(|other| other.order().number > number)
+                {
+                    return Err(Refusal::new(
+                        Reason::OrderInvalid,
+                        format_args!("order {number} was given up: another one waits in its place"),
+                    ));
+                }
                 let signature = signer.sign_hash(Kind::Order, hash);
+                // Whoever signs this one gives up every other that waits, for good.
+                let election = election.with_alone(&order).map_err(order_refused)?;
                 self.sign_order(store, &election, &order, [signature])?;
                 tracing::info!(election = %election.manifest().election(), order = order.order().number, "order countersigned");
                 Ok(signature)
@@ -172,13 +183,30 @@ impl Elections {
     ///
     /// # Errors
     /// Not signed by all, not the next, of another election, or the store.
-    pub fn take_over(&self, store: &Store, election: &ElectionId, order: SignedOrder) -> Result<(), Refusal> {
+    pub fn take_over(
+        &self,
+        store: &Store,
+        own: Role,
+        election: &ElectionId,
+        order: SignedOrder,
+    ) -> Result<(), Refusal> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let election = self.get(election.as_str())?.in_force()?;
         // Orders that are not complete, or leave a gap, are refused here.
         let mut effective = election.effective().clone();
         effective.apply(&order).map_err(order_refused)?;
         let number = order.order().number;
+        // One that this party gave up by signing another is in force nowhere, whoever shows it.
+        let above = |known: &&SignedOrder| known.order().number > number && known.is_countersigned_by(own);
+        if let Some(known) = election.orders_waiting().iter().find(above) {
+            return Err(Refusal::new(
+                Reason::OrderInvalid,
+                format_args!(
+                    "order {number} was given up here when order {} was signed",
+                    known.order().number
+                ),
+            ));
+        }
         let orders = election
             .orders_in_force()
             .iter()
@@ -259,6 +287,11 @@ impl Elections {
         let changed = Election::new(election.number, election.signed_manifest().clone(), orders)
             .map_err(order_refused)?;
         let write = |tx: &WriteTx| {
+            for (stored, _) in rows::orders(tx, election.number)? {
+                if changed.orders.iter().all(|order| order.order().number != stored) {
+                    rows::remove_order(tx, election.number, stored)?;
+                }
+            }
             for order in changed
                 .orders
                 .iter()

@@ -87,7 +87,7 @@ impl Party {
                 salt,
             )?;
             for order in orders {
-                party.elections.take_over(&party.store, &id, order)?;
+                party.elections.take_over(&party.store, party.role, &id, order)?;
             }
             Ok(())
         })
@@ -112,7 +112,7 @@ impl Party {
                 if named.is_none_or(|(_, hash)| hash != order.hash()) {
                     break;
                 }
-                party.elections.take_over(&party.store, &id, order)?;
+                party.elections.take_over(&party.store, party.role, &id, order)?;
             }
             Ok(())
         })

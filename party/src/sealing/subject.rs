@@ -6,7 +6,7 @@ use tally_proto::envelope::{Envelope, PublicKey, Signer};
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _};
 use tally_proto::manifest::{BallotBox, Manifest, SignedManifest};
 use tally_proto::note::Checkpoint;
-use tally_proto::order::{EffectiveElection, SignedOrder};
+use tally_proto::order::{EffectiveElection, SignedOrder, in_force};
 use tally_proto::shares::ShareContext;
 use tally_proto::wire;
 
@@ -56,15 +56,13 @@ impl Inner {
         if manifest.manifest().ballot_box(of_box).is_none() {
             return Err(SealError::UnknownBox { election, of_box });
         }
-        let mut orders = Vec::new();
+        let mut known = Vec::new();
         for (_, bytes) in elections::orders(tx, number)? {
             let order = SignedOrder::open(Envelope::decode(&bytes)?, &manifest)
                 .map_err(|_| StoreError::Corrupt { table: "orders" })?;
-            if !order.is_complete() || order.order().number as usize != orders.len() + 1 {
-                break;
-            }
-            orders.push(order);
+            known.push(order);
         }
+        let orders: Vec<SignedOrder> = in_force(&known).into_iter().cloned().collect();
         Ok(Subject {
             key: BoxKey {
                 election: number,

@@ -72,6 +72,15 @@ pub fn put_order(tx: &WriteTx, election: u32, number: u32, envelope: &[u8]) -> R
     Ok(())
 }
 
+/// Forgets an order that was given up.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn remove_order(tx: &WriteTx, election: u32, number: u32) -> Result<(), StoreError> {
+    tx.table_mut(ORDERS)?.remove((election, number))?;
+    Ok(())
+}
+
 /// The stored orders of an election, by number.
 ///
 /// # Errors

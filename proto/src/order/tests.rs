@@ -16,11 +16,11 @@ fn orders_apply_in_number_order() {
     let mut wire = world.manifest.manifest().channels()[0].to_wire();
     wire.openings[0].opens_s = OPENS + 100;
     let later = Channel::from_wire(&wire).expect("calendar");
-    let orders = [
-        world.order(1, correction(1, 2, false, true)),
-        world.order(2, Change::Calendar(later.clone())),
-        world.order(3, correction(1, 2, true, false)),
-    ];
+    let first = world.order(1, correction(1, 2, false, true));
+    let second = world.order_after(Some(&first), 2, Change::Calendar(later.clone()));
+    // Number 3 was given up.
+    let third = world.order_after(Some(&second), 4, correction(1, 2, true, false));
+    let orders = [first, second, third];
     let election = EffectiveElection::new(world.manifest.clone(), &orders).expect("applies");
     assert_eq!(election.channel(ChannelKind::Online), Some(&later));
     assert_eq!(
@@ -34,22 +34,66 @@ fn orders_apply_in_number_order() {
     assert_eq!(election.order_hashes(), orders.each_ref().map(SignedOrder::hash));
     assert_eq!(election.receive_until(), UnixSeconds(DRAINED));
 
-    let gap = EffectiveElection::new(world.manifest.clone(), &orders[1..]);
+    let follows = |orders: &[&SignedOrder]| {
+        EffectiveElection::new(world.manifest.clone(), orders.iter().copied())
+            .expect_err("it does not follow")
+    };
+    let [first, second, third] = &orders;
+    assert_eq!(follows(&[second]), OrderError::Follows { number: 2, last: 0 });
     assert_eq!(
-        gap.expect_err("gap"),
-        OrderError::Gap {
-            expected: 1,
-            actual: 2
-        }
+        follows(&[first, first]),
+        OrderError::Follows { number: 1, last: 1 }
     );
-    let twice = EffectiveElection::new(world.manifest.clone(), [&orders[0], &orders[0]]);
     assert_eq!(
-        twice.expect_err("twice"),
-        OrderError::Gap {
-            expected: 2,
-            actual: 1
-        }
+        follows(&[first, third]),
+        OrderError::Follows { number: 4, last: 1 }
     );
+    let low = world.order_after(Some(second), 2, correction(1, 1, true, true));
+    assert_eq!(
+        follows(&[first, second, &low]),
+        OrderError::Follows { number: 2, last: 2 }
+    );
+    let again = Order::decode(third.envelope().payload()).expect("decodes");
+    assert_eq!(
+        (again.after, again.encode()),
+        (Some(second.hash()), third.envelope().payload().to_vec())
+    );
+}
+
+#[test]
+fn of_two_orders_after_the_same_one_the_higher_number_is_in_force() {
+    let world = World::new(Shape::default());
+    let refused = |order: &SignedOrder, by: usize| {
+        let mut envelope = order.envelope().to_wire();
+        envelope.signatures.remove(1 + by);
+        let envelope = Envelope::from_wire(envelope).expect("an envelope");
+        SignedOrder::open(envelope, &world.manifest).expect("an order")
+    };
+    let hashes = |orders: &[SignedOrder]| -> Vec<Hash32> {
+        let chain = in_force(orders);
+        EffectiveElection::new(world.manifest.clone(), chain.iter().copied()).expect("in force");
+        chain.iter().map(|order| order.hash()).collect()
+    };
+    let slip = world.order(1, correction(1, 2, false, true));
+    let right = world.order(2, correction(1, 3, false, true));
+    let next = world.order_after(Some(&right), 5, correction(1, 4, false, true));
+    let after_slip = world.order_after(Some(&slip), 6, correction(1, 0, false, true));
+    assert_eq!(hashes(&[]), []);
+    for by in 0..3 {
+        // Refused by one, it waits, and the next number is in force without it.
+        let waits = refused(&slip, by);
+        assert_eq!(hashes(&[waits.clone()]), []);
+        assert_eq!(hashes(&[waits.clone(), right.clone()]), [right.hash()]);
+        let all = [next.clone(), after_slip.clone(), waits, right.clone()];
+        assert_eq!(hashes(&all), [right.hash(), next.hash()]);
+    }
+    // Signed by all after all, it changes nothing, whatever follows it.
+    let all = [after_slip.clone(), slip.clone(), right.clone(), next.clone()];
+    assert_eq!(hashes(&all), [right.hash(), next.hash()]);
+    assert_eq!(hashes(&[slip.clone(), refused(&right, 1)]), [slip.hash()]);
+    assert_eq!(hashes(&[next, slip.clone()]), [slip.hash()]);
+    let low = world.order_after(Some(&slip), 1, correction(1, 1, false, true));
+    assert_eq!(hashes(&[low, slip.clone()]), [slip.hash()], "numbers rise");
 }
 
 #[test]
@@ -100,6 +144,7 @@ fn an_order_fits_its_manifest() {
             election: world.manifest.manifest().election().clone(),
             manifest_hash: world.manifest.hash(),
             number: 1,
+            after: None,
             reason: "r".into(),
             change,
         };
@@ -130,10 +175,9 @@ fn a_station_is_revoked_from_a_moment_on_and_the_last_order_stands() {
             from: UnixSeconds(from),
         })
     };
-    let orders = [
-        world.order(1, revocation(2, OPENS + 500)),
-        world.order(2, revocation(2, OPENS + 400)),
-    ];
+    let first = world.order(1, revocation(2, OPENS + 500));
+    let second = world.order_after(Some(&first), 2, revocation(2, OPENS + 400));
+    let orders = [first, second];
     let payload = orders[0].envelope().payload();
     assert_eq!(Order::decode(payload).expect("decodes").encode(), *payload);
     let mut election = EffectiveElection::new(world.manifest.clone(), &orders[..1]).expect("applies");

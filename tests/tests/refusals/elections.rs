@@ -3,7 +3,7 @@
 use prost::Message as _;
 use tally_proto::envelope::Kind;
 use tally_proto::fixture::CLOSES;
-use tally_proto::ids::{BoxId, VoterIndex};
+use tally_proto::ids::{BoxId, Hash32, VoterIndex};
 use tally_proto::order::{Change, Correction, Order};
 use tally_proto::pki::PeerRole;
 use tally_proto::refusal::Refusal;
@@ -142,6 +142,7 @@ fn order(scene: &Scene) -> Order {
         election: scene.world.fixture.manifest.manifest().election().clone(),
         manifest_hash: scene.world.fixture.manifest.hash(),
         number: 1,
+        after: None,
         reason: "moved away".to_owned(),
         change: Change::Correction(Correction {
             of_box: BoxId(1),
@@ -169,7 +170,8 @@ pub(crate) async fn an_order_for_another_manifest(scene: &mut Scene) -> Refusal 
 
 pub(crate) async fn an_order_with_a_gap(scene: &mut Scene) -> Refusal {
     let mut order = order(scene);
-    order.number = 2;
+    // After one that is not in force here.
+    (order.number, order.after) = (2, Some(Hash32([1; 32])));
     propose(scene, order.encode()).await
 }
 

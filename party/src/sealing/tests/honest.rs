@@ -311,7 +311,7 @@ async fn an_order_that_reached_one_party_only_is_waited_for() {
     let record = world.record(4, 1, 0, 1);
     world.accept_by_all(&record);
     let first = world.correction(1, 2, false, false);
-    let second = world.correction(2, 4, true, false);
+    let second = world.correction_after(Some(&first), 2, 4, (true, false));
     world.order(1, &first, Role::P1);
     world.order(2, &second, Role::P1);
     world.order(1, &first, Role::P2);
@@ -345,7 +345,8 @@ async fn an_order_that_reached_one_party_only_is_waited_for() {
     world.order(1, &first, Role::P3);
     world.order(2, &second, Role::P3);
     // One more, after the Lists: it does not touch this box.
-    world.order(3, &world.correction(3, 5, false, false), Role::P3);
+    let third = world.correction_after(Some(&second), 3, 5, (false, false));
+    world.order(3, &third, Role::P3);
     let sealed = world.sealed().await;
     check_rows(&sealed, &[&ballot]);
     for sealed in &sealed {

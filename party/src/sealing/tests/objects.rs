@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tally_mpc::layout::Choice;
 use tally_proto::ballot::{BallotHeader, StationMark, sign_authority};
-use tally_proto::envelope::{Kind as Signed, Signer};
+use tally_proto::envelope::{Envelope, Kind as Signed, Signer};
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, StationId, UnixMillis, UnixSeconds, VoterIndex};
 use tally_proto::order::{Change, Correction, Order};
 use tally_proto::receipt::{Acceptance, Receipt};
@@ -222,8 +222,20 @@ impl World {
         BallotHeader::decode(&made.header).expect("a ballot").cast_at()
     }
 
-    /// An order of correction, signed by all.
+    /// An order of correction, signed by all, the first in force.
     pub(super) fn correction(&self, number: u32, v: u32, live: bool, enrolled: bool) -> Vec<u8> {
+        self.correction_after(None, number, v, (live, enrolled))
+    }
+
+    /// The same, after another order.
+    pub(super) fn correction_after(
+        &self,
+        after: Option<&[u8]>,
+        number: u32,
+        v: u32,
+        (live, enrolled): (bool, bool),
+    ) -> Vec<u8> {
+        let after = after.map(|bytes| Envelope::decode(bytes).expect("an order").hash());
         let correction = Correction {
             of_box: BoxId(BOX),
             voter: VoterIndex(v),
@@ -234,6 +246,7 @@ impl World {
             election: election(),
             manifest_hash: self.manifest.hash(),
             number,
+            after,
             reason: "court order".to_owned(),
             change: Change::Correction(correction),
         };

@@ -102,20 +102,19 @@ fn orders_correct_live_and_enrolled_but_enrol_nobody() {
         record(&mut world, 0, 1, Half::WHOLE, ALL),
         record(&mut world, 1, 1, Half::WHOLE, ALL),
     ];
-    let correct = |number, voter, live, enrolled| {
+    let correct = |after: Option<&crate::order::SignedOrder>, number, voter, live, enrolled| {
         let change = Correction {
             of_box: BOX,
             voter: VoterIndex(voter),
             live,
             enrolled,
         };
-        world.order(number, Change::Correction(change))
+        world.order_after(after, number, Change::Correction(change))
     };
-    let orders = [
-        correct(1, 0, true, false),
-        correct(2, 1, false, true),
-        correct(3, 2, true, true),
-    ];
+    let first = correct(None, 1, 0, true, false);
+    let second = correct(Some(&first), 2, 1, false, true);
+    let third = correct(Some(&second), 3, 2, true, true);
+    let orders = [first, second, third];
     let election = EffectiveElection::new(world.manifest.clone(), &orders).expect("applies");
     let hashes = orders.each_ref().map(crate::order::SignedOrder::hash);
     let evidence = world.evidence(BOX, &[], &records, no_claims(), [&hashes, &hashes[..2], &[]]);
@@ -159,11 +158,13 @@ fn a_card_record_beats_issued_ones_and_only_an_order_sets_it_aside() {
     let v5_card = by_card(&mut world, 5, at, ALL);
     let d = |r: &Record| r.public.0.digest();
     let v = VoterIndex;
-    let reissue = |number, voter| {
+    let reissue = |after: Option<&SignedOrder>, number, voter| {
         let (of_box, voter, until) = (BOX, v(voter), UnixSeconds(at));
-        world.order(number, Change::Reissue(Reissue { of_box, voter, until }))
+        world.order_after(after, number, Change::Reissue(Reissue { of_box, voter, until }))
     };
-    let orders = [reissue(1, 3), reissue(2, 4)];
+    let first = reissue(None, 1, 3);
+    let second = reissue(Some(&first), 2, 4);
+    let orders = [first, second];
     let election = EffectiveElection::new(Arc::clone(&world.manifest), &orders).expect("two orders");
     let hashes: Vec<_> = orders.iter().map(SignedOrder::hash).collect();
     let records = [
