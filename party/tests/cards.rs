@@ -260,5 +260,6 @@ async fn a_roll_with_another_salt_is_refused() {
         .sign_all(tally_proto::envelope::Kind::Manifest, payload);
     world.fixture.manifest =
         std::sync::Arc::new(tally_proto::manifest::SignedManifest::open(envelope).expect("a manifest"));
+    world.hold_offset_keys(&party);
     assert_eq!(reason(world.publish(&party).await), Reason::RollMismatch);
 }

@@ -4,7 +4,6 @@ mod world;
 
 use std::net::TcpListener;
 
-use tally_party::offsets::Held;
 use tally_party::store::accepted::{self, Accepted, Counted};
 use tally_party::store::sim::SimDisk;
 use tally_party::store::{Kind, Storage};
@@ -200,7 +199,6 @@ impl Enrolled {
         }
         let parties: [Party; 3] = parties.try_into().unwrap_or_else(|_| panic!("three"));
         for party in &parties {
-            three.hold_keys(party);
             three.world.put_in_force(party).await;
             three.take(party, &record);
         }
@@ -254,17 +252,6 @@ impl Enrolled {
 }
 
 impl Three {
-    /// The keys that the fixture's manifest commits to.
-    fn hold_keys(&self, party: &Party) {
-        let (fixture, own) = (&self.world.fixture, party.running.party());
-        let register = fixture.manifest.manifest().register().expect("cards").id();
-        let held = Held::new(party.role, &own.store, &own.vault);
-        for j in [party.role, party.role.next()] {
-            let key = OffsetKey::from_bytes(fixture.offset_keys[j.slot()].to_bytes().as_ref());
-            held.keep(register, j, key.expect("64 bytes")).expect("kept");
-        }
-    }
-
     /// Puts the record into the party's store as intake does.
     fn take(&self, party: &Party, record: &[RecordSubmission; 3]) {
         let (own, submission) = (party.running.party(), &record[party.role.slot()]);

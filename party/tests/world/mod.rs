@@ -8,6 +8,7 @@ use tally_mpc::layout::Choice;
 use tally_party::clock::ManualClock;
 use tally_party::config::Config;
 use tally_party::entropy::SeededEntropy;
+use tally_party::offsets::Held;
 use tally_party::server::{Deps, Running, Server};
 use tally_party::store::Storage;
 use tally_party::store::sim::SimDisk;
@@ -19,6 +20,7 @@ use tally_proto::fixture::{Cast, OPENS, Shape, World as Fixture};
 use tally_proto::identity::Address;
 use tally_proto::ids::{BoxId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
 use tally_proto::manifest::SignedManifest;
+use tally_proto::offsets::OffsetKey;
 use tally_proto::pki::{Anchor, Leaf, PeerRole};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -192,9 +194,24 @@ impl World {
         party
     }
 
+    /// Gives a party the keys of offsets that the manifest commits to, where voters may enrol.
+    pub(crate) fn hold_offset_keys(&self, party: &Party) {
+        let Some(register) = self.fixture.manifest.manifest().register() else {
+            return;
+        };
+        let own = party.running.party();
+        let held = Held::new(party.role, &own.store, &own.vault);
+        for j in [party.role, party.role.next()] {
+            let key = OffsetKey::from_bytes(self.fixture.offset_keys[j.slot()].to_bytes().as_ref());
+            held.keep(register.id(), j, key.expect("64 bytes"))
+                .expect("kept");
+        }
+    }
+
     /// Publishes the election to a party, with all signatures.
     pub(crate) async fn put_in_force(&self, party: &Party) {
         let role = party.role;
+        self.hold_offset_keys(party);
         self.publish(party).await.expect("published");
         if self.trusting {
             self.trust(party).await;
