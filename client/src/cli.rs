@@ -1,4 +1,5 @@
-//! The command line: `client show | vote | inspect | check | receipts | erase | decoy` and `client station init | desk | vote | paper | drain | status`.
+//! The command line: `client show | draw | enrol | vote | inspect | check | receipts | erase | decoy` and `client station init | desk | vote |
+//! paper | drain | status`.
 
 use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 mod check;
 mod console;
 mod desk;
+mod enrol;
 mod failure;
 mod inspect;
 mod station;
@@ -54,6 +56,8 @@ enum Verb {
     Show(voter::Show),
     /// Draws this device's tickets, where the election asks for them: once, best long before the vote.
     Draw(voter::Draw),
+    /// Enrols with an identity card, and shows the invitation that this makes.
+    Enrol(enrol::Enrol),
     /// Casts a ballot. Casting again revotes: the last ballot counts.
     Vote(voter::Vote),
     /// Shows, on another device, what a ballot holds that was cast with `vote --second-device`.
@@ -190,6 +194,7 @@ impl Command {
         match self.verb {
             Verb::Show(show) => show.run(console),
             Verb::Draw(draw) => draw.run(console).await,
+            Verb::Enrol(enrol) => enrol.run(console).await,
             Verb::Vote(vote) => vote.run(console).await,
             Verb::Inspect(inspect) => inspect.run(console).await,
             Verb::Check(check) => check.run(console).await,

@@ -59,6 +59,7 @@
 //! or a choice. A voter's network address is seen by the parties.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 
+pub mod card;
 mod check;
 mod choice;
 pub mod cli;
@@ -68,6 +69,7 @@ mod delivery;
 mod device;
 mod disk;
 mod election;
+mod enrol;
 mod fault;
 mod form;
 mod inspect;
@@ -94,6 +96,7 @@ pub use choice::{ChoiceError, Choices};
 pub use connections::{Connections, NoTime};
 pub use device::{Device, DeviceError};
 pub use election::{Election, ElectionError};
+pub use enrol::{EnrolError, Enrolled, enrol};
 pub use fault::Fault;
 pub use form::{Form, choose_at_most, in_language};
 pub use inspect::{InspectError, Inspected, inspect};

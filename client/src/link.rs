@@ -8,17 +8,20 @@ use tally_proto::ballot::BallotHeader;
 use tally_proto::calendar::{MAX_AHEAD_MS, MAX_BEHIND_MS};
 use tally_proto::connect;
 use tally_proto::envelope::PublicKey;
-use tally_proto::ids::{ElectionId, Hash32, Role, UnixMillis, UnixSeconds};
+use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, UnixMillis, UnixSeconds, VoterIndex};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Receipt, ReceiptError};
+use tally_proto::record::RecordSubmission;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tally_proto::wire::intake_client::IntakeClient;
+use tally_proto::wire::registration_client::RegistrationClient;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tonic::transport::Channel;
 
 use crate::election::Election;
+use crate::enrol::is_receipt_of;
 use crate::fault::Fault;
 use crate::parcel::Parcel;
 
@@ -98,6 +101,7 @@ pub(crate) struct Link {
     /// The three parties' keys.
     pub(crate) keys: [PublicKey; 3],
     pub(crate) intake: IntakeClient<Channel>,
+    registration: RegistrationClient<Channel>,
     /// Bounds the requests under way; its clones share the bound.
     under_way: Arc<Semaphore>,
 }
@@ -108,7 +112,8 @@ impl Link {
             party,
             agency: election.party(party).agency().to_owned(),
             keys: election.manifest().party_keys(),
-            intake: connect::intake(channel),
+            intake: connect::intake(channel.clone()),
+            registration: connect::registration(channel),
             under_way: Arc::new(Semaphore::new(UNDER_WAY)),
         }
     }
@@ -130,6 +135,27 @@ impl Link {
             .await?;
         self.check(parcel, &reply)?;
         Ok(reply)
+    }
+
+    /// Brings a record that the voter's card authorises; the voter's place, and the receipt, checked against what was sent.
+    pub(crate) async fn enrol(
+        &self,
+        part: &RecordSubmission,
+        digest: &Digest,
+    ) -> Result<((BoxId, VoterIndex), wire::Receipt), Fault> {
+        let mut registration = self.registration.clone();
+        let reply = self
+            .limited(SUBMIT_LIMIT, registration.enrol(part.to_wire()))
+            .await?;
+        let receipt = reply.receipt.unwrap_or_default();
+        if is_receipt_of(&receipt, self.party, &self.keys, digest, part.ciphertext_hash()) {
+            return Ok(((BoxId(reply.r#box), VoterIndex(reply.v)), receipt));
+        }
+        Err(Fault::FalseReceipt {
+            party: self.party,
+            agency: self.agency.clone(),
+            what: "it is not of the record that was brought".to_owned(),
+        })
     }
 
     /// Hands over another party's receipt; stored on return.

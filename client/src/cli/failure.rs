@@ -14,6 +14,8 @@ use thiserror::Error;
 use crate::choice::ChoiceError;
 use crate::device::DeviceError;
 use crate::election::ElectionError;
+use crate::enrol::EnrolError;
+use crate::fault::Fault;
 use crate::inspect::InspectError;
 use crate::keepsake::KeepsakeError;
 use crate::station::roll::RollFileError;
@@ -39,6 +41,9 @@ pub enum Failure {
     /// The choices.
     #[error(transparent)]
     Choice(#[from] ChoiceError),
+    /// Enrolling.
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
     /// Casting.
     #[error(transparent)]
     Cast(#[from] CastError),
@@ -143,6 +148,7 @@ impl Failure {
             Self::Invitation(error) => Some(error.reason()),
             Self::Choice(error) => Some(error.reason()),
             Self::Inspect(error) => Some(error.reason()),
+            Self::Enrol(EnrolError::Card(error)) => error.reason(),
             Self::OtherFingerprint { .. } => Some(Reason::ManifestOther),
             Self::NotThere => Some(Reason::BallotNotHeld),
             Self::Tickets(error) | Self::Cast(CastError::Ticket(error)) => error.reason(),
@@ -165,6 +171,13 @@ impl Failure {
                 InspectError::Disclosure(DisclosureError::Commitment { .. }) => 7,
                 InspectError::Disclosure(_) | InspectError::Election(_) => 3,
             },
+            Self::Enrol(EnrolError::NoRegister | EnrolError::Card(_)) => 3,
+            Self::Enrol(EnrolError::NotTaken(faults))
+                if faults.iter().any(|f| matches!(f, Fault::Refused { .. })) =>
+            {
+                4
+            }
+            Self::Enrol(EnrolError::NotTaken(_) | EnrolError::Time(_)) => 5,
             Self::TooFewAnswers => 5,
             Self::NotThere => 8,
             Self::NobodyToAsk { .. } | Self::NotConfirmed => 2,

@@ -120,6 +120,23 @@ pub fn certificate(
     })
 }
 
+/// How the key of a certificate signs.
+///
+/// # Errors
+/// [`CardError::Malformed`], [`CardError::WeakKey`].
+pub fn scheme_of(certificate: &[u8]) -> Result<Scheme, CardError> {
+    Ok(match key_of(&Certificate::read(certificate)?)? {
+        Key::Rsa(_) => Scheme::RsaPkcs1Sha256,
+        Key::P256(_) => Scheme::EcdsaP256Sha256,
+        Key::P384(_) => Scheme::EcdsaP384Sha384,
+    })
+}
+
+/// Whether a certificate is one of an authority.
+pub fn is_authority(certificate: &[u8]) -> bool {
+    Certificate::read(certificate).is_ok_and(|read| read.authority.is_some())
+}
+
 fn key_of<'c>(leaf: &'c Certificate<'_>) -> Result<&'c Key, CardError> {
     leaf.key.as_ref().map_err(|bad| match bad {
         BadKey::Weak => CardError::WeakKey("RSA keys have at least 2048 bits"),

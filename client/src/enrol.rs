@@ -1,0 +1,181 @@
+//! Enrolment by card: this device makes the credential, the voter's card signs the record, and all three parties must take it.
+//!
+//! ```text
+//! r_v random; c_1, c_2, c_3 commit to its three shares; the card signs the record's digest; P_i takes ct_i and says where the voter is
+//! ```
+//!
+//! A record stands with three receipts only, so nothing is handed out before all three parties have taken it and say the same place. What
+//! comes out is an invitation of the common form: nothing on the device tells it from one that was sent, or from a decoy. The nonces are
+//! erased with what this function holds.
+
+use rand::CryptoRng;
+use tally_proto::card::{CardAuthorisation, NONCE_BYTES, holder, signed_bytes};
+use tally_proto::ids::{BoxId, Digest, Hash32, Role, UnixSeconds, VoterIndex};
+use tally_proto::invitation::{Credential, Invitation};
+use tally_proto::receipt::Receipt;
+use tally_proto::record::{CardMark, RecordError, RecordHeader, RecordParts, RecordSubmission, Source};
+use tally_proto::shares::{Opening, ShareContext, ShareError, split_credential_openings};
+use tally_proto::wire;
+use thiserror::Error;
+
+use crate::card::{Ask, Card, CardFailure};
+use crate::connections::{Connections, NoTime};
+use crate::election::Election;
+use crate::fault::Fault;
+use crate::voter::reasons;
+
+/// Why somebody was not enrolled.
+#[derive(Debug, Error)]
+pub enum EnrolError {
+    /// The election knows no enrolment by card.
+    #[error("this election does not take enrolment by card: use the invitation that was sent")]
+    NoRegister,
+    /// The card, its PIN, or its certificate.
+    #[error(transparent)]
+    Card(#[from] CardFailure),
+    /// The parties' time.
+    #[error(transparent)]
+    Time(#[from] NoTime),
+    /// The shares could not be sealed.
+    #[error(transparent)]
+    Share(#[from] ShareError),
+    /// The record could not be put together.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Not all three parties took the record, so it does not stand.
+    #[error("you are not enrolled: all three parties must take the record{}", reasons(.0))]
+    NotTaken(Vec<Fault>),
+    /// The parties say different places.
+    #[error("the parties say different places on the roll for you: tell the election commission")]
+    Places,
+    /// The device's clock or the parties' time is out of what the record can say.
+    #[error("the parties' time {0} is not one that this program can put into a record")]
+    When(UnixSeconds),
+}
+
+/// An enrolled voter.
+#[derive(Debug)]
+pub struct Enrolled {
+    /// To vote with, in the common form.
+    pub invitation: Invitation,
+    /// Where the voter is on the roll.
+    pub of_box: BoxId,
+    /// In that box.
+    pub voter: VoterIndex,
+}
+
+/// Makes a credential, has the card authorise it, and registers it with the three parties. `ask` is asked for the PIN, once.
+///
+/// # Errors
+/// [`EnrolError`]; what some parties took already then does not stand, and enrolling again replaces it.
+pub async fn enrol(
+    election: &Election,
+    connections: &Connections,
+    card: &Card,
+    ask: &mut Ask<'_>,
+    rng: &mut impl CryptoRng,
+) -> Result<Enrolled, EnrolError> {
+    let register = election.manifest().register().ok_or(EnrolError::NoRegister)?;
+    let signed_at = UnixSeconds(connections.time().await? / 1000);
+    let chosen = card.choose(register, signed_at)?;
+    let mut nonce = [0; NONCE_BYTES];
+    rng.fill_bytes(&mut nonce);
+    let credential = Credential::generate(rng);
+    let openings = split_credential_openings(credential.expose(), rng);
+    let context = ShareContext::card(register.id());
+    let header = RecordHeader::new(RecordParts {
+        source: Source::Card(CardMark {
+            register: register.id().clone(),
+            holder: holder(&nonce, chosen.certificate()),
+        }),
+        serial: u32::try_from(signed_at.get()).map_err(|_| EnrolError::When(signed_at))?,
+        signed_at,
+        commitments: context.commit_all(&openings),
+    });
+    let digest = header.digest();
+    let signature = card.sign(&chosen, &signed_bytes(register.id(), &digest), ask)?;
+    // The register brings every authority above the voter's certificate.
+    let authorisation = CardAuthorisation::new(
+        nonce,
+        vec![chosen.certificate().to_vec()],
+        chosen.scheme(),
+        signature,
+    )
+    .map_err(CardFailure::from)?;
+    let parts = submissions(election, &header, &authorisation, &openings, rng)?;
+    let (of_box, voter, _receipts) = register_with_all(connections, &digest, parts).await?;
+    let manifest = election.manifest_hash();
+    Ok(Enrolled {
+        invitation: Invitation::new(&manifest, of_box, voter, credential),
+        of_box,
+        voter,
+    })
+}
+
+fn submissions(
+    election: &Election,
+    header: &RecordHeader,
+    authorisation: &CardAuthorisation,
+    openings: &[Opening; 3],
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<(Role, RecordSubmission)>, EnrolError> {
+    let digest = header.digest();
+    let mut parts = Vec::with_capacity(3);
+    for role in Role::ALL {
+        let key = election.party(role).sealing_key();
+        let sealed = header.context().seal(role, key, &digest, openings, rng)?;
+        let id = election.manifest().election().clone();
+        let part = RecordSubmission::of_card(header.clone(), authorisation.clone(), sealed, id)?;
+        parts.push((role, part));
+    }
+    Ok(parts)
+}
+
+/// The voter's place and the three receipts.
+async fn register_with_all(
+    connections: &Connections,
+    digest: &Digest,
+    parts: Vec<(Role, RecordSubmission)>,
+) -> Result<(BoxId, VoterIndex, Vec<wire::Receipt>), EnrolError> {
+    let asked = parts.iter().map(|(role, part)| {
+        let link = connections.link(*role);
+        async move { link.enrol(part, digest).await }
+    });
+    let (mut places, mut receipts, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+    for answer in futures::future::join_all(asked).await {
+        match answer {
+            Ok((place, receipt)) => {
+                places.push(place);
+                receipts.push(receipt);
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    match places.as_slice() {
+        [first, rest @ ..] if faults.is_empty() => {
+            if rest.iter().any(|place| place != first) {
+                return Err(EnrolError::Places);
+            }
+            Ok((first.0, first.1, receipts))
+        }
+        _ => Err(EnrolError::NotTaken(faults)),
+    }
+}
+
+/// What a party's receipt of a record must say.
+pub(crate) fn is_receipt_of(
+    receipt: &wire::Receipt,
+    party: Role,
+    keys: &[tally_proto::envelope::PublicKey; 3],
+    digest: &Digest,
+    ciphertext_hash: Hash32,
+) -> bool {
+    let Ok(receipt) = Receipt::from_wire(receipt) else {
+        return false;
+    };
+    receipt.verify(keys).is_ok_and(|acceptance| {
+        acceptance.party == party
+            && acceptance.digest == *digest
+            && acceptance.ciphertext_hash == ciphertext_hash
+    })
+}

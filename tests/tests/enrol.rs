@@ -1,0 +1,389 @@
+//! Voters who enrol with cards at three real parties: PKCS#12 files, and SoftHSM tokens for each kind of key; what they made is what the
+//! parties hold, and what goes wrong with a card is said in words of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::object::{Attribute, CertificateType, ObjectClass};
+use cryptoki::session::UserType;
+use cryptoki::types::AuthPin;
+use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
+use rand::{SeedableRng, rngs::StdRng};
+use tally_client::card::{Card, CardFailure, CardFile, Token};
+use tally_client::{Choices, Connections, Device, Election, EnrolError, Voter, enrol};
+use tally_party::store::{Kind, accepted};
+use tally_proto::fixture::cards::{self, CardKey, CardShape, DAY, called};
+use tally_proto::fixture::{OPENS, Shape};
+use tally_proto::ids::{BoxId, Role, RoleExt as _, VoterIndex};
+use tally_proto::reason::Reason;
+use tally_proto::record::RecordHeader;
+use zeroize::Zeroizing;
+
+#[path = "../../party/tests/world/mod.rs"]
+mod world;
+
+use world::{Party, World};
+
+const PASSWORD: &str = "pilot";
+const PIN: &str = "2468";
+
+async fn start() -> (World, Vec<Party>) {
+    let world = World::new(Shape {
+        cards: true,
+        ..Shape::default()
+    });
+    let (clock, begun) = (world.clock.clone(), Instant::now());
+    let now_ms = move || (OPENS + 100) * 1000 + begun.elapsed().as_millis() as u64;
+    clock.set(now_ms());
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            clock.set(now_ms());
+        }
+    });
+    let mut parties = Vec::new();
+    for role in Role::ALL {
+        world.write_revocations(role, &[], OPENS - DAY, OPENS + DAY);
+        parties.push(world.start_in_force(role).await);
+    }
+    (world, parties)
+}
+
+fn election(world: &World) -> Election {
+    Election::new((*world.fixture.manifest).clone()).expect("complete")
+}
+
+fn connections(world: &World, parties: &[Party]) -> Connections {
+    let channels = std::array::from_fn(|at| parties[at].public_channel());
+    Connections::over(&election(world), channels, parties[0].public_channel())
+}
+
+fn card(world: &mut World, shape: &CardShape) -> cards::Card {
+    world.fixture.cards.as_mut().expect("cards").card(shape)
+}
+
+/// A PKCS#12 file as an authority hands it out: the key, its certificate and the issuing CA's.
+fn pkcs12(world: &World, card: &cards::Card) -> PathBuf {
+    let issuing = &world.fixture.cards.as_ref().expect("cards").issuing;
+    let chain = [card.certificate.as_slice(), issuing].map(|der| Certificate::from_der(der).expect("read"));
+    let key = PrivateKey::from_der(&card.key_der()).expect("a key");
+    let mut store = KeyStore::new();
+    let entry = KeyStoreEntry::PrivateKeyChain(PrivateKeyChain::new(b"1", key, chain));
+    store.add_entry("voter", entry);
+    let path = world
+        .root
+        .path()
+        .join(format!("{}.p12", data_encoding::HEXLOWER.encode(&card.serial)));
+    std::fs::write(&path, store.writer(PASSWORD).write().expect("written")).expect("written");
+    path
+}
+
+/// Enrols and checks that the parties' shares are those of the invitation's credential.
+async fn enrolled(world: &World, parties: &[Party], card: &Card, voter: u32) -> tally_client::Enrolled {
+    let mut asked = 0;
+    let mut ask = |question: &str| {
+        assert!(question.contains("PIN of the card"), "{question}");
+        asked += 1;
+        Ok(Zeroizing::new(PIN.to_owned()))
+    };
+    let before = records(&parties[0]).len();
+    let connections = connections(world, parties);
+    let mut rng = StdRng::seed_from_u64(voter.into());
+    let enrolled = enrol(&election(world), &connections, card, &mut ask, &mut rng)
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((enrolled.of_box, enrolled.voter), (BoxId(1), VoterIndex(voter)));
+    assert_eq!(asked, u32::from(matches!(card, Card::Token(_))));
+    let all = records(&parties[0]);
+    assert_eq!(all.len(), before + 1);
+    enrolled
+}
+
+fn records(party: &Party) -> Vec<[u8; 32]> {
+    let store = &party.running.party().store;
+    store
+        .read(|tx| accepted::digests(tx, Kind::Record, 1, 1))
+        .expect("read")
+}
+
+/// x_1 ^ x_2 ^ x_3 of the only record that all three parties hold.
+fn credential(parties: &[Party]) -> u64 {
+    let digest = records(&parties[0])[0];
+    parties.iter().fold(0, |sum, party| {
+        let of = party.running.party();
+        let row = of
+            .store
+            .read(|tx| accepted::get(tx, Kind::Record, 1, 1, &digest))
+            .expect("read")
+            .expect("held");
+        let header = RecordHeader::decode(&row.header).expect("a header");
+        assert!(header.is_card());
+        let packed = of
+            .vault
+            .open(Kind::Record, party.role.index(), &digest, &row.sealed_shares);
+        let shares = header.context().read(&packed.expect("opens")).expect("shares");
+        sum ^ *shares.credential_shares().expect("a credential").0
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pkcs12_file_enrols_and_what_it_made_votes() {
+    let (mut world, parties) = start().await;
+    let made = card(&mut world, &CardShape::of(&called(1, 2), CardKey::P256, OPENS));
+    let path = pkcs12(&world, &made);
+    let wrong = CardFile::open(&path, "wrong").expect_err("refused");
+    assert!(matches!(wrong, CardFailure::WrongPassword { .. }), "{wrong}");
+    let other = world.root.path().join("other.p12");
+    std::fs::write(&other, b"not a file of that kind").expect("written");
+    let refused = CardFile::open(&other, PASSWORD).expect_err("refused");
+    assert!(matches!(refused, CardFailure::NotAFile { .. }), "{refused}");
+    let missing = CardFile::open(Path::new("/nowhere.p12"), PASSWORD).expect_err("refused");
+    assert!(matches!(missing, CardFailure::Unreadable { .. }), "{missing}");
+
+    let file = Card::File(CardFile::open(&path, PASSWORD).expect("opens"));
+    let enrolled = enrolled(&world, &parties, &file, 2).await;
+    let hash = world.fixture.manifest.hash();
+    let own = enrolled
+        .invitation
+        .credential_for(&hash)
+        .expect("of this election")
+        .expose();
+    assert_eq!(credential(&parties), own);
+    // It votes like any invitation.
+    let voter = Voter::new(
+        &election(&world),
+        &connections(&world, &parties),
+        enrolled.invitation,
+        &Device::in_memory(),
+    )
+    .expect("a voter of this election");
+    let choices = Choices::parse(voter.form(), ["Mayor=Ada"]).expect("choices");
+    voter.cast(&choices, &mut |_| {}).await.expect("cast");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_said_before_a_pin_is_asked_for_and_a_party_that_is_away_leaves_nobody_enrolled() {
+    let (mut world, mut parties) = start().await;
+    let refused = async |world: &World, parties: &[Party], card: &cards::Card| {
+        let file = Card::File(CardFile::open(&pkcs12(world, card), PASSWORD).expect("opens"));
+        let mut never = |_: &str| panic!("asked");
+        let mut rng = StdRng::seed_from_u64(1);
+        enrol(
+            &election(world),
+            &connections(world, parties),
+            &file,
+            &mut never,
+            &mut rng,
+        )
+        .await
+        .expect_err("refused")
+    };
+    let good = CardShape::of(&called(1, 0), CardKey::P384, OPENS);
+    let of = |change: &dyn Fn(&mut CardShape)| {
+        let mut shape = good.clone();
+        change(&mut shape);
+        shape
+    };
+    for (shape, due) in [
+        (of(&|s| s.not_after = OPENS), Reason::CardExpired),
+        (of(&|s| s.authentication = false), Reason::CardPurpose),
+    ] {
+        let made = card(&mut world, &shape);
+        match refused(&world, &parties, &made).await {
+            EnrolError::Card(error) => assert_eq!(error.reason(), Some(due), "{error}"),
+            other => panic!("{other}"),
+        }
+    }
+    let stranger = card(&mut world, &of(&|s| s.person = called(4, 4)));
+    let words = refused(&world, &parties, &stranger).await.to_string();
+    assert_eq!(words.matches("not on the roll").count(), 3, "{words}");
+    let revoked = card(&mut world, &good);
+    world.write_revocations(
+        Role::P2,
+        std::slice::from_ref(&revoked.serial),
+        OPENS - 60,
+        OPENS + DAY,
+    );
+    let words = refused(&world, &parties, &revoked).await.to_string();
+    assert!(words.contains("was revoked") && words.contains("P2"), "{words}");
+    let gone = parties.remove(2);
+    let channels = [0, 1, 1].map(|at: usize| parties[at].public_channel());
+    let away = gone.public_channel();
+    gone.running.stop().await;
+    let [one, two, _] = channels;
+    let connections = Connections::over(&election(&world), [one, two, away], parties[0].public_channel());
+    let made = card(&mut world, &good);
+    let file = Card::File(CardFile::open(&pkcs12(&world, &made), PASSWORD).expect("opens"));
+    let mut never = |_: &str| panic!("asked");
+    let mut rng = StdRng::seed_from_u64(2);
+    let error = enrol(&election(&world), &connections, &file, &mut never, &mut rng).await;
+    assert!(matches!(error, Err(EnrolError::NotTaken(faults)) if faults.len() == 1));
+}
+
+/// SoftHSM's module and tool: installed, or fetched from Debian's packages and unpacked under target/ without root.
+fn soft_hsm() -> (PathBuf, PathBuf) {
+    let places = |root: &str| {
+        (
+            PathBuf::from(format!("{root}/usr/lib/softhsm/libsofthsm2.so")),
+            PathBuf::from(format!("{root}/usr/bin/softhsm2-util")),
+        )
+    };
+    let installed = places("");
+    if installed.0.exists() && installed.1.exists() {
+        return installed;
+    }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("softhsm");
+    let unpacked = places(&target.display().to_string());
+    if !unpacked.0.exists() {
+        std::fs::create_dir_all(&target).expect("a directory");
+        let script = "set -e; apt-get update -q >/dev/null 2>&1 || true; \
+            apt-get download -q softhsm2 libsofthsm2 softhsm2-common; \
+            for package in *.deb; do dpkg -x \"$package\" .; done";
+        let done = Command::new("sh")
+            .args(["-c", script])
+            .current_dir(&target)
+            .output();
+        let done = done.expect("a shell");
+        assert!(
+            done.status.success() && unpacked.0.exists(),
+            "softhsm2 is not installed and cannot be fetched (apt-get install softhsm2): {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+    unpacked
+}
+
+/// Puts key and certificate on a new token of that label; a second certificate, for signing, beside it.
+fn make_token(
+    tool: &Path,
+    module: &Path,
+    label: &str,
+    world: &World,
+    card: &cards::Card,
+    other: &cards::Card,
+) {
+    let run = |args: &[&str]| {
+        let done = Command::new(tool).args(args).output().expect("runs");
+        assert!(
+            done.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    };
+    run(&[
+        "--init-token",
+        "--free",
+        "--label",
+        label,
+        "--pin",
+        PIN,
+        "--so-pin",
+        "12345678",
+    ]);
+    let key = world.root.path().join(format!("{label}.p8"));
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        data_encoding::BASE64.encode(&card.key_der())
+    );
+    std::fs::write(&key, pem).expect("written");
+    run(&[
+        "--import",
+        &key.display().to_string(),
+        "--token",
+        label,
+        "--label",
+        "auth",
+        "--id",
+        "a1",
+        "--pin",
+        PIN,
+    ]);
+    let module = Arc::new(Pkcs11::new(module).expect("a module"));
+    let _ = module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+    let slots = module.get_slots_with_token().expect("slots");
+    let slot = slots
+        .into_iter()
+        .find(|slot| {
+            module
+                .get_token_info(*slot)
+                .is_ok_and(|info| info.label() == label)
+        })
+        .expect("the token");
+    let session = module.open_rw_session(slot).expect("a session");
+    session
+        .login(UserType::User, Some(&AuthPin::from(PIN)))
+        .expect("logged in");
+    for (id, der) in [(0xb2, &other.certificate), (0xa1, &card.certificate)] {
+        session
+            .create_object(&[
+                Attribute::Class(ObjectClass::CERTIFICATE),
+                Attribute::CertificateType(CertificateType::X_509),
+                Attribute::Token(true),
+                Attribute::Private(false),
+                Attribute::Id(vec![id]),
+                Attribute::Subject(vec![0x30, 0]),
+                Attribute::Value(der.clone()),
+            ])
+            .expect("stored");
+    }
+    session.logout().expect("logged out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cards_of_every_kind_enrol_by_pkcs11_and_a_wrong_pin_has_its_own_words() {
+    let (module, tool) = soft_hsm();
+    let (mut world, parties) = start().await;
+    let tokens = world.root.path().join("tokens");
+    std::fs::create_dir_all(&tokens).expect("a directory");
+    let conf = world.root.path().join("softhsm2.conf");
+    std::fs::write(&conf, format!("directories.tokendir = {}\n", tokens.display())).expect("written");
+    // No other test of this program uses SoftHSM; it reads this when it is loaded.
+    #[expect(
+        unsafe_code,
+        reason = "SoftHSM takes its directory from the environment; nothing else here reads this variable"
+    )]
+    unsafe {
+        std::env::set_var("SOFTHSM2_CONF", &conf);
+    }
+    let nobody = Token::find(Path::new("/nowhere.so"), None).expect_err("no module");
+    assert!(matches!(nobody, CardFailure::Module { .. }), "{nobody}");
+    let mut labels = Vec::new();
+    for (voter, key) in (0..3).zip(CardKey::ALL) {
+        let shape = CardShape::of(&called(1, voter), key, OPENS);
+        let made = card(&mut world, &shape);
+        let signing = CardShape {
+            authentication: false,
+            ..shape
+        };
+        let other = card(&mut world, &signing);
+        let label = format!("card-{voter}");
+        make_token(&tool, &module, &label, &world, &made, &other);
+        labels.push(label);
+    }
+    for (voter, label) in (0..).zip(&labels) {
+        let token = Card::Token(Token::find(&module, Some(label)).expect("found"));
+        enrolled(&world, &parties, &token, voter).await;
+    }
+    let absent = Token::find(&module, Some("another")).expect_err("absent");
+    assert!(
+        matches!(&absent, CardFailure::OtherToken { present, .. } if present.contains("card-1")),
+        "{absent}"
+    );
+    let token = Card::Token(Token::find(&module, Some("card-1")).expect("found"));
+    let mut wrong = |_: &str| Ok(Zeroizing::new("0000".to_owned()));
+    let connections = connections(&world, &parties);
+    let mut rng = StdRng::seed_from_u64(9);
+    let refused = enrol(&election(&world), &connections, &token, &mut wrong, &mut rng).await;
+    assert!(
+        matches!(
+            refused,
+            Err(EnrolError::Card(
+                CardFailure::WrongPin | CardFailure::FewTriesLeft | CardFailure::LastTry
+            ))
+        ),
+        "{refused:?}"
+    );
+}
