@@ -4,14 +4,16 @@
 //! r_v random; c_1, c_2, c_3 commit to its three shares; the card signs the record's digest; P_i takes ct_i and says where the voter is
 //! ```
 //!
-//! A record stands with three receipts only, so nothing is handed out before all three parties have taken it and say the same place. What
-//! comes out is an invitation of the common form: nothing on the device tells it from one that was sent, or from a decoy. The nonces are
+//! A record stands with three receipts only, so nothing is handed out before all three parties have taken it and say the same place. Then each
+//! party tells this device two offsets, once, and credential_v = r_v ^ s_1 ^ s_2 ^ s_3 (see [`tally_proto::offsets`]); where two parties tell
+//! different copies the pair is named and the voter enrols anew. What comes out is an invitation of the common form: nothing on the device tells it from one that was sent, or from a decoy. The nonces are
 //! erased with what this function holds.
 
 use rand::CryptoRng;
 use tally_proto::card::{CardAuthorisation, NONCE_BYTES, holder, signed_bytes};
-use tally_proto::ids::{BoxId, Digest, Hash32, Role, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, UnixSeconds, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation};
+use tally_proto::offsets::{self, OffsetError, Telling, Told};
 use tally_proto::receipt::Receipt;
 use tally_proto::record::{CardMark, RecordError, RecordHeader, RecordParts, RecordSubmission, Source};
 use tally_proto::shares::{Opening, ShareContext, ShareError, split_credential_openings};
@@ -45,6 +47,12 @@ pub enum EnrolError {
     /// Not all three parties took the record, so it does not stand.
     #[error("you are not enrolled: all three parties must take the record{}", reasons(.0))]
     NotTaken(Vec<Fault>),
+    /// A party did not tell its offsets: the credential cannot be put together.
+    #[error("you are not enrolled: all three parties must tell this device its part of the credential; enrol again{}", reasons(.0))]
+    NotTold(Vec<Fault>),
+    /// Two parties told different offsets, or what one told is no answer.
+    #[error("you are not enrolled: {0}. Enrol again; tell the election commission if it stays so")]
+    Offsets(#[from] OffsetError),
     /// The parties say different places.
     #[error("the parties say different places on the roll for you: tell the election commission")]
     Places,
@@ -80,8 +88,8 @@ pub async fn enrol(
     let chosen = card.choose(register, signed_at)?;
     let mut nonce = [0; NONCE_BYTES];
     rng.fill_bytes(&mut nonce);
-    let credential = Credential::generate(rng);
-    let openings = split_credential_openings(credential.expose(), rng);
+    let drawn = Credential::generate(rng);
+    let openings = split_credential_openings(drawn.expose(), rng);
     let context = ShareContext::card(register.id());
     let header = RecordHeader::new(RecordParts {
         source: Source::Card(CardMark {
@@ -103,7 +111,9 @@ pub async fn enrol(
     )
     .map_err(CardFailure::from)?;
     let parts = submissions(election, &header, &authorisation, &openings, rng)?;
-    let (of_box, voter, _receipts) = register_with_all(connections, &digest, parts).await?;
+    let (of_box, voter, receipts) = register_with_all(connections, &digest, parts).await?;
+    let told = told(connections, &digest, &openings, &receipts).await?;
+    let credential = offsets::credential(&drawn, &told)?;
     let manifest = election.manifest_hash();
     Ok(Enrolled {
         invitation: Invitation::new(&manifest, of_box, voter, credential),
@@ -160,6 +170,33 @@ async fn register_with_all(
         }
         _ => Err(EnrolError::NotTaken(faults)),
     }
+}
+
+/// What each party tells of its offsets, once: in this session or never.
+async fn told(
+    connections: &Connections,
+    digest: &Digest,
+    openings: &[Opening; 3],
+    receipts: &[wire::Receipt],
+) -> Result<[Told; 3], EnrolError> {
+    let asked = Role::ALL.map(|party| async move {
+        let nonce = |j: Role| openings[j.slot()].nonce();
+        let telling = Telling::new(party, digest, nonce(party), nonce(party.next()));
+        let request = wire::OffsetsRequest {
+            receipts: receipts.to_vec(),
+            proof: telling.proof().to_vec(),
+        };
+        let sealed = connections.link(party).offsets(request).await;
+        sealed.map(|sealed| telling.open(&sealed))
+    });
+    let (mut told, mut faults) = (Vec::with_capacity(3), Vec::new());
+    for answer in futures::future::join_all(asked).await {
+        match answer {
+            Ok(opened) => told.push(opened?),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    told.try_into().map_err(|_| EnrolError::NotTold(faults))
 }
 
 /// What a party's receipt of a record must say.

@@ -158,6 +158,15 @@ impl Link {
         })
     }
 
+    /// The party's two offsets of a record, sealed.
+    pub(crate) async fn offsets(&self, request: wire::OffsetsRequest) -> Result<Vec<u8>, Fault> {
+        let mut registration = self.registration.clone();
+        let reply = self
+            .limited(SUBMIT_LIMIT, registration.offsets(request))
+            .await?;
+        Ok(reply.sealed)
+    }
+
     /// Hands over another party's receipt; stored on return.
     pub(crate) async fn deliver(&self, receipt: wire::Receipt) -> Result<(), Fault> {
         let _turn = self.under_way.acquire().await;

@@ -17,7 +17,7 @@ use tally_client::{Choices, Connections, Device, Election, EnrolError, Voter, en
 use tally_party::store::{Kind, accepted};
 use tally_proto::fixture::cards::{self, CardKey, CardShape, DAY, called};
 use tally_proto::fixture::{OPENS, Shape};
-use tally_proto::ids::{BoxId, Role, RoleExt as _, VoterIndex};
+use tally_proto::ids::{BoxId, Digest, Role, VoterIndex};
 use tally_proto::reason::Reason;
 use tally_proto::record::RecordHeader;
 use zeroize::Zeroizing;
@@ -71,7 +71,7 @@ fn pkcs12(world: &World, card: &cards::Card) -> PathBuf {
     let chain = [card.certificate.as_slice(), issuing].map(|der| Certificate::from_der(der).expect("read"));
     let key = PrivateKey::from_der(&card.key_der()).expect("a key");
     let mut store = KeyStore::new();
-    let entry = KeyStoreEntry::PrivateKeyChain(PrivateKeyChain::new(b"1", key, chain));
+    let entry = KeyStoreEntry::PrivateKeyChain(PrivateKeyChain::new("1", key, chain));
     store.add_entry("voter", entry);
     let path = world
         .root
@@ -109,7 +109,7 @@ fn records(party: &Party) -> Vec<[u8; 32]> {
         .expect("read")
 }
 
-/// x_1 ^ x_2 ^ x_3 of the only record that all three parties hold.
+/// What the parties' shares of the only record that all three hold add up to, with their offsets.
 fn credential(parties: &[Party]) -> u64 {
     let digest = records(&parties[0])[0];
     parties.iter().fold(0, |sum, party| {
@@ -125,7 +125,11 @@ fn credential(parties: &[Party]) -> u64 {
             .vault
             .open(Kind::Record, party.role.index(), &digest, &row.sealed_shares);
         let shares = header.context().read(&packed.expect("opens")).expect("shares");
-        sum ^ *shares.credential_shares().expect("a credential").0
+        let held = tally_party::offsets::Held::new(party.role, &of.store, &of.vault);
+        let register = &header.card().expect("a card's").register;
+        let (key, _) = held.key(register, party.role).expect("read").expect("held");
+        let offset = key.offset(party.role, &Digest(digest)).expose();
+        sum ^ *shares.credential_shares().expect("a credential").0 ^ offset
     })
 }
 
@@ -161,7 +165,7 @@ async fn a_pkcs12_file_enrols_and_what_it_made_votes() {
     )
     .expect("a voter of this election");
     let choices = Choices::parse(voter.form(), ["Mayor=Ada"]).expect("choices");
-    voter.cast(&choices, &mut |_| {}).await.expect("cast");
+    voter.cast(&choices, &mut StdRng::seed_from_u64(9)).await.expect("cast");
 }
 
 #[tokio::test(flavor = "multi_thread")]
