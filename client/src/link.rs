@@ -161,9 +161,7 @@ impl Link {
     /// The party's two offsets of a record, sealed.
     pub(crate) async fn offsets(&self, request: wire::OffsetsRequest) -> Result<Vec<u8>, Fault> {
         let mut registration = self.registration.clone();
-        let reply = self
-            .limited(SUBMIT_LIMIT, registration.offsets(request))
-            .await?;
+        let reply = self.limited(SUBMIT_LIMIT, registration.offsets(request)).await?;
         Ok(reply.sealed)
     }
 

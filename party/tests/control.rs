@@ -431,7 +431,10 @@ async fn an_order_that_another_operator_refuses_ends_no_other() {
     coordinator.propose_order(second).await.expect("the next number");
     let (_, low) = order(&world, 1, strike(1));
     let refused = refusal(coordinator.propose_order(low).await);
-    assert!(refused.detail.contains("waits here with other content"), "{refused}");
+    assert!(
+        refused.detail.contains("waits here with other content"),
+        "{refused}"
+    );
     countersign(&mut operator, &right).await;
     // From then on the slip is given up here for good, were it signed by all three, and also after a restart.
     let whole = |number, change| world.fixture.order(number, change);

@@ -484,7 +484,10 @@ async fn receipts_of_others_are_verified_and_stored() {
         let read = store.read(|tx| tally_party::store::receipts::get(tx, 1, 1, digest.as_bytes(), 2));
         read.expect("read")
     };
-    assert_eq!(reason(intake.deliver(receipt.clone()).await), Reason::ReceiptEarly);
+    assert_eq!(
+        reason(intake.deliver(receipt.clone()).await),
+        Reason::ReceiptEarly
+    );
     assert_eq!(stored_of(ballot[0].digest()), None);
     for junk in 0..50 {
         let digest = tally_proto::ids::Digest([junk; 32]);

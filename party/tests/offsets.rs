@@ -3,13 +3,17 @@
 mod world;
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
+use tally_party::entropy::SeededEntropy;
+use tally_party::mirror::Gate;
+use tally_party::sealing::{CredentialShares, Parts, Patience, Sealing};
 use tally_party::store::accepted::{self, Accepted, Counted};
 use tally_party::store::sim::SimDisk;
 use tally_party::store::{Kind, Storage};
 use tally_proto::connect;
-use tally_proto::fixture::cards::CardKey;
-use tally_proto::fixture::{OPENS, Shape};
+use tally_proto::fixture::cards::{CardKey, DAY};
+use tally_proto::fixture::{DRAINED, OPENS, Shape};
 use tally_proto::ids::{BoxId, Digest, Hash32, RegisterId, Role, RoleExt as _, UnixSeconds, VoterIndex};
 use tally_proto::invitation::Credential;
 use tally_proto::offsets::{self, OffsetKey, Telling, Told};
@@ -17,6 +21,7 @@ use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::record::{Half, RecordSubmission};
 use tally_proto::wire;
+use tally_proto::wire::seal_event::Event;
 use tonic::Status;
 
 use world::{Party, World, reason};
@@ -365,4 +370,103 @@ async fn offsets_are_told_for_three_receipts_of_one_card_record_only() {
         reason(enrolled.ask(role, right, &proof).await),
         Reason::OffsetsTold
     );
+}
+
+/// Asks a party to seal box 1, and waits for the end.
+async fn seal(world: &World, party: &Party) {
+    let mut control = party.control(&world.leaf_of(party.role, PeerRole::Coordinator));
+    let election = world.fixture.manifest.manifest().election().as_str().to_owned();
+    let mut events = control
+        .seal(wire::BoxRef { election, r#box: 1 })
+        .await
+        .expect("begun")
+        .into_inner();
+    while let Some(event) = events.message().await.expect("an event") {
+        if let Some(Event::Done(_)) = event.event {
+            return;
+        }
+    }
+    panic!("the stream ended without a word");
+}
+
+/// The party's credential shares of the sealed box 1.
+async fn credentials(world: &World, party: &Party) -> CredentialShares {
+    let own = party.running.party();
+    let sealing = Sealing::new(Parts {
+        me: party.role,
+        store: Arc::clone(&own.store),
+        vault: Arc::clone(&own.vault),
+        signer: Arc::clone(&own.signer),
+        clock: Arc::new(world.clock.clone()),
+        patience: Patience::default(),
+        entropy: Arc::new(SeededEntropy::new(3)),
+        gate: Arc::new(Gate::always_open()),
+    });
+    let election = world.fixture.manifest.manifest().election().clone();
+    let sealed = sealing.sealed_box(&election, BoxId(1)).await.expect("read");
+    sealed.expect("sealed").credentials().expect("all shares")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_record_goes_into_the_tally_with_its_offsets_and_an_issued_one_without() {
+    let mut three = Three::with(Shape {
+        cards: true,
+        ..Shape::default()
+    });
+    let mut parties = Vec::new();
+    for role in Role::ALL {
+        three
+            .world
+            .write_revocations(role, &[], OPENS - DAY, OPENS + 30 * DAY);
+        let party = three.start(role).await;
+        three.world.put_in_force(&party).await;
+        parties.push(party);
+    }
+    let (drawn, issued) = (Credential::new(0x0f1e_2d3c_4b5a_6978), Credential::new(77));
+    let now = UnixSeconds(three.world.clock_s());
+    let fixture = &mut three.world.fixture;
+    let card = fixture.card(BoxId(1), VoterIndex(0), CardKey::P384);
+    let record = fixture.card_record(&card, now, &drawn);
+    let letters = fixture.record(BoxId(1), VoterIndex(1), 1, Half::WHOLE, &issued);
+    for party in &parties {
+        let mut device = connect::registration(party.public_channel());
+        let reply = device.enrol(record[party.role.slot()].to_wire()).await;
+        let reply = reply.expect("enrolled").into_inner();
+        assert_eq!((reply.r#box, reply.v), (1, 0));
+        let leaf = three
+            .world
+            .leaf_of(party.role, PeerRole::Registrar("letters".into()));
+        let mut answers = party
+            .registration(&leaf)
+            .register(tokio_stream::iter([letters[party.role.slot()].to_wire()]))
+            .await
+            .expect("served")
+            .into_inner();
+        let answer = answers.message().await.expect("an answer").expect("one");
+        assert!(
+            matches!(answer.outcome, Some(wire::record_receipt::Outcome::Receipt(_))),
+            "{answer:?}"
+        );
+    }
+    three.world.clock.set((DRAINED + 1) * 1000);
+    futures::future::join_all(parties.iter().map(|party| seal(&three.world, party))).await;
+
+    let mut shares = Vec::new();
+    for party in &parties {
+        shares.push(credentials(&three.world, party).await);
+    }
+    let digest = record[0].digest();
+    let keys = &three.world.fixture.offset_keys;
+    let offsets = Role::ALL
+        .iter()
+        .fold(0, |sum, j| sum ^ keys[j.slot()].offset(*j, &digest).expose());
+    let sum = |voter: usize| shares.iter().fold(0, |sum, of| sum ^ of.own[voter]);
+    assert_eq!(sum(0), drawn.expose() ^ offsets, "enrolled: with offsets");
+    assert_eq!(sum(1), issued.expose(), "issued: none");
+    for i in Role::ALL {
+        for voter in 0..2 {
+            let (copy, own) = (shares[i.slot()].next[voter], shares[i.next().slot()].own[voter]);
+            assert_eq!(copy, own, "both holders of a share have the same, voter {voter}");
+        }
+    }
 }

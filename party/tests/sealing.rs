@@ -78,17 +78,20 @@ async fn a_box_is_sealed_over_mutual_tls() {
     // All three get the first; in turns, one of them is away for the others.
     let ballots: Vec<_> = (0..7).map(|_| world.ballot()).collect();
     for (i, ballot) in ballots.iter().enumerate() {
-        for party in &parties {
-            if i % 4 != usize::from(party.role.index()) {
-                let receipt = party
-                    .intake()
-                    .submit(party.part(ballot))
-                    .await
-                    .expect("accepted")
-                    .into_inner();
-                // As a voter does: everybody else hears of it.
-                for other in parties.iter().filter(|other| other.role != party.role) {
-                    other.intake().deliver(receipt.clone()).await.expect("delivered");
+        let there = |party: &&Party| i % 4 != usize::from(party.role.index());
+        let mut receipts = Vec::new();
+        for party in parties.iter().filter(there) {
+            let receipt = party.intake().submit(party.part(ballot)).await;
+            receipts.push((party.role, receipt.expect("accepted").into_inner()));
+        }
+        // As a voter does: everybody else who has accepted it hears of it.
+        for (by, receipt) in receipts {
+            for other in parties.iter().filter(|other| other.role != by) {
+                let delivered = other.intake().deliver(receipt.clone()).await;
+                if there(&other) {
+                    delivered.expect("delivered");
+                } else {
+                    assert_eq!(reason(delivered), Reason::ReceiptEarly);
                 }
             }
         }

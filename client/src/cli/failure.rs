@@ -177,7 +177,12 @@ impl Failure {
             {
                 4
             }
-            Self::Enrol(EnrolError::NotTaken(_) | EnrolError::NotTold(_) | EnrolError::Offsets(_) | EnrolError::Time(_)) => 5,
+            Self::Enrol(
+                EnrolError::NotTaken(_)
+                | EnrolError::NotTold(_)
+                | EnrolError::Offsets(_)
+                | EnrolError::Time(_),
+            ) => 5,
             Self::TooFewAnswers => 5,
             Self::NotThere => 8,
             Self::NobodyToAsk { .. } | Self::NotConfirmed => 2,

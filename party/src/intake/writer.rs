@@ -285,7 +285,9 @@ impl Thread {
                 if !of(Kind::Ballot)? && !of(Kind::Record)? {
                     return Ok(Step::Done(Outcome::Refused(Refusal::new(
                         Reason::ReceiptEarly,
-                        format_args!("party {party}'s receipt is for something that this party has not accepted"),
+                        format_args!(
+                            "party {party}'s receipt is for something that this party has not accepted"
+                        ),
                     ))));
                 }
                 receipts::put(

@@ -203,8 +203,7 @@ impl World {
         let held = Held::new(party.role, &own.store, &own.vault);
         for j in [party.role, party.role.next()] {
             let key = OffsetKey::from_bytes(self.fixture.offset_keys[j.slot()].to_bytes().as_ref());
-            held.keep(register.id(), j, key.expect("64 bytes"))
-                .expect("kept");
+            held.keep(register.id(), j, key.expect("64 bytes")).expect("kept");
         }
     }
 

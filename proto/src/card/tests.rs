@@ -148,16 +148,21 @@ fn what_a_certificate_must_be_is_refused_by_its_own_reason() {
         tried(&mut cards, &|s| s.extensions.push(unknown_extension(false))),
         None
     );
-    use Reason as R;
     type Change<'c> = &'c dyn Fn(&mut CardShape);
     let cases: [(Change<'_>, Reason); 7] = [
-        (&|s| s.not_after = OPENS - 1, R::CardExpired),
-        (&|s| s.not_after = OPENS - 61, R::CardExpired),
-        (&|s| s.not_before = OPENS - 30, R::CardNotYetValid),
-        (&|s| s.authentication = false, R::CardPurpose),
-        (&|s| s.person = "PNOLV-38001011000".into(), R::CardNamesNobody),
-        (&|s| s.person = "38001011000".into(), R::CardNamesNobody),
-        (&|s| s.extensions.push(unknown_extension(true)), R::CardMalformed),
+        (&|s| s.not_after = OPENS - 1, Reason::CardExpired),
+        (&|s| s.not_after = OPENS - 61, Reason::CardExpired),
+        (&|s| s.not_before = OPENS - 30, Reason::CardNotYetValid),
+        (&|s| s.authentication = false, Reason::CardPurpose),
+        (
+            &|s| s.person = "PNOLV-38001011000".into(),
+            Reason::CardNamesNobody,
+        ),
+        (&|s| s.person = "38001011000".into(), Reason::CardNamesNobody),
+        (
+            &|s| s.extensions.push(unknown_extension(true)),
+            Reason::CardMalformed,
+        ),
     ];
     for (number, (change, reason)) in cases.iter().enumerate() {
         assert_eq!(tried(&mut cards, *change), Some(*reason), "case {number}");
