@@ -119,9 +119,12 @@ pub enum Card {
     File(CardFile),
 }
 
+/// A certificate on a card: the id of its key there, and DER.
+type Shown = (Vec<u8>, Vec<u8>);
+
 impl Card {
-    /// (id for signing, DER) of all certificates.
-    fn certificates(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CardFailure> {
+    /// All certificates.
+    fn certificates(&self) -> Result<Vec<Shown>, CardFailure> {
         match self {
             Self::Token(token) => token.certificates(),
             Self::File(file) => Ok(file.certificates()),

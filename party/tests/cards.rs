@@ -178,7 +178,12 @@ async fn whatever_is_wrong_with_a_card_is_said_and_leaves_nothing() {
     met.push(reason(enrolment.enrol(all[0].to_wire()).await));
     world.write_revocations(Role::P1, &[], OPENS - 2 * DAY, OPENS - 1);
     met.push(reason(enrolment.enrol(all[0].to_wire()).await));
-    world.write_revocations(Role::P1, &[card.serial.clone()], OPENS - 60, OPENS + DAY);
+    world.write_revocations(
+        Role::P1,
+        std::slice::from_ref(&card.serial),
+        OPENS - 60,
+        OPENS + DAY,
+    );
     met.push(reason(enrolment.enrol(all[0].to_wire()).await));
     assert_eq!(
         met,

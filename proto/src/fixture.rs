@@ -310,7 +310,6 @@ impl World {
             network: shape.network.to_wire().into(),
             register,
             offsets,
-            ..Default::default()
         };
         let mut envelope = coordinator.seal_envelope(Kind::Manifest, prost::Message::encode_to_vec(&wire));
         for signer in &signers {

@@ -12,7 +12,7 @@ use cryptoki::types::AuthPin;
 use sha2::{Digest as _, Sha256, Sha384};
 use tally_proto::card::Scheme;
 
-use super::{Ask, CardFailure, Chosen};
+use super::{Ask, CardFailure, Chosen, Shown};
 
 /// DigestInfo of SHA-256 up to the digest (RFC 8017, section 9.2), for cards that do not hash by themselves.
 const SHA256_INFO: [u8; 19] = [
@@ -81,8 +81,8 @@ impl Token {
         self.module.open_ro_session(self.slot).map_err(failed)
     }
 
-    /// (id, DER) of every certificate that the card shows without a PIN.
-    pub(super) fn certificates(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CardFailure> {
+    /// Every certificate that the card shows without a PIN.
+    pub(super) fn certificates(&self) -> Result<Vec<Shown>, CardFailure> {
         let session = self.session()?;
         let template = [
             Attribute::Class(ObjectClass::CERTIFICATE),

@@ -82,7 +82,7 @@ fn of_two_orders_after_the_same_one_the_higher_number_is_in_force() {
     for by in 0..3 {
         // Refused by one, it waits, and the next number is in force without it.
         let waits = refused(&slip, by);
-        assert_eq!(hashes(&[waits.clone()]), []);
+        assert_eq!(hashes(std::slice::from_ref(&waits)), []);
         assert_eq!(hashes(&[waits.clone(), right.clone()]), [right.hash()]);
         let all = [next.clone(), after_slip.clone(), waits, right.clone()];
         assert_eq!(hashes(&all), [right.hash(), next.hash()]);

@@ -289,12 +289,12 @@ fn record_header(data: &[u8]) {
 
 fn record_submission(data: &[u8]) {
     let encode = |s: &RecordSubmission| s.to_wire().encode_to_vec();
-    if let Some(submission) = canonical(data, RecordSubmission::decode(data), encode) {
-        if let Some(signature) = submission.registrar_signature() {
-            let _ = submission
-                .header()
-                .check_authorisation(&submission.digest(), signature);
-        }
+    if let Some(submission) = canonical(data, RecordSubmission::decode(data), encode)
+        && let Some(signature) = submission.registrar_signature()
+    {
+        let _ = submission
+            .header()
+            .check_authorisation(&submission.digest(), signature);
     }
 }
 
