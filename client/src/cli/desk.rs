@@ -129,6 +129,8 @@ impl Desk {
         };
         let ended = work.day().await;
         draining.abort();
+        // It lets go of the station: whoever opens the desk next finds it free.
+        let _ = draining.await;
         ended
     }
 }
