@@ -124,7 +124,7 @@ impl Party {
         }
     }
 
-    /// [`Party::call`] for a question with one answer, which must come within [`ANSWER`] at each try: a party that takes questions and answers
+    /// [`Party::call`] for a question with one answer, which must come within half a minute at each try: a party that takes questions and answers
     /// none holds nobody up.
     ///
     /// # Errors

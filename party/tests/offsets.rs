@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tally_party::entropy::SeededEntropy;
 use tally_party::mirror::Gate;
+use tally_party::offsets::Held;
 use tally_party::sealing::{CredentialShares, Parts, Patience, Sealing};
 use tally_party::store::accepted::{self, Accepted, Counted};
 use tally_party::store::sim::SimDisk;
@@ -469,4 +470,32 @@ async fn a_card_record_goes_into_the_tally_with_its_offsets_and_an_issued_one_wi
             assert_eq!(copy, own, "both holders of a share have the same, voter {voter}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_with_keys_that_are_not_here_is_not_taken() {
+    let three = Three::with(Shape {
+        cards: true,
+        ..Shape::default()
+    });
+    let party = three.start(Role::P1).await;
+    assert_eq!(
+        reason(three.world.publish(&party).await),
+        Reason::OffsetsMissing,
+        "no keys at all"
+    );
+    // Keys of the register, but not those that the manifest commits to.
+    let own = party.running.party();
+    let register = three.world.fixture.manifest.manifest().register().expect("cards");
+    let held = Held::new(party.role, &own.store, &own.vault);
+    for (j, other) in [(Role::P1, Role::P3), (Role::P2, Role::P1)] {
+        let key = &three.world.fixture.offset_keys[other.slot()];
+        let key = OffsetKey::from_bytes(key.to_bytes().as_ref()).expect("64 bytes");
+        held.keep(register.id(), j, key).expect("kept");
+    }
+    assert_eq!(
+        reason(three.world.publish(&party).await),
+        Reason::OffsetsMissing,
+        "other keys"
+    );
 }

@@ -144,7 +144,7 @@ impl BundleError {
 pub struct BoxParts {
     /// With three signatures.
     pub seal: Envelope,
-    /// An encoded [`BoxBody`].
+    /// An encoded [`BoxBody`](crate::sealing::BoxBody).
     pub body: Bytes,
     /// In party order.
     pub lists: [Envelope; 3],
