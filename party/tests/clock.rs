@@ -2,14 +2,12 @@
 
 mod world;
 
-use std::net::TcpListener;
-
 use tally_party::clock::ManualClock;
 use tally_party::clock_watch::compare;
 use tally_party::store::Storage;
 use tally_party::store::sim::SimDisk;
 use tally_proto::fixture::{OPENS, Shape};
-use tally_proto::ids::{Role, RoleExt as _};
+use tally_proto::ids::Role;
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::wire;
@@ -18,28 +16,23 @@ use world::{Party, World, refusal};
 
 const NOW_MS: u64 = (OPENS + 100) * 1000;
 
-async fn start(world: &World, clock: &ManualClock, role: Role, ports: [u16; 3]) -> Party {
-    let mut config = world.config(role);
-    config.listen_peer.set_port(ports[role.slot()]);
+async fn start(world: &World, clock: &ManualClock, role: Role) -> Party {
     let disk = SimDisk::new();
     let storage = Storage::Backend(Box::new(disk.clone()));
-    let party = world.start_by(clock.clone(), config, storage, disk).await;
+    let party = world
+        .start_by(clock.clone(), world.config(role), storage, disk)
+        .await;
     world.put_in_force(&party).await;
     party
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_party_with_a_wrong_clock_accepts_nothing_until_it_is_right() {
-    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    let ports = held.map(|listener| listener.local_addr().expect("bound").port());
-    let mut world = World::new(Shape {
-        peer_ports: ports,
-        ..Shape::default()
-    });
+    let mut world = World::connected(Shape::default());
     let clocks = [(); 3].map(|()| ManualClock::new(NOW_MS));
-    let one = start(&world, &clocks[0], Role::P1, ports).await;
-    let two = start(&world, &clocks[1], Role::P2, ports).await;
-    let three = start(&world, &clocks[2], Role::P3, ports).await;
+    let one = start(&world, &clocks[0], Role::P1).await;
+    let two = start(&world, &clocks[1], Role::P2).await;
+    let three = start(&world, &clocks[2], Role::P3).await;
     let known = world.ballot();
     let receipt = one.intake().submit(one.part(&known)).await.expect("accepted");
 

@@ -2,7 +2,6 @@
 
 mod world;
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use redb::TableDefinition;
@@ -28,25 +27,18 @@ const ID: &str = "ward-7";
 
 struct Three {
     world: World,
-    ports: [u16; 3],
 }
 
 impl Three {
     fn new() -> Self {
-        let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-        let ports = held.map(|listener| listener.local_addr().expect("bound").port());
-        let mut world = World::new(Shape {
-            peer_ports: ports,
-            ..Shape::default()
-        });
+        let mut world = World::connected(Shape::default());
         world.trusting = false;
-        Self { world, ports }
+        Self { world }
     }
 
     /// Starts a party on that disk, whatever is on it.
     async fn start(&self, role: Role, disk: SimDisk) -> Party {
         let mut config = self.world.config(role);
-        config.listen_peer.set_port(self.ports[role.slot()]);
         config.mirror.every_ms = 20;
         config.mirror.grace_ms = 0;
         let storage = Storage::Backend(Box::new(disk.clone()));

@@ -2,16 +2,14 @@
 
 mod world;
 
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use tally_party::entropy::SeededEntropy;
 use tally_party::mirror::Gate;
 use tally_party::offsets::Held;
 use tally_party::sealing::{CredentialShares, Parts, Patience, Sealing};
+use tally_party::store::Kind;
 use tally_party::store::accepted::{self, Accepted, Counted};
-use tally_party::store::sim::SimDisk;
-use tally_party::store::{Kind, Storage};
 use tally_proto::connect;
 use tally_proto::fixture::cards::{CardKey, DAY};
 use tally_proto::fixture::{DRAINED, OPENS, Shape};
@@ -32,7 +30,6 @@ const REGISTER: &str = "city-2027";
 /// A world whose parties know each other's ports.
 struct Three {
     world: World,
-    ports: [u16; 3],
 }
 
 impl Three {
@@ -41,25 +38,13 @@ impl Three {
     }
 
     fn with(shape: Shape) -> Self {
-        // Held together, so that they differ.
-        let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-        let ports = held.map(|listener| listener.local_addr().expect("bound").port());
-        let world = World::new(Shape {
-            peer_ports: ports,
-            ..shape
-        });
-        Self { world, ports }
-    }
-
-    async fn start_on(&self, role: Role, disk: SimDisk) -> Party {
-        let mut config = self.world.config(role);
-        config.listen_peer.set_port(self.ports[role.slot()]);
-        let storage = Storage::Backend(Box::new(disk.clone()));
-        self.world.start_with(config, storage, disk).await
+        Self {
+            world: World::connected(shape),
+        }
     }
 
     async fn start(&self, role: Role) -> Party {
-        self.start_on(role, SimDisk::new()).await
+        self.world.start(role).await
     }
 
     /// What the coordinator is told by `party`.
@@ -161,7 +146,7 @@ async fn keys_survive_a_restart_and_come_back_after_a_lost_store() {
     assert_eq!(before.len(), 2);
     let disk = p2.disk.clone();
     p2.running.stop().await;
-    let p2 = three.start_on(Role::P2, disk).await;
+    let p2 = three.world.start_on(Role::P2, disk).await;
     assert_eq!(three.commitments(&p2).await.expect("after a restart"), before);
     p2.running.stop().await;
     // Another disk: P1 has K_2 and P3 has K_3, so nothing new is drawn.
@@ -365,7 +350,7 @@ async fn offsets_are_told_for_three_receipts_of_one_card_record_only() {
     let [p1, p2, p3] = enrolled.parties;
     let disk = p1.disk.clone();
     p1.running.stop().await;
-    let p1 = enrolled.three.start_on(Role::P1, disk).await;
+    let p1 = enrolled.three.world.start_on(Role::P1, disk).await;
     enrolled.parties = [p1, p2, p3];
     assert_eq!(
         reason(enrolled.ask(role, right, &proof).await),

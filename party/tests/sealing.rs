@@ -2,12 +2,10 @@
 
 mod world;
 
-use std::net::TcpListener;
-
 use prost::Message as _;
 use tally_proto::envelope::Envelope;
 use tally_proto::fixture::{DRAINED, Shape};
-use tally_proto::ids::{BoxId, Role, RoleExt as _};
+use tally_proto::ids::{BoxId, Role};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -17,23 +15,6 @@ use tally_proto::wire::seal_event::Event;
 use tonic::Status;
 
 use world::{Party, World, reason};
-
-/// Three ports that nobody uses just now.
-fn ports() -> [u16; 3] {
-    // Held together, so that they differ.
-    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    held.map(|listener| listener.local_addr().expect("bound").port())
-}
-
-async fn start(world: &World, role: Role, ports: [u16; 3]) -> Party {
-    let mut config = world.config(role);
-    config.listen_peer.set_port(ports[role.slot()]);
-    let disk = tally_party::store::sim::SimDisk::new();
-    let storage = tally_party::store::Storage::Backend(Box::new(disk.clone()));
-    let party = world.start_with(config, storage, disk).await;
-    world.put_in_force(&party).await;
-    party
-}
 
 struct Heard {
     phases: Vec<String>,
@@ -66,14 +47,10 @@ async fn seal(world: &World, party: &Party) -> Result<Heard, Status> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_box_is_sealed_over_mutual_tls() {
-    let ports = ports();
-    let mut world = World::new(Shape {
-        peer_ports: ports,
-        ..Shape::default()
-    });
+    let mut world = World::connected(Shape::default());
     let mut parties = Vec::new();
     for role in Role::ALL {
-        parties.push(start(&world, role, ports).await);
+        parties.push(world.start_in_force(role).await);
     }
     // All three get the first; in turns, one of them is away for the others.
     let ballots: Vec<_> = (0..7).map(|_| world.ballot()).collect();

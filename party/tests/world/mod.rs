@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::fs;
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use tally_mpc::layout::Choice;
@@ -40,6 +41,8 @@ pub(crate) struct World {
     pub(crate) clock: ManualClock,
     /// Whether the operators state at every start that the store is the newest, as where a party runs alone.
     pub(crate) trusting: bool,
+    /// Where the parties' peers find them, in a world whose parties know each other.
+    ports: Option<[u16; 3]>,
 }
 
 /// A running party and how to reach it.
@@ -59,11 +62,24 @@ impl World {
             root: tempfile::tempdir().expect("directory"),
             clock: ManualClock::new((OPENS + 100) * 1000),
             trusting: true,
+            ports: None,
         };
         for role in Role::ALL {
             world.write_files(role);
         }
         world
+    }
+
+    /// A world whose parties know each other's ports: each listens where the manifest says.
+    pub(crate) fn connected(shape: Shape) -> World {
+        // Held together, so that they differ.
+        let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let peer_ports = held.map(|listener| listener.local_addr().expect("bound").port());
+        let shape = Shape { peer_ports, ..shape };
+        World {
+            ports: Some(peer_ports),
+            ..World::new(shape)
+        }
     }
 
     fn directory(&self, role: Role) -> std::path::PathBuf {
@@ -141,7 +157,12 @@ impl World {
     }
 
     pub(crate) fn config(&self, role: Role) -> Config {
-        Config::load(&self.directory(role).join("party.toml")).unwrap_or_else(|error| panic!("{error}"))
+        let path = self.directory(role).join("party.toml");
+        let mut config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        if let Some(ports) = self.ports {
+            config.listen_peer.set_port(ports[role.slot()]);
+        }
+        config
     }
 
     pub(crate) async fn start(&self, role: Role) -> Party {
