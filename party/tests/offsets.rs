@@ -4,12 +4,15 @@ mod world;
 
 use std::sync::Arc;
 
+use rand::{SeedableRng as _, rngs::StdRng};
+use redb::TableDefinition;
 use tally_party::entropy::SeededEntropy;
 use tally_party::mirror::Gate;
 use tally_party::offsets::Held;
-use tally_party::sealing::{CredentialShares, Parts, Patience, Sealing};
-use tally_party::store::Kind;
+use tally_party::sealing::{Parts, Patience, SealedBox, Sealing};
 use tally_party::store::accepted::{self, Accepted, Counted};
+use tally_party::store::{Kind, StoreError};
+use tally_proto::audit::{Check, Verdict};
 use tally_proto::connect;
 use tally_proto::fixture::cards::{CardKey, DAY};
 use tally_proto::fixture::{DRAINED, OPENS, Shape};
@@ -375,8 +378,8 @@ async fn seal(world: &World, party: &Party) {
     panic!("the stream ended without a word");
 }
 
-/// The party's credential shares of the sealed box 1.
-async fn credentials(world: &World, party: &Party) -> CredentialShares {
+/// The sealed box 1, as the party has it.
+async fn sealed_box(world: &World, party: &Party) -> SealedBox {
     let own = party.running.party();
     let sealing = Sealing::new(Parts {
         me: party.role,
@@ -390,7 +393,14 @@ async fn credentials(world: &World, party: &Party) -> CredentialShares {
     });
     let election = world.fixture.manifest.manifest().election().clone();
     let sealed = sealing.sealed_box(&election, BoxId(1)).await.expect("read");
-    sealed.expect("sealed").credentials().expect("all shares")
+    sealed.expect("sealed")
+}
+
+/// What an audit says of the keys of offsets.
+fn audited(sealed: &SealedBox) -> (Verdict, String) {
+    let items = sealed.audit().expect("read");
+    let item = items.into_iter().find(|item| item.check == Check::CardOffsets);
+    item.map(|item| (item.verdict, item.detail)).expect("checked")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -439,7 +449,11 @@ async fn a_card_record_goes_into_the_tally_with_its_offsets_and_an_issued_one_wi
 
     let mut shares = Vec::new();
     for party in &parties {
-        shares.push(credentials(&three.world, party).await);
+        let sealed = sealed_box(&three.world, party).await;
+        shares.push(sealed.credentials().expect("all shares"));
+        let (i, j) = (party.role.number(), party.role.next().number());
+        let expected = format!("K_{i} and K_{j} of register {}", three.world.register());
+        assert_eq!(audited(&sealed), (Verdict::Passed, expected));
     }
     let digest = record[0].digest();
     let keys = &three.world.fixture.offset_keys;
@@ -455,6 +469,25 @@ async fn a_card_record_goes_into_the_tally_with_its_offsets_and_an_issued_one_wi
             assert_eq!(copy, own, "both holders of a share have the same, voter {voter}");
         }
     }
+    // Another key than the manifest's does not pass an audit.
+    let p2 = &parties[Role::P2.slot()];
+    let own = p2.running.party();
+    let keys = TableDefinition::<(&str, u8), (&[u8; 32], &[u8])>::new("offset_keys");
+    let register = three.world.register().to_string();
+    own.store
+        .write(|tx| {
+            tx.table_mut(keys)?
+                .remove((register.as_str(), Role::P3.index()))?
+                .expect("was held");
+            Ok::<_, StoreError>(())
+        })
+        .expect("written");
+    let held = Held::new(Role::P2, &own.store, &own.vault);
+    let other = OffsetKey::generate(&mut StdRng::seed_from_u64(4));
+    held.keep(three.world.register(), Role::P3, other).expect("kept");
+    let (verdict, why) = audited(&sealed_box(&three.world, p2).await);
+    assert_eq!(verdict, Verdict::Failed);
+    assert!(why.contains("the key of offsets P3"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

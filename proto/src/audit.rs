@@ -52,6 +52,9 @@ pub enum AuditError {
     /// Another election.
     #[error("the auditor's statement is of another election or manifest than the one to verify with")]
     OtherManifest,
+    /// A check was left out that this election and this end of the session have.
+    #[error("the auditor's statement says that there is nothing to check of '{}', but there is: audit again with this program", .0.name())]
+    LeftOut(Check),
 }
 
 impl AuditError {
@@ -60,7 +63,7 @@ impl AuditError {
         match self {
             Self::Decode(error) => crate::refusal::Refusal::from(error.clone()).reason,
             Self::Envelope(error) => crate::refusal::Refusal::from(error.clone()).reason,
-            Self::Id(_) | Self::Field(_) => Reason::MessageMalformed,
+            Self::Id(_) | Self::Field(_) | Self::LeftOut(_) => Reason::MessageMalformed,
             Self::NotOwnKey => Reason::SignatureBad,
             Self::OtherManifest => Reason::ElectionOther,
         }
@@ -87,7 +90,7 @@ pub enum Check {
     Rows = 7,
     /// Every share that the party brought in opens the public commitment of its ballot or record.
     Openings = 8,
-    /// K_j of card credentials.
+    /// Where voters may enrol: the party's K_i and K_{i+1} open the manifest's commitments. ([`Check::Input`] takes the offsets from them.)
     CardOffsets = 9,
     /// Tickets.
     Tickets = 10,
@@ -272,6 +275,21 @@ pub struct Audit {
 }
 
 impl Audit {
+    /// The first check that is said not to apply, but does: what an election has is its manifest's to say, and a session with a result went
+    /// through everything.
+    fn left_out(&self, manifest: &Manifest) -> Option<Check> {
+        let may_be_left_out = |check| match check {
+            Check::CardOffsets => manifest.register().is_none(),
+            Check::Tickets => manifest.ticketing().is_none(),
+            check => check > Check::SessionLog && !matches!(self.end, End::Result(_)),
+        };
+        let left = self
+            .items
+            .iter()
+            .find(|item| item.verdict == Verdict::NotApplicable && !may_be_left_out(item.check));
+        left.map(|item| item.check)
+    }
+
     /// Whether every check that applies holds.
     pub fn passed(&self) -> bool {
         self.items.iter().all(|item| item.verdict != Verdict::Failed)
@@ -309,7 +327,10 @@ impl Audit {
         }
         let party = manifest.party_keys()[audit.party.slot()];
         envelope.verify_all(Kind::Audit, &[audit.auditor_key, party])?;
-        Ok(audit)
+        match audit.left_out(manifest) {
+            Some(check) => Err(AuditError::LeftOut(check)),
+            None => Ok(audit),
+        }
     }
 
     /// From its canonical bytes; no signature is judged.

@@ -3,7 +3,7 @@
 use tally_proto::audit::{Check, Item, Verdict};
 use tally_proto::ballot::BallotHeader;
 use tally_proto::calendar::Timing;
-use tally_proto::ids::{Digest, Hash32, Role, RoleExt as _, UnixMillis};
+use tally_proto::ids::{Digest, Hash32, RegisterId, Role, RoleExt as _, UnixMillis};
 use tally_proto::log::{Accepted as Logged, Entry};
 use tally_proto::manifest::Manifest;
 use tally_proto::merkle::Frontier;
@@ -21,6 +21,7 @@ use super::story::Story;
 use super::subject::Subject;
 use super::tables;
 use crate::audit::item;
+use crate::offsets;
 use crate::store::{Kind, Tables, accepted, elections, log, registers};
 
 impl SealedBox {
@@ -56,18 +57,18 @@ impl SealedBox {
                 }
             }
             items.push(item(Check::Openings, self.openings(tx)));
-            items.push(Item {
-                check: Check::CardOffsets,
+            let none_of = |check, detail: &str| Item {
+                check,
                 verdict: Verdict::NotApplicable,
-                detail: "not supported: a manifest that asks for them is refused".to_owned(),
+                detail: detail.to_owned(),
+            };
+            items.push(match subject.manifest().register() {
+                Some(register) => item(Check::CardOffsets, inner.card_offsets(subject, register.id())),
+                None => none_of(Check::CardOffsets, "nobody enrols by card in this election"),
             });
             items.push(match subject.manifest().ticketing() {
                 Some(_) => item(Check::Tickets, tickets(tx, inner.me, subject)?),
-                None => Item {
-                    check: Check::Tickets,
-                    verdict: Verdict::NotApplicable,
-                    detail: "the election asks for none".to_owned(),
-                },
+                None => none_of(Check::Tickets, "the election asks for none"),
             });
             Ok(items)
         })
@@ -142,6 +143,15 @@ impl SealedBox {
 }
 
 impl Inner {
+    /// The keys from which the tally's input takes the offsets of card records are those that the manifest commits to.
+    fn card_offsets(&self, subject: &Subject, register: &RegisterId) -> Result<String, String> {
+        let held = offsets::Held::new(self.me, &self.store, &self.vault);
+        held.both(register, subject.manifest().offsets())
+            .map_err(|error| error.to_string())?;
+        let (own, next) = (self.me.number(), self.me.next().number());
+        Ok(format!("K_{own} and K_{next} of register {register}"))
+    }
+
     fn opens(
         &self,
         tx: &impl Tables,

@@ -19,7 +19,7 @@ use tally_proto::envelope::Kind;
 use tally_proto::fixture::cards::SALT;
 use tally_proto::fixture::{Cast, OPENS, Shape, World as Fixture};
 use tally_proto::identity::Address;
-use tally_proto::ids::{BoxId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, RegisterId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::offsets::OffsetKey;
 use tally_proto::pki::{Anchor, Leaf, PeerRole};
@@ -213,6 +213,16 @@ impl World {
         let party = self.start(role).await;
         self.put_in_force(&party).await;
         party
+    }
+
+    /// Where voters enrol; a world with cards has it.
+    pub(crate) fn register(&self) -> &RegisterId {
+        self.fixture
+            .manifest
+            .manifest()
+            .register()
+            .expect("a register")
+            .id()
     }
 
     /// Gives a party the keys of offsets that the manifest commits to, where voters may enrol.

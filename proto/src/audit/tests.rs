@@ -164,6 +164,45 @@ fn a_statement_needs_the_auditors_and_the_partys_signature() {
         Audit::open(&other_party, manifest, hash),
         Err(AuditError::Envelope(_))
     ));
+    // This election has no register and no tickets, and this session stopped: nothing else may be left out.
+    for at in 0..Check::ALL.len() {
+        let check = Check::ALL[at];
+        let stopped = made.end.clone();
+        for (end, due) in [
+            (
+                stopped,
+                matches!(check, Check::CardOffsets | Check::Tickets) || check > Check::SessionLog,
+            ),
+            (
+                End::Result(Hash32([3; 32])),
+                matches!(check, Check::CardOffsets | Check::Tickets),
+            ),
+        ] {
+            let mut left_out = made.clone();
+            left_out.end = end;
+            left_out.items[at].verdict = Verdict::NotApplicable;
+            let opened = Audit::open(&left_out.sign(&auditor, party), manifest, hash);
+            let expected = if due {
+                Ok(left_out)
+            } else {
+                Err(AuditError::LeftOut(check))
+            };
+            assert_eq!(opened, expected);
+        }
+    }
+    let cards = World::new(Shape {
+        cards: true,
+        tickets: true,
+        ..Shape::default()
+    });
+    for check in [Check::CardOffsets, Check::Tickets] {
+        let mut of_cards = made.clone();
+        of_cards.manifest_hash = cards.manifest.hash();
+        of_cards.items[check as usize - 1].verdict = Verdict::NotApplicable;
+        let signed = of_cards.sign(&auditor, &cards.signers[Role::P2.slot()]);
+        let opened = Audit::open(&signed, cards.manifest.manifest(), cards.manifest.hash());
+        assert_eq!(opened, Err(AuditError::LeftOut(check)));
+    }
     made.auditor_key = party.public_key();
     assert_eq!(
         Audit::open(&made.sign(party, party), manifest, hash),

@@ -130,7 +130,7 @@ async fn an_honest_partys_records_pass() {
     for item in items.iter().filter(|item| item.verdict == Verdict::NotApplicable) {
         let why = match item.check {
             Check::Tickets => "the election asks for none",
-            _ => "not supported",
+            _ => "nobody enrols by card",
         };
         assert!(item.detail.starts_with(why), "{item:?}");
     }
