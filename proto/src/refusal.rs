@@ -115,7 +115,7 @@ impl Refusal {
 }
 
 /// Whether a character is no text: control characters, and marks that turn the direction of what follows.
-fn steers(c: char) -> bool {
+pub(crate) fn steers(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

@@ -62,14 +62,15 @@ fn what_is_not_supported_is_refused_by_name() {
     ));
 }
 
+fn with_cards() -> World {
+    World::new(Shape {
+        cards: true,
+        ..Shape::default()
+    })
+}
+
 #[test]
 fn offsets_are_three_commitments_and_come_with_enrolment() {
-    let with_cards = || {
-        World::new(Shape {
-            cards: true,
-            ..Shape::default()
-        })
-    };
     let offset = |index, length| wire::CredentialOffset {
         index,
         commitment: vec![index as u8; length],
@@ -352,4 +353,20 @@ fn changed_bytes_of_a_signed_manifest_are_refused() {
         changed[i] ^= 1;
         assert!(opens(&changed).is_none(), "byte {i}");
     }
+}
+
+#[test]
+fn two_authorities_of_one_name_cannot_stand_side_by_side() {
+    let cards = with_cards();
+    let mut wire = cards.manifest.manifest().to_wire();
+    let register = wire.register.as_mut().expect("a register");
+    // Of the same hierarchy's names, with keys of its own.
+    let other = crate::fixture::cards::Cards::new(crate::fixture::OPENS);
+    register.issuers.push(other.issuing);
+    let error = Manifest::from_wire(&wire).expect_err("refused");
+    assert!(
+        error.to_string().contains("issuing CAs 1 and 2 have one name"),
+        "{error}"
+    );
+    assert_eq!(error.reason(), Reason::ManifestInvalid);
 }
