@@ -298,6 +298,33 @@ async fn the_offset_to_the_parties_time_is_kept_for_when_they_are_away() {
 }
 
 #[tokio::test]
+async fn a_vote_under_a_wrong_clock_spoils_no_other() {
+    let (town, directory) = town_with_station().await;
+    let mut rng = StdRng::seed_from_u64(10);
+    // A day ahead, never compared, and nobody there.
+    let clock = Arc::new(AtomicU64::new((NOON_S + 86_400) * 1000));
+    let mut station = open_at(
+        directory.path(),
+        &town.election,
+        nowhere(&town).await,
+        clock.clone(),
+    );
+    let wrong = station.paper(NORTH, VoterIndex(1), &mut rng).await.unwrap();
+    assert_eq!(wrong.time, TimeSource::Uncorrected);
+    assert!(wrong.cast_at.0 >= NOON_S + 86_400);
+    drop(station);
+    let online = Connections::open(&town.election).unwrap();
+    let mut station = open_at(directory.path(), &town.election, online, clock);
+    let right = station.paper(NORTH, VoterIndex(2), &mut rng).await.unwrap();
+    assert_eq!(right.time, TimeSource::Parties);
+    assert!(
+        (NOON_S..NOON_S + 60).contains(&right.cast_at.0),
+        "{}",
+        right.cast_at
+    );
+}
+
+#[tokio::test]
 async fn what_does_not_fit_is_refused_and_nothing_is_queued() {
     let (town, directory) = town_with_station().await;
     let mut rng = StdRng::seed_from_u64(9);
