@@ -331,3 +331,26 @@ fn one_voter_has_one_draw_under_way_and_a_repeat_costs_nothing() {
         Ok(Admitted::Due(_))
     ));
 }
+
+#[test]
+fn answers_made_again_keep_nobody_from_drawing() {
+    let scene = scene();
+    scene.admit(2).expect("admitted");
+    let desk = scene.desk();
+    let old = scene.request(0, 1, 1);
+    drawn(&desk, &old).expect("drawn");
+    // After a restart no answer is in memory: the one who holds a code asks for the old one.
+    let desk = scene.desk();
+    let Ok(Admitted::Due(again)) = desk.admit(&old) else {
+        panic!("made again")
+    };
+    assert!(again.is_again(), "it waits among its like");
+    assert_eq!(desk.admit(&old).expect_err("once").reason, Reason::PartyBusy);
+    // The voter's own new draw, on another device, is not held up by it.
+    let Ok(Admitted::Due(new)) = desk.admit(&scene.request(0, 1, 2)) else {
+        panic!("due")
+    };
+    assert!(!new.is_again());
+    drop((again, new));
+    assert!(matches!(desk.admit(&old), Ok(Admitted::Due(_))));
+}
