@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use tally_proto::connect::ConnectError;
 use tally_proto::envelope::EnvelopeError;
 use tally_proto::identity::IdentityError;
-use tally_proto::ids::{BoxId, ElectionId, Hash32, IdError, RegisterId, Role, VoterIndex};
+use tally_proto::ids::{
+    BoxId, ElectionId, Hash32, IdError, RegisterId, Role, StationId, UnixSeconds, VoterIndex,
+};
 use tally_proto::manifest::ManifestError;
 use tally_proto::order::OrderError;
 use tally_proto::pki::PkiError;
@@ -274,6 +276,20 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         source: SignInsError,
+    },
+    /// A statement from before the one that is here.
+    #[error(
+        "{}: station {station} closed after that, at {stored}: this earlier statement, of {closed}, is void", path.display()
+    )]
+    SignInsVoid {
+        /// The file.
+        path: PathBuf,
+        /// Whose.
+        station: StationId,
+        /// When it closed by the one that is here.
+        stored: UnixSeconds,
+        /// When by this one.
+        closed: UnixSeconds,
     },
     /// A station's sign-in book.
     #[error("{} is no sign-in book of this election", .0.display())]

@@ -30,13 +30,26 @@ const MAX_BOOK_BYTES: u64 = 1 << 30;
 /// Takes over a station's statement in place of an earlier one.
 ///
 /// # Errors
-/// [`Error::SignIns`] for what is not a statement of a station of this election, and failures to read and write.
+/// [`Error::SignIns`] for what is not a statement of a station of this election, [`Error::SignInsVoid`] for one from before a station opened again,
+/// whose signature stays good; and failures to read and write.
 pub fn admit(election: &Election, from: &Path) -> Result<SignIns, Error> {
     let statement = read(election, from)?;
     let directory = election.path().join("sign-ins");
     files::directory(&directory)?;
+    let place = directory.join(statement.station.to_string());
+    if place.exists() {
+        let stored = read(election, &place)?.closed_at;
+        if statement.closed_at < stored {
+            return Err(Error::SignInsVoid {
+                path: from.to_path_buf(),
+                station: statement.station,
+                stored,
+                closed: statement.closed_at,
+            });
+        }
+    }
     let text = files::read(from, MAX_BYTES as u64)?;
-    files::replace(&directory.join(statement.station.to_string()), &text)?;
+    files::replace(&place, &text)?;
     Ok(statement)
 }
 
@@ -242,6 +255,29 @@ mod tests {
             remark: String::new(),
             boxes: vec![of],
         }
+    }
+
+    #[test]
+    fn a_statement_from_before_a_station_opened_again_is_void() {
+        let scene = crate::tickets::tests::scene();
+        let place = tempfile::tempdir().expect("dir");
+        let written = |name: &str, closed_at: u64, signed_in: u64| {
+            let mut statement = statement(&scene.world, 1, signed_in, 2, 1);
+            statement.closed_at = UnixSeconds(closed_at);
+            let text = statement.sign(&scene.world.stations[0]).expect("signed");
+            let path = place.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        };
+        let (first, second) = (written("first", OPENS + 9, 9), written("second", OPENS + 60, 3));
+        admit(&scene.election, &first).expect("the first");
+        admit(&scene.election, &second).expect("a later one in its place");
+        let void = admit(&scene.election, &first).expect_err("void");
+        assert!(matches!(void, Error::SignInsVoid { .. }), "{void}");
+        assert!(void.to_string().contains("this earlier statement"), "{void}");
+        admit(&scene.election, &second).expect("the same again");
+        let stored = stored(&scene.election).expect("read");
+        assert_eq!((stored.len(), stored[0].boxes[0].signed_in), (1, 3));
     }
 
     #[test]

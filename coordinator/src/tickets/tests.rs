@@ -9,13 +9,13 @@ use crate::bundle::tests::directory_of;
 use crate::directory::Directory;
 use crate::roll;
 
-struct Scene {
+pub(crate) struct Scene {
     dir: tempfile::TempDir,
-    world: World,
-    election: Election,
+    pub(crate) world: World,
+    pub(crate) election: Election,
 }
 
-fn scene() -> Scene {
+pub(crate) fn scene() -> Scene {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(tally_proto::connect::install_tls_provider);
     let world = World::new(Shape {
