@@ -3,11 +3,11 @@
 mod world;
 
 use tally_proto::calendar::ChannelKind;
-use tally_proto::envelope::{Kind, Signature};
+use tally_proto::envelope::{Envelope, Kind, Signature};
 use tally_proto::fixture::{CLOSES, DRAINED, OPENS, Shape};
 use tally_proto::ids::{BoxId, Hash32, Role, StationId, UnixSeconds, VoterIndex};
 use tally_proto::invitation::Credential;
-use tally_proto::order::{Change, Correction, EffectiveElection, Order, Revocation, SignedOrder};
+use tally_proto::order::{Change, Correction, EffectiveElection, Order, Reissue, Revocation, SignedOrder};
 use tally_proto::pki::{Leaf, PeerRole};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
@@ -754,6 +754,7 @@ async fn records_are_taken_from_their_registrar_and_refused_one_by_one() {
     let good = make(&mut world, 0, 1, first);
     let same_serial = make(&mut world, 0, 1, first);
     let higher_serial = make(&mut world, 0, 2, first);
+    let of_nobody = make(&mut world, 1, 0, first);
     let others_half = make(&mut world, 1, 1, second);
     let station_only = make(&mut world, 4, 1, first);
     let beyond = make(&mut world, 5, 1, first);
@@ -768,7 +769,7 @@ async fn records_are_taken_from_their_registrar_and_refused_one_by_one() {
         good.clone(),
         good.clone(),
         same_serial,
-        higher_serial,
+        higher_serial.clone(),
         others_half.clone(),
         station_only,
         beyond,
@@ -796,7 +797,6 @@ async fn records_are_taken_from_their_registrar_and_refused_one_by_one() {
     let receipt = outcomes[0].as_ref().expect("accepted");
     receipt.verify(&keys).expect("signed");
     assert_eq!(outcomes[1].as_ref().expect("again"), receipt);
-    assert!(outcomes[3].is_ok(), "a higher serial is another record");
     let refused: Vec<&str> = outcomes
         .iter()
         .filter_map(|outcome| outcome.as_ref().err().map(String::as_str))
@@ -804,6 +804,7 @@ async fn records_are_taken_from_their_registrar_and_refused_one_by_one() {
     assert_eq!(
         refused,
         [
+            "record.serial",
             "record.serial",
             "role.refused",
             "voter.station-only",
@@ -813,6 +814,26 @@ async fn records_are_taken_from_their_registrar_and_refused_one_by_one() {
         ]
     );
     assert!(register(&texts, vec![others_half]).await[0].is_ok());
+
+    // Issued again only under an order that all three have signed, and that this party has in force.
+    let reissue = Change::Reissue(Reissue {
+        of_box: BoxId(1),
+        voter: VoterIndex(0),
+        until: UnixSeconds(0),
+        serial: 2,
+    });
+    let order = world.fixture.order(1, reissue);
+    let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
+    let proposed = Envelope::from_wire(order.envelope().to_wire()).expect("an envelope");
+    coordinator.propose_order(proposed.to_wire()).await.expect("proposed");
+    coordinator.complete(proposed.to_wire()).await.expect("complete");
+    let above = make(&mut world, 0, 3, first);
+    let twin = make(&mut world, 0, 2, first);
+    let outcomes = register(&letters, vec![higher_serial, above, twin, of_nobody]).await;
+    assert!(outcomes[0].is_ok(), "{:?}", outcomes[0]);
+    for refused in &outcomes[1..] {
+        assert_eq!(refused.as_ref().expect_err("refused"), "record.serial");
+    }
     world.clock.set((DRAINED + 1) * 1000);
     let late = make(&mut world, 3, 1, first);
     assert_eq!(

@@ -205,8 +205,8 @@ reasons! {
         "The manifest names another party or coordinator than this party's operator has configured."
         "Compare the identity files and their fingerprints by phone, then mend the election file or the configuration.";
     OrderInvalid "order.invalid" Reject
-        "The order does not fit: its number leaves a gap, it changes nothing that exists, or it comes after the seal."
-        "Number orders 1, 2, 3 without gaps and address an existing channel, box and voter.";
+        "The order does not fit: it does not follow the last one in force, changes nothing that exists, or comes after the seal."
+        "Let the coordinator draw it up again after the last order in force, for an existing channel, box and voter.";
     RollDuplicate "roll.duplicate" Reject
         "The roll names a voter reference twice."
         "Remove the second entry; the detail names both lines.";
@@ -241,8 +241,8 @@ reasons! {
         "The check code does not open the ballot that the parties hold: the device that made it shows something else than it cast."
         "Do not trust that device. Cast again on another one or at a polling station, and tell the election commission.";
     RecordSerial "record.serial" Reject
-        "A record of this voter with the same serial and other content is here; equal serials do not stand."
-        "Re-issuing needs a higher serial and an order.";
+        "A record of this voter with the same serial and other content is here, or no order in force allows the serial."
+        "Issue with serial 1; issuing again needs an order that all parties have countersigned, and the higher serial that it names.";
     RecordHalves "record.halves" Reject
         "The record's half does not fit the manifest: each registrar issues its own half, a lone registrar all of it."
         "Let the registrar that the manifest names for this half issue it.";
