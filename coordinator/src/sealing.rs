@@ -2,9 +2,9 @@
 //! the seal with all its evidence for the result bundle.
 
 mod answers;
+mod stopped;
 
 use answers::{Answer, Answers};
-use prost::Message as _;
 use tally_proto::envelope::{Envelope, Kind};
 use tally_proto::ids::{BoxId, RoleExt as _};
 use tally_proto::manifest::Manifest;
@@ -181,36 +181,4 @@ fn in_numbers(of_box: BoxId, bundle: &wire::BoxBundle) -> Result<Sealed, Error> 
 pub(crate) fn seal_of(of_box: BoxId, bundle: &wire::BoxBundle) -> Result<Seal, Error> {
     let envelope = bundle.seal.as_ref().ok_or(Error::NotSealed(of_box))?;
     Ok(Seal::decode(&envelope.payload)?)
-}
-
-/// An Abort for people: who says it, where, why, whom it names.
-pub(crate) fn abort_in_words(party: &Party, envelope: &wire::Envelope) -> String {
-    let Ok(abort) = wire::Abort::decode(&*envelope.payload) else {
-        return format!(
-            "{} stopped and sent an unreadable statement; see its log",
-            party.name()
-        );
-    };
-    let reason = abort.reason.parse::<Reason>();
-    let action = reason.map_or("see the parties' logs", Reason::action);
-    let suspects: Vec<String> = abort.suspects.iter().map(|p| format!("P{p}")).collect();
-    let named = if suspects.is_empty() {
-        "it names nobody".to_owned()
-    } else {
-        format!("it states: {}", suspects.join(", "))
-    };
-    let at = [abort.step.as_str(), abort.channel.as_str()]
-        .into_iter()
-        .filter(|t| !t.is_empty())
-        .collect::<Vec<_>>();
-    let at = if at.is_empty() {
-        String::new()
-    } else {
-        format!(" at {}", at.join(", "))
-    };
-    format!(
-        "{} stopped{at}: {}; {named}. {action}",
-        party.name(),
-        abort.reason
-    )
 }

@@ -21,6 +21,7 @@ mod records;
 mod rows;
 mod seal;
 mod statements;
+mod stopped;
 
 pub use body::{BallotEvidence, BodyError, BoxBody, MAX_BODY_BYTES, RecordEvidence};
 pub use claims::{Claimed, Claims, ClaimsError, MAX_CLAIMED_RECEIPTS, Settled, settle, settle_by};
@@ -28,6 +29,7 @@ pub use gathering::{Agreed, Gathering};
 pub use list::{DigestList, List, ListError, MAX_DIGESTS, SignedList};
 pub use seal::{Counts, Exclusion, Seal, SealPayloadError, SignedSeal, StationCount};
 pub use statements::{StatementError, Statements, check_two_statements};
+pub use stopped::SealingAbort;
 
 use crate::bitmap::Bitmap;
 use crate::ids::{BoxId, Digest, ElectionId, Hash32, Role, VoterIndex};

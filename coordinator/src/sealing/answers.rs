@@ -10,13 +10,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tally_proto::bundle::{BoxError, SealedParts, verify_sealed};
 use tally_proto::envelope::{Envelope, Kind};
-use tally_proto::ids::{BoxId, ElectionId, Hash32};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, RoleExt as _};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::order::SignedOrder;
-use tally_proto::sealing::Seal;
+use tally_proto::sealing::{Seal, SealingAbort};
 use tally_proto::wire;
 
-use super::{Ended, abort_in_words};
+use super::Ended;
+use super::stopped::in_words;
 use crate::error::{Error, OutcomeProblem};
 use crate::parties::{Party, PartyError, Wait};
 use crate::progress::Progress;
@@ -66,7 +67,7 @@ impl Answers {
                 Ok(()) => return Wait::Enough,
                 Err(error) => format!("{} sent a seal that does not hold: {error}", party.name()),
             },
-            Ok(Ended::Aborted(abort)) => abort_in_words(party, &abort),
+            Ok(Ended::Aborted(abort)) => self.stopped(party, abort),
             Ok(Ended::Nothing) => format!("{} ended without an outcome", party.name()),
             Err(error) => {
                 self.failed.push(error);
@@ -75,6 +76,18 @@ impl Answers {
         };
         self.useless.push(words);
         Wait::Failed
+    }
+
+    fn stopped(&self, party: &Party, abort: wire::Envelope) -> String {
+        let manifest = self.manifest.manifest();
+        match SealingAbort::read(party.role(), abort, manifest, self.of_box) {
+            Some(stopped) => {
+                let names = manifest.parties().each_ref();
+                let names = names.map(|p| format!("P{} {}", p.role().number(), p.agency()));
+                in_words(stopped, party.name(), &names)
+            }
+            None => format!("{} stopped and sent a statement that does not hold", party.name()),
+        }
     }
 
     /// Has not ended while it was waited for.

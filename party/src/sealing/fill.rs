@@ -496,7 +496,7 @@ impl Sealing {
             of_box: subject.of_box,
             complainant: me,
             accused,
-            kind,
+            record: kind == Kind::Record,
             digest: *digest,
             one_time_key: key.public(),
         };

@@ -2,6 +2,7 @@ mod model;
 mod objects;
 mod parts;
 mod records;
+mod stopped;
 mod tickets;
 
 use super::*;

@@ -153,7 +153,7 @@ fn complaint(ballot: &Made, key: &OneTimeKey) -> Complaint {
         of_box: BoxId(BOX),
         complainant: Role::P1,
         accused: ACCUSED,
-        kind: ballot.kind,
+        record: ballot.kind == crate::store::Kind::Record,
         digest: ballot.digest,
         one_time_key: key.public(),
     }
