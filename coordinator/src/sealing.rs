@@ -10,7 +10,7 @@ use tally_proto::ids::{BoxId, RoleExt as _};
 use tally_proto::manifest::Manifest;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
-use tally_proto::sealing::{Counts, Exclusion, Seal, StationCount};
+use tally_proto::sealing::{Counts, Exclusion, MAX_BODY_BYTES, Seal, StationCount};
 use tally_proto::wire;
 use tonic::Status;
 
@@ -18,9 +18,6 @@ use crate::directory::{Directory, Election};
 use crate::error::Error;
 use crate::parties::{Heard, Party, Patience};
 use crate::progress::{Progress, Step, phase_of};
-
-/// The largest evidence of one box.
-const MAX_BODY_BYTES: u64 = 1 << 30;
 
 /// A sealed box in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,8 +144,9 @@ async fn watch_seal(
                 });
             }
             Some(Event::BodyPart(part)) => {
-                if body.len() as u64 + part.len() as u64 > MAX_BODY_BYTES {
-                    return Err(Refusal::new(Reason::MessageTooLarge, "evidence of more than 1 GiB").into());
+                if body.len() + part.len() > MAX_BODY_BYTES {
+                    let detail = format_args!("evidence of more than {} MiB", MAX_BODY_BYTES >> 20);
+                    return Err(Refusal::new(Reason::MessageTooLarge, detail).into());
                 }
                 body.extend_from_slice(&part);
             }

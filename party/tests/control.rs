@@ -735,6 +735,50 @@ async fn phases_follow_the_clock() {
 }
 
 #[tokio::test]
+async fn one_voter_has_no_more_records_than_sixteen() {
+    let mut world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let reissue = Change::Reissue(Reissue {
+        of_box: BoxId(1),
+        voter: VoterIndex(0),
+        until: UnixSeconds(0),
+        serial: 100,
+    });
+    let order = world.fixture.order(1, reissue).envelope().to_wire();
+    let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
+    coordinator.propose_order(order.clone()).await.expect("proposed");
+    coordinator.complete(order).await.expect("complete");
+    let registrar = leaf(&world, PeerRole::Registrar("letters".into()));
+    let credential = Credential::new(7);
+    let mut made = |voter, serial| {
+        let voter = VoterIndex(voter);
+        world
+            .fixture
+            .record(BoxId(1), voter, serial, Half::WHOLE, &credential)[0]
+            .to_wire()
+    };
+    let mut records: Vec<_> = (1..=18).map(|serial| made(0, serial)).collect();
+    records.push(made(1, 1));
+    let mut answers = party
+        .registration(&registrar)
+        .register(tokio_stream::iter(records))
+        .await
+        .expect("served")
+        .into_inner();
+    let mut refused = Vec::new();
+    let mut place = 0;
+    while let Some(answer) = answers.message().await.expect("answer") {
+        if let Outcome::Refusal(refusal) = answer.outcome.expect("outcome") {
+            refused.push((place, refusal.reason));
+        }
+        place += 1;
+    }
+    assert_eq!(place, 19);
+    let full = "box.full".to_owned();
+    assert_eq!(refused, [(16, full.clone()), (17, full)]);
+}
+
+#[tokio::test]
 async fn records_are_taken_from_their_registrar_and_refused_one_by_one() {
     let mut world = World::new(Shape {
         registrars: 2,
@@ -825,7 +869,10 @@ async fn records_are_taken_from_their_registrar_and_refused_one_by_one() {
     let order = world.fixture.order(1, reissue);
     let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
     let proposed = Envelope::from_wire(order.envelope().to_wire()).expect("an envelope");
-    coordinator.propose_order(proposed.to_wire()).await.expect("proposed");
+    coordinator
+        .propose_order(proposed.to_wire())
+        .await
+        .expect("proposed");
     coordinator.complete(proposed.to_wire()).await.expect("complete");
     let above = make(&mut world, 0, 3, first);
     let twin = make(&mut world, 0, 2, first);

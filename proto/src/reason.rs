@@ -100,7 +100,7 @@ reasons! {
         "The station's signature over the digest does not verify with the station's key in the manifest."
         "Sign the digest with the station's own key, and submit again.";
     BallotStationSequence "ballot.station-sequence-repeated" Reject
-        "A station used one sequence number for two ballots; the lowest digest stays and the station is named."
+        "A station used one sequence number for two ballots (sealing keeps the lowest digest), or a number beyond what one station may cast."
         "The station must never reset its counter. Reconcile its sign-in count with the Seal.";
     BallotStationRevoked "ballot.station-revoked" Reject
         "An order has revoked the station: what it casts from the order's moment on does not count, and nothing more is taken from it."
@@ -139,11 +139,14 @@ reasons! {
         "The coordinator does not have the registrar's draw codes yet."
         "Try again later; the commission runs `coordinator tickets` with the registrar's file.";
     BallotTooFew "box.too-few-submissions" Reject
-        "The box holds fewer submissions than the manifest's minimum, so a result could tell how single people voted."
+        "The box holds fewer submissions than the manifest's minimum: nearly nobody can have voted, and a result would tell how."
         "The box cannot be tallied alone. Follow the election law's rule for boxes that are too small.";
     BoxTooSmall "box.too-few-voters" Reject
         "The box has fewer voters than the manifest's own minimum."
         "Merge it with another box before the manifest is signed.";
+    BoxFull "box.full" Reject
+        "The box holds as many ballots or records as can be sealed and published; the manifest says how many."
+        "Online: vote at a polling station. At a station: call the commission, which looks for who sends so many.";
     ElectionUnknown "election.unknown" Reject
         "This party does not hold a manifest of that election."
         "Check the election id; the coordinator publishes the manifest to each party.";

@@ -177,6 +177,7 @@ fn ballot_box(id: u32, name: &str, contests: Vec<u32>) -> wire::Box {
         voters: VOTERS,
         roll_root: vec![7; 32],
         index_bits: BallotLayout::index_bits_for(VOTERS) as u32,
+        max_ballots: 0,
     }
 }
 

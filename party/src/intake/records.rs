@@ -151,6 +151,8 @@ impl Party {
             of_box: issue.of_box,
             digest,
             counted: Counted::Record,
+            capacity: election.ballot_box(issue.of_box)?.capacity(),
+            sequence: None,
             serial: Some(serial(issue, header.serial)),
             header: header.encode(),
             ticket: None,
