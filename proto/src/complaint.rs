@@ -9,7 +9,8 @@
 //!    and asks S. S seals (nonce, share) to the one-time key and signs that. M has seen S's signature and hands the answer on.
 //!    S need not judge the complaint: P_j is entitled to that share of every ballot, so false requests learn nothing.
 //! 3. *No answer*: M signs that S is silent, P_j says so too: S is named by two, **stated**.
-//! 4. The answer opens the commitment: P_j takes it and goes on. Nobody is named, the first transmission is forgotten.
+//! 4. The answer opens the commitment: P_j takes it and goes on. Nobody is named for one; a party that does so time and again is told of by P_j
+//!    (stated: a broken link looks alike). Complaints run side by side, so late answers hold up many candidates at once and not each for itself.
 //! 5. It does not: P_j shows M the one-time private key. M opens the answer itself. Either the opening fails the commitment, then S
 //!    signed a wrong answer; or it opens it, then P_j complained falsely. One of the two is named, **proved** to anyone by complaint,
 //!    answer, key and header.

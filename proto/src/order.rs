@@ -167,7 +167,12 @@ impl Reissue {
                 self.serial
             ));
         }
-        format!("voter {} of box {}: {}", self.voter, self.of_box, does.join("; and "))
+        format!(
+            "voter {} of box {}: {}",
+            self.voter,
+            self.of_box,
+            does.join("; and ")
+        )
     }
 }
 

@@ -330,11 +330,7 @@ async fn order(
         },
         OrderChange::Strike { voter } => Wish::Strike { reference: voter },
         OrderChange::Restore { voter } => Wish::Restore { reference: voter },
-        OrderChange::Reissue {
-            voter,
-            until,
-            serial,
-        } => Wish::Reissue {
+        OrderChange::Reissue { voter, until, serial } => Wish::Reissue {
             reference: voter,
             until,
             serial,

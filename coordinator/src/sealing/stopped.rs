@@ -33,9 +33,10 @@ mod tests {
             };
             in_words(stopped, "P1 A", &names)
         };
-        assert!(words(true).starts_with(
-            "P1 A stopped: seal.two-statements; signatures that it shows prove it of P2 B."
-        ));
+        assert!(
+            words(true)
+                .starts_with("P1 A stopped: seal.two-statements; signatures that it shows prove it of P2 B.")
+        );
         assert!(words(false).starts_with(
             "P1 A stopped: seal.two-statements; it states this of P2 B, and nothing here proves it."
         ));

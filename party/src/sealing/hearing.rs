@@ -101,11 +101,10 @@ impl Sealing {
                 if tables::signed(tx, subject.key, tables::Once::List, inner.me.index())?.is_none() {
                     return Err(SealError::NotYet(Item::Answer));
                 }
-                let held = Held::accepted(tx, &subject, complaint::kind(&complaint), &complaint.digest)?.ok_or(
-                    ComplaintError::NotHeld {
+                let held = Held::accepted(tx, &subject, complaint::kind(&complaint), &complaint.digest)?
+                    .ok_or(ComplaintError::NotHeld {
                         digest: complaint.digest,
-                    },
-                )?;
+                    })?;
                 let opening = held.opening(inner, &subject, common_share(inner.me, complaint.complainant))?;
                 let key = &complaint.one_time_key;
                 let answer = complaint::answer(

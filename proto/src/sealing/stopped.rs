@@ -52,7 +52,9 @@ impl SealingAbort {
             Reason::SessionHidden => Some(hides(suspect, &evidence, keys, of)),
             Reason::SealShareWrong | Reason::SealComplaintFalse => {
                 let about = abort.subject.as_ref()?;
-                Some(lies_about_a_share(suspect, &evidence, key, about, manifest, of_box))
+                Some(lies_about_a_share(
+                    suspect, &evidence, key, about, manifest, of_box,
+                ))
             }
             // The two who say so are two; an accusation with which nobody has to agree is none that an honest party signs.
             Reason::SealDisagreement | Reason::SealWrongKind | Reason::SealShareWithheld => None,
@@ -90,12 +92,7 @@ fn lies_about_a_share(
 }
 
 /// Whether two statements of `suspect` about this box contradict each other.
-fn contradict(
-    suspect: Role,
-    evidence: &[Object],
-    keys: &[PublicKey; 3],
-    of: (&ElectionId, BoxId),
-) -> bool {
+fn contradict(suspect: Role, evidence: &[Object], keys: &[PublicKey; 3], of: (&ElectionId, BoxId)) -> bool {
     let open = |envelope: &wire::Envelope| Envelope::from_wire(envelope.clone()).ok();
     let two = |kind, one: &wire::Envelope, other: &wire::Envelope| {
         let compared = check_two_statements(kind, suspect, keys, &open(one)?, &open(other)?).ok()?;
@@ -129,12 +126,7 @@ fn contradict(
 }
 
 /// Whether Holdings of `suspect` leave out what its Claims or Seal of this box name.
-fn hides(
-    suspect: Role,
-    evidence: &[Object],
-    keys: &[PublicKey; 3],
-    of: (&ElectionId, BoxId),
-) -> bool {
+fn hides(suspect: Role, evidence: &[Object], keys: &[PublicKey; 3], of: (&ElectionId, BoxId)) -> bool {
     let (mut holdings, mut claims, mut seal) = (None, None, None);
     for object in evidence {
         match object {

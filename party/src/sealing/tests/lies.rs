@@ -12,7 +12,7 @@ use tally_proto::wire::list_part::Part;
 use super::super::{Basis, Flaw, Item, Lie, PeerError, SealError, SealedBox};
 use super::network::{Saboteur, envelope};
 use super::objects::{acceptance, stranger};
-use super::world::{BOX, World};
+use super::world::{BOX, Setting, World};
 
 type Answered<T> = Result<T, PeerError>;
 
@@ -24,7 +24,13 @@ fn signer(role: Role) -> Signer {
 }
 
 /// The run ended with an Abort of that finding; its statement, which carries the party's own signature.
-fn aborted(world: &World, run: Result<SealedBox, SealError>, by: Role, lie: Lie, basis: Basis) -> wire::Abort {
+fn aborted(
+    world: &World,
+    run: Result<SealedBox, SealError>,
+    by: Role,
+    lie: Lie,
+    basis: Basis,
+) -> wire::Abort {
     let Err(SealError::Aborted(abort)) = run else {
         panic!("{by}: {run:?}")
     };
@@ -43,10 +49,18 @@ fn aborted(world: &World, run: Result<SealedBox, SealError>, by: Role, lie: Lie,
     assert_eq!(statement.proved, basis == Basis::Proved);
     assert_eq!(statement.reason, lie.reason().code());
     // What the commission says of it: two lies take the evidence of the box, and are told as stated there.
-    let read = SealingAbort::read(by, abort.statement.to_wire(), world.manifest.manifest(), BoxId(BOX));
+    let read = SealingAbort::read(
+        by,
+        abort.statement.to_wire(),
+        world.manifest.manifest(),
+        BoxId(BOX),
+    );
     let read = read.expect("one that an honest party signs");
     let here = !matches!(lie, Lie::OtherSeal | Lie::WrongKind);
-    assert_eq!((read.suspect, read.proved), (LIAR, basis == Basis::Proved && here));
+    assert_eq!(
+        (read.suspect, read.proved),
+        (LIAR, basis == Basis::Proved && here)
+    );
     statement
 }
 
@@ -190,6 +204,17 @@ async fn a_second_seal_convicts_but_decides_nothing() {
         matches!(findings, [finding] if (finding.named, finding.lie) == (LIAR, Lie::TwoSeals)),
         "P3 saw both: {findings:?}"
     );
+    // It is told: whoever is shown P3's proof can check it.
+    let [proof] = sealed[2].proofs() else {
+        panic!("{:?}", sealed[2].proofs())
+    };
+    let read = SealingAbort::read(Role::P3, proof.to_wire(), world.manifest.manifest(), BoxId(BOX));
+    let read = read.expect("its own");
+    assert_eq!(
+        (read.suspect, read.reason, read.proved),
+        (LIAR, Lie::TwoSeals.reason(), true)
+    );
+    assert!(sealed[0].proofs().is_empty() && sealed[0].findings().is_empty());
 }
 
 /// Shows both others the same Seal that does not follow.
@@ -481,4 +506,32 @@ async fn what_one_connection_does_not_give_the_third_party_fetches() {
     }
     let sealed = world.sealed().await;
     assert_eq!(sealed[0].rows(), made.each_ref().map(|made| made.digest));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_longer_than_a_box_may_be_is_refused_by_its_partys_name() {
+    let mut world = World::with(Setting {
+        max_ballots: 20,
+        ..Setting::default()
+    });
+    let mut listed: Vec<Digest> = ballots(&mut world).iter().map(|made| made.digest).collect();
+    listed.extend((0..18).map(|n| Digest([n; 32])));
+    world.forge_list(LIAR, &listed, &[]);
+    let runs = world.seal(&Role::ALL).await;
+    for (by, run) in Role::ALL.into_iter().zip(runs).filter(|(by, _)| *by != LIAR) {
+        let Err(SealError::Waiting { of, item, source }) = run else {
+            panic!("{by}: {run:?}")
+        };
+        assert_eq!((of, item), (LIAR, Item::List));
+        assert!(
+            matches!(
+                source,
+                PeerError::Malformed {
+                    flaw: Flaw::TooLong,
+                    ..
+                }
+            ),
+            "{source}"
+        );
+    }
 }

@@ -60,14 +60,21 @@ fn a_registrar_replaces_no_credential_without_an_order_that_allows_its_serial() 
     let v = VoterIndex;
     let records = [first.clone(), again.to_vec()].concat();
     let out = |which: &[usize]| {
-        let mut out: Vec<_> = which.iter().map(|at| (d(&again[*at]), Reason::RecordSerial)).collect();
+        let mut out: Vec<_> = which
+            .iter()
+            .map(|at| (d(&again[*at]), Reason::RecordSerial))
+            .collect();
         out.sort();
         out
     };
 
     let (sealed, _) = seal_under(&world, &[], &records, no_claims());
     assert_eq!(excluded(&sealed), out(&[0, 1, 2, 3]));
-    let issued_first: Vec<_> = first.iter().enumerate().map(|(at, r)| (v(at as u32 / 2), d(r))).collect();
+    let issued_first: Vec<_> = first
+        .iter()
+        .enumerate()
+        .map(|(at, r)| (v(at as u32 / 2), d(r)))
+        .collect();
     assert_eq!(sealed.standing, issued_first);
 
     // An order lets voter 1's second stand; of voter 2 it allows up to 2 only.
@@ -85,14 +92,23 @@ fn a_registrar_replaces_no_credential_without_an_order_that_allows_its_serial() 
 fn an_order_allows_serials_of_one_voter_and_none_takes_them_back() {
     let world = World::new(Shape::default());
     let nothing = world.order(1, reissue(0, 2, 0));
-    let orders = [nothing.clone(), world.order_after(Some(&nothing), 2, reissue(0, 5, 0))];
+    let orders = [
+        nothing.clone(),
+        world.order_after(Some(&nothing), 2, reissue(0, 5, 0)),
+    ];
     let third = world.order_after(Some(&orders[1]), 3, reissue(0, 3, 0));
     let all = [&orders[0], &orders[1], &third];
     let election = EffectiveElection::new(Arc::clone(&world.manifest), all).expect("in force");
     let allows = |v, serial| election.allows_serial(BOX, VoterIndex(v), serial);
     let serials = [0, 1, 2, 5, 6, u32::MAX];
-    assert_eq!(serials.map(|s| allows(0, s)), [false, true, true, true, false, false]);
-    assert_eq!(serials.map(|s| allows(1, s)), [false, true, false, false, false, false]);
+    assert_eq!(
+        serials.map(|s| allows(0, s)),
+        [false, true, true, true, false, false]
+    );
+    assert_eq!(
+        serials.map(|s| allows(1, s)),
+        [false, true, false, false, false, false]
+    );
     assert!(!election.allows_serial(BoxId(2), VoterIndex(0), 2));
     // One that allows nothing and sets nothing aside is none, nor does one set cards aside where there are none.
     let refused = |change| {
@@ -105,7 +121,10 @@ fn an_order_allows_serials_of_one_voter_and_none_takes_them_back() {
     };
     use crate::order::OrderError;
     assert_eq!(refused(reissue(0, 1, 0)), OrderError::NoChange(1));
-    assert_eq!(refused(reissue(0, 2, OPENS)), OrderError::NoRegister { number: 1 });
+    assert_eq!(
+        refused(reissue(0, 2, OPENS)),
+        OrderError::NoRegister { number: 1 }
+    );
 }
 
 #[test]

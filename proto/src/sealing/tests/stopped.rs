@@ -186,7 +186,12 @@ fn an_answer_to_a_complaint_convicts_with_the_key_and_the_commitments_only() {
     let (openings, others) = (shares(), shares());
     let cast_at = UnixSeconds(OPENS + 1);
     let header = |openings| {
-        BallotHeader::online(manifest.election().clone(), BOX, cast_at, context.commit_all(openings))
+        BallotHeader::online(
+            manifest.election().clone(),
+            BOX,
+            cast_at,
+            context.commit_all(openings),
+        )
     };
     let (about, another) = (header(&openings), header(&others));
     let key = OneTimeKey::generate(&mut world.rng);
@@ -204,7 +209,15 @@ fn an_answer_to_a_complaint_convicts_with_the_key_and_the_commitments_only() {
     // P1 and P2 both hold the second share.
     let mut answered = |opening: &Opening| {
         let signer = &world.signers[1];
-        answer(hash, Role::P2, &complaint.one_time_key, opening, signer, &mut world.rng).expect("a key")
+        answer(
+            hash,
+            Role::P2,
+            &complaint.one_time_key,
+            opening,
+            signer,
+            &mut world.rng,
+        )
+        .expect("a key")
     };
     let (right, wrong) = (answered(&openings[1]), answered(&others[1]));
     let told = |reason, answer: &Envelope, key: &[u8], about: &BallotHeader, complaint: &Complaint| {
