@@ -344,7 +344,7 @@ fn every_refusal_says_where_what_and_what_to_do() {
         (
             "counted_per_channel = true",
             "counted_per_canton = true",
-            "election.toml:29: unknown field `counted_per_canton`, expected one of `counted_per_channel`, `min_voters`, `min_submissions`; see the sample election file for every key",
+            "election.toml:28: unknown field `counted_per_canton`, expected one of `counted_per_channel`, `min_voters`, `min_submissions`; see the sample election file for every key",
         ),
         (
             "per_day = 8",
