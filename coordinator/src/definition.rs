@@ -283,7 +283,12 @@ impl Reader<'_> {
         let mut used = BTreeSet::new();
         let mut boxes = Vec::with_capacity(file.boxes.len());
         for table in &file.boxes {
-            let BoxTable { id, name, contests } = table.get_ref();
+            let BoxTable {
+                id,
+                name,
+                contests,
+                max_ballots,
+            } = table.get_ref();
             let id = self.fresh_id(&mut ids, id, "box")?;
             let name = languages.texts(self, name, &format!("the name of box {id}"))?;
             let name_of_box = name.first().map(|t| t.text.clone()).unwrap_or_default();
@@ -327,6 +332,7 @@ impl Reader<'_> {
                 id,
                 name,
                 contests: listed,
+                max_ballots: max_ballots.unwrap_or_default(),
                 ..wire::Box::default()
             });
         }

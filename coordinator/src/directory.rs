@@ -21,12 +21,13 @@ use prost::Message as _;
 use rand_core::CryptoRng;
 use tally_proto::card::Salt;
 use tally_proto::decode::decode_canonical;
-use tally_proto::envelope::{Envelope, Signer};
+use tally_proto::envelope::{Envelope, MAX_ENVELOPE_BYTES, Signer};
 use tally_proto::identity::CoordinatorIdentity;
 use tally_proto::ids::{BoxId, ElectionId, RegisterId, UnixSeconds};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::order::{SignedOrder, in_force};
 use tally_proto::pki::{Authority, Leaf, PeerRole};
+use tally_proto::sealing::MAX_BODY_BYTES;
 use tally_proto::ticket::TicketSigner;
 use tally_proto::{secret_file, wire};
 
@@ -38,7 +39,7 @@ use crate::tickets;
 
 const IDENTITY: &str = "coordinator.identity.toml";
 /// The largest stored box: a seal with all its evidence.
-const MAX_BOX_BYTES: usize = 2 << 30;
+const MAX_BOX_BYTES: usize = MAX_BODY_BYTES + 7 * MAX_ENVELOPE_BYTES;
 
 /// An open coordinator's directory with its keys.
 #[derive(Debug)]

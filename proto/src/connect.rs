@@ -16,8 +16,8 @@ use crate::wire::registration_client::RegistrationClient;
 
 /// Largest message in bytes that control and peer services take. What is larger is streamed.
 pub const MAX_MESSAGE_BYTES: usize = 8 << 20;
-/// Largest message in bytes that a party or the coordinator takes as a reply: three Claims.
-pub const MAX_REPLY_BYTES: usize = 3 * crate::envelope::MAX_ENVELOPE_BYTES + MAX_MESSAGE_BYTES;
+/// Largest message in bytes that a party or the coordinator takes as a reply: a Seal and three Claims.
+pub const MAX_REPLY_BYTES: usize = 4 * crate::envelope::MAX_ENVELOPE_BYTES + MAX_MESSAGE_BYTES;
 /// Largest message in bytes that a voter, station or registrar sends to a party.
 pub const MAX_INTAKE_BYTES: usize = 16 << 10;
 /// Size in bytes to which streamed bodies (lists, bundles, evidence) are cut.

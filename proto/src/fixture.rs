@@ -49,6 +49,8 @@ pub struct Shape {
     pub seed: u64,
     /// Voters of box 1 and box 2.
     pub voters: [u32; 2],
+    /// Ballots that a party takes for box 1; 0: the manifest does not say.
+    pub max_ballots: u32,
     /// 1 or 2.
     pub registrars: usize,
     /// Policy.
@@ -68,6 +70,7 @@ impl Default for Shape {
         Self {
             seed: 1,
             voters: [5, 3],
+            max_ballots: 0,
             registrars: 1,
             min_submissions: 0,
             network: Network::Near,
@@ -184,7 +187,7 @@ fn parties(
     Role::ALL.map(party).to_vec()
 }
 
-fn boxes(rolls: &[Roll; 2]) -> Vec<wire::Box> {
+fn boxes(rolls: &[Roll; 2], max_ballots: u32) -> Vec<wire::Box> {
     let of_box = |(id, roll): (u32, &Roll)| wire::Box {
         id,
         name: text(&format!("District {id}")),
@@ -192,6 +195,7 @@ fn boxes(rolls: &[Roll; 2]) -> Vec<wire::Box> {
         voters: roll.voters(),
         roll_root: roll.root().0.to_vec(),
         index_bits: tally_mpc::BallotLayout::index_bits_for(roll.voters()) as u32,
+        max_ballots: if id == 1 { max_ballots } else { 0 },
     };
     (1..).zip(rolls).map(of_box).collect()
 }
@@ -291,7 +295,7 @@ impl World {
             election: "ward-7".into(),
             title: text("Ward 7"),
             contests: contests(),
-            boxes: boxes(&rolls),
+            boxes: boxes(&rolls, shape.max_ballots),
             channels: vec![
                 channel(ChannelKind::Online, CLOSES + 60),
                 channel(ChannelKind::Station, DRAINED),

@@ -1,6 +1,7 @@
 //! The manifest: what an election is. Checked once, here; a [`Manifest`] is right by construction.
 
 mod ballot_box;
+mod capacity;
 mod contest;
 mod error;
 mod network;
@@ -8,6 +9,7 @@ mod register;
 mod signed;
 
 pub use ballot_box::BallotBox;
+pub use capacity::{Capacity, MAX_RECORDS_OF_A_VOTER};
 pub use contest::{Contest, Rule};
 pub use error::{ManifestError, Unsupported};
 pub use network::{Network, UnknownNetwork};
@@ -53,7 +55,8 @@ pub struct ResultPolicy {
     pub open_counted_per_channel: bool,
     /// Fewest voters of a box, refused at definition.
     pub min_voters: u32,
-    /// Fewest submissions of a box, refused at sealing.
+    /// Fewest submissions of a box, refused at sealing. It counts what was cast again, with a false credential or invalid, which anybody can add: it
+    /// keeps a nearly empty box closed and protects no small one; `min_voters` does.
     pub min_submissions: u32,
 }
 
@@ -164,7 +167,7 @@ impl Manifest {
         let online = channels.iter().find(|c| c.kind() == ChannelKind::Online);
         let opens = online.and_then(|c| c.openings().first()).map(|o| o.opens);
         let ticketing = Ticketing::from_wire(&wire.ticket_keys, wire.ticket_allowance.as_ref(), opens)?;
-        let manifest = Self {
+        let mut manifest = Self {
             election: ElectionId::new(&wire.election)?,
             title: Texts::from_wire(&wire.title).map_err(|source| ManifestError::Text {
                 place: "title".into(),
@@ -195,6 +198,11 @@ impl Manifest {
         }
         manifest.check_separate_keys()?;
         manifest.check_station_boxes()?;
+        let capacities = manifest.boxes.iter().map(|b| capacity::capacity(&manifest, b));
+        let capacities = capacities.collect::<Result<Vec<_>, _>>()?;
+        for (of_box, capacity) in manifest.boxes.iter_mut().zip(capacities) {
+            of_box.set_capacity(capacity);
+        }
         Ok(manifest)
     }
 

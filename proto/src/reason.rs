@@ -100,7 +100,7 @@ reasons! {
         "The station's signature over the digest does not verify with the station's key in the manifest."
         "Sign the digest with the station's own key, and submit again.";
     BallotStationSequence "ballot.station-sequence-repeated" Reject
-        "A station used one sequence number for two ballots; the lowest digest stays and the station is named."
+        "A station used one sequence number for two ballots (sealing keeps the lowest digest), or a number beyond what one station may cast."
         "The station must never reset its counter. Reconcile its sign-in count with the Seal.";
     BallotStationRevoked "ballot.station-revoked" Reject
         "An order has revoked the station: what it casts from the order's moment on does not count, and nothing more is taken from it."
@@ -139,11 +139,14 @@ reasons! {
         "The coordinator does not have the registrar's draw codes yet."
         "Try again later; the commission runs `coordinator tickets` with the registrar's file.";
     BallotTooFew "box.too-few-submissions" Reject
-        "The box holds fewer submissions than the manifest's minimum, so a result could tell how single people voted."
+        "The box holds fewer submissions than the manifest's minimum: nearly nobody can have voted, and a result would tell how."
         "The box cannot be tallied alone. Follow the election law's rule for boxes that are too small.";
     BoxTooSmall "box.too-few-voters" Reject
         "The box has fewer voters than the manifest's own minimum."
         "Merge it with another box before the manifest is signed.";
+    BoxFull "box.full" Reject
+        "The box holds as many ballots or records as can be sealed and published; the manifest says how many."
+        "Online: vote at a polling station. At a station: call the commission, which looks for who sends so many.";
     ElectionUnknown "election.unknown" Reject
         "This party does not hold a manifest of that election."
         "Check the election id; the coordinator publishes the manifest to each party.";
@@ -205,8 +208,8 @@ reasons! {
         "The manifest names another party or coordinator than this party's operator has configured."
         "Compare the identity files and their fingerprints by phone, then mend the election file or the configuration.";
     OrderInvalid "order.invalid" Reject
-        "The order does not fit: its number leaves a gap, it changes nothing that exists, or it comes after the seal."
-        "Number orders 1, 2, 3 without gaps and address an existing channel, box and voter.";
+        "The order does not fit: it does not follow the last one in force, changes nothing that exists, or comes after the seal."
+        "Let the coordinator draw it up again after the last order in force, for an existing channel, box and voter.";
     RollDuplicate "roll.duplicate" Reject
         "The roll names a voter reference twice."
         "Remove the second entry; the detail names both lines.";
@@ -241,8 +244,8 @@ reasons! {
         "The check code does not open the ballot that the parties hold: the device that made it shows something else than it cast."
         "Do not trust that device. Cast again on another one or at a polling station, and tell the election commission.";
     RecordSerial "record.serial" Reject
-        "A record of this voter with the same serial and other content is here; equal serials do not stand."
-        "Re-issuing needs a higher serial and an order.";
+        "A record of this voter with the same serial and other content is here, or no order in force allows the serial."
+        "Issue with serial 1; issuing again needs an order that all parties have countersigned, and the higher serial that it names.";
     RecordHalves "record.halves" Reject
         "The record's half does not fit the manifest: each registrar issues its own half, a lone registrar all of it."
         "Let the registrar that the manifest names for this half issue it.";

@@ -27,10 +27,7 @@ impl Refusal {
     /// A refusal for `reason`, saying `detail`. What steers a terminal or turns text around becomes U+FFFD: much of a detail comes from
     /// whoever is at the other end, and people read it on a terminal or in a log.
     pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
-        let mut detail = detail.to_string();
-        if detail.contains(steers) {
-            detail = detail.replace(steers, "\u{fffd}");
-        }
+        let mut detail = plain(detail.to_string());
         if detail.len() > MAX_DETAIL_BYTES {
             let mut end = MAX_DETAIL_BYTES;
             while !detail.is_char_boundary(end) {
@@ -111,6 +108,16 @@ impl Refusal {
                 Class::Fatal => Code::Internal,
             },
         }
+    }
+}
+
+/// Text of somebody else as it may reach a terminal: what steers one, or turns text around, becomes U+FFFD.
+#[must_use]
+pub fn plain(text: String) -> String {
+    if text.contains(steers) {
+        text.replace(steers, "\u{fffd}")
+    } else {
+        text
     }
 }
 

@@ -21,13 +21,17 @@ mod records;
 mod rows;
 mod seal;
 mod statements;
+mod stopped;
 
 pub use body::{BallotEvidence, BodyError, BoxBody, MAX_BODY_BYTES, RecordEvidence};
-pub use claims::{Claimed, Claims, ClaimsError, MAX_CLAIMED_RECEIPTS, Settled, settle, settle_by};
+pub use claims::{
+    Claimed, Claims, ClaimsError, ClaimsRoom, MAX_CLAIMED_RECEIPTS, Settled, settle, settle_by,
+};
 pub use gathering::{Agreed, Gathering};
 pub use list::{DigestList, List, ListError, MAX_DIGESTS, SignedList};
 pub use seal::{Counts, Exclusion, Seal, SealPayloadError, SignedSeal, StationCount};
 pub use statements::{StatementError, Statements, check_two_statements};
+pub use stopped::SealingAbort;
 
 use crate::bitmap::Bitmap;
 use crate::ids::{BoxId, Digest, ElectionId, Hash32, Role, VoterIndex};
@@ -64,8 +68,10 @@ pub enum SealingError {
     #[error("the Claims of {0} name other Lists")]
     OtherLists(Role),
     /// Lists that contradict each other on the orders in force.
-    #[error("the Lists of {0} and another party name different orders in force")]
-    OrdersDiffer(Role),
+    #[error(
+        "the Lists of {0} and {1} name different orders in force; which of them are orders, the orders show"
+    )]
+    OrdersDiffer(Role, Role),
     /// The orders given are not those that the Lists name.
     #[error("the Lists name {named} orders in force, the election given here has {given}, or others")]
     OtherOrders {
@@ -123,7 +129,7 @@ impl SealingError {
             Self::UnknownBox(_) => Reason::BoxUnknown,
             Self::TooFew { .. } => Reason::BallotTooFew,
             Self::OtherSubject { .. } => Reason::ElectionOther,
-            Self::OrdersDiffer(_) | Self::OtherOrders { .. } => Reason::OrderInvalid,
+            Self::OrdersDiffer(..) | Self::OtherOrders { .. } => Reason::OrderInvalid,
             Self::OtherList { .. }
             | Self::OtherLists(_)
             | Self::Order { .. }
@@ -170,19 +176,19 @@ pub struct Sealed {
 /// # Errors
 /// [`SealingError::OrdersDiffer`].
 pub fn orders_in_force(lists: [&List; 3]) -> Result<&[Hash32], SealingError> {
-    let mut longest: &[Hash32] = &[];
+    let [mut longest, ..] = lists;
     for list in lists {
-        let (short, long) = if list.orders.len() > longest.len() {
-            (longest, list.orders.as_slice())
+        let (short, long) = if list.orders.len() > longest.orders.len() {
+            (longest, list)
         } else {
-            (list.orders.as_slice(), longest)
+            (list, longest)
         };
-        if !long.starts_with(short) {
-            return Err(SealingError::OrdersDiffer(list.party));
+        if !long.orders.starts_with(&short.orders) {
+            return Err(SealingError::OrdersDiffer(longest.party, list.party));
         }
         longest = long;
     }
-    Ok(longest)
+    Ok(&longest.orders)
 }
 
 /// Computes the Seal from evidence that stands in memory; see [`Gathering`] for evidence that does not.

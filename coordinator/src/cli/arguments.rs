@@ -224,14 +224,18 @@ pub(super) enum OrderChange {
         #[arg(long)]
         from: String,
     },
-    /// Let a credential that a registrar issued stand over what the voter's card signed up to a moment
+    /// Let registrars issue one voter's credential again, or let an issued one stand over what the voter's card signed up to a moment
+    #[command(group(clap::ArgGroup::new("what").args(["serial", "until"]).required(true).multiple(true)))]
     Reissue {
         /// The voter's reference on the roll
         #[arg(long)]
         voter: String,
+        /// Issued records of the voter stand up to this serial; the first issue has 1
+        #[arg(long, value_parser = clap::value_parser!(u32).range(2..))]
+        serial: Option<u32>,
         /// Local time of the online channel's zone, past or to come: "YYYY-MM-DD HH:MM"
         #[arg(long)]
-        until: String,
+        until: Option<String>,
     },
     /// Correct the flags of one voter
     Correct {

@@ -330,9 +330,10 @@ async fn order(
         },
         OrderChange::Strike { voter } => Wish::Strike { reference: voter },
         OrderChange::Restore { voter } => Wish::Restore { reference: voter },
-        OrderChange::Reissue { voter, until } => Wish::Reissue {
+        OrderChange::Reissue { voter, until, serial } => Wish::Reissue {
             reference: voter,
             until,
+            serial,
         },
         OrderChange::RevokeStation { station, from } => Wish::Revoke { station, from },
         OrderChange::Correct {

@@ -112,6 +112,7 @@ pub(super) struct BoxTable {
     pub(super) id: Spanned<u32>,
     pub(super) name: Spanned<Texts>,
     pub(super) contests: Spanned<Vec<Spanned<u32>>>,
+    pub(super) max_ballots: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -15,6 +15,7 @@ use rand_core::CryptoRng;
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, UnixSeconds, VoterIndex};
 use tally_proto::invitation::{self, Credential, Invitation, Letter, Part};
 use tally_proto::manifest::{Manifest, SignedManifest};
+use tally_proto::order::FIRST_SERIAL;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::record::{Half, Issue, RecordHeader, RecordParts, Source, authorise};
@@ -37,8 +38,6 @@ use crate::tickets::HASHES_HEADER;
 
 /// Credentials made, written and handed over together.
 const BATCH: usize = 1024;
-/// The serial of a first record: a re-issue needs an order and a higher one.
-const FIRST_SERIAL: u32 = 1;
 
 /// One batch as it stands in the outbox: nothing in it is secret.
 #[derive(Clone, PartialEq, Message)]

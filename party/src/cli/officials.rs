@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use tally_proto::identity::Fingerprint;
+use tally_proto::ids::{BoxId, ElectionId};
 use tally_proto::secret_file::SecretFileError;
 
 use super::ConfigFile;
@@ -156,8 +157,19 @@ pub(super) struct RotateHpke {
     /// Where to write the new recovery kit
     #[arg(long)]
     new_kit: PathBuf,
+    /// ELECTION/BOX that will never be sealed, as one with too few ballots; what was cast for it is lost with the old key. Any number of times
+    #[arg(long, value_parser = given_up)]
+    never_sealed: Vec<(ElectionId, BoxId)>,
     #[command(flatten)]
     shares: ShareFiles,
+}
+
+/// ELECTION/BOX.
+fn given_up(text: &str) -> Result<(ElectionId, BoxId), String> {
+    let (election, of_box) = text.split_once('/').ok_or("ELECTION/BOX, as ward-7/2")?;
+    let election = ElectionId::new(election).map_err(|error| error.to_string())?;
+    let of_box: u32 = of_box.parse().map_err(|_| "the box is a number")?;
+    Ok((election, BoxId(of_box)))
 }
 
 #[derive(Debug, clap::Args)]
@@ -412,6 +424,7 @@ pub(super) fn rotate(asked: &RotateHpke) -> Result<(), OfficialsError> {
         &config,
         &key,
         (&asked.kit, &asked.new_kit),
+        &asked.never_sealed,
         &mut SystemEntropy.rng(),
     )?;
     let fingerprint: Fingerprint = identity.fingerprint();

@@ -112,7 +112,8 @@ pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {
     );
     let _ = writeln!(
         text,
-        "\n  Results: boxes have at least {} voters, are tallied with at least {} submissions; ballots counted per channel are {}.\n",
+        "\n  Results: boxes have at least {} voters. One that received fewer than {} submissions is not tallied; fakes, ballots cast again and invalid \
+         ones count among these, so this keeps next to empty boxes closed and protects no small one. Ballots counted per channel are {}.\n",
         policy.min_voters,
         policy.min_submissions,
         if policy.open_counted_per_channel {

@@ -259,6 +259,8 @@ impl Party {
             of_box,
             digest,
             counted: Counted::Record,
+            capacity: election.ballot_box(of_box)?.capacity(),
+            sequence: None,
             serial: Some(serial(voter, header)),
             ticket: None,
             register: Some(register.id().clone()),
@@ -320,7 +322,10 @@ impl Party {
                 let Some(checked) = found else { continue };
                 match self.intake.writer.accept(checked).await {
                     Ok(_) => {}
-                    Err(refusal) if [Reason::RecordSerial, Reason::ListAlready].contains(&refusal.reason) => {
+                    Err(refusal)
+                        if [Reason::RecordSerial, Reason::ListAlready, Reason::BoxFull]
+                            .contains(&refusal.reason) =>
+                    {
                         tracing::info!(%refusal, "a card record is not taken over");
                     }
                     Err(refusal) => return Err(refusal),
@@ -360,12 +365,17 @@ impl Party {
         let Ok((_, of_box, voter)) = place else {
             return Ok(None);
         };
+        let Some(found) = election.manifest().ballot_box(of_box) else {
+            return Ok(None);
+        };
         Ok(Some(Checked {
             number: election.number(),
             election: election.manifest().election().clone(),
             of_box,
             digest: Digest(noted.digest),
             counted: Counted::Record,
+            capacity: found.capacity(),
+            sequence: None,
             serial: Some(serial(voter, &header)),
             ticket: None,
             register: None,

@@ -11,6 +11,7 @@
 //!
 //! Each stage has an end to its queue; what does not fit is refused as `party.busy`, or waits and so holds back its own connection.
 
+mod attempts;
 mod ballots;
 mod batches;
 pub(crate) mod cards;
@@ -33,6 +34,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::IntakeLimits;
 use crate::metrics::Metrics;
 use crate::store::{Accepted, Store, StoreError};
+use attempts::Attempts;
 use batches::Batches;
 pub use pool::Lane;
 use pool::{Pool, PoolError};
@@ -52,6 +54,7 @@ pub enum Sender {
 pub struct Intake {
     checks: Pool,
     batches: Batches,
+    attempts: Attempts,
     writer: Writer,
     held: Semaphore,
     held_most: usize,
@@ -72,6 +75,7 @@ impl Intake {
         Ok(Intake {
             checks: Pool::start(limits.check_threads, limits.check_queue)?,
             batches: Batches::default(),
+            attempts: Attempts::default(),
             writer: Writer::start(store, signer, own, limits.batch, limits.reserve_bytes, metrics)?,
             held: Semaphore::new(limits.held_ballots),
             held_most: limits.held_ballots,

@@ -72,6 +72,7 @@ impl Party {
         let stored = self.stored(Kind::Record, &election, issue.of_box.get(), digest)?;
         if stored.is_none() {
             self.may_accept(&election)?;
+            check_serial(election.effective(), &issue, header.serial)?;
             self.check_roll(&election, &issue)?;
             let binding = election.binding(self.role);
             let until = binding
@@ -150,6 +151,8 @@ impl Party {
             of_box: issue.of_box,
             digest,
             counted: Counted::Record,
+            capacity: election.ballot_box(issue.of_box)?.capacity(),
+            sequence: None,
             serial: Some(serial(issue, header.serial)),
             header: header.encode(),
             ticket: None,
@@ -165,6 +168,21 @@ impl Party {
         self.vault
             .seal(Kind::Record, self.role.index(), digest.as_bytes(), shares)
     }
+}
+
+/// A registrar replaces no credential on its own: a serial above the first needs an order in force here.
+fn check_serial(effective: &EffectiveElection, issue: &Issue, serial: u32) -> Result<(), Refusal> {
+    let (of_box, voter) = (issue.of_box, issue.voter);
+    if effective.allows_serial(of_box, voter, serial) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::RecordSerial,
+        format_args!(
+            "serial {serial} for voter {voter} of box {of_box}: the orders in force here allow serials from 1 to {}",
+            effective.highest_serial(of_box, voter)
+        ),
+    ))
 }
 
 fn serial(issue: &Issue, serial: u32) -> Serial {

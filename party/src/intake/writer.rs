@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use tally_proto::calendar::ChannelKind;
 use tally_proto::envelope::Signer;
 use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, RegisterId, Role, UnixMillis};
 use tally_proto::log::{self as log_entry, Entry};
+use tally_proto::manifest::{Capacity, MAX_RECORDS_OF_A_VOTER};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Acceptance, Receipt, sign_batch};
 use tally_proto::refusal::Refusal;
@@ -19,7 +21,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::Metrics;
 use crate::store::accepted::{self, Accepted, Counted};
-use crate::store::{Kind, Store, StoreError, WriteTx, boxes, log, receipts, registers, serials, tickets};
+use crate::store::{
+    Kind, Store, StoreError, WriteTx, boxes, log, receipts, registers, sequences, serials, tickets,
+};
 
 /// A checked object on its way into the store.
 #[derive(Debug)]
@@ -30,6 +34,10 @@ pub(crate) struct Checked {
     pub(crate) of_box: BoxId,
     pub(crate) digest: Digest,
     pub(crate) counted: Counted,
+    /// What the box takes.
+    pub(crate) capacity: Capacity,
+    /// Of a station's ballot: station and number, which it takes for itself.
+    pub(crate) sequence: Option<(u32, u64)>,
     /// Of a record: (voter, half, serial), which it takes for itself.
     pub(crate) serial: Option<serials::Serial>,
     /// Of a ballot with a ticket: the one-time key, which it spends.
@@ -327,6 +335,19 @@ impl Thread {
                 format_args!("box {of_box} is being sealed: this party's List of it is signed"),
             ))));
         }
+        if let Some(refusal) = self.no_room(tx, new, accepting)? {
+            return Ok(Step::Done(Outcome::Refused(refusal)));
+        }
+        if let Some((station, sequence)) = new.sequence
+            && !sequences::take(tx, new.number, of_box, (station, sequence), new.digest.as_bytes())?
+        {
+            return Ok(Step::Done(Outcome::Refused(Refusal::new(
+                Reason::BallotStationSequence,
+                format_args!(
+                    "another ballot of box {of_box} with number {sequence} of station {station} is here"
+                ),
+            ))));
+        }
         if let Some(serial) = &new.serial
             && !serials::take(tx, new.number, of_box, *serial, new.digest.as_bytes())?
         {
@@ -362,9 +383,71 @@ impl Thread {
         log::append(tx, new.number, &entry)?;
         let at = accepting.new.len();
         accepting.places.insert(name, at);
+        *accepting
+            .more
+            .entry((new.number, of_box, new.counted))
+            .or_default() += 1;
         accepting.new.push((new, acceptance));
         Ok(Step::Accepted(at))
     }
+
+    /// The refusal of what the box has no room for, or what one voter has had enough of.
+    fn no_room(
+        &self,
+        tx: &WriteTx,
+        new: &Checked,
+        accepting: &Accepting<'_>,
+    ) -> Result<Option<Refusal>, StoreError> {
+        let (number, of_box) = (new.number, new.of_box.get());
+        let mut here = boxes::received(tx, number, of_box)?;
+        for ((_, _, counted), more) in accepting
+            .more
+            .iter()
+            .filter(|((election, in_box, _), _)| (*election, *in_box) == (number, of_box))
+        {
+            *here.of(*counted) += more;
+        }
+        if let Some(refusal) = no_room(new.of_box, &here, new.counted, new.capacity) {
+            return Ok(Some(refusal));
+        }
+        let Some(serial) = &new.serial else {
+            return Ok(None);
+        };
+        let place = (serial.voter, serial.half);
+        let taken = serials::taken(tx, number, of_box, place, MAX_RECORDS_OF_A_VOTER)?;
+        Ok((taken >= MAX_RECORDS_OF_A_VOTER).then(|| {
+            Refusal::new(
+                Reason::BoxFull,
+                format_args!(
+                    "{taken} records of voter {} are here, as many as one voter may have",
+                    serial.voter
+                ),
+            )
+        }))
+    }
+}
+
+/// Why a box that holds `here` takes no more of what is counted as `counted`, if so.
+pub(super) fn no_room(
+    of_box: BoxId,
+    here: &boxes::Received,
+    counted: Counted,
+    capacity: Capacity,
+) -> Option<Refusal> {
+    let (what, here, most) = match counted {
+        Counted::Record => ("credential records", here.records, capacity.records),
+        Counted::Ballot(ChannelKind::Online) => ("online ballots", here.online, capacity.online),
+        Counted::Ballot(ChannelKind::Station | ChannelKind::Paper) => {
+            let here = here.station + here.paper;
+            ("ballots of stations", here, capacity.stations)
+        }
+    };
+    (here >= most).then(|| {
+        Refusal::new(
+            Reason::BoxFull,
+            format_args!("box {of_box} holds {here} {what}, as many as can be sealed and published"),
+        )
+    })
 }
 
 /// What a job of a batch has come to, before the batch's receipts are signed.
@@ -379,6 +462,8 @@ enum Step {
 struct Accepting<'a> {
     new: Vec<(&'a Checked, Acceptance)>,
     places: HashMap<(Kind, u32, u32, Digest), usize>,
+    /// By election and box: not counted in the store yet.
+    more: HashMap<(u32, u32, Counted), u64>,
 }
 
 impl Accepting<'_> {

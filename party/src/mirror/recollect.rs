@@ -22,7 +22,7 @@ use crate::party::Party;
 use crate::sealing::known::{MAX_SHARE, Public, Regained};
 use crate::sealing::{SealError, Sealing};
 use crate::store::accepted::{self, Accepted as Row, Counted};
-use crate::store::{Kind, StoreError, WriteTx, boxes, log, registers, serials, tickets};
+use crate::store::{Kind, StoreError, WriteTx, boxes, log, registers, sequences, serials, tickets};
 
 /// Pause between two attempts, and between two looks for new elections.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -446,6 +446,10 @@ impl Party {
             Public::Ballot(header) => {
                 if let Some(ticket) = header.ticket() {
                     tickets::spend(tx, number, ticket.key().as_bytes(), &of.digest.0)?;
+                }
+                if let Some(mark) = header.station_mark() {
+                    let place = (mark.station.get(), mark.sequence);
+                    sequences::take(tx, number, of.of_box.get(), place, &of.digest.0)?;
                 }
                 Counted::Ballot(header.channel())
             }

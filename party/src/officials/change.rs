@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rand::CryptoRng;
 use tally_proto::envelope::{Envelope, EnvelopeError};
 use tally_proto::identity::{IdentityError, PartyIdentity, PartyParts};
-use tally_proto::ids::BoxId;
-use tally_proto::manifest::{Manifest, ManifestError};
+use tally_proto::ids::{BoxId, ElectionId};
+use tally_proto::manifest::{ManifestError, SignedManifest};
 use tally_proto::secret_file::{self, SecretFileError};
 use tally_proto::suite::OpeningKey;
 use zeroize::Zeroizing;
@@ -76,7 +76,7 @@ pub enum ChangeError {
     /// An election still needs the HPKE key.
     #[error(
         "the HPKE key stays: election {election}, box {of_box} is not sealed, and its ballots are sealed to this key; rotate between \
-         elections"
+         elections, or say --never-sealed {election}/{of_box} of a box that never will be"
     )]
     Needed {
         /// The election.
@@ -208,14 +208,16 @@ pub fn replace(
 /// The server must be stopped, as its store is read.
 ///
 /// # Errors
-/// [`ChangeError::Needed`], by name, while a box of any election here is not sealed.
+/// [`ChangeError::Needed`], by name, while a box of any election that this party has countersigned is not sealed, and is not among `never_sealed`:
+/// boxes that the operators know will never be, as one that received too little.
 pub fn rotate_hpke(
     config: &Config,
     key: &UnlockKey,
     kits: (&Path, &Path),
+    never_sealed: &[(ElectionId, BoxId)],
     rng: &mut impl CryptoRng,
 ) -> Result<PartyIdentity, ChangeError> {
-    all_sealed(config)?;
+    all_sealed(config, never_sealed)?;
     let opened = Opened::new(config, kits.0)?;
     let mut secrets = opened.all(&opened.sealed, &KEYS, key)?;
     let mut kit = opened.all(&opened.kit, &KIT, key)?;
@@ -239,8 +241,9 @@ pub fn rotate_hpke(
     Ok(identity)
 }
 
-/// Refuses, naming the first, while a box of an election here is not sealed.
-fn all_sealed(config: &Config) -> Result<(), ChangeError> {
+/// Refuses, naming the first, while a box of an election here is not sealed and not given up. What this party has not countersigned cannot be in force
+/// anywhere, so nothing is sealed to its key for it: a manifest that somebody published and nobody signed holds nothing up.
+fn all_sealed(config: &Config, never_sealed: &[(ElectionId, BoxId)]) -> Result<(), ChangeError> {
     let path = config.data_dir.join(Storage::FILE);
     if !path.exists() {
         return Ok(());
@@ -251,9 +254,15 @@ fn all_sealed(config: &Config) -> Result<(), ChangeError> {
             let Some(envelope) = elections::manifest(tx, number)? else {
                 continue;
             };
-            let manifest = Manifest::decode(Envelope::decode(&envelope)?.payload())?;
+            let signed = SignedManifest::open(Envelope::decode(&envelope)?)?;
+            if !signed.is_countersigned_by(config.party) {
+                continue;
+            }
+            let manifest = signed.manifest();
             for of_box in manifest.boxes() {
-                if !sealing::is_sealed(tx, (number, of_box.id().get()))? {
+                let given_up = (manifest.election().clone(), of_box.id());
+                if !never_sealed.contains(&given_up) && !sealing::is_sealed(tx, (number, of_box.id().get()))?
+                {
                     return Err(ChangeError::Needed {
                         election,
                         of_box: of_box.id(),

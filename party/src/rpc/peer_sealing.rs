@@ -154,6 +154,11 @@ impl SealingService {
             Ok(sealed) => {
                 let mut facts = place();
                 facts["seal"] = json!(sealed.seal_hash().to_string());
+                let findings: Vec<String> = sealed.findings().iter().map(ToString::to_string).collect();
+                for finding in &findings {
+                    tracing::error!(%election, box_id = %of_box, finding, "sealed, though a party lied");
+                }
+                facts["findings"] = json!(findings);
                 self.witness.record(journal::Event::Sealed, facts);
             }
         }
@@ -303,6 +308,11 @@ async fn send_sealed(events: &Events, sealed: &SealedBox) -> Result<(), Gone> {
         body_bytes,
         lists: sealed.lists().iter().map(|list| list.to_wire()).collect(),
         claims: sealed.claims().iter().map(|claims| claims.to_wire()).collect(),
+        proofs: sealed
+            .proofs()
+            .iter()
+            .map(tally_proto::envelope::Envelope::to_wire)
+            .collect(),
     };
     send(events, Event::Done(done)).await
 }

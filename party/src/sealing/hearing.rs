@@ -101,11 +101,10 @@ impl Sealing {
                 if tables::signed(tx, subject.key, tables::Once::List, inner.me.index())?.is_none() {
                     return Err(SealError::NotYet(Item::Answer));
                 }
-                let held = Held::accepted(tx, &subject, complaint.kind, &complaint.digest)?.ok_or(
-                    ComplaintError::NotHeld {
+                let held = Held::accepted(tx, &subject, complaint::kind(&complaint), &complaint.digest)?
+                    .ok_or(ComplaintError::NotHeld {
                         digest: complaint.digest,
-                    },
-                )?;
+                    })?;
                 let opening = held.opening(inner, &subject, common_share(inner.me, complaint.complainant))?;
                 let key = &complaint.one_time_key;
                 let answer = complaint::answer(
@@ -144,7 +143,7 @@ impl Sealing {
             let digest = complaint.digest;
             let public = inner
                 .store
-                .read(|tx| Held::any(tx, &subject, complaint.kind, &digest))?
+                .read(|tx| Held::any(tx, &subject, complaint::kind(&complaint), &digest))?
                 .ok_or(ComplaintError::NotHeld { digest })?
                 .public;
             let of = common_share(complaint.complainant, complaint.accused);
@@ -215,16 +214,16 @@ impl Sealing {
                         if !tables::is_settled(tx, subject.key)? {
                             return Ok(None);
                         }
+                        let kind = complaint::kind(&complaint);
                         let Complaint {
-                            kind,
                             digest,
                             complainant,
                             accused,
                             ..
                         } = &complaint;
-                        let owed = accepts(tx, &subject, *accused, *kind, digest)?
-                            && !tables::lists(tx, subject.key, complainant.index(), *kind, &digest.0)?
-                            && is_candidate(tx, &subject, *kind, digest)?;
+                        let owed = accepts(tx, &subject, *accused, kind, digest)?
+                            && !tables::lists(tx, subject.key, complainant.index(), kind, &digest.0)?
+                            && is_candidate(tx, &subject, kind, digest)?;
                         if !owed {
                             return Err(ComplaintError::NotOwed { digest: *digest }.into());
                         }

@@ -68,7 +68,7 @@ pub struct Accepted {
 }
 
 /// What an object adds to the counts of its box.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Counted {
     /// A credential record.
     Record,

@@ -1,7 +1,9 @@
 //! Counts of what a box received, and the mark that closes it for good.
 
 use redb::ReadableTable;
+use tally_proto::calendar::ChannelKind;
 
+use super::accepted::Counted;
 use super::tables::{BOXES, COUNTS};
 use super::{StoreError, Tables, WriteTx};
 
@@ -39,6 +41,18 @@ pub struct Received {
     pub station: u64,
     /// Paper rows.
     pub paper: u64,
+}
+
+impl Received {
+    /// The count of its kind and channel.
+    pub fn of(&mut self, counted: Counted) -> &mut u64 {
+        match counted {
+            Counted::Record => &mut self.records,
+            Counted::Ballot(ChannelKind::Online) => &mut self.online,
+            Counted::Ballot(ChannelKind::Station) => &mut self.station,
+            Counted::Ballot(ChannelKind::Paper) => &mut self.paper,
+        }
+    }
 }
 
 /// Ballots and records accepted for a box.

@@ -24,6 +24,7 @@
 //! | `ballots` | e, b, d | header, authority signature, ciphertext hash, received_at_ms, log position, receipt signature, shares at rest |
 //! | `records` | e, b, d | header, authorisation, ciphertext hash, received_at_ms, log position, receipt signature, shares at rest |
 //! | `serials` | e, b, v, half, serial | digest of the record that has this serial |
+//! | `sequences` | e, b, station, number | digest of the ballot that has this number of the station |
 //! | `tickets` | e, one-time key | digest of the ballot that was cast with this ticket |
 //! | `receipts` | e, b, d, party | another party's receipt, verified before it was stored: encoded Receipt |
 //! | `receipt_tops` | e, party | one more than the highest position in that party's receipts here |
@@ -43,6 +44,7 @@ pub mod log;
 pub mod mirrors;
 pub mod receipts;
 pub mod registers;
+pub mod sequences;
 pub mod serials;
 pub mod sim;
 pub mod tables;

@@ -3,7 +3,7 @@
 use redb::ReadableTable;
 
 use super::tables::SERIALS;
-use super::{StoreError, WriteTx};
+use super::{StoreError, Tables, WriteTx};
 
 /// The place of a record: one record may have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,4 +34,25 @@ pub fn take(
     }
     table.insert(key, digest)?;
     Ok(true)
+}
+
+/// How many records of the voter and half are here, up to `most`.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn taken(
+    tx: &impl Tables,
+    election: u32,
+    of_box: u32,
+    (voter, half): (u32, u8),
+    most: usize,
+) -> Result<usize, StoreError> {
+    let table = tx.table(SERIALS)?;
+    let of = |serial| (election, of_box, voter, half, serial);
+    let mut taken = 0;
+    for row in table.range(of(0)..=of(u32::MAX))?.take(most) {
+        row?;
+        taken += 1;
+    }
+    Ok(taken)
 }

@@ -6,7 +6,7 @@ use tally_proto::log::ENTRY_BYTES;
 use super::{StoreError, Tables, WriteTx};
 
 /// Schema version written by this program.
-pub const SCHEMA: u64 = 3;
+pub const SCHEMA: u64 = 4;
 
 /// Key of a row of a box: election number, box, digest.
 pub type DigestKey = (u32, u32, &'static [u8; 32]);
@@ -35,6 +35,8 @@ pub(super) const BALLOTS: TableDefinition<'static, DigestKey, AcceptedRow> = Tab
 pub(super) const RECORDS: TableDefinition<'static, DigestKey, AcceptedRow> = TableDefinition::new("records");
 pub(super) const SERIALS: TableDefinition<'static, (u32, u32, u32, u8, u32), &[u8; 32]> =
     TableDefinition::new("serials");
+pub(super) const SEQUENCES: TableDefinition<'static, (u32, u32, u32, u64), &[u8; 32]> =
+    TableDefinition::new("sequences");
 pub(super) const TICKETS: TableDefinition<'static, (u32, &[u8; 32]), &[u8; 32]> =
     TableDefinition::new("tickets");
 pub(super) const RECEIPTS: TableDefinition<'static, (u32, u32, &[u8; 32], u8), &[u8]> =
@@ -94,6 +96,7 @@ pub(super) fn create(tx: &WriteTx, party: u8) -> Result<(), StoreError> {
     tx.table_mut(BALLOTS)?;
     tx.table_mut(RECORDS)?;
     tx.table_mut(SERIALS)?;
+    tx.table_mut(SEQUENCES)?;
     tx.table_mut(TICKETS)?;
     tx.table_mut(RECEIPTS)?;
     tx.table_mut(LOG_SIZE)?;

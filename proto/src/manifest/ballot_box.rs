@@ -1,7 +1,8 @@
 //! Boxes.
 
 use super::{
-    Contest, MAX_CONTESTS, MAX_SHARE_BYTES, MAX_VOTERS, ManifestError, ResultPolicy, Unsupported, count,
+    Capacity, Contest, MAX_CONTESTS, MAX_SHARE_BYTES, MAX_VOTERS, ManifestError, ResultPolicy, Unsupported,
+    count,
 };
 use crate::ids::{BoxId, ContestId, Hash32};
 use crate::text::Texts;
@@ -17,6 +18,8 @@ pub struct BallotBox {
     voters: u32,
     roll_root: Hash32,
     layout: BallotLayout,
+    stated_max_ballots: u32,
+    capacity: Capacity,
 }
 
 impl BallotBox {
@@ -39,6 +42,17 @@ impl BallotBox {
     /// RFC 6962 root of its roll.
     pub fn roll_root(&self) -> Hash32 {
         self.roll_root
+    }
+    /// How much of it a party takes.
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+    /// The ballots that the manifest says a party takes; 0: as many as fit.
+    pub(super) fn stated_max_ballots(&self) -> u32 {
+        self.stated_max_ballots
+    }
+    pub(super) fn set_capacity(&mut self, capacity: Capacity) {
+        self.capacity = capacity;
     }
     /// The packed form of its ballots.
     pub fn layout(&self) -> &BallotLayout {
@@ -103,6 +117,8 @@ impl BallotBox {
             voters,
             roll_root,
             layout,
+            stated_max_ballots: wire.max_ballots,
+            capacity: Capacity::default(),
         })
     }
 
@@ -114,6 +130,7 @@ impl BallotBox {
             voters: self.voters,
             roll_root: self.roll_root.0.to_vec(),
             index_bits: self.layout.index_bits() as u32,
+            max_ballots: self.stated_max_ballots,
         }
     }
 }

@@ -120,6 +120,23 @@ pub enum ManifestError {
         /// The minimum.
         minimum: u32,
     },
+    /// What the box may take could not be sealed and published.
+    #[error(
+        "box {of_box} ({name}) would take {ballots} ballots at each party: {fits} can be sealed and published with the other boxes, and its voters \
+         need {least}; say so with max_ballots, split the box, or hold several elections"
+    )]
+    BoxTooLarge {
+        /// The box.
+        of_box: BoxId,
+        /// Its name.
+        name: String,
+        /// Ballots that it would take.
+        ballots: u64,
+        /// Ballots that it must take.
+        least: u64,
+        /// Ballots that fit.
+        fits: u64,
+    },
     /// index_bits is not what the number of voters asks for.
     #[error("box {of_box}: {voters} voters need index_bits = {expected}, this says {actual}")]
     IndexBits {

@@ -170,6 +170,9 @@ fn public_check(
             header
                 .check_authorisation(digest, &authorisation)
                 .map_err(|error| error.reason())?;
+            if !election.allows_serial(of_box, issue.voter, header.serial) {
+                return Err(Reason::RecordSerial);
+            }
             (issue.voter, Part::Half(issue.half.number()))
         }
         Endorsement::Card(voter) => {

@@ -109,6 +109,7 @@ async fn meet(reason: Reason) -> Met {
         R::CardRevoked | R::CardRevocationList | R::CardNotOnRoll | R::CardSignedAt => {
             elsewhere("party/tests/cards.rs")
         }
+        R::BoxFull => elsewhere("party/tests/intake.rs"),
         R::RecordReissued => elsewhere("proto/src/sealing/tests"),
         R::MessageTooSlow => elsewhere("party/tests/floods.rs"),
         R::BallotTooFew => elsewhere("proto/src/sealing/tests.rs"),
