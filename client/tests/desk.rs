@@ -41,7 +41,10 @@ impl Hall {
         let keys = StationKeys::create(&at, StationId(3), "Town hall", vec![], &mut rng).unwrap();
         let request = keys.request().unwrap();
         let role = PeerRole::Station(StationId(3));
-        let certificate = agencies.commission.sign_request(&request, &role, &[]);
+        let certificate =
+            agencies
+                .commission
+                .sign_request(&request, &role, &[], tally_proto::pki::Life::of_leaf());
         keys.install_certificate(&certificate.unwrap()).unwrap();
         let town = runtime.block_on(Town::open_with(&agencies, &[keys.identity().clone()], away));
         let hall = Self {

@@ -39,7 +39,12 @@ async fn town_with_station_for(boxes: &[BoxId]) -> (Town, tempfile::TempDir) {
     keys.install_certificate(
         &agencies
             .commission
-            .sign_request(&request, &PeerRole::Station(STATION), &[])
+            .sign_request(
+                &request,
+                &PeerRole::Station(STATION),
+                &[],
+                tally_proto::pki::Life::of_leaf(),
+            )
             .unwrap(),
     )
     .unwrap();

@@ -26,7 +26,7 @@ use tally_proto::identity::CoordinatorIdentity;
 use tally_proto::ids::{BoxId, ElectionId, RegisterId, UnixSeconds};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::order::{SignedOrder, in_force};
-use tally_proto::pki::{Authority, Leaf, PeerRole};
+use tally_proto::pki::{Authority, Leaf, Life, PeerRole};
 use tally_proto::sealing::MAX_BODY_BYTES;
 use tally_proto::ticket::TicketSigner;
 use tally_proto::{secret_file, wire};
@@ -153,14 +153,33 @@ impl Directory {
         &self.leaf
     }
 
+    /// Issues a certificate for the same host names under the same authority, with a new key, in the place of the one that is there. Identity and
+    /// manifests stay as they are.
+    ///
+    /// # Errors
+    /// Failures to write.
+    pub fn renew(&mut self, hosts: &[&str], life: Life) -> Result<(), Error> {
+        let mut names = vec![self.identity.address().host()];
+        names.extend(
+            hosts
+                .iter()
+                .filter(|host| **host != self.identity.address().host()),
+        );
+        let leaf = self.authority.issue_for(&PeerRole::Coordinator, &names, life)?;
+        secret_file::replace(&self.path.join("tls.key"), leaf.key_pem.as_bytes())?;
+        files::replace(&self.path.join("tls.pem"), leaf.cert_pem.as_bytes())?;
+        self.leaf = leaf;
+        Ok(())
+    }
+
     /// Signs the certificate request of a registrar or station.
     ///
     /// # Errors
     /// [`Error::NotOurRole`] for any other role, [`Error::Pki`] for a bad request.
-    pub fn certify(&self, request_pem: &str, role: &PeerRole) -> Result<String, Error> {
+    pub fn certify(&self, request_pem: &str, role: &PeerRole, life: Life) -> Result<String, Error> {
         match role {
             PeerRole::Registrar(_) | PeerRole::Station(_) => {
-                Ok(self.authority.sign_request(request_pem, role, &[])?)
+                Ok(self.authority.sign_request(request_pem, role, &[], life)?)
             }
             other => Err(Error::NotOurRole(other.to_string())),
         }

@@ -132,6 +132,8 @@ pub struct IntakeLimits {
 pub struct ServerLimits {
     /// Requests at once on one connection of the peer listener.
     pub max_requests_per_connection: usize,
+    /// Seconds between saying "not serving" and taking nothing new.
+    pub shutdown_notice_s: u64,
     /// Seconds for requests under way after a stop signal.
     pub shutdown_grace_s: u64,
 }
@@ -145,6 +147,8 @@ pub struct AlarmLimits {
     pub certificate_s: u64,
     /// Milliseconds without an answer after which another party is lost.
     pub party_lost_ms: u64,
+    /// Entries of another party's logs still to be looked at.
+    pub behind_entries: u64,
     /// Seconds after the last submission's end until a box should be sealed.
     pub seal_s: u64,
 }

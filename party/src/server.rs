@@ -128,6 +128,7 @@ pub struct Running {
     peer: SocketAddr,
     metrics: Option<SocketAddr>,
     stop: watch::Sender<bool>,
+    notice: Duration,
     grace: Duration,
     listeners: Vec<JoinHandle<Result<(), tonic::transport::Error>>>,
     health: HealthReporter,
@@ -151,6 +152,7 @@ impl Server {
     /// [`ServerError`]; nothing is left running.
     pub async fn start(config: Config, deps: Deps) -> Result<Running, ServerError> {
         let grace = Duration::from_secs(config.server.shutdown_grace_s);
+        let notice = Duration::from_secs(config.server.shutdown_notice_s);
         let limits = config.server;
         let bears = config.public;
         let submission_bytes = config.intake.max_submission_bytes;
@@ -267,6 +269,7 @@ impl Server {
             peer: peer_address,
             metrics: metrics_address,
             stop,
+            notice,
             grace,
             listeners,
             health,
@@ -388,7 +391,8 @@ impl Running {
         }
     }
 
-    /// Takes no new requests, waits for those under way up to the configured grace, writes what was accepted, and ends.
+    /// Says to health checks that it serves no longer; after the configured notice takes no new connections and requests, waits for those under
+    /// way up to the configured grace, and ends. What was acknowledged is on disk before; what is cut off after the grace was not.
     pub async fn stop(mut self) {
         self.health
             .set_service_status("", ServingStatus::NotServing)
@@ -398,7 +402,13 @@ impl Running {
                 .set_service_status(service, ServingStatus::NotServing)
                 .await;
         }
+        // Whoever stands in front of this server sends voters elsewhere before it turns one away.
+        tokio::time::sleep(self.notice).await;
         self.stop.send_replace(true);
+        // Whoever watches health has been told; a watch has no end of its own, and nobody waits for it.
+        for service in SERVICES.into_iter().chain([""]) {
+            self.health.clear_service_status(service).await;
+        }
         let all = futures::future::join_all(self.listeners.iter_mut());
         if tokio::time::timeout(self.grace, all).await.is_err() {
             tracing::warn!(

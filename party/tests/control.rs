@@ -470,6 +470,47 @@ async fn an_order_that_another_operator_refuses_ends_no_other() {
     coordinator.propose_order(third).await.expect("it follows");
 }
 
+/// Its operator signed an order, then the machine was lost: the one in its place knows nothing of it, as the order was not in force and nobody
+/// could give it back. The commission has all three signatures.
+#[tokio::test]
+async fn an_order_that_a_lost_machine_had_signed_is_taken_when_it_is_shown_with_all_signatures() {
+    let world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
+    let now = world.clock_s();
+    let whole = world.fixture.order(1, closing(&world, now + 100, now + 160));
+    let mut without = whole.envelope().to_wire();
+    let last = without.signatures.pop().expect("signed");
+    assert_eq!(
+        reason(coordinator.complete(without.clone()).await),
+        Reason::ObjectUnknown,
+        "two signatures and the coordinator's are not all"
+    );
+    without.signatures.push(wire::Signature {
+        signature: vec![0; 64],
+        ..last
+    });
+    assert_eq!(reason(coordinator.complete(without).await), Reason::ObjectUnknown);
+    // One that does not follow what is in force is not taken, whoever signed it.
+    let stray = world
+        .fixture
+        .order_after(Some(&whole), 2, closing(&world, now + 200, now + 260));
+    assert_eq!(
+        reason(coordinator.complete(stray.envelope().to_wire()).await),
+        Reason::ObjectUnknown
+    );
+    let reply = coordinator.complete(whole.envelope().to_wire()).await;
+    assert!(reply.expect("taken").into_inner().in_force);
+    let stands = party.running.party().elections.get("ward-7").expect("known");
+    assert_eq!(stands.effective().order_hashes(), [whole.hash()]);
+    // Over a restart too.
+    let disk = party.disk.clone();
+    party.running.stop().await;
+    let party = world.start_on(Role::P1, disk.after_crash(3)).await;
+    let stands = party.running.party().elections.get("ward-7").expect("known");
+    assert_eq!(stands.effective().order_hashes(), [whole.hash()]);
+}
+
 #[tokio::test]
 async fn an_order_in_force_is_not_replaced_by_one_that_others_signed_without_it() {
     let world = World::new(Shape::default());

@@ -366,6 +366,9 @@ reasons! {
     PartyRefusedIdentity "party.wrong-identity" Abort
         "The server that answered does not hold a certificate of the party's own authority."
         "Compare the party's fingerprint with its operators by phone before going on.";
+    CertificateExpired "certificate.expired" Reject
+        "A TLS certificate has ended: the one that the server showed, or the one that the caller shows."
+        "Have the one that is named renewed: a party's by its operator (`party renew-certificates`), a station's or registrar's by the commission (`coordinator certify`, on the same request), the commission's by `coordinator renew-certificate`. Nothing else changes.";
     PartyLocked "party.locked" Retry
         "The party's keys are locked: its officials have not unlocked them since its machine started."
         "Vote through the other two parties meanwhile; the party's operator calls its key officials to `party unseal`.";

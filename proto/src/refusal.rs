@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use rustls::CertificateError;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
+use crate::ids::UnixSeconds;
+use crate::pki::PkiError;
 use crate::reason::{Class, Reason};
 use crate::wire;
 
@@ -47,6 +50,9 @@ impl Refusal {
     /// Like [`Refusal::from_status`], and what a bare transport failure stands for: the party is unreachable, busy, or failed.
     pub fn of_status(status: &Status) -> Self {
         Self::from_status(status).unwrap_or_else(|| {
+            if let Some(expired) = expired(status) {
+                return Self::new(Reason::CertificateExpired, expired);
+            }
             if let Some(flaw) = certificate_flaw(status) {
                 return Self::new(
                     Reason::PartyRefusedIdentity,
@@ -91,7 +97,7 @@ impl Refusal {
     fn code(&self) -> Code {
         match self.reason {
             Reason::ElectionUnknown | Reason::BoxUnknown | Reason::ObjectUnknown => Code::NotFound,
-            Reason::RoleRefused => Code::PermissionDenied,
+            Reason::RoleRefused | Reason::CertificateExpired => Code::PermissionDenied,
             Reason::BallotKnownOtherContent
             | Reason::ListAlready
             | Reason::SealAlready
@@ -168,6 +174,31 @@ fn certificate_flaw(status: &Status) -> Option<&rustls::Error> {
             .or_else(|| error.downcast_ref())
             .filter(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
     })
+}
+
+/// Whose certificate has ended and when, if that is why there is no connection.
+fn expired(status: &Status) -> Option<String> {
+    if let Some(own) = causes(status).find_map(|error| error.downcast_ref::<PkiError>()) {
+        return match own {
+            PkiError::Expired { .. } => Some(format!("{own}; it is the one that the caller shows")),
+            _ => None,
+        };
+    }
+    match certificate_flaw(status) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+            let ended = UnixSeconds(not_after.as_secs());
+            return Some(format!(
+                "the certificate of the server that answers ended at {ended}"
+            ));
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::Expired)) => {
+            return Some("the certificate of the server that answers has ended".to_owned());
+        }
+        _ => {}
+    }
+    // The transport keeps the alert as text only.
+    let told = causes(status).any(|error| error.to_string().contains("CertificateExpired"));
+    told.then(|| "the server says that the certificate which the caller shows has ended; by the caller's clock it has not".to_owned())
 }
 
 impl fmt::Display for Refusal {

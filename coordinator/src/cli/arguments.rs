@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use tally_proto::calendar::ChannelKind;
-use tally_proto::pki::PeerRole;
+use tally_proto::pki::{LEAF_DAYS, MAX_LEAF_DAYS, PeerRole};
 
 /// The election commission: defines elections, drives their phases, publishes results.
 #[derive(Debug, Parser)]
@@ -44,6 +44,19 @@ pub(super) enum Command {
         /// Where to write the certificate
         #[arg(long)]
         out: PathBuf,
+        /// Days that it lives; the same request may be certified again
+        #[arg(long, default_value_t = LEAF_DAYS, value_parser = value_parser!(u32).range(1..=i64::from(MAX_LEAF_DAYS)))]
+        days: u32,
+    },
+    /// Issue a new TLS certificate for the coordinator, before the old one ends or after; identity and manifests stay. The board takes it at its
+    /// next start
+    RenewCertificate {
+        /// More host names or IP addresses that the certificate shall name, as given to `init`
+        #[arg(long)]
+        host: Vec<String>,
+        /// Days that it lives
+        #[arg(long, default_value_t = LEAF_DAYS, value_parser = value_parser!(u32).range(1..=i64::from(MAX_LEAF_DAYS)))]
+        days: u32,
     },
     /// Agree with the three parties on the keys of a register of enrolled credentials, before elections that name it are defined
     Register {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tally_proto::ids::{BoxId, RegisterId, Role};
-use tally_proto::pki::PeerRole;
+use tally_proto::pki::{Life, PeerRole, Shown};
 
 use super::arguments::{BundleFiles, Command, Coordinator as Arguments, OfBoxes, OrderChange};
 use super::{Console, phases, registrar, styled, width};
@@ -27,7 +27,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     let dir = arguments.dir;
     let done: Result<(), Error> = match arguments.command {
         Command::Init { name, address, host } => init(&dir, &name, &address, &host),
-        Command::Certify { request, role, out } => certify(&dir, &request, &role, &out),
+        Command::Certify {
+            request,
+            role,
+            out,
+            days,
+        } => certify(&dir, &request, &role, (&out, days)),
+        Command::RenewCertificate { host, days } => renew_certificate(&dir, &host, days),
         Command::Register { register, parties } => agree(&dir, &register, &parties, &console).await,
         Command::Define { file } => define(&dir, &file),
         Command::Publish(of) => publish(&Office::open(&dir, &of.election)?, &console).await,
@@ -164,10 +170,24 @@ fn draws(
     Ok(())
 }
 
-fn certify(dir: &Path, request: &Path, role: &PeerRole, out: &Path) -> Result<(), Error> {
-    let certificate = Directory::open(dir)?.certify(&files::read_text(request)?, role)?;
+fn certify(dir: &Path, request: &Path, role: &PeerRole, (out, days): (&Path, u32)) -> Result<(), Error> {
+    let life = Life::of_days(days);
+    let certificate = Directory::open(dir)?.certify(&files::read_text(request)?, role, life)?;
     files::create(out, certificate.as_bytes())?;
-    println!("Certificate for {role} in {}", out.display());
+    let ends = Shown::of(&certificate)?.ends();
+    println!("Certificate for {role} in {}; it ends at {ends}", out.display());
+    Ok(())
+}
+
+fn renew_certificate(dir: &Path, hosts: &[String], days: u32) -> Result<(), Error> {
+    let mut directory = Directory::open(dir)?;
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    directory.renew(&hosts, Life::of_days(days))?;
+    println!(
+        "The coordinator's certificate is new and ends at {}. Authority and identity are as before: nobody else need do anything. The board \
+         (`coordinator serve`) takes it at its next start.",
+        directory.leaf().ends()?
+    );
     Ok(())
 }
 

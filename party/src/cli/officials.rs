@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use tally_proto::identity::Fingerprint;
 use tally_proto::ids::{BoxId, ElectionId};
+use tally_proto::pki::Life;
 use tally_proto::secret_file::SecretFileError;
 
 use super::ConfigFile;
@@ -20,6 +21,7 @@ use crate::officials::change::{self, ChangeError};
 use crate::officials::desk::{self, DeskError, Lines, Piped, Terminal};
 use crate::officials::kit::{self, RestoreError};
 use crate::officials::{Public, Sealed, SealedError, SplitError, Terms, TermsError, Use};
+use crate::renew::Issued;
 use crate::telemetry::{self, TelemetryError};
 
 /// Why a command around the officials' keys failed.
@@ -83,6 +85,13 @@ pub(super) struct ShareFiles {
     /// Read a share from this file (mode 600) instead of the terminal; may be given several times
     #[arg(long = "share-file", value_name = "FILE")]
     share_files: Vec<PathBuf>,
+}
+
+impl ShareFiles {
+    /// Whether none is given.
+    pub(super) fn is_empty(&self) -> bool {
+        self.share_files.is_empty()
+    }
 }
 
 /// How a ceremony goes.
@@ -437,6 +446,18 @@ pub(super) fn rotate(asked: &RotateHpke) -> Result<(), OfficialsError> {
         asked.kit.display()
     );
     Ok(())
+}
+
+/// `renew-certificates` where officials hold the keys.
+pub(super) fn renew(
+    config: &Config,
+    kits: (&Path, &Path),
+    life: Life,
+    shares: &ShareFiles,
+) -> Result<Issued, OfficialsError> {
+    guarded();
+    let key = desk::collect(&change::public(config)?, &shares.share_files, &mut Io::new())?;
+    Ok(change::renew(config, &key, kits, life, &mut SystemEntropy.rng())?)
 }
 
 /// `restore`.

@@ -267,6 +267,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     optional(
         "server",
+        "shutdown_notice_s",
+        Kind::Number { min: 0, max: 600 },
+        "0",
+        "Seconds after a stop signal in which health checks are told NOT_SERVING and requests are still served: for a load balancer in front of \
+         this server, which looks at health now and then.",
+    ),
+    optional(
+        "server",
         "shutdown_grace_s",
         Kind::Number { min: 0, max: 3600 },
         "10",
@@ -350,6 +358,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Number { min: 1, max: 86_400 },
         "120",
         "Seconds without an answer after which party.lost is raised; the others are asked every 10 s.",
+    ),
+    optional(
+        "alarms",
+        "behind_entries",
+        Kind::Number { min: 1, max: 1 << 40 },
+        "100000",
+        "Entries of another party's logs that this one has still to look at, from which on party.behind is raised: more than heavy voting leaves \
+         behind for some seconds.",
     ),
     optional(
         "alarms",

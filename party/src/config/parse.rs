@@ -354,6 +354,7 @@ impl Values {
             },
             server: ServerLimits {
                 max_requests_per_connection: self.size("server.max_requests_per_connection")?,
+                shutdown_notice_s: self.number("server.shutdown_notice_s")?,
                 shutdown_grace_s: self.number("server.shutdown_grace_s")?,
             },
             public: guard::Limits {
@@ -380,6 +381,7 @@ impl Values {
                 disk_bytes: self.number("alarms.disk_mib")? << 20,
                 certificate_s: self.number("alarms.certificate_days")? * 86_400,
                 party_lost_ms: self.number("alarms.party_lost_s")? * 1000,
+                behind_entries: self.number("alarms.behind_entries")?,
                 seal_s: self.number("alarms.seal_minutes")? * 60,
             },
             log_format: if self.text("log.format")? == "json" {

@@ -194,7 +194,7 @@ impl Control for ControlService {
         let object = envelope.hash();
         let in_force = self
             .0
-            .blocking(move |party| party.elections.complete(&party.store, &envelope))
+            .blocking(move |party| party.elections.complete(&party.store, party.role, &envelope))
             .await?;
         if in_force {
             self.0

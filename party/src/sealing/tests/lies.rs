@@ -1,10 +1,11 @@
 //! One party lies: the box is sealed nevertheless where its lie decides nothing, else the one whom the rules name is named.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prost::Message as _;
 use tally_proto::envelope::{Kind as Signed, Signer};
-use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _};
+use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _};
 use tally_proto::sealing::SealingAbort;
 use tally_proto::wire;
 use tally_proto::wire::list_part::Part;
@@ -13,6 +14,10 @@ use super::super::{Basis, Flaw, Item, Lie, PeerError, SealError, SealedBox};
 use super::network::{Saboteur, envelope};
 use super::objects::{acceptance, stranger};
 use super::world::{BOX, Setting, World};
+use crate::clock::SystemClock;
+use crate::journal::{self, Journal};
+use crate::rpc::peer_sealing::write_down;
+use crate::witness::Witness;
 
 type Answered<T> = Result<T, PeerError>;
 
@@ -181,6 +186,48 @@ async fn two_lists_convict() {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_of_sealing_and_the_seal_after_it_stand_in_the_journal() {
+    let mut world = World::sabotaged(TwoFaced(Once::Claims));
+    ballots(&mut world);
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = Journal::open(Role::P1, directory.path(), 1 << 20).expect("a journal");
+    let witness = Witness::new(journal, Arc::new(SystemClock));
+    let (election, of_box) = (ElectionId::new("ward-7").expect("an id"), BoxId(1));
+    let mut runs = world.seal(&Role::ALL).await.into_iter();
+    let stopped = runs.next().expect("P1's");
+    write_down(&witness, (&election, of_box), &stopped);
+    let mut honest = World::new();
+    ballots(&mut honest);
+    let sealed = honest.seal(&Role::ALL).await.into_iter().next().expect("P1's");
+    write_down(&witness, (&election, of_box), &sealed);
+    let waiting = Err(SealError::Interrupted);
+    write_down(&witness, (&election, of_box), &waiting);
+    drop(witness);
+    let (_, path) = journal::files(directory.path())
+        .expect("files")
+        .pop()
+        .expect("one");
+    let lines: Vec<serde_json::Value> = std::fs::read_to_string(path)
+        .expect("readable")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let events: Vec<_> = lines
+        .iter()
+        .map(|line| line["event"].as_str().unwrap_or_default())
+        .collect();
+    assert_eq!(
+        events,
+        ["box.seal-aborted", "box.sealed"],
+        "what is asked for again is no event"
+    );
+    let finding = lines[0]["finding"].as_str().expect("a finding");
+    assert!(finding.contains("P2") && lines[0]["box"] == 1, "{}", lines[0]);
+    let seal = sealed.expect("sealed").seal_hash().to_string();
+    assert_eq!(lines[1]["seal"], seal);
 }
 
 #[tokio::test(start_paused = true)]
