@@ -150,6 +150,7 @@ impl Party {
             of_box: issue.of_box,
             digest,
             counted: Counted::Record,
+            cast_at: None,
             serial: Some(serial(issue, header.serial)),
             header: header.encode(),
             ticket: None,
