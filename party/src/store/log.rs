@@ -1,9 +1,9 @@
 //! The append-only log of an election: an RFC 6962 Merkle tree over what this party accepted and what happened, in that order.
 //!
 //! The leaf of an entry is [`tally_proto::log::Entry::leaf`]; that of an acceptance is [`tally_proto::receipt::log_leaf`], so whoever holds a
-//! receipt can check its inclusion. Only hashes of complete subtrees are stored, from [`STORED_LEVEL`] on; each is written once, when its last leaf is
-//! appended, and never changes. What lies below is hashed again from the entries, at most 16 of them. The head of the tree at any past size, and
-//! any proof below it, follow from them.
+//! receipt can check its inclusion. Only hashes of complete subtrees are stored, leaves too; each is written once, when its last leaf is appended, and
+//! never changes. The head of the tree at any past size, and any proof below it, follow from them and from nothing else: an entry that a broken
+//! disk has changed is found by whoever follows the log, and never makes this party sign another history.
 //!
 //! Several threads append: the intake writer what it accepts, [`crate::mirror`] events and what a restored party gets back, sealing the close of a
 //! box. Each does so in a write transaction and finds the size there; nothing outside the store may remember it.
@@ -25,9 +25,6 @@ pub fn size(tx: &impl Tables, election: u32) -> Result<u64, StoreError> {
     Ok(tx.table(LOG_SIZE)?.get(election)?.map_or(0, |row| row.value()))
 }
 
-/// Subtrees of fewer leaves than 2^4 are not stored.
-pub const STORED_LEVEL: u8 = 4;
-
 /// Appends an entry and returns its position.
 ///
 /// # Errors
@@ -39,7 +36,7 @@ pub fn append(tx: &WriteTx, election: u32, entry: &Entry) -> Result<u64, StoreEr
 /// Appends entries and returns the position of the first.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] when a node or entry below is missing, else the engine's failure.
+/// [`StoreError::Corrupt`] when a node below is missing, else the engine's failure.
 pub fn append_all(tx: &WriteTx, election: u32, entries: &[Entry]) -> Result<u64, StoreError> {
     let first = size(tx, election)?;
     let mut tree = Frontier::load(&Stored { tx, election }, first)?;
@@ -53,9 +50,7 @@ pub fn append_all(tx: &WriteTx, election: u32, entries: &[Entry]) -> Result<u64,
                 .insert((election, kind, of, channel), (position, &hash.0))?;
         }
         for (node, hash) in tree.push(entry.leaf()) {
-            if node.level >= STORED_LEVEL {
-                nodes.insert((election, node.level, node.index), &hash.0)?;
-            }
+            nodes.insert((election, node.level, node.index), &hash.0)?;
         }
     }
     tx.table_mut(LOG_SIZE)?.insert(election, tree.size())?;
@@ -184,28 +179,10 @@ impl<T: Tables> Nodes for Stored<'_, T> {
     type Error = StoreError;
 
     fn node(&self, node: Node) -> Result<Hash32, StoreError> {
-        if node.level < STORED_LEVEL {
-            return self.small(node);
-        }
         let table = self.tx.table(LOG_NODES)?;
         let row = table.get((self.election, node.level, node.index))?;
         row.map(|row| Hash32(*row.value()))
             .ok_or(StoreError::Corrupt { table: "log_nodes" })
-    }
-}
-
-impl<T: Tables> Stored<'_, T> {
-    /// The hash of a subtree of fewer than 16 leaves, from its entries.
-    fn small(&self, node: Node) -> Result<Hash32, StoreError> {
-        let (first, count) = (node.index << node.level, 1u64 << node.level);
-        let table = self.tx.table(LOG_ENTRIES)?;
-        let mut tree = Frontier::new();
-        for row in table.range((self.election, first)..(self.election, first + count))? {
-            let entry = Entry::from_bytes(row?.1.value()).map_err(|_| corrupt())?;
-            tree.push(entry.leaf());
-        }
-        // Of a complete subtree every leaf is there.
-        (tree.size() == count).then(|| tree.root()).ok_or_else(corrupt)
     }
 }
 

@@ -32,10 +32,9 @@
 //! | `log_entries` | e, position | the entry, see `tally_proto::log` |
 //! | `log_events` | e, kind, of what | where it was last written, and its hash |
 //! | `log_lost` | e, position | an acceptance whose content was lost with a disk |
-//! | `log_nodes` | e, level from 4 on, index | hash of the complete subtree of 2^level leaves that starts at leaf index * 2^level |
+//! | `log_nodes` | e, level, index | hash of the complete subtree of 2^level leaves that starts at leaf index * 2^level |
 //!
-//! A log node is written once, when its subtree is complete, and never changes: every past tree head can be proven from it, and from the entries
-//! below level 4, which are hashed again.
+//! A log node is written once, when its subtree is complete, and never changes: every past tree head can be proven from it.
 //!
 //! What a ballot is kept with stands under its position in the log, so that new rows are neighbours and a transaction writes few pages of the
 //! file; digests come in no order, and only they and the position stand under them.
