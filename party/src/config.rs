@@ -5,6 +5,7 @@ mod parse;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tally_proto::guard;
 use tally_proto::ids::Role;
@@ -123,6 +124,10 @@ pub struct IntakeLimits {
     pub held_ballots: usize,
     /// Most ballots in one transaction.
     pub batch: usize,
+    /// How long an answer to a ballot waits for the others' receipts.
+    pub wait_for_others: Duration,
+    /// Of the store that is kept in memory, bytes.
+    pub cache_bytes: usize,
     /// Free bytes on the store's volume below which nothing more is taken.
     pub reserve_bytes: u64,
 }

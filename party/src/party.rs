@@ -135,7 +135,8 @@ impl Party {
             leaf,
         } = Secrets::load(config, &own)?;
         let role = config.party;
-        let store = Arc::new(Store::open(deps.storage, role.index())?);
+        let cache_bytes = config.intake.cache_bytes;
+        let store = Arc::new(Store::open_with_cache(deps.storage, role.index(), cache_bytes)?);
         let elections = Elections::load(&store)?;
         let signer = Arc::new(signer);
         let peers = Peers::new(role, &identities, &leaf)?;

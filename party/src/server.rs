@@ -29,6 +29,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::clock_watch;
 use crate::config::Config;
 use crate::entropy::{Entropy, SystemEntropy};
+use crate::intake;
 use crate::journal::Event;
 use crate::keys::KeyError;
 use crate::lookout;
@@ -188,7 +189,7 @@ impl Server {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
                 .build_v1()
         };
-        let intake = || {
+        let intake_service = || {
             Reasoned(
                 IntakeServer::new(IntakeService::new(Arc::clone(&party)))
                     .max_decoding_message_size(submission_bytes),
@@ -215,14 +216,14 @@ impl Server {
         let public_router = public_transport(connect::public_tls(&party.leaf), &bears)?
             .add_service(public_guard.watch(health_service.clone()))
             .add_service(public_guard.watch(reflection()?))
-            .add_service(public_guard.watch(intake()))
+            .add_service(public_guard.watch(intake_service()))
             .add_service(public_guard.watch(registration()));
         let peer_tls = connect::mutual_tls(&party.leaf, &party.identities.trust()).timeout(bears.handshake);
         let peer_router = transport(peer_tls, limits.max_requests_per_connection)?
             .max_frame_size(FRAME_BYTES)
             .add_service(health_service)
             .add_service(reflection()?)
-            .add_service(intake())
+            .add_service(intake_service())
             .add_service(registration())
             .add_service(control)
             .add_service(peers);
@@ -252,6 +253,7 @@ impl Server {
         for peer in [party.role.next(), party.role.prev()] {
             tokio::spawn(mirror::follow(Arc::clone(&party), following.clone(), peer));
         }
+        intake::serve(&party);
         tokio::spawn(mirror::recollect(Arc::clone(&party), following));
         tokio::spawn(mirror::scribe(Arc::clone(&party)));
         tokio::spawn(clock_watch::watch(Arc::clone(&party)));

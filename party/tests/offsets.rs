@@ -260,7 +260,7 @@ impl Three {
                 submission.ciphertext(),
             )
             .expect("opens");
-        let row = Accepted {
+        let mut row = Accepted {
             header: header.encode(),
             authority_signature: Vec::new(),
             ciphertext_hash: submission.ciphertext_hash().0,
@@ -275,7 +275,11 @@ impl Three {
             ),
         };
         own.store
-            .write(|tx| accepted::insert(tx, 1, 1, digest.as_bytes(), Counted::Record, &row))
+            .write(|tx| {
+                // No two stand at one position.
+                row.position = accepted::digests(tx, Kind::Record, 1, 1)?.len() as u64;
+                accepted::insert(tx, 1, 1, digest.as_bytes(), Counted::Record, &row)
+            })
             .expect("stored");
     }
 }

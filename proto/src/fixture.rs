@@ -629,13 +629,18 @@ pub struct Evidence {
 impl World {
     /// A receipt of `party` for `digest`.
     pub fn receipt(&self, party: Role, of_box: BoxId, digest: Digest) -> Receipt {
+        self.receipt_at(party, of_box, digest, UnixSeconds(OPENS))
+    }
+
+    /// The same, given at that moment.
+    pub fn receipt_at(&self, party: Role, of_box: BoxId, digest: Digest, at: UnixSeconds) -> Receipt {
         let acceptance = Acceptance {
             election: self.manifest.manifest().election().clone(),
             of_box,
             party,
             digest,
             ciphertext_hash: Hash32([party.index(); 32]),
-            received_at: UnixSeconds(OPENS).millis(),
+            received_at: at.millis(),
             position: 0,
         };
         acceptance.sign(&self.signers[party.slot()])

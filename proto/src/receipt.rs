@@ -2,8 +2,10 @@
 //! [`Batch`].
 
 mod batch;
+mod whole;
 
-pub use batch::{Batch, BatchSignature, MAX_BATCH, sign_batch};
+pub use batch::{Batch, BatchSignature, MAX_BATCH, SIGNED_TOGETHER, sign_batch};
+pub use whole::{WHOLE_RECEIPT_BYTES, WholeBatch, whole_batches};
 
 use crate::ballot::BallotHeader;
 use crate::calendar::Timing;
@@ -32,6 +34,12 @@ pub enum ReceiptError {
         "a receipt's signature of {0} bytes: it has 64, or 68 and a path of 32 bytes a node as long as its place in its batch requires"
     )]
     Signature(usize),
+    /// The form of a whole batch.
+    #[error("a whole batch of receipts is malformed: {what}")]
+    Whole {
+        /// What it should be.
+        what: &'static str,
+    },
     /// The signature does not verify.
     #[error("the receipt's signature is not of party {0}")]
     BadSignature(Role),
@@ -43,7 +51,7 @@ impl ReceiptError {
         use crate::reason::Reason;
         match self {
             Self::Decode(error) => crate::refusal::Refusal::from(error.clone()).reason,
-            Self::Id(_) | Self::Signature(_) => Reason::MessageMalformed,
+            Self::Id(_) | Self::Signature(_) | Self::Whole { .. } => Reason::MessageMalformed,
             Self::BadSignature(_) => Reason::ReceiptInvalid,
         }
     }

@@ -238,6 +238,20 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     optional(
         "intake",
+        "wait_for_others_ms",
+        Kind::Number { min: 0, max: 10_000 },
+        "500",
+        "Milliseconds for which the answer to a ballot waits for the other parties' receipts, so that the voter need not bring them; 0: not at all.",
+    ),
+    optional(
+        "intake",
+        "cache_mib",
+        Kind::Number { min: 1, max: 65_536 },
+        "64",
+        "MiB of the store that the process keeps in memory; it grows so far while ballots come in, and no further. The system caches the file besides.",
+    ),
+    optional(
+        "intake",
         "disk_reserve_mib",
         Kind::Number { min: 0, max: 1 << 20 },
         "64",

@@ -350,6 +350,8 @@ impl Values {
                 check_queue: self.size("intake.check_queue")?,
                 held_ballots: self.size("intake.held_ballots")?,
                 batch: self.size("intake.batch")?,
+                wait_for_others: Duration::from_millis(self.number("intake.wait_for_others_ms")?),
+                cache_bytes: self.size("intake.cache_mib")? << 20,
                 reserve_bytes: self.number("intake.disk_reserve_mib")? << 20,
             },
             server: ServerLimits {

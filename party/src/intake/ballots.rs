@@ -12,9 +12,11 @@ use tally_proto::refusal::Refusal;
 use tally_proto::shares::{ShareContext, ShareError};
 use tally_proto::wire;
 
+use super::batch::no_room;
 use super::pool::Lane;
-use super::writer::{Checked, no_room};
-use super::{Sender, attempts, stored_receipt};
+use super::waiting::Stored;
+use super::writer::Checked;
+use super::{Sender, attempts, stored_of_others, stored_receipt};
 use crate::elections::Election;
 use crate::party::Party;
 use crate::store::accepted::{self, Counted};
@@ -47,18 +49,46 @@ impl Party {
         sender: Sender,
         lane: Lane,
     ) -> Result<Receipt, Refusal> {
+        let (receipt, _) = self.take_ballot(submission, sender, lane, false).await?;
+        Ok(receipt)
+    }
+
+    /// As [`Party::submit`], and tells whose receipts for the ballot are on disk here too, by party: waits for them a moment.
+    ///
+    /// # Errors
+    /// As [`Party::submit`].
+    pub async fn cast(
+        self: &Arc<Self>,
+        submission: wire::Submission,
+        sender: Sender,
+        lane: Lane,
+    ) -> Result<(Receipt, [bool; 3]), Refusal> {
+        self.take_ballot(submission, sender, lane, true).await
+    }
+
+    async fn take_ballot(
+        self: &Arc<Self>,
+        submission: wire::Submission,
+        sender: Sender,
+        lane: Lane,
+        waits: bool,
+    ) -> Result<(Receipt, Stored), Refusal> {
         let submission = Submission::from_wire(submission).map_err(ballot_refused)?;
         let header = submission.header();
         let election = self.elections.get(header.election().as_str())?.in_force()?;
         header.check_place(election.manifest()).map_err(ballot_refused)?;
         check_sender(header, sender)?;
-        if let Some(stored) = self.stored(
+        let stored = self.stored(
             Kind::Ballot,
             &election,
             header.of_box().get(),
             submission.digest(),
-        )? {
-            return self.again(election, submission, stored, lane).await;
+        )?;
+        if let Some(stored) = stored {
+            let others = (self.store)
+                .read(|tx| stored_of_others(tx, self.role, election.number(), stored.position))?;
+            let receipt = self.again(election, submission, stored, lane).await?;
+            return Ok((receipt, others));
         }
         self.may_accept(&election)?;
         self.check_revoked(&election, header)?;
@@ -68,7 +98,10 @@ impl Party {
         self.has_room(&election, header)?;
         let checked = self.check_ballot(Arc::clone(&election), submission, lane).await?;
         let received_at = self.in_time(&checked.header).await?;
-        self.intake.writer.accept(checked.received(received_at)).await
+        self.intake
+            .writer
+            .take(checked.received(received_at), waits)
+            .await
     }
 
     /// The ballot is there already: with a ciphertext that opens to the same commitments it gets the stored receipt, at any time. The very
@@ -241,7 +274,7 @@ impl Party {
         let party = Arc::clone(self);
         self.intake
             .checks
-            .run(lane, move || party.check_ballot_now(&election, submission))
+            .run_short(lane, move || party.check_ballot_now(&election, submission))
             .await?
     }
 
@@ -349,6 +382,7 @@ impl CheckedBallot {
                 .header
                 .station_mark()
                 .map(|mark| (mark.station.get(), mark.sequence)),
+            cast_at: Some(self.header.cast_at()),
             serial: None,
             ticket: self.header.ticket().map(|ticket| *ticket.key().as_bytes()),
             header: self.header.encode(),

@@ -153,6 +153,7 @@ impl Party {
             counted: Counted::Record,
             capacity: election.ballot_box(issue.of_box)?.capacity(),
             sequence: None,
+            cast_at: None,
             serial: Some(serial(issue, header.serial)),
             header: header.encode(),
             ticket: None,

@@ -110,7 +110,7 @@ impl Following {
 }
 
 impl Party {
-    fn peer_client(&self, peer: Role) -> Result<PeerClient<Channel>, Refusal> {
+    pub(crate) fn peer_client(&self, peer: Role) -> Result<PeerClient<Channel>, Refusal> {
         let channel = self
             .peers
             .channel(peer)

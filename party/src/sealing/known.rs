@@ -180,7 +180,7 @@ impl Sealing {
         digest: &Digest,
     ) -> Result<bool, StoreError> {
         let key = BoxKey { election, of_box };
-        if accepted::get(tx, kind, election, of_box, &digest.0)?.is_some()
+        if accepted::position(tx, kind, election, of_box, &digest.0)?.is_some()
             || tables::filled(tx, key, kind, &digest.0)?.is_some()
         {
             return Ok(false);
@@ -346,7 +346,7 @@ impl Inner {
         given: &Checked,
     ) -> Result<(), SealError> {
         let (key, kind) = (batch.subject.key, batch.kind);
-        if accepted::get(tx, kind, key.election, key.of_box, &digest.0)?.is_some()
+        if accepted::position(tx, kind, key.election, key.of_box, &digest.0)?.is_some()
             || tables::filled(tx, key, kind, &digest.0)?.is_some()
         {
             return Ok(());

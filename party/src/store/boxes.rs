@@ -72,11 +72,11 @@ pub fn received(tx: &impl Tables, election: u32, of_box: u32) -> Result<Received
     })
 }
 
-/// Adds one to a count: 0 records, 1 online, 2 station, 3 paper.
-pub(super) fn count_one(tx: &WriteTx, election: u32, of_box: u32, kind: u8) -> Result<(), StoreError> {
+/// Adds to a count: 0 records, 1 online, 2 station, 3 paper.
+pub(super) fn count(tx: &WriteTx, election: u32, of_box: u32, kind: u8, more: u64) -> Result<(), StoreError> {
     let mut counts = tx.table_mut(COUNTS)?;
     let key = (election, of_box, kind);
     let now = counts.get(key)?.map_or(0, |row| row.value());
-    counts.insert(key, now + 1)?;
+    counts.insert(key, now + more)?;
     Ok(())
 }

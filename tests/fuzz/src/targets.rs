@@ -21,13 +21,14 @@ use tally_proto::manifest::Manifest;
 use tally_proto::note::Checkpoint;
 use tally_proto::order::Order;
 use tally_proto::pki::{Anchor, PeerRole};
-use tally_proto::receipt::Receipt;
+use tally_proto::receipt::{Receipt, WholeBatch, whole_batches};
 use tally_proto::record::{RecordHeader, RecordSubmission};
 use tally_proto::result::BoxResult;
 use tally_proto::sealing::{BoxBody, Claims, DigestList, List, Seal, Statements, check_two_statements};
 use tally_proto::shares::{ShareContext, ShareForm};
 use tally_proto::sign_ins::SignIns;
 use tally_proto::ticket::{OwnTicket, Ticket, TicketKey, Use};
+use tally_proto::wire;
 
 use crate::logged::Logged;
 use crate::{Seeds, keys, sessions};
@@ -98,6 +99,11 @@ pub const TARGETS: &[Target] = &[
         name: "receipt",
         run: receipt,
         seeds: |s| vec![s.receipt()],
+    },
+    Target {
+        name: "receipt_batch",
+        run: receipt_batch,
+        seeds: |s| s.receipt_batches(),
     },
     Target {
         name: "list",
@@ -330,6 +336,19 @@ fn submission(data: &[u8]) {
 fn receipt(data: &[u8]) {
     if let Some(receipt) = canonical(data, Receipt::decode(data), Receipt::encode) {
         let _ = receipt.verify(&FIXED.world.manifest.manifest().party_keys());
+    }
+}
+
+/// What is well-formed is what its receipts say, in one form.
+fn receipt_batch(data: &[u8]) {
+    let Ok(wire) = wire::ReceiptBatch::decode(data) else {
+        return;
+    };
+    if let Ok(batch) = WholeBatch::from_wire(&wire, Role::P2) {
+        let _ = batch
+            .batch()
+            .verify(&FIXED.world.manifest.manifest().party_keys());
+        assert_eq!(whole_batches(batch.receipts()), [wire]);
     }
 }
 
