@@ -243,6 +243,7 @@ fn manifest(
             contests: vec![1],
             voters: plan.voters,
             roll_root: roll.root().0.to_vec(),
+            open: None,
             index_bits: BallotLayout::index_bits_for(plan.voters) as u32,
         }],
         channels: vec![

@@ -10,7 +10,7 @@ use crate::envelope::{Envelope, EnvelopeError, Kind, Signature};
 use crate::ids::{
     BoxId, ElectionId, Hash32, IdError, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex,
 };
-use crate::manifest::{Manifest, SignedManifest, countersignatures};
+use crate::manifest::{BallotBox, Manifest, SignedManifest, countersignatures};
 use crate::wire;
 
 /// Largest order in bytes.
@@ -598,6 +598,14 @@ impl EffectiveElection {
             .map(Channel::receive_until)
             .max()
             .unwrap_or_default()
+    }
+    /// The last moment at which a party takes a credential record of a box: the same, or when its open roll freezes before.
+    pub fn records_until(&self, of_box: BoxId) -> UnixSeconds {
+        let open = self.manifest().ballot_box(of_box).and_then(BallotBox::open);
+        open.map_or_else(
+            || self.receive_until(),
+            |open| open.freezes.min(self.receive_until()),
+        )
     }
 }
 

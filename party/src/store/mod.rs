@@ -8,7 +8,7 @@
 //!   on disk is decided by reading it back, never by guessing.
 //! - Shares are never stored open: see [`vault`].
 //!
-//! # Schema (version 3)
+//! # Schema (version 4)
 //!
 //! Election ids are long, so tables are keyed by a small election number `e` given out in `elections`. `b` is the box, `d` a digest.
 //!
