@@ -538,8 +538,9 @@ impl EffectiveElection {
                 self.revoked.insert(revocation.station, revocation.from);
             }
             Change::Reissue(reissue) => {
-                self.reissued
-                    .insert((reissue.of_box, reissue.voter), reissue.until);
+                // No order gives back what another has put out.
+                let until = self.reissued.entry((reissue.of_box, reissue.voter)).or_default();
+                *until = reissue.until.max(*until);
             }
         }
     }
@@ -599,13 +600,19 @@ impl EffectiveElection {
             .max()
             .unwrap_or_default()
     }
-    /// The last moment at which a party takes a credential record of a box: the same, or when its open roll freezes before.
+    /// The last moment at which a party takes a credential record of a box: the online channel's last closing, or when its open roll freezes
+    /// before. A later record would only put out what was cast with an earlier one.
     pub fn records_until(&self, of_box: BoxId) -> UnixSeconds {
         let open = self.manifest().ballot_box(of_box).and_then(BallotBox::open);
-        open.map_or_else(
-            || self.receive_until(),
-            |open| open.freezes.min(self.receive_until()),
-        )
+        let online = self.channels.iter().find(|c| c.kind() == ChannelKind::Online);
+        let until = online.map_or_else(|| self.receive_until(), Channel::last_closes);
+        open.map_or(until, |open| open.freezes.min(until))
+    }
+    /// Records of a card that were signed from here on are for the election that they were brought to, and for no other of the register: whoever
+    /// votes here already shall not lose that by enrolling elsewhere. The first online opening of the manifest.
+    pub fn takes_over_before(&self) -> UnixSeconds {
+        let online = self.manifest().channel(ChannelKind::Online);
+        online.map_or_else(|| self.receive_until(), Channel::first_opens)
     }
 }
 

@@ -312,6 +312,12 @@ reasons! {
     CardSignedAt "card.signed-at" Reject
         "The record was signed outside the enrolment period, or at a time far from this party's clock."
         "Enrol within the period; set the device's clock.";
+    CardTooOften "card.too-often" Retry
+        "So many records of this voter are here that the next one has to wait."
+        "Enrol again at the time that the detail names; the newest record that all three parties took stands.";
+    CardLater "card.later-record" Retry
+        "A record of this voter that was signed later is here; it would stand, and not this one."
+        "Enrol again in a few seconds.";
     ReceiptInvalid "receipt.invalid" Reject
         "The receipt's signature does not verify, or it is not in time."
         "Hand over receipts as the party gave them.";

@@ -137,7 +137,9 @@ impl RollFile {
             let fits = if of.open().is_some() {
                 // It may still grow, and has gaps where an enrolment was not finished. Its root is in the Seal: until then it stands on the
                 // commission's word.
-                let highest = entries.last_key_value().map_or(0, |(v, _)| v.get().saturating_add(1));
+                let highest = entries
+                    .last_key_value()
+                    .map_or(0, |(v, _)| v.get().saturating_add(1));
                 match of.voters() {
                     most if highest <= most => Ok(()),
                     most => Err(RollError::OtherNumber {
@@ -149,10 +151,10 @@ impl RollFile {
                 Roll::new(entries.into_values().collect()).and_then(|roll| roll.check_box(of))
             };
             fits.map_err(|source| RollFileError::OtherRoll {
-                    path: path.to_owned(),
-                    of_box: of.id(),
-                    source,
-                })?;
+                path: path.to_owned(),
+                of_box: of.id(),
+                source,
+            })?;
         }
         Ok(Self { voters })
     }

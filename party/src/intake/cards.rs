@@ -32,8 +32,10 @@ use crate::store::accepted::Counted;
 use crate::store::serials::Serial;
 use crate::store::{Kind, StoreError, Tables, accepted, elections as rows, registers};
 
-/// How far apart the device's clock and this party's may be when a card signs.
+/// How long ago by this party's clock a card may have signed.
 const CLOCK_TOLERANCE_S: u64 = 300;
+/// How far ahead of this party's clock: devices take the parties' time. A record from the future would stand against those of the meantime.
+const CLOCK_AHEAD_S: u64 = 5;
 /// The place of card records among the serials of a voter: halves of issued ones are 0 and 1.
 const CARD: u8 = 2;
 /// Records of a register that are looked at in one go.
@@ -314,7 +316,7 @@ impl Party {
             }));
         }
         let (at, clock) = (signed_at.get(), now.seconds().get());
-        if at.abs_diff(clock) > CLOCK_TOLERANCE_S {
+        if at > clock.saturating_add(CLOCK_AHEAD_S) || clock > at.saturating_add(CLOCK_TOLERANCE_S) {
             let now = now.seconds();
             return Err(card_refused(CardError::Clock { signed_at, now }));
         }
@@ -325,6 +327,18 @@ impl Party {
         if open {
             // A party that accepts nothing gives no number either.
             self.may_accept(election)?;
+        }
+        if let Some((of_box, voter)) = self.place_so_far(number, &due)? {
+            let binding = election.binding(self.role);
+            let until = binding
+                .filter_map(|under| under.reissued_until(of_box, voter))
+                .max();
+            if until.is_some_and(|until| signed_at <= until) {
+                return Err(Refusal::new(
+                    Reason::RecordReissued,
+                    "an order says that what this voter's card signs up to a moment that has not passed yet does not stand",
+                ));
+            }
         }
         let (of_box, voter) = self.place_for_good(election, &due)?;
         let header = header.numbered(voter);
@@ -339,6 +353,7 @@ impl Party {
             ticket: None,
             // What is for one open roll is for no other election.
             register: (!open).then(|| register.id().clone()),
+            paced: true,
             header: header.encode(),
             authority_signature: stored_authority(voter, authorisation),
             ciphertext_hash: submission.ciphertext_hash(),
@@ -502,14 +517,11 @@ impl Party {
     /// # Errors
     /// The store, or a writer that has stopped.
     pub async fn take_over_records(self: &Arc<Self>, election: &Arc<Election>) -> Result<(), Refusal> {
-        let (number, until) = (election.number(), election.effective().receive_until());
+        let number = election.number();
         let Some(register) = election.manifest().register() else {
             return Ok(());
         };
-        while election.signed_manifest().is_complete()
-            && self.now().seconds() <= until
-            && self.may_accept(election).is_ok()
-        {
+        while election.signed_manifest().is_complete() && self.may_accept(election).is_ok() {
             let id = register.id().clone();
             let noted = self
                 .blocking(move |party| {
@@ -564,11 +576,19 @@ impl Party {
         let Ok(register) = header.check_register(election.manifest()) else {
             return Ok(None);
         };
+        if header.signed_at >= election.effective().takes_over_before() {
+            return Ok(None);
+        }
         let times = [header.signed_at];
         let place = place_of(tx, election.number(), register, &header, &authorisation, &times);
         let Ok((_, of_box, voter)) = place else {
             return Ok(None);
         };
+        // The very moment that the receipt will name.
+        let received_at = self.now();
+        if self.check_until(election, of_box, received_at.seconds()).is_err() {
+            return Ok(None);
+        }
         Ok(Some(Checked {
             number: election.number(),
             election: election.manifest().election().clone(),
@@ -578,10 +598,11 @@ impl Party {
             serial: Some(serial(voter, &header)),
             ticket: None,
             register: None,
+            paced: false,
             header: stored.header,
             authority_signature: stored_authority(voter, &authorisation),
             ciphertext_hash: Hash32(stored.ciphertext_hash),
-            received_at: self.now(),
+            received_at,
             sealed_shares: stored.sealed_shares,
         }))
     }

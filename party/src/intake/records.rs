@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use tally_proto::ids::Digest;
-use tally_proto::order::EffectiveElection;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::record::{Issue, RecordError, RecordSubmission};
@@ -74,10 +73,8 @@ impl Party {
             self.may_accept(&election)?;
             self.check_roll(&election, &issue)?;
             let binding = election.binding(self.role);
-            let until = binding
-                .map(EffectiveElection::receive_until)
-                .min()
-                .unwrap_or_default();
+            let until = binding.map(|under| under.records_until(issue.of_box)).min();
+            let until = until.unwrap_or_default();
             let now = self.now();
             if now.seconds() > until {
                 return Err(Refusal::new(
@@ -154,6 +151,7 @@ impl Party {
             header: header.encode(),
             ticket: None,
             register: None,
+            paced: false,
             authority_signature: signature.0.to_vec(),
             ciphertext_hash: submission.ciphertext_hash(),
             received_at: self.now(),

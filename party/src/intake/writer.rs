@@ -32,6 +32,8 @@ pub(crate) struct Checked {
     pub(crate) counted: Counted,
     /// Of a record: (voter, half, serial), which it takes for itself.
     pub(crate) serial: Option<serials::Serial>,
+    /// It is a card record that comes from the voter's device, and so may be asked to wait.
+    pub(crate) paced: bool,
     /// Of a ballot with a ticket: the one-time key, which it spends.
     pub(crate) ticket: Option<tickets::TicketKey>,
     /// Of a card record that comes from the voter's device: its register, whose other elections take it over.
@@ -327,6 +329,11 @@ impl Thread {
                 format_args!("box {of_box} is being sealed: this party's List of it is signed"),
             ))));
         }
+        if let Some(serial) = new.serial.filter(|_| new.paced)
+            && let Some(refusal) = paced(serials::pace(tx, new.number, of_box, serial)?)
+        {
+            return Ok(Step::Done(Outcome::Refused(refusal)));
+        }
         if let Some(serial) = &new.serial
             && !serials::take(tx, new.number, of_box, *serial, new.digest.as_bytes())?
         {
@@ -364,6 +371,23 @@ impl Thread {
         accepting.places.insert(name, at);
         accepting.new.push((new, acceptance));
         Ok(Step::Accepted(at))
+    }
+}
+
+/// Why a voter's record has to wait, if it has.
+fn paced(pace: serials::Pace) -> Option<Refusal> {
+    match pace {
+        serials::Pace::Good => None,
+        serials::Pace::Later => Some(Refusal::new(
+            Reason::CardLater,
+            "a record that this voter's card signed later is here; enrol again in a few seconds",
+        )),
+        serials::Pace::Wait(seconds) => Some(Refusal::new(
+            Reason::CardTooOften,
+            format_args!(
+                "many records of this voter are here: the next is taken {seconds} s after the newest"
+            ),
+        )),
     }
 }
 

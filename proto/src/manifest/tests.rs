@@ -448,3 +448,17 @@ fn an_open_roll_is_one_box_of_people_who_enrol() {
         })
     ));
 }
+
+#[test]
+fn tickets_and_enrolment_do_not_go_together() {
+    let mut wire = with_cards().manifest.manifest().to_wire();
+    let tickets = World::new(Shape {
+        seed: 3,
+        tickets: true,
+        ..Shape::default()
+    });
+    let other = tickets.manifest.manifest().to_wire();
+    (wire.ticket_keys, wire.ticket_allowance) = (other.ticket_keys, other.ticket_allowance);
+    let error = Manifest::from_wire(&wire).expect_err("refused");
+    assert!(matches!(error, ManifestError::TicketsWithRegister), "{error}");
+}

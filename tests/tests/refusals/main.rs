@@ -110,9 +110,12 @@ async fn meet(reason: Reason) -> Met {
         | R::CardNamesNobody
         | R::CardWeakKey
         | R::CardSignature => elsewhere("proto/src/card/tests.rs"),
-        R::CardRevoked | R::CardRevocationList | R::CardNotOnRoll | R::CardSignedAt => {
-            elsewhere("party/tests/cards.rs")
-        }
+        R::CardRevoked
+        | R::CardRevocationList
+        | R::CardNotOnRoll
+        | R::CardSignedAt
+        | R::CardTooOften
+        | R::CardLater => elsewhere("party/tests/cards.rs"),
         R::RecordReissued => elsewhere("proto/src/sealing/tests"),
         R::MessageTooSlow => elsewhere("party/tests/floods.rs"),
         R::BallotTooFew => elsewhere("proto/src/sealing/tests.rs"),
