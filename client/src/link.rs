@@ -8,9 +8,7 @@ use tally_proto::ballot::BallotHeader;
 use tally_proto::calendar::{MAX_AHEAD_MS, MAX_BEHIND_MS};
 use tally_proto::connect;
 use tally_proto::envelope::PublicKey;
-use tally_proto::ids::{
-    BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _, UnixMillis, UnixSeconds, VoterIndex,
-};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _, UnixMillis, UnixSeconds, VoterIndex};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Receipt, ReceiptError};
 use tally_proto::record::RecordSubmission;
@@ -145,18 +143,19 @@ impl Link {
         Ok((receipt, stored.collect()))
     }
 
-    /// Brings a record that the voter's card authorises; the voter's place, and the receipt, checked against what was sent.
+    /// Brings a record that the voter's card authorises; the voter's place, and the receipt, checked against what was sent. On an open roll the
+    /// receipt is for the record with the number of that place.
     pub(crate) async fn enrol(
         &self,
         part: &RecordSubmission,
-        digest: &Digest,
     ) -> Result<((BoxId, VoterIndex), wire::Receipt), Fault> {
         let mut registration = self.registration.clone();
         let reply = self
             .limited(SUBMIT_LIMIT, registration.enrol(part.to_wire()))
             .await?;
         let receipt = reply.receipt.unwrap_or_default();
-        if is_receipt_of(&receipt, self.party, &self.keys, digest, part.ciphertext_hash()) {
+        let digest = part.header().numbered(VoterIndex(reply.v)).digest();
+        if is_receipt_of(&receipt, self.party, &self.keys, &digest, part.ciphertext_hash()) {
             return Ok(((BoxId(reply.r#box), VoterIndex(reply.v)), receipt));
         }
         Err(Fault::FalseReceipt {

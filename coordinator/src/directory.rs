@@ -23,7 +23,7 @@ use tally_proto::card::Salt;
 use tally_proto::decode::decode_canonical;
 use tally_proto::envelope::{Envelope, MAX_ENVELOPE_BYTES, Signer};
 use tally_proto::identity::CoordinatorIdentity;
-use tally_proto::ids::{BoxId, ElectionId, RegisterId, UnixSeconds};
+use tally_proto::ids::{BoxId, ElectionId, RegisterId, UnixSeconds, VoterIndex};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::order::{SignedOrder, in_force};
 use tally_proto::pki::{Authority, Leaf, Life, PeerRole};
@@ -33,6 +33,7 @@ use tally_proto::{secret_file, wire};
 
 use crate::error::{Error, StoredProblem};
 use crate::files;
+use crate::open_roll;
 use crate::parties::Parties;
 use crate::roll::{self, RollFile};
 use crate::tickets;
@@ -393,6 +394,21 @@ impl Election {
         let roll = roll::read(&self.path.join("roll.csv"), &boxes)?;
         roll.check(self.signed.manifest())?;
         Ok(roll)
+    }
+
+    /// Where a voter stands: on the roll it was defined with, or of an open roll on the newest one that was fetched.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVoter`], [`Error::NoOpenRoll`]; a file that was changed.
+    pub fn find(&self, reference: &str) -> Result<(BoxId, VoterIndex), Error> {
+        let found = match self.signed.manifest().open_box() {
+            Some(of_box) => {
+                let voter = open_roll::read(self)?.remove(reference);
+                voter.map(|v| (of_box.id(), v))
+            }
+            None => self.roll()?.find(reference),
+        };
+        found.ok_or_else(|| Error::UnknownVoter(reference.to_owned()))
     }
 
     /// The salt of the roll's person codes, where voters enrol by card.

@@ -193,6 +193,17 @@ pub enum Error {
     /// A voter reference that is not on the roll.
     #[error("voter.unknown: no voter has the reference {0:?}; check the roll")]
     UnknownVoter(String),
+    /// An open roll is asked for where there is none, or none was fetched yet.
+    #[error(
+        "election {election}: {}",
+        if *.open { "its roll is open, and was not fetched from the parties yet: run `coordinator open-roll` first" } else { "its roll is closed: it is in the file that it was defined with" }
+    )]
+    NoOpenRoll {
+        /// The election.
+        election: ElectionId,
+        /// Its roll is open.
+        open: bool,
+    },
     /// A strike of what is struck, or a restoration of what counts.
     #[error(
         "order.invalid: the online votes of voter {reference:?} {stands} already, by the orders in force: nothing would change"

@@ -180,8 +180,7 @@ fn change(election: &Election, wish: &Wish) -> Result<Change, Error> {
 }
 
 fn find(election: &Election, reference: &str) -> Result<(BoxId, VoterIndex), Error> {
-    let found = election.roll()?.find(reference);
-    found.ok_or_else(|| Error::UnknownVoter(reference.to_owned()))
+    election.find(reference)
 }
 
 /// Whether one voter's online votes count; what else stands about the voter stays.

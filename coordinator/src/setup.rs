@@ -38,6 +38,10 @@ pub fn define(directory: &Directory, file: &Path, now_s: u64) -> Result<Election
         salt = Some(fresh);
     }
     for b in &mut wire.boxes {
+        if b.open.is_some() {
+            b.index_bits = index_bits(b.voters);
+            continue;
+        }
         let of_box = BoxId(b.id);
         let roll = definition
             .roll
@@ -126,6 +130,15 @@ fn parts(election: &Election, rolls: &[(BoxId, Roll)], salt: Option<&Salt>) -> V
     use wire::publish_part::Part;
     let part = |part| wire::PublishPart { part: Some(part) };
     let mut parts = vec![part(Part::Manifest(election.signed().envelope().to_wire()))];
+    // Of an open roll the salt alone.
+    let open = election.signed().manifest().open_box();
+    parts.extend(open.map(|of_box| {
+        part(Part::Roll(wire::RollPart {
+            r#box: of_box.id().get(),
+            entries: Vec::new(),
+            salt: salt.map_or_else(Vec::new, |salt| salt.0.to_vec()),
+        }))
+    }));
     for (id, roll) in rolls {
         let entries: Vec<wire::RollEntry> = roll.to_wire().collect();
         for chunk in entries.chunks(ENTRIES_A_PART) {

@@ -21,7 +21,9 @@ use tally_proto::wire;
 use crate::directory::Election;
 use crate::error::Error;
 use crate::files;
+use crate::open_roll;
 use crate::orders::effective;
+use crate::roll::RollFile;
 use crate::status::Snapshot;
 
 /// Largest sign-in book.
@@ -218,15 +220,34 @@ pub fn at_two_stations(election: &Election, books: &[PathBuf]) -> Result<Vec<Str
             }
         }
     }
-    let roll = election.roll()?;
-    let twice = seen.into_iter().filter(|(_, books)| books.len() > 1);
-    Ok(twice
+    seen.retain(|_, books| books.len() > 1);
+    if seen.is_empty() {
+        return Ok(Vec::new());
+    }
+    let name = names(election)?;
+    Ok(seen
+        .into_iter()
         .map(|((of_box, v), books)| {
-            let voter = roll.voters(of_box).get(v as usize);
-            let reference = voter.map_or("a number beyond the roll", |voter| voter.reference.as_str());
+            let reference = name(of_box, v).unwrap_or_else(|| "a number beyond the roll".to_owned());
             format!("{reference} signed in more than once: {}", books.join(", "))
         })
         .collect())
+}
+
+/// What the roll calls a voter.
+fn names(election: &Election) -> Result<impl Fn(u32, u32) -> Option<String>, Error> {
+    let open = election.signed().manifest().open_box().is_some();
+    let (closed, on_open) = if open {
+        let voters = open_roll::read(election)?;
+        let by_number = voters.into_iter().map(|(name, v)| (v.get(), name)).collect();
+        (RollFile::default(), by_number)
+    } else {
+        (election.roll()?, BTreeMap::new())
+    };
+    Ok(move |of_box, v: u32| match open {
+        true => on_open.get(&v).cloned(),
+        false => Some(closed.voters(of_box).get(v as usize)?.reference.clone()),
+    })
 }
 
 #[cfg(test)]

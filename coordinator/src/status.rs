@@ -161,6 +161,7 @@ pub fn render(election: &Election, snapshot: &Snapshot, width: u16, styled: bool
     out += "\n\nBallots received (submissions, not people), by party\n";
     out += &boxes(election, snapshot, width, styled);
     out.push('\n');
+    out += &open_roll(election, snapshot);
     for object in setup::countersigned(election).iter().filter(|o| !o.is_complete()) {
         out += &format!(
             "{} is not countersigned by {}\n",
@@ -224,7 +225,7 @@ impl Snapshot {
             let object = |b: &wire::BoxStatus| {
                 json!({
                     "box": b.r#box, "phase": phase_words(b.phase()), "online": b.received_online, "station": b.received_station,
-                    "paper": b.received_paper, "records": b.records, "trouble": b.trouble,
+                    "paper": b.received_paper, "records": b.records, "numbers": b.numbers, "trouble": b.trouble,
                 })
             };
             boxes.map(object).collect()
@@ -323,6 +324,30 @@ fn boxes(election: &Election, snapshot: &Snapshot, width: u16, styled: bool) -> 
         }
     }
     rows.to_string()
+}
+
+/// How an open roll grows, by party; nothing where there is none.
+fn open_roll(election: &Election, snapshot: &Snapshot) -> String {
+    let Some((of_box, open)) = (election.signed().manifest().open_box()).and_then(|b| Some((b, b.open()?)))
+    else {
+        return String::new();
+    };
+    let numbers = |status: &wire::StatusReply| {
+        let boxes = known(status, &snapshot.election)
+            .into_iter()
+            .flat_map(|e| &e.boxes);
+        boxes.map(|b| b.numbers).max().unwrap_or_default()
+    };
+    let given: Vec<String> = answered(snapshot)
+        .map(|(party, status)| format!("P{party} {}", grouped(numbers(status).into())))
+        .collect();
+    format!(
+        "Open roll of {}: numbers given {}, of at most {}; frozen at {}\n",
+        of_box.name().default_text(),
+        given.join(", "),
+        grouped(of_box.voters().into()),
+        open.freezes
+    )
 }
 
 fn troubles(snapshot: &Snapshot) -> Vec<String> {

@@ -97,8 +97,7 @@ pub fn admit(election: &Election, from: &Path) -> Result<usize, Error> {
 /// [`Error::NoTickets`], [`Error::UnknownVoter`], failures to write.
 pub fn grant(election: &Election, reference: &str) -> Result<(), Error> {
     ticketing(election)?;
-    let voter = election.roll()?.find(reference);
-    let (of_box, voter) = voter.ok_or_else(|| Error::UnknownVoter(reference.to_owned()))?;
+    let (of_box, voter) = election.find(reference)?;
     let place = election.path().join(GRANTS);
     let line = format!("{},{}\n", of_box.get(), voter.get());
     OpenOptions::new()

@@ -353,7 +353,9 @@ fn verify_box(
     if result.result().seal_hash() != signed.hash() || result.result().of_box() != of_box {
         return Err(BoxError::OtherResult);
     }
-    result.result().check_numbers(manifest.manifest(), &seal.counts)?;
+    result
+        .result()
+        .check_numbers(manifest.manifest(), seal.voters, &seal.counts)?;
     let aborts = aborts
         .into_iter()
         .map(Envelope::from_wire)

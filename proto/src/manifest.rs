@@ -8,10 +8,10 @@ mod network;
 mod register;
 mod signed;
 
-pub use ballot_box::BallotBox;
+pub use ballot_box::{BallotBox, OpenRoll};
 pub use capacity::{Capacity, MAX_RECORDS_OF_A_VOTER};
 pub use contest::{Contest, Rule};
-pub use error::{ManifestError, Unsupported};
+pub use error::{ManifestError, OpenRollError, Unsupported};
 pub use network::{Network, UnknownNetwork};
 pub use register::{MAX_ISSUERS, MAX_ROOTS, PersonField, Purpose, Register, RegisterError};
 pub use signed::SignedManifest;
@@ -196,8 +196,13 @@ impl Manifest {
         if manifest.register.is_some() != manifest.offsets.is_some() {
             return Err(ManifestError::OffsetsOfRegister);
         }
+        // Draw codes come with invitations: who enrols has none, and could cast nothing.
+        if manifest.register.is_some() && manifest.ticketing.is_some() {
+            return Err(ManifestError::TicketsWithRegister);
+        }
         manifest.check_separate_keys()?;
         manifest.check_station_boxes()?;
+        manifest.check_open_roll()?;
         let capacities = manifest.boxes.iter().map(|b| capacity::capacity(&manifest, b));
         let capacities = capacities.collect::<Result<Vec<_>, _>>()?;
         for (of_box, capacity) in manifest.boxes.iter_mut().zip(capacities) {
@@ -306,6 +311,27 @@ impl Manifest {
         Ok(())
     }
 
+    fn check_open_roll(&self) -> Result<(), OpenRollError> {
+        let Some(open) = self.boxes.iter().find_map(BallotBox::open) else {
+            return Ok(());
+        };
+        if self.boxes.len() != 1 {
+            return Err(OpenRollError::Boxes(self.boxes.len()));
+        }
+        let register = self.register.as_ref().ok_or(OpenRollError::NoRegister)?;
+        if *register.person() == PersonField::CertificateSerial {
+            return Err(OpenRollError::CertificateSerial);
+        }
+        if !self.registrars.is_empty() {
+            return Err(OpenRollError::Registrars(self.registrars.len()));
+        }
+        let (freezes, until) = (open.freezes, self.channels.iter().map(Channel::receive_until));
+        match until.max() {
+            Some(until) if freezes > until => Err(OpenRollError::Late { freezes, until }),
+            _ => Ok(()),
+        }
+    }
+
     /// The election's id.
     pub fn election(&self) -> &ElectionId {
         &self.election
@@ -332,6 +358,10 @@ impl Manifest {
             .binary_search_by_key(&id, |b| b.id())
             .ok()
             .and_then(|i| self.boxes.get(i))
+    }
+    /// The box whose roll is open: then it is the only one.
+    pub fn open_box(&self) -> Option<&BallotBox> {
+        self.boxes.iter().find(|b| b.open().is_some())
     }
     /// The contests of a box in payload order.
     pub fn contests_of<'a>(&'a self, of_box: &'a BallotBox) -> impl Iterator<Item = &'a Contest> {

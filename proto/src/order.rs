@@ -10,7 +10,7 @@ use crate::envelope::{Envelope, EnvelopeError, Kind, Signature};
 use crate::ids::{
     BoxId, ElectionId, Hash32, IdError, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex,
 };
-use crate::manifest::{Manifest, SignedManifest, countersignatures};
+use crate::manifest::{BallotBox, Manifest, SignedManifest, countersignatures};
 use crate::wire;
 
 /// Largest order in bytes.
@@ -567,9 +567,13 @@ impl EffectiveElection {
             // What registrars may issue only grows: a record that was accepted under an order stays what it was.
             Change::Reissue(reissue) => {
                 let place = (reissue.of_box, reissue.voter);
-                let before = self.reissued.get(&place);
-                let serial = before.map_or(reissue.serial, |before| before.serial.max(reissue.serial));
-                self.reissued.insert(place, Reissue { serial, ..*reissue });
+                let mut changed = *reissue;
+                // Nor does any order give back what another has put out.
+                if let Some(before) = self.reissued.get(&place) {
+                    changed.serial = before.serial.max(changed.serial);
+                    changed.until = before.until.max(changed.until);
+                }
+                self.reissued.insert(place, changed);
             }
         }
     }
@@ -638,6 +642,20 @@ impl EffectiveElection {
             .map(Channel::receive_until)
             .max()
             .unwrap_or_default()
+    }
+    /// The last moment at which a party takes a credential record of a box: the online channel's last closing, or when its open roll freezes
+    /// before. A later record would only put out what was cast with an earlier one.
+    pub fn records_until(&self, of_box: BoxId) -> UnixSeconds {
+        let open = self.manifest().ballot_box(of_box).and_then(BallotBox::open);
+        let online = self.channels.iter().find(|c| c.kind() == ChannelKind::Online);
+        let until = online.map_or_else(|| self.receive_until(), Channel::last_closes);
+        open.map_or(until, |open| open.freezes.min(until))
+    }
+    /// Records of a card that were signed from here on are for the election that they were brought to, and for no other of the register: whoever
+    /// votes here already shall not lose that by enrolling elsewhere. The first online opening of the manifest.
+    pub fn takes_over_before(&self) -> UnixSeconds {
+        let online = self.manifest().channel(ChannelKind::Online);
+        online.map_or_else(|| self.receive_until(), Channel::first_opens)
     }
 }
 

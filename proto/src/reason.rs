@@ -219,6 +219,24 @@ reasons! {
     RollMismatch "roll.mismatch" Reject
         "The roll does not have the number of voters or the Merkle root that the manifest states."
         "Publish the roll that the manifest was made from.";
+    RollKind "roll.other-kind" Reject
+        "The record is for an open roll where the roll is closed, or for a closed one where it is open."
+        "Enrol with the program of this version, for this election; registrars issue nothing for an open roll.";
+    RollNumberGiver "roll.number-giver" Reject
+        "A record for an open roll came to P1 with a number, or to another party without P1's receipt for its number."
+        "Bring it to P1 first, without a number, then to P2 and P3 with the number and the receipt that P1 gave.";
+    RollNumberTaken "roll.number-taken" Reject
+        "P1 gave one number of the open roll to two people, or one person two numbers; at this party the first pairing stands."
+        "P1 breaks the protocol, or its store was set back: tell the election commission and the operators.";
+    RollFull "roll.full" Reject
+        "The open roll has as many voters as it can have."
+        "Nobody else can enrol for this election; ask the election commission.";
+    RollFrozen "roll.frozen" Reject
+        "The open roll is frozen: the time to enrol for it is over."
+        "Who is on it can vote; nobody is added any more.";
+    RollTooFew "roll.too-few" Reject
+        "Fewer voters enrolled for the open roll than the policy asks for."
+        "The box is not tallied: so few would see how the others voted.";
     VoterUnknown "voter.unknown" Reject
         "The voter number is beyond the roll of the box."
         "Issue credentials for the roll of the manifest.";
@@ -297,6 +315,12 @@ reasons! {
     CardSignedAt "card.signed-at" Reject
         "The record was signed outside the enrolment period, or at a time far from this party's clock."
         "Enrol within the period; set the device's clock.";
+    CardTooOften "card.too-often" Retry
+        "So many records of this voter are here that the next one has to wait."
+        "Enrol again at the time that the detail names; the newest record that all three parties took stands.";
+    CardLater "card.later-record" Retry
+        "A record of this voter that was signed later is here; it would stand, and not this one."
+        "Enrol again in a few seconds.";
     ReceiptInvalid "receipt.invalid" Reject
         "The receipt's signature does not verify, or it is not in time."
         "Hand over receipts as the party gave them.";

@@ -113,9 +113,9 @@ impl Acceptance {
         channel.is_some_and(|c| c.check(header.cast_at(), self.received_at) == Ok(Timing::InTime))
     }
 
-    /// Whether a record was in time when this was signed: while the election still takes anything.
+    /// Whether a record was in time when this was signed: while the election still takes anything, and before an open roll froze.
     pub fn is_timely_record(&self, election: &EffectiveElection) -> bool {
-        self.received_at.seconds() <= election.receive_until()
+        self.received_at.seconds() <= election.records_until(self.of_box)
     }
 }
 

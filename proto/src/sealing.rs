@@ -9,7 +9,8 @@
 //! 3. Rows: online by (cast_at, digest), then electronic, then paper station ballots, these by (cast_at, station, sequence, digest).
 //! 4. A voter's record stands if it has the highest serial of its half and no other record of that half has the same; of a split issue
 //!    both halves must stand.
-//! 5. `enrolled` = may vote online, and a record stands, and no order says otherwise; `live` = no order says otherwise.
+//! 5. `enrolled` = may vote online, and a record stands, and no order says otherwise; `live` = no order says otherwise, and of an open roll a
+//!    record stands. The N of an open roll ends with the highest number whose record stands; its root is [`crate::roll::open_root`].
 //!
 //! Whether a *List* holds only what its party accepted in time is for the audit: nothing in here trusts or doubts a clock.
 
@@ -120,6 +121,20 @@ pub enum SealingError {
         /// The minimum.
         minimum: u32,
     },
+    /// Too few voters on an open roll.
+    #[error(
+        "{voters} voters enrolled for the open roll of box {of_box} ({name}), the policy asks for at least {minimum}: it is not tallied"
+    )]
+    TooFewVoters {
+        /// The box.
+        of_box: BoxId,
+        /// Its name.
+        name: String,
+        /// Voters whose record stands.
+        voters: usize,
+        /// The minimum.
+        minimum: u32,
+    },
 }
 
 impl SealingError {
@@ -128,6 +143,7 @@ impl SealingError {
         match self {
             Self::UnknownBox(_) => Reason::BoxUnknown,
             Self::TooFew { .. } => Reason::BallotTooFew,
+            Self::TooFewVoters { .. } => Reason::RollTooFew,
             Self::OtherSubject { .. } => Reason::ElectionOther,
             Self::OrdersDiffer(..) | Self::OtherOrders { .. } => Reason::OrderInvalid,
             Self::OtherList { .. }

@@ -187,6 +187,7 @@ fn ballot_box(id: u32, name: &str, contests: Vec<u32>) -> wire::Box {
         contests,
         voters: VOTERS,
         roll_root: roll(id).root().0.to_vec(),
+        open: None,
         index_bits: BallotLayout::index_bits_for(VOTERS) as u32,
         max_ballots: 0,
     }

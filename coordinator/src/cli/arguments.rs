@@ -115,6 +115,8 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Fetch who is on an open roll, by number, as all three parties have it: for stations, and for orders that name a voter
+    OpenRoll(OfElection),
     /// Take over stations' closing statements, which `seal` compares with the ballots received; shows them all
     SignIns {
         /// The election id

@@ -527,6 +527,7 @@ async fn register(party: &Party, manifest: &Manifest, batch: &Batch) -> Result<O
             authorisation: record.authorisation.clone(),
             ciphertext: ciphertext.clone(),
             election: String::new(),
+            numbered: None,
         });
     }
     let mut answers = party

@@ -87,12 +87,22 @@ pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {
         let contests: Vec<String> = of_box.contests().iter().map(ToString::to_string).collect();
         let _ = writeln!(
             text,
-            "    {} {}: {} voters, contests {}, roll {}",
+            "    {} {}: {}, contests {}",
             of_box.id(),
             texts(of_box.name()),
-            of_box.voters(),
+            match (of_box.open(), of_box.roll_root()) {
+                (Some(open), _) => format!(
+                    "open roll, at most {} voters, frozen at {}",
+                    of_box.voters(),
+                    open.freezes
+                ),
+                (None, root) => format!(
+                    "{} voters, roll {}",
+                    of_box.voters(),
+                    root.map(|root| root.to_string()).unwrap_or_default()
+                ),
+            },
             contests.join(", "),
-            of_box.roll_root()
         );
     }
     let _ = writeln!(text, "\n  Calendars:");

@@ -258,6 +258,9 @@ fn election(text: &mut String, election: &wire::ElectionStatus) {
             of_box.received_paper,
             of_box.records
         );
+        if of_box.numbers > 0 {
+            let _ = writeln!(text, "          {} on the open roll so far", of_box.numbers);
+        }
         if !of_box.step.is_empty() {
             let _ = match of_box.step_total {
                 0 => writeln!(text, "          {}", of_box.step),
@@ -278,7 +281,7 @@ fn object(status: &wire::StatusReply) -> serde_json::Value {
         let boxes = election.boxes.iter().map(|of_box| {
             json!({
                 "box": of_box.r#box, "phase": phase_name(of_box.phase()), "online": of_box.received_online,
-                "station": of_box.received_station, "paper": of_box.received_paper, "records": of_box.records,
+                "station": of_box.received_station, "paper": of_box.received_paper, "records": of_box.records, "numbers": of_box.numbers,
                 "last_session": of_box.last_session, "sessions_left": of_box.sessions_left, "trouble": of_box.trouble,
             })
         });

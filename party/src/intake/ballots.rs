@@ -372,6 +372,7 @@ impl CheckedBallot {
     fn received(self, received_at: UnixMillis) -> Checked {
         Checked {
             register: None,
+            paced: false,
             number: self.number,
             election: self.header.election().clone(),
             of_box: self.header.of_box(),

@@ -179,6 +179,11 @@ impl<'t> Batch<'t> {
                 ),
             ))));
         }
+        if let Some(serial) = new.serial.filter(|_| new.paced)
+            && let Some(refusal) = paced(serials::pace(tx, new.number, of_box, serial)?)
+        {
+            return Ok(Step::Done(Outcome::Refused(refusal)));
+        }
         if let Some(serial) = &new.serial
             && !serials::take(tx, new.number, of_box, *serial, new.digest.as_bytes())?
         {
@@ -375,6 +380,23 @@ impl<'t> Batch<'t> {
             })
             .collect();
         receipts::put_all(self.tx, &all)
+    }
+}
+
+/// Why a voter's record has to wait, if it has.
+fn paced(pace: serials::Pace) -> Option<Refusal> {
+    match pace {
+        serials::Pace::Good => None,
+        serials::Pace::Later => Some(Refusal::new(
+            Reason::CardLater,
+            "a record that this voter's card signed later is here; enrol again in a few seconds",
+        )),
+        serials::Pace::Wait(seconds) => Some(Refusal::new(
+            Reason::CardTooOften,
+            format_args!(
+                "many records of this voter are here: the next is taken {seconds} s after the newest"
+            ),
+        )),
     }
 }
 

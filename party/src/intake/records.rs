@@ -75,10 +75,8 @@ impl Party {
             check_serial(election.effective(), &issue, header.serial)?;
             self.check_roll(&election, &issue)?;
             let binding = election.binding(self.role);
-            let until = binding
-                .map(EffectiveElection::receive_until)
-                .min()
-                .unwrap_or_default();
+            let until = binding.map(|under| under.records_until(issue.of_box)).min();
+            let until = until.unwrap_or_default();
             let now = self.now();
             if now.seconds() > until {
                 return Err(Refusal::new(
@@ -158,6 +156,7 @@ impl Party {
             header: header.encode(),
             ticket: None,
             register: None,
+            paced: false,
             authority_signature: signature.0.to_vec(),
             ciphertext_hash: submission.ciphertext_hash(),
             received_at: self.now(),

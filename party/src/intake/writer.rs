@@ -43,6 +43,8 @@ pub(crate) struct Checked {
     pub(crate) cast_at: Option<UnixSeconds>,
     /// Of a record: (voter, half, serial), which it takes for itself.
     pub(crate) serial: Option<serials::Serial>,
+    /// It is a card record that comes from the voter's device, and so may be asked to wait.
+    pub(crate) paced: bool,
     /// Of a ballot with a ticket: the one-time key, which it spends.
     pub(crate) ticket: Option<tickets::TicketKey>,
     /// Of a card record that comes from the voter's device: its register, whose other elections take it over.

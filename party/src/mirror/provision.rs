@@ -71,7 +71,10 @@ impl Party {
                     salt = Some(Salt(bytes.map_err(wrong)?));
                 }
             }
-            let entries = parts.into_iter().flat_map(|part| part.entries);
+            let mut entries = parts.into_iter().flat_map(|part| part.entries).peekable();
+            if of_box.open().is_some() && entries.peek().is_none() {
+                continue;
+            }
             let roll = Roll::from_wire(entries).map_err(|error| Refusal::new(error.reason(), error))?;
             rolls.insert(of_box.id(), roll);
         }

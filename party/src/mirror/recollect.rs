@@ -466,8 +466,18 @@ impl Party {
                         let Some((_, voter)) = holds.filter(|(found, _)| *found == of.of_box) else {
                             return Ok(log::put_lost(tx, number, position)?);
                         };
-                        let register = card.register.as_str();
-                        registers::note(tx, register, number, of.of_box.get(), &of.digest.0)?;
+                        let in_box = of.of_box.get();
+                        if card.place.is_some() {
+                            // Before it takes anything: P1 gives no number that it gave before.
+                            let paired = cards::pairing(tx, number, manifest, header, &authority_signature)
+                                .map(|(v, person)| registers::pair(tx, number, in_box, v.get(), &person))
+                                .transpose()?;
+                            if paired != Some(registers::Paired::Stands) {
+                                return Ok(log::put_lost(tx, number, position)?);
+                            }
+                        } else {
+                            registers::note(tx, card.register.as_str(), number, in_box, &of.digest.0)?;
+                        }
                         cards::serial(voter, header)
                     }
                 };

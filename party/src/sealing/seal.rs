@@ -165,7 +165,7 @@ impl Inner {
 
     /// The roll's online column.
     pub(super) fn online(&self, tx: &impl Tables, subject: &Subject) -> Result<Bitmap, SealError> {
-        let mut online = Bitmap::zeros(subject.ballot_box()?.voters() as usize);
+        let mut online = Bitmap::zeros(subject.ballot_box()?.online_bits() as usize);
         elections::for_each_roll_entry(tx, subject.key.election, subject.key.of_box, |v, may, _| {
             online.set(v as usize, may);
             Ok::<_, SealError>(())

@@ -396,7 +396,7 @@ impl Inner {
         };
         let seal = SignedSeal::open(Envelope::decode(&bytes)?, &subject.keys)
             .map_err(|_| StoreError::Corrupt { table: "seal_whole" })?;
-        let voters = subject.ballot_box()?.voters() as usize;
+        let voters = seal.seal().voters as usize;
         let flags = |flag| {
             let bytes = tables::flags(tx, key, flag)?;
             Bitmap::from_bytes(voters, &bytes).map_err(|_| StoreError::Corrupt { table: "seal_flags" })

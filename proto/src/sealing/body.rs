@@ -237,7 +237,7 @@ impl BoxBody {
         })
     }
 
-    /// From the wire; `voters` is N of the box.
+    /// From the wire; `voters` is the length of the box's online column: N, or 0 of an open roll.
     ///
     /// # Errors
     /// [`BodyError`].

@@ -1,5 +1,6 @@
 mod model;
 mod objects;
+mod open_rolls;
 mod parts;
 mod records;
 mod stopped;

@@ -31,7 +31,7 @@ use tally_proto::ticket::{OwnTicket, Ticket, TicketKey, Use};
 use tally_proto::wire;
 
 use crate::logged::Logged;
-use crate::{Seeds, keys, sessions};
+use crate::{Seeds, cards, keys, sessions};
 
 /// One decoder under fuzz.
 pub struct Target {
@@ -68,7 +68,7 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "manifest",
         run: manifest,
-        seeds: |s| vec![s.world.manifest.manifest().encode()],
+        seeds: |s| vec![s.world.manifest.manifest().encode(), cards::manifest()],
     },
     Target {
         name: "order",
@@ -78,12 +78,22 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "record_header",
         run: record_header,
-        seeds: |s| vec![s.record.header().encode()],
+        seeds: |s| [vec![s.record.header().encode()], cards::headers()].concat(),
     },
     Target {
         name: "record_submission",
         run: record_submission,
-        seeds: |s| vec![s.record.to_wire().encode_to_vec()],
+        seeds: |s| [vec![s.record.to_wire().encode_to_vec()], cards::submissions()].concat(),
+    },
+    Target {
+        name: "card_authorisation",
+        run: cards::authorisation,
+        seeds: |_| cards::authorisations(),
+    },
+    Target {
+        name: "revocation_list",
+        run: cards::list,
+        seeds: |_| cards::lists(),
     },
     Target {
         name: "ballot_header",
@@ -382,7 +392,7 @@ fn result(data: &[u8]) {
             station: 1,
             paper: 1,
         };
-        let _ = result.check_numbers(FIXED.world.manifest.manifest(), &sealed);
+        let _ = result.check_numbers(FIXED.world.manifest.manifest(), 5, &sealed);
     }
 }
 

@@ -78,6 +78,10 @@ async fn meet(reason: Reason) -> Met {
         R::SealPending => driven(elections::tallied_unsealed).await,
         R::SessionUnknown => driven(elections::tallied_unprepared).await,
 
+        R::RollKind | R::RollNumberGiver | R::RollNumberTaken | R::RollFull | R::RollFrozen => {
+            elsewhere("party/tests/open_rolls.rs")
+        }
+        R::RollTooFew => elsewhere("proto/src/sealing/tests"),
         R::VoterUnknown => driven(registration::beyond_the_roll).await,
         R::VoterStationOnly => driven(registration::station_only).await,
         R::RecordSerial => driven(registration::equal_serial).await,
@@ -107,9 +111,12 @@ async fn meet(reason: Reason) -> Met {
         | R::CardNamesNobody
         | R::CardWeakKey
         | R::CardSignature => elsewhere("proto/src/card/tests.rs"),
-        R::CardRevoked | R::CardRevocationList | R::CardNotOnRoll | R::CardSignedAt => {
-            elsewhere("party/tests/cards.rs")
-        }
+        R::CardRevoked
+        | R::CardRevocationList
+        | R::CardNotOnRoll
+        | R::CardSignedAt
+        | R::CardTooOften
+        | R::CardLater => elsewhere("party/tests/cards.rs"),
         R::BoxFull => elsewhere("party/tests/intake.rs"),
         R::RecordReissued => elsewhere("proto/src/sealing/tests"),
         R::MessageTooSlow => elsewhere("party/tests/floods.rs"),

@@ -326,6 +326,7 @@ fn manifest(
             contests: vec![1],
             voters: VOTERS,
             roll_root: roll_root.0.to_vec(),
+            open: None,
             index_bits: 4,
             max_ballots: setting.max_ballots,
         }],
