@@ -45,10 +45,16 @@ async fn read_log(own: PartyIdentity, place: u64, stop: Arc<AtomicBool>, read: A
     let mut intake = connect::intake(dial.channel().expect("a channel"));
     let election = || ELECTION.to_owned();
     while !stop.load(Relaxed) {
-        let head = intake.checkpoint(wire::ElectionRef { election: election() }).await;
+        let head = intake
+            .checkpoint(wire::ElectionRef { election: election() })
+            .await;
         let Ok(head) = head else { continue };
         let note = head.into_inner().note;
-        let size: u64 = note.lines().nth(1).and_then(|line| line.parse().ok()).expect("a signed note");
+        let size: u64 = note
+            .lines()
+            .nth(1)
+            .and_then(|line| line.parse().ok())
+            .expect("a signed note");
         let consistency = wire::ConsistencyRequest {
             election: election(),
             old_size: 1 + place % size,
@@ -59,7 +65,10 @@ async fn read_log(own: PartyIdentity, place: u64, stop: Arc<AtomicBool>, read: A
             position: place % size,
             size,
         };
-        let answers = (intake.consistency(consistency).await, intake.inclusion(inclusion).await);
+        let answers = (
+            intake.consistency(consistency).await,
+            intake.inclusion(inclusion).await,
+        );
         if answers.0.is_ok() && answers.1.is_ok() {
             read.fetch_add(3, Relaxed);
         }
@@ -67,7 +76,12 @@ async fn read_log(own: PartyIdentity, place: u64, stop: Arc<AtomicBool>, read: A
 }
 
 /// Heads and pages with the certificate of another party, as one that was taken over by somebody would.
-async fn pull_pages(to: PartyIdentity, leaf: Arc<Leaf>, stop: Arc<AtomicBool>, (read, busy): (Arc<AtomicU64>, Arc<AtomicU64>)) {
+async fn pull_pages(
+    to: PartyIdentity,
+    leaf: Arc<Leaf>,
+    stop: Arc<AtomicBool>,
+    (read, busy): (Arc<AtomicU64>, Arc<AtomicU64>),
+) {
     let dial = Dial {
         address: to.peer_address(),
         anchor: to.anchor(),
@@ -82,7 +96,9 @@ async fn pull_pages(to: PartyIdentity, leaf: Arc<Leaf>, stop: Arc<AtomicBool>, (
         };
         match peer.log(page).await {
             Ok(_) => read.fetch_add(1, Relaxed),
-            Err(status) if Refusal::of_status(&status).reason == Reason::PartyBusy => busy.fetch_add(1, Relaxed),
+            Err(status) if Refusal::of_status(&status).reason == Reason::PartyBusy => {
+                busy.fetch_add(1, Relaxed)
+            }
             Err(status) => panic!("{status}"),
         };
     }
@@ -104,7 +120,8 @@ async fn timed(scene: &Scene) -> Vec<Duration> {
                 let code = &codes[((place + i * AT_ONCE) % VOTERS) as usize];
                 let invitation = read_invitation(&[code.as_str()]).expect("an invitation");
                 // A device of its own each time: one device casts once a second at most.
-                let voter = Voter::new(&election, &connections, invitation, &Device::in_memory()).expect("a voter");
+                let voter =
+                    Voter::new(&election, &connections, invitation, &Device::in_memory()).expect("a voter");
                 let choices = Choices::parse(voter.form(), ["Ben"]).expect("a choice");
                 let since = Instant::now();
                 let cast = voter.cast(&choices, &mut rng).await.expect("accepted");
@@ -134,7 +151,12 @@ async fn many_readers_of_the_log_keep_no_voter_from_casting() {
     let mut readers = JoinSet::new();
     for reader in 0..READERS {
         let (own, _) = party(&scene, reader as usize % 3);
-        readers.spawn(read_log(own, u64::from(reader), Arc::clone(&stop), Arc::clone(&read)));
+        readers.spawn(read_log(
+            own,
+            u64::from(reader),
+            Arc::clone(&stop),
+            Arc::clone(&read),
+        ));
     }
     let leaf = Arc::new(party(&scene, 1).1);
     for _ in 0..ASKERS {
@@ -142,7 +164,10 @@ async fn many_readers_of_the_log_keep_no_voter_from_casting() {
         let counted = (Arc::clone(&pages), Arc::clone(&busy));
         readers.spawn(pull_pages(to, Arc::clone(&leaf), Arc::clone(&stop), counted));
     }
-    await_that("they are all at it", async || read.load(Relaxed) > 300 && pages.load(Relaxed) > 50).await;
+    await_that("they are all at it", async || {
+        read.load(Relaxed) > 300 && pages.load(Relaxed) > 50
+    })
+    .await;
     let since = Instant::now();
     let among_readers = timed(&scene).await;
     let took = since.elapsed();
@@ -158,7 +183,11 @@ async fn many_readers_of_the_log_keep_no_voter_from_casting() {
         busy.load(Relaxed)
     );
     assert_eq!(among_readers.len(), TIMED as usize);
-    assert!(percentile(&among_readers, 99) < BOUND, "{:?}", shown(&among_readers));
+    assert!(
+        percentile(&among_readers, 99) < BOUND,
+        "{:?}",
+        shown(&among_readers)
+    );
     assert!(busy.load(Relaxed) > 0, "one party's questions are bounded");
     // The party whose certificate asked so much is served after all, and everybody holds everything.
     for (i, of) in [(0, 1), (1, 0), (2, 0), (0, 2)] {
@@ -172,7 +201,10 @@ fn ticks(scene: &Scene) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("a process");
         let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
         // utime and stime are fields 14 and 15; two stand before the bracket.
-        [fields[11], fields[12]].iter().map(|ticks| ticks.parse::<u64>().expect("ticks")).sum()
+        [fields[11], fields[12]]
+            .iter()
+            .map(|ticks| ticks.parse::<u64>().expect("ticks"))
+            .sum()
     };
     scene.world.party_ids().into_iter().map(of).sum()
 }
@@ -184,7 +216,9 @@ async fn ticks_for(every_ms: u32, ballots: u32) -> u64 {
         |_, listens| Ok(listens),
         |world| {
             for i in 0..3 {
-                world.configure(i, "every_ms", &every_ms.to_string()).expect("set");
+                world
+                    .configure(i, "every_ms", &every_ms.to_string())
+                    .expect("set");
             }
         },
     );
@@ -201,7 +235,10 @@ async fn ticks_for(every_ms: u32, ballots: u32) -> u64 {
         .collect();
     let (began, before) = (Instant::now(), ticks(&scene));
     scene.crowd.cast_online(&casts, |_| {}).await.expect("accepted");
-    await_that("the same time is over", async || began.elapsed() > Duration::from_secs(20)).await;
+    await_that("the same time is over", async || {
+        began.elapsed() > Duration::from_secs(20)
+    })
+    .await;
     ticks(&scene) - before
 }
 
@@ -212,6 +249,10 @@ async fn following_each_other_costs_little_beside_voting() {
     const BALLOTS: u32 = 900;
     let (hardly, usual) = (ticks_for(60_000, BALLOTS).await, ticks_for(1_000, BALLOTS).await);
     let us = |ticks: u64| ticks * 10_000 / u64::from(BALLOTS);
-    println!("{BALLOTS} ballots: {} us a ballot followed once a minute, {} us once a second", us(hardly), us(usual));
+    println!(
+        "{BALLOTS} ballots: {} us a ballot followed once a minute, {} us once a second",
+        us(hardly),
+        us(usual)
+    );
     assert!(usual < 2 * hardly, "{usual} ticks against {hardly}");
 }
