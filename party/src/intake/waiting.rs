@@ -51,6 +51,8 @@ struct Entries {
     by_ballot: HashMap<Key, Entry>,
     /// In the order of their ends; what is answered already is passed over.
     ends: VecDeque<(Instant, Key)>,
+    /// The server is stopping: nothing waits any more.
+    is_over: bool,
 }
 
 #[derive(Debug)]
@@ -155,7 +157,7 @@ impl Waiting {
             stored,
             answers: vec![answer],
         };
-        if self.patience.is_zero() || !self.lacks(stored) {
+        if entries.is_over || self.patience.is_zero() || !self.lacks(stored) {
             drop(entries);
             entry.answer();
             return;
@@ -235,8 +237,12 @@ impl Waiting {
             () = keep => {}
             () = stopping => {}
         }
-        let left = std::mem::take(&mut *self.entries());
-        left.by_ballot.into_values().for_each(Entry::answer);
+        let left = {
+            let mut entries = self.entries();
+            entries.is_over = true;
+            std::mem::take(&mut entries.by_ballot)
+        };
+        left.into_values().for_each(Entry::answer);
     }
 }
 
@@ -327,6 +333,10 @@ mod tests {
         stop.send(()).expect("it keeps time");
         keeper.await.expect("ended");
         assert!(matches!(left.await, Ok(Outcome::Accepted(_))));
+        assert!(
+            told(&mut begin(&waiting, 10, [false; 3])).is_some(),
+            "and whatever comes then"
+        );
     }
 
     #[test]
