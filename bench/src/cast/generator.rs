@@ -121,7 +121,7 @@ impl Lines {
         let deliveries = Role::ALL.into_iter().filter_map(|to| {
             let of = answers[to.slot()].1.iter();
             let receipts: Vec<_> = of.map(|of| answers[of.slot()].0.clone()).collect();
-            (!receipts.is_empty()).then(|| async move {
+            (!receipts.is_empty()).then_some(async move {
                 let mut intake = self.intakes[to.slot()].clone();
                 intake.deliver_all(wire::Receipts { receipts }).await
             })
