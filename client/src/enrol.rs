@@ -12,6 +12,8 @@
 //! different copies the pair is named and the voter enrols anew. What comes out is an invitation of the common form: nothing on the device tells it from one that was sent, or from a decoy. The nonces are
 //! erased with what this function holds.
 
+use std::time::Duration;
+
 use rand::CryptoRng;
 use tally_proto::card::{CardAuthorisation, NONCE_BYTES, holder, signed_bytes};
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, UnixSeconds, VoterIndex};
@@ -29,7 +31,18 @@ use crate::card::{Ask, Card, CardFailure};
 use crate::connections::{Connections, NoTime};
 use crate::election::Election;
 use crate::fault::Fault;
+use crate::link::Link;
 use crate::voter::reasons;
+
+/// Before a party that did not answer is asked again.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+/// A record may stand though this device was not told so.
+const BEFORE: &str =
+    "A code that you had before may count no more: enrol again until it succeeds, or vote at a station";
 
 /// Why somebody was not enrolled.
 #[derive(Debug, Error)]
@@ -50,16 +63,18 @@ pub enum EnrolError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// Not all three parties took the record, so it does not stand.
-    #[error("you are not enrolled: all three parties must take the record{}", reasons(.0))]
+    #[error("you are not enrolled: all three parties must take the record{}. {BEFORE}", reasons(.0))]
     NotTaken(Vec<Fault>),
     /// A party did not tell its offsets: the credential cannot be put together.
-    #[error("you are not enrolled: all three parties must tell this device its part of the credential; enrol again{}", reasons(.0))]
+    #[error("you are not enrolled: all three parties must tell this device its part of the credential{}. {BEFORE}", reasons(.0))]
     NotTold(Vec<Fault>),
     /// Two parties told different offsets, or what one told is no answer.
-    #[error("you are not enrolled: {0}. Enrol again; tell the election commission if it stays so")]
+    #[error("you are not enrolled: {0}. {BEFORE}; tell the election commission if it stays so")]
     Offsets(#[from] OffsetError),
     /// The parties say different places.
-    #[error("the parties say different places on the roll for you: tell the election commission")]
+    #[error(
+        "you are not enrolled: the parties say different places on the roll for you; tell the election commission. {BEFORE}"
+    )]
     Places,
     /// The device's clock or the parties' time is out of what the record can say.
     #[error("the parties' time {0} is not one that this program can put into a record")]
@@ -80,7 +95,7 @@ pub struct Enrolled {
 /// Makes a credential, has the card authorise it, and registers it with the three parties. `ask` is asked for the PIN, once.
 ///
 /// # Errors
-/// [`EnrolError`]; what some parties took already then does not stand, and enrolling again replaces it.
+/// [`EnrolError`]. What the parties took already may stand, so that an earlier code counts no more; enrolling again replaces it.
 pub async fn enrol(
     election: &Election,
     connections: &Connections,
@@ -179,13 +194,28 @@ async fn brought(
     Ok((of_box, voter, [receipts, rest].concat()))
 }
 
+/// A reply that is lost on its way is asked for again: the same record has its receipt already, and without the reply the voter would go on
+/// with a code that counts no more.
+async fn brought_to(
+    link: &Link,
+    part: &RecordSubmission,
+) -> Result<((BoxId, VoterIndex), wire::Receipt), Fault> {
+    for pause in PAUSES {
+        match link.enrol(part).await {
+            Err(fault) if fault.may_pass() => tokio::time::sleep(pause).await,
+            answer => return answer,
+        }
+    }
+    link.enrol(part).await
+}
+
 async fn register_with_all(
     connections: &Connections,
     parts: Vec<(Role, RecordSubmission)>,
 ) -> Result<Registered, EnrolError> {
     let asked = parts.iter().map(|(role, part)| {
         let link = connections.link(*role);
-        async move { link.enrol(part).await }
+        async move { brought_to(link, part).await }
     });
     let (mut places, mut receipts, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     for answer in futures::future::join_all(asked).await {
