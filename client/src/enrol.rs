@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rand::CryptoRng;
 use tally_proto::card::{CardAuthorisation, NONCE_BYTES, holder, signed_bytes};
-use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _, UnixSeconds, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation};
 use tally_proto::offsets::{self, OffsetError, Telling, Told};
 use tally_proto::receipt::Receipt;
@@ -270,7 +270,7 @@ pub(crate) fn is_receipt_of(
     receipt: &wire::Receipt,
     party: Role,
     keys: &[tally_proto::envelope::PublicKey; 3],
-    digest: &Digest,
+    ((election, of_box), digest): ((Option<&ElectionId>, BoxId), &Digest),
     ciphertext_hash: Hash32,
 ) -> bool {
     let Ok(receipt) = Receipt::from_wire(receipt) else {
@@ -278,6 +278,8 @@ pub(crate) fn is_receipt_of(
     };
     receipt.verify(keys).is_ok_and(|acceptance| {
         acceptance.party == party
+            && Some(&acceptance.election) == election
+            && acceptance.of_box == of_box
             && acceptance.digest == *digest
             && acceptance.ciphertext_hash == ciphertext_hash
     })

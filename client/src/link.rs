@@ -47,6 +47,9 @@ pub enum FalseReceipt {
     /// It is for another ballot.
     #[error("it is for another ballot")]
     OtherDigest,
+    /// It names another election or box than the ballot: it would count nowhere, and the honest parties would refuse it.
+    #[error("it names another election or box")]
+    OtherPlace,
     /// It is for another ciphertext than the one that was sent.
     #[error("it is for another ciphertext than the one that was sent")]
     OtherCiphertext,
@@ -60,7 +63,7 @@ pub enum FalseReceipt {
     },
 }
 
-/// Judges a receipt of `party` for a ballot: signature, digest, ciphertext, and that it was received in time by the rule of all
+/// Judges a receipt of `party` for a ballot: signature, digest, election and box, ciphertext, and that it was received in time by the rule of all
 /// parties: at most 2 s before the ballot's own time and, online, at most 60 s after it. (Opening hours, which orders can change, are
 /// the parties' business.)
 ///
@@ -80,6 +83,9 @@ pub fn judge(
     }
     if acceptance.digest != header.digest() {
         return Err(FalseReceipt::OtherDigest);
+    }
+    if acceptance.election != *header.election() || acceptance.of_box != header.of_box() {
+        return Err(FalseReceipt::OtherPlace);
     }
     if acceptance.ciphertext_hash != ciphertext_hash {
         return Err(FalseReceipt::OtherCiphertext);
@@ -155,7 +161,14 @@ impl Link {
             .await?;
         let receipt = reply.receipt.unwrap_or_default();
         let digest = part.header().numbered(VoterIndex(reply.v)).digest();
-        if is_receipt_of(&receipt, self.party, &self.keys, &digest, part.ciphertext_hash()) {
+        let place = (part.election(), BoxId(reply.r#box));
+        if is_receipt_of(
+            &receipt,
+            self.party,
+            &self.keys,
+            (place, &digest),
+            part.ciphertext_hash(),
+        ) {
             return Ok(((BoxId(reply.r#box), VoterIndex(reply.v)), receipt));
         }
         Err(Fault::FalseReceipt {

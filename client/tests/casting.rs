@@ -10,8 +10,9 @@ use tally_client::{
     ATTEMPT, Cast, CastError, Choices, Connections, Device, Election, ElectionError, FalseReceipt, Fault,
     Notice, Patience, Voter, judge,
 };
-use tally_proto::ids::{Hash32, Role, RoleExt};
+use tally_proto::ids::{BoxId, Hash32, Role, RoleExt};
 use tally_proto::reason::Reason;
+use tally_proto::receipt::Receipt;
 
 #[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
 mod fake;
@@ -77,6 +78,18 @@ async fn a_ballot_reaches_all_three_with_each_others_receipts() {
         judge(&receipt, party, &keys, sent.header(), sent.ciphertext_hash()).unwrap();
         let false_for = |ciphertext| judge(&receipt, party, &keys, sent.header(), ciphertext).unwrap_err();
         assert_eq!(false_for(Hash32([0; 32])), FalseReceipt::OtherCiphertext);
+        // One that names another box or election counts nowhere: the party that signs such is told of, not those who refuse it.
+        let stated = Receipt::from_wire(&receipt).unwrap().unverified().clone();
+        let signer = &town.agencies.parties[party.slot()].signer;
+        let mut other_box = stated.clone();
+        other_box.of_box = BoxId(2);
+        let mut other_election = stated;
+        other_election.election = "council-2024".parse().unwrap();
+        for other in [other_box, other_election] {
+            let other = other.sign(signer).to_wire();
+            let judged = judge(&other, party, &keys, sent.header(), sent.ciphertext_hash());
+            assert_eq!(judged, Err(FalseReceipt::OtherPlace));
+        }
     }
 }
 

@@ -5,26 +5,20 @@
 //! crash at any point every record that a party may hold has its invitation, exactly the same records are handed over again, and
 //! nobody's credential was kept anywhere but in the invitation file.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures::stream;
 use prost::Message;
 use rand_core::CryptoRng;
-use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, Role, UnixSeconds, VoterIndex};
 use tally_proto::invitation::{self, Credential, Invitation, Letter, Part};
 use tally_proto::manifest::{Manifest, SignedManifest};
 use tally_proto::order::FIRST_SERIAL;
-use tally_proto::reason::Reason;
-use tally_proto::receipt::Receipt;
 use tally_proto::record::{Half, Issue, RecordHeader, RecordParts, Source, authorise};
-use tally_proto::refusal::Refusal;
 use tally_proto::shares::{ShareContext, split_credential_openings};
 use tally_proto::ticket::DrawCode;
 use tally_proto::wire;
 use tokio::sync::mpsc;
-use tonic::Status;
 
 use super::Registrar;
 use super::hand_over::hand_over;
@@ -32,7 +26,7 @@ use super::invitations::{Invitations, Lines, part_of};
 use super::outbox::Outbox;
 use crate::error::{Error, StoredProblem};
 use crate::files;
-use crate::parties::{Parties, Party, Patience};
+use crate::parties::{Parties, Patience};
 use crate::progress::{Progress, Step};
 use crate::roll::RollFile;
 use crate::tickets::HASHES_HEADER;

@@ -10,20 +10,25 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tally_proto::connect::mutual_tls;
 use tally_proto::fixture::{Shape, World};
-use tally_proto::ids::UnixMillis;
+use tally_proto::ids::{RoleExt as _, UnixMillis};
 use tally_proto::pki::{Anchor, PeerRole, Trust};
-use tally_proto::receipt::Acceptance;
+use tally_proto::reason::Reason;
+use tally_proto::receipt::{Acceptance, Receipt};
 use tally_proto::record::RecordSubmission;
+use tally_proto::refusal::Refusal;
 use tally_proto::secret_file;
+use tally_proto::wire::intake_server::{Intake, IntakeServer};
 use tally_proto::wire::registration_server::{Registration, RegistrationServer};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
 use crate::progress::Quiet;
 use crate::registrar::outbox;
 
+/// Others' receipts: whose, and for which record.
+type Brought = std::collections::BTreeSet<(Role, [u8; 32])>;
 /// What a party holds of each voter: both shares of the credential.
 type Held = BTreeMap<(u32, u32, u32), (u64, u64)>;
 
@@ -31,6 +36,7 @@ struct PartyServer {
     role: Role,
     world: Arc<World>,
     held: Arc<Mutex<Held>>,
+    brought: Arc<Mutex<Brought>>,
     /// Breaks the stream after so many records, once.
     break_after: Arc<Mutex<Option<usize>>>,
     /// Refuses this voter of box 1.
@@ -129,11 +135,83 @@ impl Registration for Service {
     }
 }
 
+fn only_receipts<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented(
+        "registrars bring receipts, and ask nothing else",
+    ))
+}
+
+#[tonic::async_trait]
+impl Intake for Service {
+    async fn clock(&self, _: Request<wire::ClockRequest>) -> Result<Response<wire::ClockReply>, Status> {
+        only_receipts()
+    }
+
+    async fn manifest(&self, _: Request<wire::ElectionRef>) -> Result<Response<wire::ManifestReply>, Status> {
+        only_receipts()
+    }
+
+    async fn submit(&self, _: Request<wire::Submission>) -> Result<Response<wire::Receipt>, Status> {
+        only_receipts()
+    }
+
+    async fn cast(&self, _: Request<wire::Submission>) -> Result<Response<wire::CastReply>, Status> {
+        only_receipts()
+    }
+
+    async fn deliver(&self, _: Request<wire::Receipt>) -> Result<Response<wire::DeliverReply>, Status> {
+        only_receipts()
+    }
+
+    async fn checkpoint(
+        &self,
+        _: Request<wire::ElectionRef>,
+    ) -> Result<Response<wire::CheckpointReply>, Status> {
+        only_receipts()
+    }
+
+    async fn inclusion(
+        &self,
+        _: Request<wire::InclusionRequest>,
+    ) -> Result<Response<wire::InclusionReply>, Status> {
+        only_receipts()
+    }
+
+    async fn consistency(
+        &self,
+        _: Request<wire::ConsistencyRequest>,
+    ) -> Result<Response<wire::ConsistencyReply>, Status> {
+        only_receipts()
+    }
+
+    async fn lookup(&self, _: Request<wire::LookupRequest>) -> Result<Response<wire::LookupReply>, Status> {
+        only_receipts()
+    }
+
+    async fn deliver_all(
+        &self,
+        request: Request<wire::Receipts>,
+    ) -> Result<Response<wire::DeliverReply>, Status> {
+        let keys = self.0.world.manifest.manifest().party_keys();
+        let receipts = request.into_inner().receipts;
+        assert!(receipts.len() <= 16);
+        for receipt in receipts {
+            let receipt = Receipt::from_wire(&receipt).expect("a receipt");
+            let stated = receipt.verify(&keys).expect("signed");
+            assert_ne!(stated.party, self.0.role, "its own it knows");
+            let mut brought = self.0.brought.lock().expect("lock");
+            brought.insert((stated.party, stated.digest.0));
+        }
+        Ok(Response::new(wire::DeliverReply {}))
+    }
+}
+
 /// An election whose three parties serve registration on loopback.
 struct Scene {
     world: Arc<World>,
     manifest: SignedManifest,
     held: [Arc<Mutex<Held>>; 3],
+    brought: [Arc<Mutex<Brought>>; 3],
     break_after: [Arc<Mutex<Option<usize>>>; 3],
     servers: Vec<tokio::task::JoinHandle<()>>,
     listeners: Vec<Option<TcpListener>>,
@@ -163,6 +241,7 @@ impl Scene {
             manifest: SignedManifest::open(envelope).expect("manifest"),
             world: Arc::new(world),
             held: Default::default(),
+            brought: Default::default(),
             break_after: Default::default(),
             servers: Vec::new(),
             listeners,
@@ -181,14 +260,17 @@ impl Scene {
             role,
             world: Arc::clone(&self.world),
             held: Arc::clone(&self.held[slot]),
+            brought: Arc::clone(&self.brought[slot]),
             break_after: Arc::clone(&self.break_after[slot]),
             refuse,
         };
+        let service = Service(Arc::new(server));
         let listener = self.listeners[slot].take().expect("not served yet");
         let serving = tonic::transport::Server::builder()
             .tls_config(mutual_tls(&leaf, &Trust::new().coordinator(anchor)))
             .expect("tls")
-            .add_service(RegistrationServer::new(Service(Arc::new(server))))
+            .add_service(RegistrationServer::new(service.clone()))
+            .add_service(IntakeServer::new(service))
             .serve_with_incoming(TcpListenerStream::new(listener));
         self.servers.push(tokio::spawn(async move {
             serving.await.expect("served");
@@ -333,6 +415,15 @@ async fn every_online_voter_gets_the_credential_that_the_parties_share() {
         again.contains("already issued by this registrar, and invitations are written once"),
         "{again}"
     );
+    // Whoever leaves a record out of its List is convicted by what both others were brought.
+    for role in Role::ALL {
+        let brought = scene.brought[role.slot()].lock().expect("lock");
+        let records = scene.held[role.slot()].lock().expect("lock").len();
+        for by in [role.next(), role.prev()] {
+            let of = brought.iter().filter(|(party, _)| *party == by).count();
+            assert_eq!(of, records, "{role} has what {by} signed");
+        }
+    }
 }
 
 #[tokio::test]
