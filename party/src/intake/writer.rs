@@ -277,8 +277,11 @@ impl Thread {
                 }
                 Err(error) => {
                     tracing::error!(%error, count, "the store failed; nothing of this batch is acknowledged");
-                    // Nobody listening is fine: the server is going down already.
+                    // Nobody listening is fine: the server is going down already. What is remembered of this batch was not written: its positions
+                    // may go to others.
                     let _ = self.fail.send(true);
+                    self.early = Early::default();
+                    self.recent = Recent::default();
                     for answer in answers.into_iter().filter_map(|(answer, _)| answer) {
                         let _ = answer.send(Outcome::Refused(failed(&error)));
                     }

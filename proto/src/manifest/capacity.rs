@@ -10,10 +10,6 @@ use crate::calendar::ChannelKind;
 use crate::ids::ElectionId;
 use crate::sealing::{MAX_BODY_BYTES, MAX_DIGESTS};
 
-/// Ballots for each voter, where the manifest does not say how many and the bounds allow it.
-const BALLOTS_A_VOTER: u64 = 16;
-/// Ballots besides, which a small box is glad of.
-const BALLOTS_BESIDES: u64 = 10_000;
 /// Ballots for each voter that a box must take at least, on each side (online; at stations and on paper).
 const LEAST_A_VOTER: u64 = 1;
 /// Card records for each voter: some enrol again.
@@ -130,7 +126,8 @@ pub(super) fn capacity(manifest: &Manifest, of_box: &BallotBox) -> Result<Capaci
     };
     let least = voters * LEAST_A_VOTER * sides;
     let ballots = match of_box.stated_max_ballots() {
-        0 => fits.min(voters * BALLOTS_A_VOTER + BALLOTS_BESIDES),
+        // A lower ceiling would only be reached sooner by whoever floods the box.
+        0 => fits,
         stated => u64::from(stated),
     };
     if ballots > fits || ballots < least {

@@ -1,4 +1,4 @@
-//! A whole batch of receipts, as its party hands it to the two others: what was signed, with one signature and without paths.
+//! A whole batch of receipts, at most [`SIGNED_TOGETHER`], as its party hands it to the two others: what was signed, with one signature and without paths.
 //!
 //! A receipt in it has 86 bytes: the number of its election among those named (16 bits), box (32 bits), digest, ciphertext hash, received_at in
 //! milliseconds and position (64 bits each), all big endian. Its place in the batch is its place here, so the receiver computes root and paths itself.
@@ -8,7 +8,7 @@ use crate::ids::{BoxId, Digest, ElectionId, Hash32, Role, UnixMillis};
 use crate::wire;
 
 use super::batch::Tree;
-use super::{Acceptance, Batch, BatchSignature, MAX_BATCH, Receipt, ReceiptError};
+use super::{Acceptance, Batch, BatchSignature, MAX_BATCH, Receipt, ReceiptError, SIGNED_TOGETHER};
 
 /// Bytes of a receipt in a whole batch.
 pub const WHOLE_RECEIPT_BYTES: usize = 2 + 4 + 32 + 32 + 8 + 8;
@@ -34,8 +34,11 @@ impl WholeBatch {
         };
         let size = u16::try_from(receipts.len())
             .ok()
-            .filter(|size| *size > 0)
-            .ok_or(malformed("it has 1 to 65535 receipts"))?;
+            .filter(|size| (1..=SIGNED_TOGETHER).contains(&usize::from(*size)))
+            .ok_or(malformed("it has 1 to 64 receipts"))?;
+        if wire.elections.len() > receipts.len() {
+            return Err(malformed("every election is named once, if it has a receipt"));
+        }
         let elections = (wire.elections.iter())
             .map(|id| ElectionId::new(id))
             .collect::<Result<Vec<_>, _>>()?;
@@ -69,7 +72,7 @@ impl WholeBatch {
             return Err(malformed("every election is named once, if it has a receipt"));
         }
         let tree = Tree::of(acceptances.iter().map(Acceptance::leaf).collect());
-        let root = tree.root().ok_or(malformed("it has 1 to 65535 receipts"))?;
+        let root = tree.root().ok_or(malformed("it has 1 to 64 receipts"))?;
         let signature = SignatureBytes(signature);
         let receipts = (0..size).zip(acceptances).map(|(place, acceptance)| Receipt {
             acceptance,
