@@ -152,7 +152,8 @@ fn a_box_takes_as_many_ballots_as_can_be_published() {
         m.stations.clear();
     });
     let online = first(&online.expect("a manifest"));
-    assert_eq!((online.online, online.stations), (10_080, 0));
+    assert!(online.online > 1_000_000);
+    assert_eq!(online.stations, 0);
 }
 
 #[test]
