@@ -120,8 +120,12 @@ fn whole_batches_say_what_their_receipts_say_and_have_one_form() {
     assert!(whole(refused(&|of| _ = of.receipts.pop())));
     assert!(whole(refused(&|of| of.receipts.clear())));
     // Longer than an honest party's, and with more elections than receipts: not even looked through.
-    assert!(whole(refused(&|of| of.receipts = of.receipts[..WHOLE_RECEIPT_BYTES].repeat(SIGNED_TOGETHER + 1))));
-    assert!(whole(refused(&|of| of.elections = (0..4_096).map(|n| format!("ward-{n}")).collect())));
+    assert!(whole(refused(
+        &|of| of.receipts = of.receipts[..WHOLE_RECEIPT_BYTES].repeat(SIGNED_TOGETHER + 1)
+    )));
+    assert!(whole(refused(
+        &|of| of.elections = (0..4_096).map(|n| format!("ward-{n}")).collect()
+    )));
     assert!(whole(refused(&|of| _ = of.elections.pop())));
     assert!(whole(refused(&|of| of.elections.push("ward-1".into()))));
     assert!(whole(refused(&|of| of.elections[1] = of.elections[0].clone())));
