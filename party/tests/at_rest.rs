@@ -17,24 +17,16 @@ use world::World;
 /// The storage key that the test world gives party 1.
 const STORAGE_KEY: [u8; 32] = [1; 32];
 
-/// Rows as the store keeps them: see its schema.
-type Key = (u32, u32, &'static [u8; 32]);
+/// Contents as the store keeps them, by election and position in the log: see its schema.
 type Row = (
     &'static [u8],
     &'static [u8],
     &'static [u8; 32],
     u64,
-    u64,
     &'static [u8],
     &'static [u8],
 );
-
-fn table(kind: Kind) -> TableDefinition<'static, Key, Row> {
-    TableDefinition::new(match kind {
-        Kind::Ballot => "ballots",
-        Kind::Record => "records",
-    })
-}
+const CONTENTS: TableDefinition<'static, (u32, u64), Row> = TableDefinition::new("accepted");
 
 fn holds(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
@@ -165,14 +157,13 @@ async fn rows_that_change_places_do_not_open() {
             store
                 .write(|tx| {
                     let own = &rows[one];
-                    tx.table_mut(table(of.kind))?.insert(
-                        (1, 1, &of.digest),
+                    tx.table_mut(CONTENTS)?.insert(
+                        (1, own.position),
                         (
                             own.header.as_slice(),
                             own.authority_signature.as_slice(),
                             &own.ciphertext_hash,
                             own.received_at_ms,
-                            own.position,
                             own.receipt_signature.as_slice(),
                             rows[other].sealed_shares.as_slice(),
                         ),

@@ -152,8 +152,9 @@ async fn one_way(
             .wait_for(|network| *network != Network::Stalled)
             .await
             .map_err(io::Error::other)?;
-        to.write_all(&buffer[..read]).await?;
+        // Before, so that whoever has read them finds them counted.
         carried.fetch_add(read as u64, Relaxed);
+        to.write_all(&buffer[..read]).await?;
     }
 }
 

@@ -256,11 +256,24 @@ impl World {
                 .into_inner()
                 .in_force
         );
+        if self.trusting {
+            self.gates_open(party).await;
+        }
+    }
+
+    /// Waits until a trusted party takes what its elections in force ask for.
+    async fn gates_open(&self, party: &Party) {
+        let party = party.running.party();
+        for election in party.elections.all() {
+            while election.signed_manifest().is_complete() && !party.gate.is_open(election.number()) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
     }
 
     /// Where the others are not there to be asked: this store is the newest there was.
-    pub(crate) async fn trust(&self, party: &Party) {
-        let party = party.running.party();
+    pub(crate) async fn trust(&self, of_party: &Party) {
+        let party = of_party.running.party();
         for election in party.elections.all() {
             let id = election.manifest().election().as_str().to_owned();
             let of = wire::TrustStoreRequest {
@@ -268,10 +281,8 @@ impl World {
                 election: id,
             };
             party.trust_store(&of).expect("known");
-            while election.signed_manifest().is_complete() && !party.gate.is_open(election.number()) {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
         }
+        self.gates_open(of_party).await;
     }
 
     /// The publication with the coordinator's signature only.
