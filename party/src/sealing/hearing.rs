@@ -101,7 +101,8 @@ impl Sealing {
                 if tables::signed(tx, subject.key, tables::Once::List, inner.me.index())?.is_none() {
                     return Err(SealError::NotYet(Item::Answer));
                 }
-                let held = Held::accepted(tx, &subject, complaint.kind, &complaint.digest)?.ok_or(
+                // Also what it lost and got back: it stands on its List.
+                let held = Held::any(tx, &subject, complaint.kind, &complaint.digest)?.ok_or(
                     ComplaintError::NotHeld {
                         digest: complaint.digest,
                     },
@@ -202,7 +203,8 @@ impl Sealing {
         Ok((subject, complaint))
     }
 
-    /// A complaint is heard only where Lists and Claims say that the accused accepted and the complainant did not.
+    /// A complaint is heard only where Lists and Claims say that the accused accepted a candidate. The complainant may have accepted it as well: a
+    /// restored party has lost what it listed, and nobody else can know that.
     async fn check_owed(&self, subject: &Subject, complaint: &Complaint) -> Result<(), SealError> {
         let (subject, complaint) = (subject.clone(), complaint.clone());
         let item = Item::Mediation;
@@ -218,12 +220,10 @@ impl Sealing {
                         let Complaint {
                             kind,
                             digest,
-                            complainant,
                             accused,
                             ..
                         } = &complaint;
                         let owed = accepts(tx, &subject, *accused, *kind, digest)?
-                            && !tables::lists(tx, subject.key, complainant.index(), *kind, &digest.0)?
                             && is_candidate(tx, &subject, *kind, digest)?;
                         if !owed {
                             return Err(ComplaintError::NotOwed { digest: *digest }.into());

@@ -34,7 +34,7 @@ pub fn put(
 pub fn reach(tx: &WriteTx, election: u32, party: u8, position: u64) -> Result<(), StoreError> {
     if top(tx, election, party)? <= position {
         tx.table_mut(RECEIPT_TOPS)?
-            .insert((election, party), position + 1)?;
+            .insert((election, party), position.saturating_add(1))?;
     }
     Ok(())
 }

@@ -35,6 +35,21 @@ fn a_receipt_is_of_its_own_party_and_content() {
 }
 
 #[test]
+fn a_position_beyond_every_log_is_refused() {
+    let world = World::new(Shape::default());
+    let at = |position| Acceptance {
+        position,
+        ..acceptance()
+    };
+    for (position, fits) in [(MAX_LEAVES - 1, true), (MAX_LEAVES, false), (u64::MAX, false)] {
+        let receipt = at(position).sign(&world.signers[1]);
+        let read = Receipt::decode(&receipt.encode());
+        assert_eq!(read.is_ok(), fits, "{position}");
+        assert!(fits || read == Err(ReceiptError::Position(position)));
+    }
+}
+
+#[test]
 fn one_signature_covers_a_batch_and_speaks_for_its_receipts_only() {
     let world = World::new(Shape::default());
     let keys = world.manifest.manifest().party_keys();
