@@ -404,7 +404,7 @@ impl Store {
         let Some(marks) = self.marks.as_ref().filter(|_| !grown.is_empty()) else {
             return Ok(());
         };
-        let elections = self.read(|tx| elections::all(tx))?;
+        let elections = self.read(elections::all)?;
         for (election, number) in elections {
             if let Some(entries) = grown.get(&number) {
                 marks.grow(&election, *entries);
