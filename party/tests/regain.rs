@@ -382,6 +382,46 @@ async fn a_share_that_is_withheld_for_a_while_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_calls_ballots_records_is_set_right() {
+    let mut three = Three::new();
+    let (one, two, third) = with_liar(&three).await;
+    let backup = one.disk.after_crash(1);
+    let ballot = three.world.ballot();
+    let receipt = submit(&one, &ballot).await;
+    for other in [&two.party, &third] {
+        three.caught_up(other, &[&one]).await;
+    }
+    one.running.stop().await;
+    let last = stopped(third).await;
+    // The leaf is the same, and so is the root that P1 signed.
+    two.lies(move |caller, method, _, honest| match (caller, method) {
+        (Role::P1, "Mirror") => change(honest, |page: &mut wire::LogPage| {
+            let mut entries = page.entries.to_vec();
+            for entry in entries.chunks_mut(tally_proto::log::ENTRY_BYTES) {
+                entry[0] = if entry[0] == 1 { 2 } else { entry[0] };
+            }
+            page.entries = entries.into();
+        }),
+        _ => honest,
+    });
+    let one = three.start(Role::P1, backup).await;
+    open(&one).await;
+    let third = three.start(Role::P3, last).await;
+    until("whole", async || three.log_of(&one).await.lost == 0).await;
+    assert_eq!(submit(&one, &ballot).await, receipt);
+    let records = one.running.party().store.read(|tx| {
+        let mut records = 0;
+        log::for_each(tx, 1, |_, entry| {
+            records += usize::from(entry.accepted().is_some_and(|of| of.record));
+            Ok::<_, StoreError>(())
+        })?;
+        Ok::<_, StoreError>(records)
+    });
+    assert_eq!(records.expect("read"), 0, "nor do the others hear of one");
+    drop(third);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_peer_holds_nobody_up() {
     let mut three = Three::new();
     let (one, two, third) = with_liar(&three).await;
