@@ -38,6 +38,16 @@ impl Process {
         Ok(process)
     }
 
+    /// Memory that it has now, bytes.
+    pub(crate) fn rss_of(id: u32) -> Result<u64> {
+        memory(&format!("/proc/{id}/status"), "VmRSS:")
+    }
+
+    /// Its number among the system's processes.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Writes a line to it.
     pub(crate) fn tell(&mut self, value: &impl Serialize) -> Result<()> {
         write_json(&mut self.input, value)
@@ -85,20 +95,20 @@ fn write_json(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
 
 /// Most memory that this process ever had.
 pub(crate) fn peak_rss_bytes() -> Result<u64> {
-    memory("VmHWM:")
+    memory("/proc/self/status", "VmHWM:")
 }
 
 /// Memory that this process has.
 pub(crate) fn rss_bytes() -> Result<u64> {
-    memory("VmRSS:")
+    memory("/proc/self/status", "VmRSS:")
 }
 
-fn memory(field: &str) -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
+fn memory(path: &str, field: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(path)?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix(field))
-        .with_context(|| format!("no {field} in /proc/self/status"))?;
+        .with_context(|| format!("no {field} in {path}"))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
     Ok(kib * 1024)
 }

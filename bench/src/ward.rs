@@ -243,7 +243,10 @@ fn manifest(
             contests: vec![1],
             voters: plan.voters,
             roll_root: roll.root().0.to_vec(),
+            open: None,
             index_bits: BallotLayout::index_bits_for(plan.voters) as u32,
+            // Few voters cast many ballots here. Of more voters the manifest takes what fits.
+            max_ballots: if plan.voters <= 1_000_000 { 3_000_000 } else { 0 },
         }],
         channels: vec![
             channel(wire::ChannelKind::Online),

@@ -69,7 +69,7 @@ pub async fn check(
         };
         let log = match &known.accepted {
             None => None,
-            Some((acceptance, receipt)) => match in_log(link, acceptance, receipt, earlier, until).await {
+            Some((acceptance, _)) => match in_log(link, acceptance, earlier, until).await {
                 Ok(log) => Some(log),
                 Err(fault) => {
                     faults.push(fault);

@@ -1,14 +1,16 @@
 //! Bringing one sealed ballot to the parties.
 //!
-//! Each party is served by its own task: submit until it accepts (or refuses for good), then hand it the receipts of the other two
-//! as they come. All tasks write into one [`Standing`]; success is read off it. The same ballot again is harmless: a party that
-//! has it returns the stored receipt.
+//! Each party is served by its own task: submit until it accepts (or refuses for good), then hand it the receipts of the other two that it has not
+//! got from them, as they come. All tasks write into one [`Standing`]; success is read off it. The same ballot again is harmless: a party
+//! that has it returns the stored receipt. Mostly the parties have handed each other their receipts before they answer, and nothing is left to
+//! bring.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tally_proto::ids::Role;
+use tally_proto::wire;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -95,26 +97,35 @@ struct Task {
 impl Task {
     async fn run(self) {
         let party = self.link.party;
-        let Some(receipt) = self.persist(|| self.link.submit(&self.parcel)).await else {
+        let Some((receipt, stored)) = self.persist(|| self.link.cast(&self.parcel)).await else {
             return;
         };
-        self.progress
-            .send_modify(|progress| progress.standing.accepted(party, receipt));
+        self.progress.send_modify(|progress| {
+            progress.standing.accepted(party, receipt);
+            for of in stored {
+                progress.standing.stored(party, of);
+            }
+        });
         let mut others = self.progress.subscribe();
         loop {
             let now = others.borrow_and_update().clone();
             let mut wanting = now.standing.wanting(party);
-            for of in wanting.clone() {
-                let Some(receipt) = now.standing.receipt(of) else {
-                    continue;
-                };
-                let Some(()) = self.persist(|| self.link.deliver(receipt.clone())).await else {
+            let known: Vec<(Role, wire::Receipt)> = wanting
+                .iter()
+                .filter_map(|of| Some((*of, now.standing.receipt(*of)?.clone())))
+                .collect();
+            // All in one request; if that fails, each by itself, so that one that is refused keeps no other from its place.
+            let together = known.iter().map(|(_, receipt)| receipt.clone()).collect();
+            let all_stored = known.len() > 1 && self.link.deliver(together).await.is_ok();
+            for (of, receipt) in &known {
+                let one = || self.link.deliver(vec![receipt.clone()]);
+                if !all_stored && self.persist(one).await.is_none() {
                     return;
-                };
+                }
                 self.progress
-                    .send_modify(|progress| progress.standing.stored(party, of));
-                wanting.retain(|wanted| *wanted != of);
+                    .send_modify(|progress| progress.standing.stored(party, *of));
             }
+            wanting.retain(|wanted| known.iter().all(|(of, _)| of != wanted));
             // One that refuses the ballot for good will never have a receipt.
             wanting.retain(|of| now.faults.get(of).is_none_or(Fault::may_pass));
             if wanting.is_empty() {

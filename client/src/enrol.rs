@@ -4,10 +4,15 @@
 //! r_v random; c_1, c_2, c_3 commit to its three shares; the card signs the record's digest; P_i takes ct_i and says where the voter is
 //! ```
 //!
+//! For an open roll the record goes to P1 first, which gives the voter a number and a receipt for the record with it; the two others take it with
+//! that receipt.
+//!
 //! A record stands with three receipts only, so nothing is handed out before all three parties have taken it and say the same place. Then each
 //! party tells this device two offsets, once, and credential_v = r_v ^ s_1 ^ s_2 ^ s_3 (see [`tally_proto::offsets`]); where two parties tell
 //! different copies the pair is named and the voter enrols anew. What comes out is an invitation of the common form: nothing on the device tells it from one that was sent, or from a decoy. The nonces are
 //! erased with what this function holds.
+
+use std::time::Duration;
 
 use rand::CryptoRng;
 use tally_proto::card::{CardAuthorisation, NONCE_BYTES, holder, signed_bytes};
@@ -15,7 +20,9 @@ use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, UnixSeconds, V
 use tally_proto::invitation::{Credential, Invitation};
 use tally_proto::offsets::{self, OffsetError, Telling, Told};
 use tally_proto::receipt::Receipt;
-use tally_proto::record::{CardMark, RecordError, RecordHeader, RecordParts, RecordSubmission, Source};
+use tally_proto::record::{
+    CardMark, OpenPlace, RecordError, RecordHeader, RecordParts, RecordSubmission, Source,
+};
 use tally_proto::shares::{Opening, ShareContext, ShareError, split_credential_openings};
 use tally_proto::wire;
 use thiserror::Error;
@@ -24,7 +31,18 @@ use crate::card::{Ask, Card, CardFailure};
 use crate::connections::{Connections, NoTime};
 use crate::election::Election;
 use crate::fault::Fault;
+use crate::link::Link;
 use crate::voter::reasons;
+
+/// Before a party that did not answer is asked again.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+/// A record may stand though this device was not told so.
+const BEFORE: &str =
+    "A code that you had before may count no more: enrol again until it succeeds, or vote at a station";
 
 /// Why somebody was not enrolled.
 #[derive(Debug, Error)]
@@ -45,16 +63,18 @@ pub enum EnrolError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// Not all three parties took the record, so it does not stand.
-    #[error("you are not enrolled: all three parties must take the record{}", reasons(.0))]
+    #[error("you are not enrolled: all three parties must take the record{}. {BEFORE}", reasons(.0))]
     NotTaken(Vec<Fault>),
     /// A party did not tell its offsets: the credential cannot be put together.
-    #[error("you are not enrolled: all three parties must tell this device its part of the credential; enrol again{}", reasons(.0))]
+    #[error("you are not enrolled: all three parties must tell this device its part of the credential{}. {BEFORE}", reasons(.0))]
     NotTold(Vec<Fault>),
     /// Two parties told different offsets, or what one told is no answer.
-    #[error("you are not enrolled: {0}. Enrol again; tell the election commission if it stays so")]
+    #[error("you are not enrolled: {0}. {BEFORE}; tell the election commission if it stays so")]
     Offsets(#[from] OffsetError),
     /// The parties say different places.
-    #[error("the parties say different places on the roll for you: tell the election commission")]
+    #[error(
+        "you are not enrolled: the parties say different places on the roll for you; tell the election commission. {BEFORE}"
+    )]
     Places,
     /// The device's clock or the parties' time is out of what the record can say.
     #[error("the parties' time {0} is not one that this program can put into a record")]
@@ -75,7 +95,7 @@ pub struct Enrolled {
 /// Makes a credential, has the card authorise it, and registers it with the three parties. `ask` is asked for the PIN, once.
 ///
 /// # Errors
-/// [`EnrolError`]; what some parties took already then does not stand, and enrolling again replaces it.
+/// [`EnrolError`]. What the parties took already may stand, so that an earlier code counts no more; enrolling again replaces it.
 pub async fn enrol(
     election: &Election,
     connections: &Connections,
@@ -95,6 +115,12 @@ pub async fn enrol(
         source: Source::Card(CardMark {
             register: register.id().clone(),
             holder: holder(&nonce, chosen.certificate()),
+            // P1 gives the number.
+            place: election.manifest().open_box().map(|of_box| OpenPlace {
+                election: election.manifest().election().clone(),
+                of_box: of_box.id(),
+                voter: None,
+            }),
         }),
         serial: u32::try_from(signed_at.get()).map_err(|_| EnrolError::When(signed_at))?,
         signed_at,
@@ -111,7 +137,9 @@ pub async fn enrol(
     )
     .map_err(CardFailure::from)?;
     let parts = submissions(election, &header, &authorisation, &openings, rng)?;
-    let (of_box, voter, receipts) = register_with_all(connections, &digest, parts).await?;
+    let (of_box, voter, receipts) = brought(connections, &header, parts).await?;
+    // The offsets are of the record with its number.
+    let digest = header.numbered(voter).digest();
     let told = told(connections, &digest, &openings, &receipts).await?;
     let credential = offsets::credential(&drawn, &told)?;
     let manifest = election.manifest_hash();
@@ -129,7 +157,7 @@ fn submissions(
     openings: &[Opening; 3],
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<(Role, RecordSubmission)>, EnrolError> {
-    let digest = header.digest();
+    let digest = header.signed_digest();
     let mut parts = Vec::with_capacity(3);
     for role in Role::ALL {
         let key = election.party(role).sealing_key();
@@ -142,14 +170,52 @@ fn submissions(
 }
 
 /// The voter's place and the three receipts.
+type Registered = (BoxId, VoterIndex, Vec<wire::Receipt>);
+
+/// Registers with all three at once; for an open roll with P1, who gives the number, before the two others, who want to see that it did.
+async fn brought(
+    connections: &Connections,
+    header: &RecordHeader,
+    mut parts: Vec<(Role, RecordSubmission)>,
+) -> Result<Registered, EnrolError> {
+    if header.open_place().is_none() {
+        return register_with_all(connections, parts).await;
+    }
+    let others = parts.split_off(1);
+    let (of_box, voter, receipts) = register_with_all(connections, parts).await?;
+    let given = receipts.first().map(Receipt::from_wire).transpose();
+    let given = given.ok().flatten().ok_or(EnrolError::Places)?;
+    let with_number = |(role, part): (Role, RecordSubmission)| (role, part.numbered_by(voter, given.clone()));
+    let others = others.into_iter().map(with_number).collect();
+    let (in_box, as_voter, rest) = register_with_all(connections, others).await?;
+    if (in_box, as_voter) != (of_box, voter) {
+        return Err(EnrolError::Places);
+    }
+    Ok((of_box, voter, [receipts, rest].concat()))
+}
+
+/// A reply that is lost on its way is asked for again: the same record has its receipt already, and without the reply the voter would go on
+/// with a code that counts no more.
+async fn brought_to(
+    link: &Link,
+    part: &RecordSubmission,
+) -> Result<((BoxId, VoterIndex), wire::Receipt), Fault> {
+    for pause in PAUSES {
+        match link.enrol(part).await {
+            Err(fault) if fault.may_pass() => tokio::time::sleep(pause).await,
+            answer => return answer,
+        }
+    }
+    link.enrol(part).await
+}
+
 async fn register_with_all(
     connections: &Connections,
-    digest: &Digest,
     parts: Vec<(Role, RecordSubmission)>,
-) -> Result<(BoxId, VoterIndex, Vec<wire::Receipt>), EnrolError> {
+) -> Result<Registered, EnrolError> {
     let asked = parts.iter().map(|(role, part)| {
         let link = connections.link(*role);
-        async move { link.enrol(part, digest).await }
+        async move { brought_to(link, part).await }
     });
     let (mut places, mut receipts, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     for answer in futures::future::join_all(asked).await {

@@ -61,12 +61,19 @@ impl Fault {
     pub(crate) fn of(party: Role, agency: &str, refusal: Refusal) -> Self {
         let agency = agency.to_owned();
         match refusal.reason.class() {
-            // Somebody else's server answered at its address: it said nothing about the ballot, and the next one may be the party's own.
-            _ if refusal.reason == Reason::PartyRefusedIdentity => Self::Away {
-                party,
-                agency,
-                refusal,
-            },
+            // Somebody else's server answered at its address, or one whose certificate has ended: it said nothing about the ballot, and the next
+            // one may be the party's own.
+            _ if matches!(
+                refusal.reason,
+                Reason::PartyRefusedIdentity | Reason::CertificateExpired
+            ) =>
+            {
+                Self::Away {
+                    party,
+                    agency,
+                    refusal,
+                }
+            }
             Class::Retry | Class::Fatal => Self::Away {
                 party,
                 agency,

@@ -8,7 +8,7 @@ use tally_proto::ballot::BallotHeader;
 use tally_proto::calendar::{MAX_AHEAD_MS, MAX_BEHIND_MS};
 use tally_proto::connect;
 use tally_proto::envelope::PublicKey;
-use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, UnixMillis, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _, UnixMillis, UnixSeconds, VoterIndex};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Receipt, ReceiptError};
 use tally_proto::record::RecordSubmission;
@@ -127,28 +127,35 @@ impl Link {
         Ok(reply.now_ms)
     }
 
-    /// Submits a ballot; the receipt has been checked against what was sent.
-    pub(crate) async fn submit(&self, parcel: &Parcel) -> Result<wire::Receipt, Fault> {
+    /// Submits a ballot. The receipt has been checked against what was sent; with it come the parties whose receipts for the ballot are stored
+    /// there already.
+    pub(crate) async fn cast(&self, parcel: &Parcel) -> Result<(wire::Receipt, Vec<Role>), Fault> {
         let mut intake = self.intake.clone();
         let reply = self
-            .limited(SUBMIT_LIMIT, intake.submit(parcel.submission(self.party)))
+            .limited(SUBMIT_LIMIT, intake.cast(parcel.submission(self.party)))
             .await?;
-        self.check(parcel, &reply)?;
-        Ok(reply)
+        let receipt = reply.receipt.unwrap_or_default();
+        self.check(parcel, &receipt)?;
+        let others = [self.party.next(), self.party.prev()];
+        let stored = others
+            .into_iter()
+            .filter(|other| reply.stored.contains(&other.number()));
+        Ok((receipt, stored.collect()))
     }
 
-    /// Brings a record that the voter's card authorises; the voter's place, and the receipt, checked against what was sent.
+    /// Brings a record that the voter's card authorises; the voter's place, and the receipt, checked against what was sent. On an open roll the
+    /// receipt is for the record with the number of that place.
     pub(crate) async fn enrol(
         &self,
         part: &RecordSubmission,
-        digest: &Digest,
     ) -> Result<((BoxId, VoterIndex), wire::Receipt), Fault> {
         let mut registration = self.registration.clone();
         let reply = self
             .limited(SUBMIT_LIMIT, registration.enrol(part.to_wire()))
             .await?;
         let receipt = reply.receipt.unwrap_or_default();
-        if is_receipt_of(&receipt, self.party, &self.keys, digest, part.ciphertext_hash()) {
+        let digest = part.header().numbered(VoterIndex(reply.v)).digest();
+        if is_receipt_of(&receipt, self.party, &self.keys, &digest, part.ciphertext_hash()) {
             return Ok(((BoxId(reply.r#box), VoterIndex(reply.v)), receipt));
         }
         Err(Fault::FalseReceipt {
@@ -165,13 +172,20 @@ impl Link {
         Ok(reply.sealed)
     }
 
-    /// Hands over another party's receipt; stored on return.
-    pub(crate) async fn deliver(&self, receipt: wire::Receipt) -> Result<(), Fault> {
+    /// Hands over other parties' receipts; stored on return. After a fault some may be.
+    pub(crate) async fn deliver(&self, mut receipts: Vec<wire::Receipt>) -> Result<(), Fault> {
         let _turn = self.under_way.acquire().await;
         let mut intake = self.intake.clone();
-        self.limited(DELIVER_LIMIT, intake.deliver(receipt))
-            .await
-            .map(|_| ())
+        match (receipts.len(), receipts.pop()) {
+            (1, Some(one)) => self.limited(DELIVER_LIMIT, intake.deliver(one)).await?,
+            (_, None) => return Ok(()),
+            (_, Some(last)) => {
+                receipts.push(last);
+                let all = intake.deliver_all(wire::Receipts { receipts });
+                self.limited(DELIVER_LIMIT, all).await?
+            }
+        };
+        Ok(())
     }
 
     /// What the party knows of a ballot.

@@ -6,7 +6,10 @@
 //! ```
 //!
 //! A party that rewrites its log, or shows this device another one than the other parties, fails one of the three: it has signed both
-//! ends. All of it happens in memory; nothing is stored. What stands behind the cosigned checkpoint is seen by this device only: it is
+//! ends. To this device, which has just asked; to anybody else only two roots of one size prove it. Notes have no order: an honest party's old note
+//! and a later receipt of its look the same as a log from which something was removed, and a path that it did not give is no evidence.
+//!
+//! All of it happens in memory; nothing is stored. What stands behind the cosigned checkpoint is seen by this device only: it is
 //! asked for again until another party has cosigned it, for as long as the caller has patience.
 
 use std::time::Duration;
@@ -67,7 +70,7 @@ pub async fn find(
                     "gave a receipt whose signature is not its own",
                 ));
             };
-            in_log(link, acceptance, &receipt, earlier, until).await
+            in_log(link, acceptance, earlier, until).await
         }
     };
     futures::future::join_all(receipts.iter().map(of)).await
@@ -77,7 +80,6 @@ pub async fn find(
 pub(crate) async fn in_log(
     link: &Link,
     acceptance: &Acceptance,
-    receipt: &wire::Receipt,
     earlier: &[String],
     until: Instant,
 ) -> Result<InLog, Fault> {
@@ -91,13 +93,13 @@ pub(crate) async fn in_log(
                 continue;
             }
             let what = format!(
-                "signed a log of {} entries after a receipt for its entry {}: it has removed what it accepted",
+                "shows a log of {} entries and gave a receipt for its entry {}: it has removed what it accepted, or answers with an old log; ask again",
                 view.now.size,
                 acceptance.position + 1
             );
-            return Err(link.proven(Reason::LogRewritten, what, view.evidence(Some(receipt))));
+            return Err(link.lies(Reason::LogRewritten, &what));
         }
-        view.holds(link, acceptance, receipt).await?;
+        view.holds(link, acceptance).await?;
         for note in earlier {
             view.extends(link, note).await?;
         }
@@ -151,25 +153,8 @@ impl<'a> View<'a> {
         })
     }
 
-    fn evidence(&self, receipt: Option<&wire::Receipt>) -> Vec<String> {
-        let receipt = receipt.map(|receipt| {
-            let bytes = prost::Message::encode_to_vec(receipt);
-            format!("receipt {}", data_encoding::HEXLOWER.encode(&bytes))
-        });
-        let cosigned = self.cosigned.as_ref().map(|(_, _, note)| (*note).to_owned());
-        [Some(self.note.to_owned()), cosigned, receipt]
-            .into_iter()
-            .flatten()
-            .collect()
-    }
-
     /// The log as it is now holds the accepted ballot at its place.
-    async fn holds(
-        &self,
-        link: &Link,
-        acceptance: &Acceptance,
-        receipt: &wire::Receipt,
-    ) -> Result<(), Fault> {
+    async fn holds(&self, link: &Link, acceptance: &Acceptance) -> Result<(), Fault> {
         let (position, size) = (acceptance.position, self.now.size);
         let path = link.inclusion(self.election, position, size).await?;
         if verify_inclusion(&acceptance.log_leaf(), position, size, &path, &self.now.root) {
@@ -179,21 +164,16 @@ impl<'a> View<'a> {
             "cannot show the ballot at place {} of its log, for which it gave a receipt: it has rewritten its log",
             position + 1
         );
-        Err(link.proven(Reason::LogRewritten, what, self.evidence(Some(receipt))))
+        Err(link.lies(Reason::LogRewritten, &what))
     }
 
     /// The log as it is now goes on from where the others saw it; who has cosigned the entry at `position`.
     async fn cosigned_by(&self, link: &Link, position: u64) -> Result<Vec<Role>, Fault> {
-        let Some((cosigned, by, _)) = &self.cosigned else {
+        let Some((cosigned, by, note)) = &self.cosigned else {
             return Ok(Vec::new());
         };
-        self.consistent(
-            link,
-            cosigned,
-            self.evidence(None),
-            "the other parties have cosigned",
-        )
-        .await?;
+        let whose = "the other parties have cosigned";
+        self.consistent(link, cosigned, note, whose).await?;
         Ok(if position < cosigned.size {
             by.clone()
         } else {
@@ -207,15 +187,23 @@ impl<'a> View<'a> {
         let Ok(kept) = Checkpoint::open(note.as_bytes(), self.election, link.party, key) else {
             return Ok(());
         };
-        let evidence = vec![self.note.to_owned(), note.to_owned()];
-        self.consistent(link, &kept, evidence, "you kept").await
+        self.consistent(link, &kept, note, "you kept").await
+    }
+
+    /// Two roots of one size, both signed. Of two sizes only the party's own answer says that they are not of one log.
+    fn proof(&self, other: &Checkpoint, its_note: &str) -> Vec<String> {
+        if (other.size, other.root != self.now.root) == (self.now.size, true) {
+            vec![self.note.to_owned(), its_note.to_owned()]
+        } else {
+            Vec::new()
+        }
     }
 
     async fn consistent(
         &self,
         link: &Link,
         other: &Checkpoint,
-        evidence: Vec<String>,
+        its_note: &str,
         whose: &str,
     ) -> Result<(), Fault> {
         let ((old, old_root), (new, new_root)) =
@@ -236,7 +224,7 @@ impl<'a> View<'a> {
         let what = format!(
             "shows a log that is not the one {whose}: it has rewritten its log, or shows different logs to different people"
         );
-        Err(link.proven(Reason::LogRewritten, what, evidence))
+        Err(link.proven(Reason::LogRewritten, what, self.proof(other, its_note)))
     }
 }
 

@@ -48,6 +48,8 @@ use queue::{Queue, sequence_of};
 const CLOCK_PATIENCE: Duration = Duration::from_millis(1_500);
 /// A measured offset is written down when it has changed by more than this.
 const OFFSET_NEWS_MS: u64 = 250;
+/// A vote that is dated further ahead of the parties' time than this was cast under a wrong clock.
+const CLOCK_STEP_S: u64 = 60;
 
 /// Why a station could not do its work.
 #[derive(Debug, Error)]
@@ -206,6 +208,16 @@ impl fmt::Debug for Station {
     }
 }
 
+/// Times of votes do not fall where a clock is set back or put right by seconds. Where the parties' time shows that the last vote was dated
+/// far ahead they do, which is published and excludes nothing: were they kept up, every further vote would be dated ahead too, and refused.
+fn cast_second(now_s: u64, last_s: u64, source: TimeSource) -> u64 {
+    if source == TimeSource::Parties && last_s.saturating_sub(now_s) > CLOCK_STEP_S {
+        now_s
+    } else {
+        now_s.max(last_s)
+    }
+}
+
 impl Station {
     /// Opens the station in `directory` (made by [`StationKeys::create`]) for work in `election`. Only one program can.
     ///
@@ -332,7 +344,7 @@ impl Station {
             self.check(vote)?;
         }
         let (now_ms, time) = self.now().await?;
-        let cast_at = UnixSeconds((now_ms / 1000).max(self.queue.last_cast_at_s()));
+        let cast_at = UnixSeconds(cast_second(now_ms / 1000, self.queue.last_cast_at_s(), time));
         self.check_hours(cast_at)?;
         let mut parcels = Vec::with_capacity(votes.len());
         let mut next = BTreeMap::new();

@@ -277,6 +277,15 @@ impl Purse {
         }
     }
 
+    /// Throws a seed away, unless another process has drawn with it, or begun with another, meanwhile.
+    fn forget(&mut self, seed: &[u8; SEED], ticketing: &Ticketing) -> Result<(), DrawError> {
+        let _lock = self.lock()?;
+        match self.holds(ticketing)? {
+            Holds::Drawing(held) if *held == *seed => self.discard(),
+            _ => Ok(()),
+        }
+    }
+
     async fn draw(
         &mut self,
         election: &Election,
@@ -315,7 +324,7 @@ impl Purse {
             Err(refusal) => {
                 // A seed that was refused is no draw of this voter's; the next invitation on this device starts afresh.
                 if refusal.reason.class() == Class::Reject {
-                    self.discard()?;
+                    self.forget(&seed, ticketing)?;
                 }
                 return Err(DrawError::Refused { refusal });
             }
@@ -506,6 +515,24 @@ mod tests {
     fn taken(purse: &mut Purse, world: &World, at: u64, seed: u64) -> Result<OwnTicket, DrawError> {
         let ticketing = world.manifest.manifest().ticketing().expect("tickets");
         purse.take(ticketing, UnixSeconds(at), &mut StdRng::seed_from_u64(seed))
+    }
+
+    #[test]
+    fn a_refused_seed_takes_nothing_with_it_that_another_process_drew() {
+        let mut world = world();
+        let content = drawn(&mut world);
+        let ticketing = world.manifest.manifest().ticketing().expect("tickets").clone();
+        let (mut rng, seed) = (StdRng::seed_from_u64(8), [4; SEED]);
+        let mut purse = in_memory(&world, &content);
+        purse.forget(&seed, &ticketing).expect("looked at");
+        assert_eq!(kept(&purse), content, "drawn meanwhile");
+        purse.put(DRAWING, &[5; SEED], &mut rng).expect("in memory");
+        let begun = kept(&purse);
+        purse.forget(&seed, &ticketing).expect("looked at");
+        assert_eq!(kept(&purse), begun, "begun with another");
+        purse.put(DRAWING, &seed, &mut rng).expect("in memory");
+        purse.forget(&seed, &ticketing).expect("erased");
+        assert!(kept(&purse).is_empty());
     }
 
     #[test]

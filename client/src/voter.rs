@@ -457,10 +457,11 @@ impl Cast {
     }
 
     /// Waits for the third party too: until all three hold the ballot and each other's receipts, or a minute after casting, or
-    /// until the third refuses. [`Cast::accepted`] and [`Cast::faults`] then say how it ended.
+    /// until the third refuses. [`Cast::accepted`] and [`Cast::faults`] then say how it ended; and how it stands, when this is given up before.
     pub async fn third(&mut self) {
         let done = |progress: &Progress| progress.standing.is_complete();
-        self.progress = self.delivery.until(done, |_| {}).await;
+        let (latest, delivery) = (&mut self.progress, &mut self.delivery);
+        delivery.until(done, |progress| *latest = progress.clone()).await;
     }
 }
 

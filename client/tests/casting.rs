@@ -81,6 +81,34 @@ async fn a_ballot_reaches_all_three_with_each_others_receipts() {
 }
 
 #[tokio::test]
+async fn what_the_parties_have_handed_to_each_other_is_not_brought_again() {
+    let town = Town::open().await;
+    for party in Role::ALL {
+        town.party(party).behave(Manner::HandedOver);
+    }
+    let mut ballot = cast(&voter(&town), &["1=1"]).await.unwrap();
+    ballot.third().await;
+    assert_eq!(ballot.accepted(), Role::ALL);
+    let requests = |party: Role| {
+        town.party(party).seen(|seen| {
+            let calls = seen.calls.iter().map(|(name, _)| *name);
+            calls.filter(|name| *name != "clock").collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(Role::ALL.map(requests), [["submit"]; 3]);
+    // One that has nothing is served as ever, and one that says nonsense as if it had said nothing.
+    town.party(Role::P2).behave(Manner::Honest);
+    town.party(Role::P3).behave(Manner::Nonsense);
+    let mut ballot = cast(&voter(&town), &["1=1"]).await.unwrap();
+    ballot.third().await;
+    assert_eq!(ballot.accepted(), Role::ALL);
+    assert_eq!(requests(Role::P1), ["submit", "submit"]);
+    for party in [Role::P2, Role::P3] {
+        town.party(party).wait_for(|seen| seen.delivered.len() == 2).await;
+    }
+}
+
+#[tokio::test]
 async fn one_away_is_named_and_does_not_matter() {
     for away in Role::ALL {
         let town = Town::open_with(&Agencies::new(1), &[], &[away]).await;

@@ -49,10 +49,12 @@ impl Desk {
         let mut rng = StdRng::seed_from_u64(100);
         let at = directory.path().join("station");
         let keys = StationKeys::create(&at, StationId(3), "Town hall", vec![], &mut rng).unwrap();
-        let certificate =
-            agencies
-                .commission
-                .sign_request(&keys.request().unwrap(), &PeerRole::Station(StationId(3)), &[]);
+        let certificate = agencies.commission.sign_request(
+            &keys.request().unwrap(),
+            &PeerRole::Station(StationId(3)),
+            &[],
+            tally_proto::pki::Life::of_leaf(),
+        );
         keys.install_certificate(&certificate.unwrap()).unwrap();
         let town = runtime.block_on(Town::open_with(&agencies, &[keys.identity().clone()], away));
         let desk = Self {

@@ -91,6 +91,9 @@ async fn trace(seed: u64, text: impl FnOnce(&Town) -> String) -> Trace {
     let calls = Role::ALL.map(|party| {
         let mut calls = town.party(party).seen(|seen| seen.calls.clone());
         calls.sort_unstable();
+        // Receipts of others go by one or by two, as they come: which ones were brought is compared, not in how many requests.
+        calls.retain(|(name, _)| !name.starts_with("deliver"));
+        calls.push(("receipts", town.party(party).seen(|seen| seen.delivered.len())));
         // The clock is asked again after some seconds: how often depends on how fast this machine is.
         let (clocks, mut others): (Vec<_>, Vec<_>) =
             calls.into_iter().partition(|(name, _)| *name == "clock");
@@ -148,11 +151,5 @@ async fn a_decoy_leaves_the_same_trace() {
         real.calls[0].iter().filter(|(name, _)| *name == "submit").count(),
         2
     );
-    assert_eq!(
-        real.calls[0]
-            .iter()
-            .filter(|(name, _)| *name == "deliver")
-            .count(),
-        4
-    );
+    assert!(real.calls[0].contains(&("receipts", 4)));
 }

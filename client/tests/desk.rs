@@ -41,7 +41,10 @@ impl Hall {
         let keys = StationKeys::create(&at, StationId(3), "Town hall", vec![], &mut rng).unwrap();
         let request = keys.request().unwrap();
         let role = PeerRole::Station(StationId(3));
-        let certificate = agencies.commission.sign_request(&request, &role, &[]);
+        let certificate =
+            agencies
+                .commission
+                .sign_request(&request, &role, &[], tally_proto::pki::Life::of_leaf());
         keys.install_certificate(&certificate.unwrap()).unwrap();
         let town = runtime.block_on(Town::open_with(&agencies, &[keys.identity().clone()], away));
         let hall = Self {
@@ -52,15 +55,9 @@ impl Hall {
         std::fs::write(hall.path("manifest"), hall.town.signed.envelope().encode()).unwrap();
         let mut roll = "box,reference,online\n".to_owned();
         for of in hall.town.signed.manifest().boxes() {
-            for v in 0..of.voters() {
-                writeln!(
-                    roll,
-                    "{},B{}-{v:03},{}",
-                    of.id(),
-                    of.id(),
-                    if v % 2 == 0 { "yes" } else { "no" }
-                )
-                .unwrap();
+            for entry in world::roll(of.id().get()).entries() {
+                let online = if entry.online { "yes" } else { "no" };
+                writeln!(roll, "{},{},{online}", of.id(), entry.reference).unwrap();
             }
         }
         std::fs::write(hall.path("roll.csv"), roll).unwrap();
@@ -313,4 +310,33 @@ fn a_revoked_station_stops_at_once() {
         said.contains("Number 1 of box 1: ") && said.contains("ballot.station-revoked"),
         "{said}"
     );
+}
+
+#[test]
+fn a_roll_that_is_not_the_elections_in_every_line_is_refused() {
+    let hall = Hall::new(&[]);
+    let good = std::fs::read_to_string(hall.path("roll.csv")).unwrap();
+    let exchanged = good
+        .replace("B1-004,", "B1-x,")
+        .replace("B1-006,", "B1-004,")
+        .replace("B1-x,", "B1-006,");
+    for (wrong, words) in [
+        (exchanged, "box 1: the roll has the root"),
+        (
+            good.replace("2,B2-007,no", "2,B2-007,yes"),
+            "box 2: the roll has the root",
+        ),
+        (good.replace("B1-004,", "B1-oo4,"), "box 1: the roll has the root"),
+        (
+            good.replace("1,B1-099,no\n", ""),
+            "box 1: the roll has 99 voters, the manifest states 100",
+        ),
+        (good.replace("1,B1-099,no", "1,B1-099,perhaps"), "line 101"),
+        (good.replace("1,B1-099,no", "1,B1-098,no"), "line 101"),
+    ] {
+        std::fs::write(hall.path("roll.csv"), wrong).unwrap();
+        let (code, said) = hall.sit(&[]);
+        assert_ne!(code, 0, "{said}");
+        assert!(said.contains(words), "{words}: {said}");
+    }
 }

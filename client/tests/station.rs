@@ -39,7 +39,12 @@ async fn town_with_station_for(boxes: &[BoxId]) -> (Town, tempfile::TempDir) {
     keys.install_certificate(
         &agencies
             .commission
-            .sign_request(&request, &PeerRole::Station(STATION), &[])
+            .sign_request(
+                &request,
+                &PeerRole::Station(STATION),
+                &[],
+                tally_proto::pki::Life::of_leaf(),
+            )
             .unwrap(),
     )
     .unwrap();
@@ -295,6 +300,33 @@ async fn the_offset_to_the_parties_time_is_kept_for_when_they_are_away() {
     clock.fetch_sub(3_600_000, Ordering::Relaxed);
     let third = station.paper(NORTH, VoterIndex(3), &mut rng).await.unwrap();
     assert_eq!(third.cast_at, second.cast_at);
+}
+
+#[tokio::test]
+async fn a_vote_under_a_wrong_clock_spoils_no_other() {
+    let (town, directory) = town_with_station().await;
+    let mut rng = StdRng::seed_from_u64(10);
+    // A day ahead, never compared, and nobody there.
+    let clock = Arc::new(AtomicU64::new((NOON_S + 86_400) * 1000));
+    let mut station = open_at(
+        directory.path(),
+        &town.election,
+        nowhere(&town).await,
+        clock.clone(),
+    );
+    let wrong = station.paper(NORTH, VoterIndex(1), &mut rng).await.unwrap();
+    assert_eq!(wrong.time, TimeSource::Uncorrected);
+    assert!(wrong.cast_at.0 >= NOON_S + 86_400);
+    drop(station);
+    let online = Connections::open(&town.election).unwrap();
+    let mut station = open_at(directory.path(), &town.election, online, clock);
+    let right = station.paper(NORTH, VoterIndex(2), &mut rng).await.unwrap();
+    assert_eq!(right.time, TimeSource::Parties);
+    assert!(
+        (NOON_S..NOON_S + 60).contains(&right.cast_at.0),
+        "{}",
+        right.cast_at
+    );
 }
 
 #[tokio::test]

@@ -36,6 +36,8 @@ struct Published {
     desks: Arc<Mutex<HashMap<ElectionId, Arc<Desk>>>>,
     /// Draws under way: each costs a processor a good part of a second.
     drawing: Arc<Semaphore>,
+    /// Answers given before that are made again: one at a time.
+    repeating: Arc<Semaphore>,
 }
 
 impl Published {
@@ -64,6 +66,7 @@ impl Published {
             directory: Arc::new(directory),
             desks: Arc::default(),
             drawing: Arc::new(Semaphore::new(processors)),
+            repeating: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -128,7 +131,12 @@ impl Board for Published {
             Admitted::Answered(reply) => return Ok(Response::new(reply)),
             Admitted::Due(due) => due,
         };
-        let turn = tokio::time::timeout(DRAW_TURN, Arc::clone(&self.drawing).acquire_owned()).await;
+        let turns = if due.is_again() {
+            &self.repeating
+        } else {
+            &self.drawing
+        };
+        let turn = tokio::time::timeout(DRAW_TURN, Arc::clone(turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
             let detail = "too many voters draw at this moment; try again in a minute";
             return Err(Refusal::new(Reason::PartyBusy, detail).into());

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use prost::Message as _;
 use tally_proto::bundle::{MAX_BUNDLE_BYTES, Report, verify_bundle};
 use tally_proto::envelope::Kind;
-use tally_proto::ids::{BoxId, RoleExt as _};
+use tally_proto::ids::{BoxId, Role, RoleExt as _};
 use tally_proto::manifest::SignedManifest;
+use tally_proto::sealing::Claimed;
 use tally_proto::wire;
 
 use crate::aborts::Stopped;
@@ -162,6 +163,15 @@ pub fn checks(checked: &Checked, width: u16, styled: bool) -> String {
         ]);
     }
     let mut out = format!("The bundle of election {} holds.\n\n{rows}\n", report.election);
+    let agency = |role: Role| {
+        let party = manifest.manifest().party(role);
+        format!("P{} {}", role.number(), party.agency())
+    };
+    for b in &report.boxes {
+        for words in named_by_claims(&b.hidden, &b.false_claims, agency) {
+            out += &format!("\nBox {}, which this does not bear on: {words}\n", b.of_box);
+        }
+    }
     for b in report.boxes.iter().filter(|b| !b.aborts.is_empty()) {
         let names = manifest.manifest().parties();
         let names = [0, 1, 2].map(|slot: usize| {
@@ -189,6 +199,38 @@ pub fn checks(checked: &Checked, width: u16, styled: bool) -> String {
     out += "\nThat the totals are those of the sealed shares stands on the signatures of the parties, unless auditors' statements \
             prove it (--statement); the shares are no part of a bundle.\n";
     out
+}
+
+/// Whom Lists and Claims convict, in sentences.
+pub(crate) fn named_by_claims(
+    hidden: &[Claimed],
+    false_claims: &[Claimed],
+    name: impl Fn(Role) -> String,
+) -> Vec<String> {
+    let mut said = Vec::new();
+    for role in Role::ALL {
+        let of = |claimed: &[Claimed]| {
+            let mut digests = claimed.iter().filter(|by| by.party == role).map(|by| by.digest);
+            digests
+                .next()
+                .map(|first| (digests.count() as u64 + 1, first.short()))
+        };
+        if let Some((count, first)) = of(hidden) {
+            said.push(format!(
+                "{} did not list {} that it gave receipts for (the first: {first}); they were sealed by these receipts, which prove it",
+                name(role),
+                grouped(count)
+            ));
+        }
+        if let Some((count, first)) = of(false_claims) {
+            said.push(format!(
+                "{} claimed {} receipts that are not what they say (the first names {first}); its Claims prove it",
+                name(role),
+                grouped(count)
+            ));
+        }
+    }
+    said
 }
 
 fn contest_words(contest: &tally_proto::result::ContestResult) -> String {

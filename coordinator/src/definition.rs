@@ -131,13 +131,18 @@ impl Reader<'_> {
             .as_ref()
             .map(|table| self.register(table))
             .transpose()?;
+        if let (Some(tickets), Some(_)) = (&file.tickets, &file.enrolment) {
+            return Err(self.at(tickets, Problem::TicketsWithCards));
+        }
         let participants = self.participants(&file)?;
         let roll = self.roll(&file, &boxes, &policy)?;
         // A manifest's numbers rise; the file may list contests and boxes in the order that reads best.
         contests.sort_by_key(|c| c.id);
         boxes.sort_by_key(|b| b.id);
+        let open = self.open_roll(&file, &policy)?;
         for b in &mut boxes {
-            b.voters = u32::try_from(roll.voters(b.id).len()).unwrap_or(u32::MAX);
+            let there = u32::try_from(roll.voters(b.id).len()).unwrap_or(u32::MAX);
+            (b.voters, b.open) = open.map_or((there, None), |(most, open)| (most, Some(open)));
         }
         let manifest = wire::Manifest {
             version: 1,
@@ -283,7 +288,12 @@ impl Reader<'_> {
         let mut used = BTreeSet::new();
         let mut boxes = Vec::with_capacity(file.boxes.len());
         for table in &file.boxes {
-            let BoxTable { id, name, contests } = table.get_ref();
+            let BoxTable {
+                id,
+                name,
+                contests,
+                max_ballots,
+            } = table.get_ref();
             let id = self.fresh_id(&mut ids, id, "box")?;
             let name = languages.texts(self, name, &format!("the name of box {id}"))?;
             let name_of_box = name.first().map(|t| t.text.clone()).unwrap_or_default();
@@ -327,6 +337,7 @@ impl Reader<'_> {
                 id,
                 name,
                 contests: listed,
+                max_ballots: max_ballots.unwrap_or_default(),
                 ..wire::Box::default()
             });
         }
@@ -483,13 +494,19 @@ impl Reader<'_> {
         policy: &wire::ResultPolicy,
     ) -> Result<RollFile, DefinitionError> {
         let source = file.roll.get_ref();
-        if source.kind.get_ref() != "closed" {
-            let kind = source.kind.get_ref().clone();
-            return Err(self.at(&source.kind, Problem::RollKind { kind }));
-        }
+        let path = match (source.kind.get_ref().as_str(), &source.file) {
+            // Nobody is on it yet.
+            ("open", None) => return Ok(RollFile::default()),
+            ("closed", Some(path)) if source.is_closed() => path,
+            ("open" | "closed", _) => return Err(self.at(&file.roll, Problem::RollKeys)),
+            (kind, _) => {
+                let kind = kind.to_owned();
+                return Err(self.at(&source.kind, Problem::RollKind { kind }));
+            }
+        };
         let known: Vec<u32> = boxes.iter().map(|b| b.id).collect();
-        let roll = roll::read(&self.beside(&source.file), &known)
-            .map_err(|e| self.at(&file.roll, Problem::Roll(e)))?;
+        let roll =
+            roll::read(&self.beside(path), &known).map_err(|e| self.at(&file.roll, Problem::Roll(e)))?;
         let given = roll.names_persons();
         if given != file.enrolment.is_some() {
             return Err(self.at(&file.roll, Problem::Persons { given }));
@@ -510,6 +527,38 @@ impl Reader<'_> {
             }
         }
         Ok(roll)
+    }
+
+    /// The most voters of an open roll and when it freezes; `None` of a closed one.
+    fn open_roll(
+        &self,
+        file: &ElectionFile,
+        policy: &wire::ResultPolicy,
+    ) -> Result<Option<(u32, wire::OpenRoll)>, DefinitionError> {
+        let source = file.roll.get_ref();
+        if source.kind.get_ref() != "open" {
+            return Ok(None);
+        }
+        let (Some(most), Some(freezes), Some(time_zone)) = (source.most, &source.freezes, &source.time_zone)
+        else {
+            return Err(self.at(&file.roll, Problem::RollKeys));
+        };
+        if file.enrolment.is_none() {
+            return Err(self.at(&file.roll, Problem::OpenWithoutCards));
+        }
+        if most < policy.min_voters {
+            let min = policy.min_voters;
+            return Err(self.at(&file.roll, Problem::OpenTooSmall { most, min }));
+        }
+        let wrong = |source| Problem::Calendar {
+            channel: "roll",
+            source,
+        };
+        let zone = Zone::find(time_zone.get_ref()).map_err(|source| self.at(time_zone, wrong(source)))?;
+        let freezes_s = zone
+            .moment(freezes.get_ref())
+            .map_err(|source| self.at(freezes, wrong(source)))?;
+        Ok(Some((most, wire::OpenRoll { freezes_s })))
     }
 
     fn participants(&self, file: &ElectionFile) -> Result<Participants, DefinitionError> {

@@ -21,24 +21,26 @@ use prost::Message as _;
 use rand_core::CryptoRng;
 use tally_proto::card::Salt;
 use tally_proto::decode::decode_canonical;
-use tally_proto::envelope::{Envelope, Signer};
+use tally_proto::envelope::{Envelope, MAX_ENVELOPE_BYTES, Signer};
 use tally_proto::identity::CoordinatorIdentity;
-use tally_proto::ids::{BoxId, ElectionId, RegisterId, UnixSeconds};
+use tally_proto::ids::{BoxId, ElectionId, RegisterId, UnixSeconds, VoterIndex};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::order::{SignedOrder, in_force};
-use tally_proto::pki::{Authority, Leaf, PeerRole};
+use tally_proto::pki::{Authority, Leaf, Life, PeerRole};
+use tally_proto::sealing::MAX_BODY_BYTES;
 use tally_proto::ticket::TicketSigner;
 use tally_proto::{secret_file, wire};
 
 use crate::error::{Error, StoredProblem};
 use crate::files;
+use crate::open_roll;
 use crate::parties::Parties;
 use crate::roll::{self, RollFile};
 use crate::tickets;
 
 const IDENTITY: &str = "coordinator.identity.toml";
 /// The largest stored box: a seal with all its evidence.
-const MAX_BOX_BYTES: usize = 2 << 30;
+const MAX_BOX_BYTES: usize = MAX_BODY_BYTES + 7 * MAX_ENVELOPE_BYTES;
 
 /// An open coordinator's directory with its keys.
 #[derive(Debug)]
@@ -152,14 +154,33 @@ impl Directory {
         &self.leaf
     }
 
+    /// Issues a certificate for the same host names under the same authority, with a new key, in the place of the one that is there. Identity and
+    /// manifests stay as they are.
+    ///
+    /// # Errors
+    /// Failures to write.
+    pub fn renew(&mut self, hosts: &[&str], life: Life) -> Result<(), Error> {
+        let mut names = vec![self.identity.address().host()];
+        names.extend(
+            hosts
+                .iter()
+                .filter(|host| **host != self.identity.address().host()),
+        );
+        let leaf = self.authority.issue_for(&PeerRole::Coordinator, &names, life)?;
+        secret_file::replace(&self.path.join("tls.key"), leaf.key_pem.as_bytes())?;
+        files::replace(&self.path.join("tls.pem"), leaf.cert_pem.as_bytes())?;
+        self.leaf = leaf;
+        Ok(())
+    }
+
     /// Signs the certificate request of a registrar or station.
     ///
     /// # Errors
     /// [`Error::NotOurRole`] for any other role, [`Error::Pki`] for a bad request.
-    pub fn certify(&self, request_pem: &str, role: &PeerRole) -> Result<String, Error> {
+    pub fn certify(&self, request_pem: &str, role: &PeerRole, life: Life) -> Result<String, Error> {
         match role {
             PeerRole::Registrar(_) | PeerRole::Station(_) => {
-                Ok(self.authority.sign_request(request_pem, role, &[])?)
+                Ok(self.authority.sign_request(request_pem, role, &[], life)?)
             }
             other => Err(Error::NotOurRole(other.to_string())),
         }
@@ -373,6 +394,21 @@ impl Election {
         let roll = roll::read(&self.path.join("roll.csv"), &boxes)?;
         roll.check(self.signed.manifest())?;
         Ok(roll)
+    }
+
+    /// Where a voter stands: on the roll it was defined with, or of an open roll on the newest one that was fetched.
+    ///
+    /// # Errors
+    /// [`Error::UnknownVoter`], [`Error::NoOpenRoll`]; a file that was changed.
+    pub fn find(&self, reference: &str) -> Result<(BoxId, VoterIndex), Error> {
+        let found = match self.signed.manifest().open_box() {
+            Some(of_box) => {
+                let voter = open_roll::read(self)?.remove(reference);
+                voter.map(|v| (of_box.id(), v))
+            }
+            None => self.roll()?.find(reference),
+        };
+        found.ok_or_else(|| Error::UnknownVoter(reference.to_owned()))
     }
 
     /// The salt of the roll's person codes, where voters enrol by card.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use tally_proto::connect::ConnectError;
 use tally_proto::envelope::EnvelopeError;
 use tally_proto::identity::IdentityError;
-use tally_proto::ids::{BoxId, ElectionId, Hash32, IdError, RegisterId, Role, VoterIndex};
+use tally_proto::ids::{
+    BoxId, ElectionId, Hash32, IdError, RegisterId, Role, StationId, UnixSeconds, VoterIndex,
+};
 use tally_proto::manifest::ManifestError;
 use tally_proto::order::OrderError;
 use tally_proto::pki::PkiError;
@@ -191,6 +193,17 @@ pub enum Error {
     /// A voter reference that is not on the roll.
     #[error("voter.unknown: no voter has the reference {0:?}; check the roll")]
     UnknownVoter(String),
+    /// An open roll is asked for where there is none, or none was fetched yet.
+    #[error(
+        "election {election}: {}",
+        if *.open { "its roll is open, and was not fetched from the parties yet: run `coordinator open-roll` first" } else { "its roll is closed: it is in the file that it was defined with" }
+    )]
+    NoOpenRoll {
+        /// The election.
+        election: ElectionId,
+        /// Its roll is open.
+        open: bool,
+    },
     /// A strike of what is struck, or a restoration of what counts.
     #[error(
         "order.invalid: the online votes of voter {reference:?} {stands} already, by the orders in force: nothing would change"
@@ -274,6 +287,20 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         source: SignInsError,
+    },
+    /// A statement from before the one that is here.
+    #[error(
+        "{}: station {station} closed after that, at {stored}: this earlier statement, of {closed}, is void", path.display()
+    )]
+    SignInsVoid {
+        /// The file.
+        path: PathBuf,
+        /// Whose.
+        station: StationId,
+        /// When it closed by the one that is here.
+        stored: UnixSeconds,
+        /// When by this one.
+        closed: UnixSeconds,
     },
     /// A station's sign-in book.
     #[error("{} is no sign-in book of this election", .0.display())]

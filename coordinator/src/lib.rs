@@ -18,6 +18,7 @@ pub mod definition;
 pub mod directory;
 pub mod error;
 pub mod files;
+pub mod open_roll;
 pub mod orders;
 pub mod parties;
 pub mod progress;

@@ -52,12 +52,15 @@ pub enum Wish {
         /// `YYYY-MM-DD HH:MM[:SS]` in the zone of the stations' channel.
         from: String,
     },
-    /// What one voter's card signed up to this local time does not stand; a credential that a registrar issued does.
+    /// What one voter's card signed up to a local time does not stand, and a credential that a registrar issued does; or registrars may issue
+    /// the voter's credential again.
     Reissue {
         /// The voter's reference.
         reference: String,
         /// `YYYY-MM-DD HH:MM[:SS]` in the zone of the online channel.
-        until: String,
+        until: Option<String>,
+        /// Issued records stand up to this serial.
+        serial: Option<u32>,
     },
     /// The flags of one voter.
     Correct {
@@ -138,13 +141,24 @@ fn change(election: &Election, wish: &Wish) -> Result<Change, Error> {
                 from: UnixSeconds(Zone::find(channel.time_zone())?.moment(from)?),
             }))
         }
-        Wish::Reissue { reference, until } => {
+        Wish::Reissue {
+            reference,
+            until,
+            serial,
+        } => {
             let (of_box, voter) = find(election, reference)?;
-            let channel = in_force(election, ChannelKind::Online)?;
+            let until = match until {
+                Some(until) => {
+                    let channel = in_force(election, ChannelKind::Online)?;
+                    Zone::find(channel.time_zone())?.moment(until)?
+                }
+                None => 0,
+            };
             Ok(Change::Reissue(Reissue {
                 of_box,
                 voter,
-                until: UnixSeconds(Zone::find(channel.time_zone())?.moment(until)?),
+                until: UnixSeconds(until),
+                serial: serial.unwrap_or_default(),
             }))
         }
         Wish::Correct {
@@ -166,8 +180,7 @@ fn change(election: &Election, wish: &Wish) -> Result<Change, Error> {
 }
 
 fn find(election: &Election, reference: &str) -> Result<(BoxId, VoterIndex), Error> {
-    let found = election.roll()?.find(reference);
-    found.ok_or_else(|| Error::UnknownVoter(reference.to_owned()))
+    election.find(reference)
 }
 
 /// Whether one voter's online votes count; what else stands about the voter stays.

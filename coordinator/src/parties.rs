@@ -14,6 +14,7 @@ use tally_proto::pki::Leaf;
 use tally_proto::reason::{Class, Reason};
 use tally_proto::refusal::Refusal;
 use tally_proto::wire::control_client::ControlClient;
+use tally_proto::wire::intake_client::IntakeClient;
 use tally_proto::wire::registration_client::RegistrationClient;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -108,6 +109,11 @@ impl Party {
     /// A client of its control service.
     pub fn control(&self) -> ControlClient<Channel> {
         connect::control(self.channel.clone())
+    }
+
+    /// A client of its intake.
+    pub fn intake(&self) -> IntakeClient<Channel> {
+        connect::intake(self.channel.clone())
     }
 
     /// A client of its registration service.

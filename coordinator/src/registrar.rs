@@ -3,6 +3,7 @@
 //! It holds a signing key and a TLS certificate from the coordinator. A credential exists in its memory from the moment it is
 //! drawn until its invitation is written and its shares are sealed; on disk it exists in the invitation file only.
 
+mod hand_over;
 pub mod invitations;
 pub mod issue;
 pub mod outbox;

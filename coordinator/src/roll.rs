@@ -71,7 +71,7 @@ impl RollFile {
         Roll::new(self.voters(box_id.get()).iter().map(entry).collect())
     }
 
-    /// Checks that this is the roll that the manifest was made with, box by box, and answers it.
+    /// Checks that this is the roll that the manifest was made with, box by box, and answers it; of an open roll there is nothing.
     ///
     /// # Errors
     /// [`Error::RollOfBox`].
@@ -85,7 +85,8 @@ impl RollFile {
             roll.check_box(b).map_err(refused)?;
             Ok((b.id(), roll))
         };
-        manifest.boxes().iter().map(checked).collect()
+        let closed = manifest.boxes().iter().filter(|b| b.open().is_none());
+        closed.map(checked).collect()
     }
 
     /// Where a reference stands.

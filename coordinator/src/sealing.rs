@@ -2,15 +2,15 @@
 //! the seal with all its evidence for the result bundle.
 
 mod answers;
+mod stopped;
 
 use answers::{Answer, Answers};
-use prost::Message as _;
 use tally_proto::envelope::{Envelope, Kind};
 use tally_proto::ids::{BoxId, RoleExt as _};
 use tally_proto::manifest::Manifest;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
-use tally_proto::sealing::{Counts, Exclusion, Seal, StationCount};
+use tally_proto::sealing::{Counts, Exclusion, MAX_BODY_BYTES, Seal, StationCount};
 use tally_proto::wire;
 use tonic::Status;
 
@@ -18,9 +18,6 @@ use crate::directory::{Directory, Election};
 use crate::error::Error;
 use crate::parties::{Heard, Party, Patience};
 use crate::progress::{Progress, Step, phase_of};
-
-/// The largest evidence of one box.
-const MAX_BODY_BYTES: u64 = 1 << 30;
 
 /// A sealed box in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,8 +144,9 @@ async fn watch_seal(
                 });
             }
             Some(Event::BodyPart(part)) => {
-                if body.len() as u64 + part.len() as u64 > MAX_BODY_BYTES {
-                    return Err(Refusal::new(Reason::MessageTooLarge, "evidence of more than 1 GiB").into());
+                if body.len() + part.len() > MAX_BODY_BYTES {
+                    let detail = format_args!("evidence of more than {} MiB", MAX_BODY_BYTES >> 20);
+                    return Err(Refusal::new(Reason::MessageTooLarge, detail).into());
                 }
                 body.extend_from_slice(&part);
             }
@@ -181,36 +179,4 @@ fn in_numbers(of_box: BoxId, bundle: &wire::BoxBundle) -> Result<Sealed, Error> 
 pub(crate) fn seal_of(of_box: BoxId, bundle: &wire::BoxBundle) -> Result<Seal, Error> {
     let envelope = bundle.seal.as_ref().ok_or(Error::NotSealed(of_box))?;
     Ok(Seal::decode(&envelope.payload)?)
-}
-
-/// An Abort for people: who says it, where, why, whom it names.
-pub(crate) fn abort_in_words(party: &Party, envelope: &wire::Envelope) -> String {
-    let Ok(abort) = wire::Abort::decode(&*envelope.payload) else {
-        return format!(
-            "{} stopped and sent an unreadable statement; see its log",
-            party.name()
-        );
-    };
-    let reason = abort.reason.parse::<Reason>();
-    let action = reason.map_or("see the parties' logs", Reason::action);
-    let suspects: Vec<String> = abort.suspects.iter().map(|p| format!("P{p}")).collect();
-    let named = if suspects.is_empty() {
-        "it names nobody".to_owned()
-    } else {
-        format!("it states: {}", suspects.join(", "))
-    };
-    let at = [abort.step.as_str(), abort.channel.as_str()]
-        .into_iter()
-        .filter(|t| !t.is_empty())
-        .collect::<Vec<_>>();
-    let at = if at.is_empty() {
-        String::new()
-    } else {
-        format!(" at {}", at.join(", "))
-    };
-    format!(
-        "{} stopped{at}: {}; {named}. {action}",
-        party.name(),
-        abort.reason
-    )
 }

@@ -38,6 +38,10 @@ pub fn define(directory: &Directory, file: &Path, now_s: u64) -> Result<Election
         salt = Some(fresh);
     }
     for b in &mut wire.boxes {
+        if b.open.is_some() {
+            b.index_bits = index_bits(b.voters);
+            continue;
+        }
         let of_box = BoxId(b.id);
         let roll = definition
             .roll
@@ -126,6 +130,15 @@ fn parts(election: &Election, rolls: &[(BoxId, Roll)], salt: Option<&Salt>) -> V
     use wire::publish_part::Part;
     let part = |part| wire::PublishPart { part: Some(part) };
     let mut parts = vec![part(Part::Manifest(election.signed().envelope().to_wire()))];
+    // Of an open roll the salt alone.
+    let open = election.signed().manifest().open_box();
+    parts.extend(open.map(|of_box| {
+        part(Part::Roll(wire::RollPart {
+            r#box: of_box.id().get(),
+            entries: Vec::new(),
+            salt: salt.map_or_else(Vec::new, |salt| salt.0.to_vec()),
+        }))
+    }));
     for (id, roll) in rolls {
         let entries: Vec<wire::RollEntry> = roll.to_wire().collect();
         for chunk in entries.chunks(ENTRIES_A_PART) {
@@ -201,21 +214,23 @@ pub async fn collect(
 ) -> Result<Vec<Countersigned>, Error> {
     let parties = election.parties(directory)?;
     for object in countersigned(election).into_iter().filter(|o| !o.is_complete()) {
-        let signatures = ask_all(&parties, object.hash, patience, progress).await?;
+        let answers = ask_all(&parties, object.hash, patience, progress).await?;
         let mut signed = election.signed().clone();
         let mut orders = election.orders().to_vec();
         let order = orders.iter_mut().find(|o| o.hash() == object.hash);
         match order {
             None => {
-                for signature in signatures {
-                    signed.add_signature(signature)?;
-                }
+                let add = |signature| signed.add_signature(signature).map_err(Error::from);
+                take_signatures(&object.object, &answers, add, progress);
                 election.store_manifest(signed)?;
             }
             Some(order) => {
-                for signature in signatures {
-                    order.add_signature(signature, signed.manifest())?;
-                }
+                let add = |signature| {
+                    order
+                        .add_signature(signature, signed.manifest())
+                        .map_err(Error::from)
+                };
+                take_signatures(&object.object, &answers, add, progress);
                 let order = order.clone();
                 election.store_order(order)?;
             }
@@ -224,12 +239,36 @@ pub async fn collect(
     Ok(countersigned(election))
 }
 
+/// Keeps of what the parties sent (name, signatures) every signature that holds, whoever brought it; what does not is noted with who sent it, and
+/// keeps nobody else's from counting.
+fn take_signatures(
+    object: &str,
+    answers: &[(String, Vec<wire::Signature>)],
+    mut add: impl FnMut(Signature) -> Result<(), Error>,
+    progress: &dyn Progress,
+) {
+    for (name, signatures) in answers {
+        // One of the coordinator and one of each party: nobody has more to say.
+        for signature in signatures.iter().take(4) {
+            let added = Signature::from_wire(signature)
+                .map_err(Error::from)
+                .and_then(&mut add);
+            if let Err(error) = added {
+                progress.note(&format!(
+                    "{name} sent a signature of {object} that does not hold, and it is not kept: {error}"
+                ));
+            }
+        }
+    }
+}
+
+/// (Name, signatures) of each party that answered.
 async fn ask_all(
     parties: &Parties,
     hash: Hash32,
     patience: Patience,
     progress: &dyn Progress,
-) -> Result<Vec<Signature>, Error> {
+) -> Result<Vec<(String, Vec<wire::Signature>)>, Error> {
     let answers = parties
         .at_once(async |party| {
             let ask = async || {
@@ -242,13 +281,9 @@ async fn ask_all(
         })
         .await;
     let (mut signatures, mut failed) = (Vec::new(), Vec::new());
-    for answer in answers {
+    for (party, answer) in parties.each().iter().zip(answers) {
         match answer {
-            Ok(reply) => {
-                for signature in &reply.signatures {
-                    signatures.push(Signature::from_wire(signature)?);
-                }
-            }
+            Ok(reply) => signatures.push((party.name().to_owned(), reply.signatures)),
             Err(error) => {
                 progress.note(&error.to_string());
                 failed.push(error);
@@ -338,7 +373,70 @@ pub fn os_rng() -> impl CryptoRng {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use tally_proto::fixture::{Shape, World};
+    use tally_proto::manifest::SignedManifest;
+
     use super::*;
+
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+
+    impl Progress for Notes {
+        fn report(&self, _: Step<'_>) {}
+        fn note(&self, text: &str) {
+            self.0.lock().expect("one thread").push(text.to_owned());
+        }
+        fn finish(&self, _: &str) {}
+    }
+
+    #[test]
+    fn a_party_that_sends_rubbish_keeps_no_signature_of_another_from_counting() {
+        let world = World::new(Shape::default());
+        let bare = world
+            .coordinator
+            .seal_envelope(Kind::Manifest, world.manifest.manifest().encode());
+        let true_of = |at: usize| world.signers[at].sign(Kind::Manifest, bare.payload()).to_wire();
+        let stranger = tally_proto::envelope::Signer::generate(&mut world.rng.clone());
+        for liar in 0..3 {
+            let mut short = true_of(liar);
+            short.signature.pop();
+            // Of a stranger, of another kind of object, and another party's altered.
+            let foreign = stranger.sign(Kind::Manifest, bare.payload()).to_wire();
+            let other_kind = world.signers[liar].sign(Kind::Order, bare.payload()).to_wire();
+            let mut altered = true_of((liar + 1) % 3);
+            altered.signature[7] ^= 1;
+            for rubbish in [short, foreign, other_kind, altered] {
+                let answers: Vec<_> = (0..3)
+                    .map(|at| {
+                        let sent = if at == liar { rubbish.clone() } else { true_of(at) };
+                        (format!("P{}", at + 1), vec![sent])
+                    })
+                    .collect();
+                for reversed in [false, true] {
+                    let mut answers = answers.clone();
+                    if reversed {
+                        answers.reverse();
+                    }
+                    let mut signed = SignedManifest::open(bare.clone()).expect("opens");
+                    let notes = Notes::default();
+                    let add = |signature| signed.add_signature(signature).map_err(Error::from);
+                    take_signatures("the manifest", &answers, add, &notes);
+                    let signers = Role::ALL.map(|role| signed.is_countersigned_by(role));
+                    assert_eq!(signers, [0, 1, 2].map(|at| at != liar));
+                    let notes = notes.0.into_inner().expect("one thread");
+                    let [note] = notes.as_slice() else {
+                        panic!("{notes:?}")
+                    };
+                    assert!(
+                        note.starts_with(&format!("P{} sent a signature of the manifest", liar + 1)),
+                        "{note}"
+                    );
+                }
+            }
+        }
+    }
 
     #[test]
     fn indices_and_the_sentinel_fit() {

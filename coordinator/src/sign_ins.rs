@@ -21,7 +21,9 @@ use tally_proto::wire;
 use crate::directory::Election;
 use crate::error::Error;
 use crate::files;
+use crate::open_roll;
 use crate::orders::effective;
+use crate::roll::RollFile;
 use crate::status::Snapshot;
 
 /// Largest sign-in book.
@@ -30,13 +32,26 @@ const MAX_BOOK_BYTES: u64 = 1 << 30;
 /// Takes over a station's statement in place of an earlier one.
 ///
 /// # Errors
-/// [`Error::SignIns`] for what is not a statement of a station of this election, and failures to read and write.
+/// [`Error::SignIns`] for what is not a statement of a station of this election, [`Error::SignInsVoid`] for one from before a station opened again,
+/// whose signature stays good; and failures to read and write.
 pub fn admit(election: &Election, from: &Path) -> Result<SignIns, Error> {
     let statement = read(election, from)?;
     let directory = election.path().join("sign-ins");
     files::directory(&directory)?;
+    let place = directory.join(statement.station.to_string());
+    if place.exists() {
+        let stored = read(election, &place)?.closed_at;
+        if statement.closed_at < stored {
+            return Err(Error::SignInsVoid {
+                path: from.to_path_buf(),
+                station: statement.station,
+                stored,
+                closed: statement.closed_at,
+            });
+        }
+    }
     let text = files::read(from, MAX_BYTES as u64)?;
-    files::replace(&directory.join(statement.station.to_string()), &text)?;
+    files::replace(&place, &text)?;
     Ok(statement)
 }
 
@@ -205,15 +220,34 @@ pub fn at_two_stations(election: &Election, books: &[PathBuf]) -> Result<Vec<Str
             }
         }
     }
-    let roll = election.roll()?;
-    let twice = seen.into_iter().filter(|(_, books)| books.len() > 1);
-    Ok(twice
+    seen.retain(|_, books| books.len() > 1);
+    if seen.is_empty() {
+        return Ok(Vec::new());
+    }
+    let name = names(election)?;
+    Ok(seen
+        .into_iter()
         .map(|((of_box, v), books)| {
-            let voter = roll.voters(of_box).get(v as usize);
-            let reference = voter.map_or("a number beyond the roll", |voter| voter.reference.as_str());
+            let reference = name(of_box, v).unwrap_or_else(|| "a number beyond the roll".to_owned());
             format!("{reference} signed in more than once: {}", books.join(", "))
         })
         .collect())
+}
+
+/// What the roll calls a voter.
+fn names(election: &Election) -> Result<impl Fn(u32, u32) -> Option<String>, Error> {
+    let open = election.signed().manifest().open_box().is_some();
+    let (closed, on_open) = if open {
+        let voters = open_roll::read(election)?;
+        let by_number = voters.into_iter().map(|(name, v)| (v.get(), name)).collect();
+        (RollFile::default(), by_number)
+    } else {
+        (election.roll()?, BTreeMap::new())
+    };
+    Ok(move |of_box, v: u32| match open {
+        true => on_open.get(&v).cloned(),
+        false => Some(closed.voters(of_box).get(v as usize)?.reference.clone()),
+    })
 }
 
 #[cfg(test)]
@@ -242,6 +276,29 @@ mod tests {
             remark: String::new(),
             boxes: vec![of],
         }
+    }
+
+    #[test]
+    fn a_statement_from_before_a_station_opened_again_is_void() {
+        let scene = crate::tickets::tests::scene();
+        let place = tempfile::tempdir().expect("dir");
+        let written = |name: &str, closed_at: u64, signed_in: u64| {
+            let mut statement = statement(&scene.world, 1, signed_in, 2, 1);
+            statement.closed_at = UnixSeconds(closed_at);
+            let text = statement.sign(&scene.world.stations[0]).expect("signed");
+            let path = place.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            path
+        };
+        let (first, second) = (written("first", OPENS + 9, 9), written("second", OPENS + 60, 3));
+        admit(&scene.election, &first).expect("the first");
+        admit(&scene.election, &second).expect("a later one in its place");
+        let void = admit(&scene.election, &first).expect_err("void");
+        assert!(matches!(void, Error::SignInsVoid { .. }), "{void}");
+        assert!(void.to_string().contains("this earlier statement"), "{void}");
+        admit(&scene.election, &second).expect("the same again");
+        let stored = stored(&scene.election).expect("read");
+        assert_eq!((stored.len(), stored[0].boxes[0].signed_in), (1, 3));
     }
 
     #[test]

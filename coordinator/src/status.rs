@@ -7,6 +7,7 @@ use comfy_table::Cell;
 use serde_json::json;
 use tally_proto::ids::{ElectionId, UnixMillis};
 use tally_proto::reason::Reason;
+use tally_proto::refusal::plain;
 use tally_proto::wire;
 
 use crate::board::now_ms;
@@ -63,13 +64,51 @@ async fn ask(party: &Party, election: &str) -> Result<(wire::StatusReply, i64), 
             election: election.to_owned(),
         });
         request.set_timeout(TIMEOUT);
-        let status = party.control().status(request).await?.into_inner();
+        let status = for_people(party.control().status(request).await?.into_inner());
         // The answer was made about half way between asking and now.
         let middle = before + (now_ms().saturating_sub(before)) / 2;
         let ahead = i64::try_from(i128::from(status.now_ms) - i128::from(middle)).unwrap_or(i64::MAX);
         Ok((status, ahead))
     };
     party.ask(Patience::NONE, &Quiet, ask).await
+}
+
+/// What a party says, with no character in it that could rewrite what another one says on the same screen.
+fn for_people(status: wire::StatusReply) -> wire::StatusReply {
+    let alarm = |alarm: wire::Alarm| wire::Alarm {
+        code: plain(alarm.code),
+        about: plain(alarm.about),
+        detail: plain(alarm.detail),
+        advice: plain(alarm.advice),
+        ..alarm
+    };
+    let of_box = |of_box: wire::BoxStatus| wire::BoxStatus {
+        trouble: plain(of_box.trouble),
+        ..of_box
+    };
+    let peer = |peer: wire::PeerLog| wire::PeerLog {
+        trouble: plain(peer.trouble),
+        // Notes have lines.
+        evidence: peer
+            .evidence
+            .iter()
+            .map(|note| note.lines().map(|line| plain(line.to_owned()) + "\n").collect())
+            .collect(),
+        ..peer
+    };
+    let election = |election: wire::ElectionStatus| wire::ElectionStatus {
+        election: plain(election.election),
+        intake_trouble: plain(election.intake_trouble),
+        boxes: election.boxes.into_iter().map(of_box).collect(),
+        peers: election.peers.into_iter().map(peer).collect(),
+        ..election
+    };
+    wire::StatusReply {
+        version: plain(status.version),
+        alarms: status.alarms.into_iter().map(alarm).collect(),
+        elections: status.elections.into_iter().map(election).collect(),
+        ..status
+    }
 }
 
 /// The snapshot as tables.
@@ -122,6 +161,7 @@ pub fn render(election: &Election, snapshot: &Snapshot, width: u16, styled: bool
     out += "\n\nBallots received (submissions, not people), by party\n";
     out += &boxes(election, snapshot, width, styled);
     out.push('\n');
+    out += &open_roll(election, snapshot);
     for object in setup::countersigned(election).iter().filter(|o| !o.is_complete()) {
         out += &format!(
             "{} is not countersigned by {}\n",
@@ -185,7 +225,7 @@ impl Snapshot {
             let object = |b: &wire::BoxStatus| {
                 json!({
                     "box": b.r#box, "phase": phase_words(b.phase()), "online": b.received_online, "station": b.received_station,
-                    "paper": b.received_paper, "records": b.records, "trouble": b.trouble,
+                    "paper": b.received_paper, "records": b.records, "numbers": b.numbers, "trouble": b.trouble,
                 })
             };
             boxes.map(object).collect()
@@ -286,6 +326,30 @@ fn boxes(election: &Election, snapshot: &Snapshot, width: u16, styled: bool) -> 
     rows.to_string()
 }
 
+/// How an open roll grows, by party; nothing where there is none.
+fn open_roll(election: &Election, snapshot: &Snapshot) -> String {
+    let Some((of_box, open)) = (election.signed().manifest().open_box()).and_then(|b| Some((b, b.open()?)))
+    else {
+        return String::new();
+    };
+    let numbers = |status: &wire::StatusReply| {
+        let boxes = known(status, &snapshot.election)
+            .into_iter()
+            .flat_map(|e| &e.boxes);
+        boxes.map(|b| b.numbers).max().unwrap_or_default()
+    };
+    let given: Vec<String> = answered(snapshot)
+        .map(|(party, status)| format!("P{party} {}", grouped(numbers(status).into())))
+        .collect();
+    format!(
+        "Open roll of {}: numbers given {}, of at most {}; frozen at {}\n",
+        of_box.name().default_text(),
+        given.join(", "),
+        grouped(of_box.voters().into()),
+        open.freezes
+    )
+}
+
 fn troubles(snapshot: &Snapshot) -> Vec<String> {
     let boxes = answered(snapshot).flat_map(|(party, status)| {
         let boxes = known(status, &snapshot.election)
@@ -341,6 +405,58 @@ mod tests {
                 Ok((status(10, vec![]), 0)),
             ],
         }
+    }
+
+    #[test]
+    fn what_one_party_says_cannot_rewrite_the_screen() {
+        let hostile = || "P1\u{1b}[2J\u{202e}\r\u{7f}".to_owned();
+        let stated = "P1\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}";
+        let status = for_people(wire::StatusReply {
+            version: hostile(),
+            alarms: vec![wire::Alarm {
+                code: hostile(),
+                about: hostile(),
+                detail: hostile(),
+                advice: hostile(),
+                ..Default::default()
+            }],
+            elections: vec![wire::ElectionStatus {
+                election: hostile(),
+                intake_trouble: hostile(),
+                boxes: vec![wire::BoxStatus {
+                    trouble: hostile(),
+                    ..Default::default()
+                }],
+                peers: vec![wire::PeerLog {
+                    trouble: hostile(),
+                    evidence: vec![format!("one\n\n{}\n", hostile())],
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        });
+        let (alarm, election) = (&status.alarms[0], &status.elections[0]);
+        for said in [
+            &status.version,
+            &alarm.code,
+            &alarm.about,
+            &alarm.detail,
+            &alarm.advice,
+            &election.election,
+            &election.intake_trouble,
+            &election.boxes[0].trouble,
+            &election.peers[0].trouble,
+        ] {
+            assert_eq!(said, stated);
+        }
+        assert_eq!(election.peers[0].evidence, [format!("one\n\n{stated}\n")]);
+        // No field with text was forgotten: nothing of the kind is left anywhere in it.
+        let shown = format!("{status:?}");
+        assert!(
+            !shown.contains("\\u{1b}") && !shown.contains("\\u{202e}"),
+            "{shown}"
+        );
     }
 
     #[test]

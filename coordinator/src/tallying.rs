@@ -13,7 +13,6 @@ use tally_proto::manifest::Manifest;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::result::{BoxResult, ResultError, SignedResult};
-use tally_proto::session::Demand;
 use tally_proto::wire;
 use tokio::time::timeout;
 use tonic::Status;
@@ -24,6 +23,10 @@ use crate::error::{Error, OutcomeProblem};
 use crate::parties::{Heard, Parties, Party, PartyError, Patience, Wait};
 use crate::progress::{Progress, Step, phase_of};
 use crate::sealing::{check_box, seal_of};
+
+mod demands;
+
+use demands::Carrier;
 
 /// A tallied box: what was opened, and which parties signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +80,8 @@ pub async fn tally(
     let heard = Heard::new();
     let watch = async |party: &Party| {
         let shown = party.role() == parties.each()[0].role();
-        watch_tally(&parties, party, &request, (rows, &scope, shown), &heard, progress).await
+        let shows = (rows, scope.as_str(), shown);
+        watch_tally((&parties, party), manifest, &request, shows, &heard, progress).await
     };
     let judge = async |party: &Party, ended| outcome.take(party, ended, progress);
     for role in parties.as_they_end(&heard, watch, judge).await {
@@ -265,14 +269,15 @@ fn next_session(said: [Option<u64>; 3]) -> (u64, Option<Role>) {
 type Shown<'a> = (u64, &'a str, bool);
 
 async fn watch_tally(
-    parties: &Parties,
-    party: &Party,
+    (parties, party): (&Parties, &Party),
+    manifest: &Manifest,
     request: &wire::TallyRequest,
     (rows, scope, shown): Shown<'_>,
     heard: &Heard,
     progress: &dyn Progress,
 ) -> Result<Ended, PartyError> {
-    let watched = async || -> Result<Ended, Status> {
+    let mut carrier = Carrier::new(parties, party, manifest.party_keys(), request);
+    let mut watched = async || -> Result<Ended, Status> {
         use wire::tally_event::Event;
         let mut control = party.control();
         let mut events = heard.within(control.tally(request.clone())).await?.into_inner();
@@ -293,7 +298,7 @@ async fn watch_tally(
                 }
                 Some(Event::Result(result)) => return Ok(Ended::Result(result)),
                 Some(Event::Abort(abort)) => return Ok(Ended::Aborted(abort)),
-                Some(Event::Demand(demand)) => carry(parties, party, demand, progress),
+                Some(Event::Demand(demand)) => carrier.carry(demand, progress),
                 Some(Event::Progress(_)) | None => {}
             }
         }
@@ -303,35 +308,6 @@ async fn watch_tally(
     watched()
         .await
         .map_err(|status| party.error(Refusal::of_status(&status)))
-}
-
-/// How long a party has to answer a demand that is carried to it, and how often it is asked.
-const CARRY_TRIES: u32 = 20;
-const CARRY_PAUSE: Duration = Duration::from_millis(500);
-
-/// Carries a demand of `by` to the party that it names, and the answer back. The session does not wait for it.
-fn carry(parties: &Parties, by: &Party, demand: wire::Envelope, progress: &dyn Progress) {
-    let decoded = Envelope::from_wire(demand.clone()).ok();
-    let Some(decoded) = decoded.and_then(|envelope| Demand::decode(&envelope).ok()) else {
-        progress.note(&format!("{} sent a demand that is none", by.name()));
-        return;
-    };
-    let (by, of) = (by.clone(), parties.each()[decoded.of.slot()].clone());
-    progress.note(&format!(
-        "{} waits for a message of {}; asking for it",
-        by.name(),
-        of.name()
-    ));
-    tokio::spawn(async move {
-        for _ in 0..CARRY_TRIES {
-            if let Ok(answer) = of.control().supply(demand.clone()).await {
-                // An answer that came too late, or second, is refused: nothing is to be done about it.
-                let _ = by.control().deliver(answer.into_inner()).await;
-                return;
-            }
-            tokio::time::sleep(CARRY_PAUSE).await;
-        }
-    });
 }
 
 /// Election, box and Seal.

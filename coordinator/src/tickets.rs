@@ -97,8 +97,7 @@ pub fn admit(election: &Election, from: &Path) -> Result<usize, Error> {
 /// [`Error::NoTickets`], [`Error::UnknownVoter`], failures to write.
 pub fn grant(election: &Election, reference: &str) -> Result<(), Error> {
     ticketing(election)?;
-    let voter = election.roll()?.find(reference);
-    let (of_box, voter) = voter.ok_or_else(|| Error::UnknownVoter(reference.to_owned()))?;
+    let (of_box, voter) = election.find(reference)?;
     let place = election.path().join(GRANTS);
     let line = format!("{},{}\n", of_box.get(), voter.get());
     OpenOptions::new()
@@ -158,7 +157,8 @@ pub struct Desk {
     surplus: Zeroizing<[u8; 32]>,
     book: Mutex<Book>,
     latest: Mutex<VecDeque<(Voter, Hash32, wire::DrawReply)>>,
-    under_way: Mutex<HashSet<Voter>>,
+    /// By voter; whether it is one that was answered before.
+    under_way: Mutex<HashSet<(Voter, bool)>>,
 }
 
 /// Most further draws that a voter has beyond those of the manifest.
@@ -175,21 +175,30 @@ pub enum Admitted {
     Due(UnderWay),
 }
 
-/// A draw that is being signed: one a voter at a time.
+/// A draw that is being signed: of each voter one new one at a time, and beside it one that was answered before.
 #[derive(Debug)]
 pub struct UnderWay {
     desk: Arc<Desk>,
     voter: Voter,
     asked: Hash32,
+    is_again: bool,
 }
 
 impl UnderWay {
+    /// Whether this request was answered before. Such cost no draw, so that anybody with a code can send them without end: they wait for each
+    /// other and not before new ones.
+    pub fn is_again(&self) -> bool {
+        self.is_again
+    }
+
     /// Answers the draw, which was admitted with this same request. Blocks: it signs the whole allowance, about two milliseconds a ticket.
     ///
     /// # Errors
     /// `draw.exhausted`, `message.malformed`, `internal`.
     pub fn draw(&self, request: &wire::DrawRequest) -> Result<wire::DrawReply, Refusal> {
-        let Self { desk, voter, asked } = self;
+        let Self {
+            desk, voter, asked, ..
+        } = self;
         let ticketing = desk.ticketing()?;
         let signatures = desk.sign(&request.blinded, ticketing)?;
         let mut book = desk.book();
@@ -213,7 +222,7 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut under_way = self.desk.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.remove(&self.voter);
+        under_way.remove(&(self.voter, self.is_again));
     }
 }
 
@@ -287,9 +296,9 @@ impl Desk {
         }
         drop(latest);
         // Nothing is signed for a voter who has no draw left.
-        self.may_draw(&self.book(), voter, asked, ticketing)?;
+        let is_again = !self.may_draw(&self.book(), voter, asked, ticketing)?;
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if !under_way.insert(voter) {
+        if !under_way.insert((voter, is_again)) {
             return Err(Refusal::new(
                 Reason::PartyBusy,
                 "another draw of this voter is under way; try again in a minute",
@@ -299,6 +308,7 @@ impl Desk {
             desk: Arc::clone(self),
             voter,
             asked,
+            is_again,
         }))
     }
 
@@ -445,4 +455,4 @@ impl Book {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

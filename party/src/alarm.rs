@@ -45,13 +45,15 @@ alarms! {
     DiskLow, "disk.low", "Little room is left for the store or the session logs.",
         "Make room or give the volume more; never delete anything in data_dir.";
     CertificateExpires, "certificate.expires", "This party's TLS certificate ends soon, or has ended.",
-        "Issue a new leaf from this party's CA and start the server again.";
+        "Run `party renew-certificates` with the key of this party's authority and start the server again.";
     Locked, "party.locked", "The server runs without its keys: too few officials have unlocked it.",
         "Call this agency's key officials to unlock it.";
     LogRewritten, "log.rewritten", "A party's public log no longer extends what it showed before.",
         "Keep everything as it is, save both checkpoints and call the commission.";
     Behind, "party.behind", "A party's accepted ballots are behind the others'.",
         "Leave it running: it catches up by itself; look into its disk and network if the gap grows.";
+    NotTakenOver, "election.not-taken-over", "An election is in force at another party that this one cannot take over.",
+        "Read why in its detail; where the identity files here are not those of that election, compare them by phone.";
     TallyAborted, "tally.aborted", "The last tally session of a box aborted.",
         "Read who is suspected and why before another session is started.";
     SealPending, "seal.pending", "A box closed a while ago and is not sealed.",

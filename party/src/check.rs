@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::config::{Config, ConfigError, Lines, Problem};
+use tally_proto::pki::{self, Shown};
+
+use crate::config::{Config, ConfigError, Lines, Problem, TlsPair};
 use crate::keys::{self, Identities, KeyError, Secrets};
 
 /// What a good configuration says, for its operator to compare.
@@ -87,6 +89,15 @@ pub fn check(path: &Path, operator: bool) -> Result<Sound, ConfigError> {
             found.note("tls.operator_certificate", keys::operator_leaf(&config, own));
         }
     }
+    // The server starts even so: it says it as an alarm, and its figures can be read.
+    if operator {
+        for (option, pair) in [
+            ("tls.certificate", &config.tls.party),
+            ("tls.operator_certificate", &config.tls.operator),
+        ] {
+            found.in_time(option, pair);
+        }
+    }
     if !config.data_dir.is_dir() {
         found.say(
             "data_dir",
@@ -120,6 +131,21 @@ struct Found {
 impl Found {
     fn note<T>(&mut self, option: &str, result: Result<T, KeyError>) -> Option<T> {
         result.map_err(|error| self.say(option, error.to_string())).ok()
+    }
+
+    fn in_time(&mut self, option: &str, pair: &TlsPair) {
+        // One that cannot be read is said above.
+        let Ok(leaf) = keys::leaf(pair) else { return };
+        let checked = Shown::of(&leaf.cert_pem).and_then(|shown| shown.check(pki::system_now()));
+        if let Err(error) = checked {
+            self.say(
+                option,
+                format!(
+                    "{}: {error}; `party renew-certificates` issues a new one",
+                    pair.certificate.display()
+                ),
+            );
+        }
     }
 
     fn say(&mut self, option: &str, text: String) {

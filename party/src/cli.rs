@@ -1,7 +1,10 @@
-//! The `party` command: init, check-config, run, hold-keys, unseal, lock, officials, rotate-hpke, restore, countersign, allow-sessions,
-//! status, audit.
+//! The `party` command: init, check-config, run, hold-keys, unseal, lock, officials, rotate-hpke,
+//! renew-certificates, restore, countersign, allow-sessions,
+//! status, health, audit.
 
 mod audit;
+mod certificates;
+mod health;
 mod officials;
 mod show;
 mod status;
@@ -34,6 +37,8 @@ use crate::server::{Deps, Running, Server, ServerError};
 use crate::telemetry::{self, TelemetryError};
 
 pub use audit::AuditCommandError;
+pub use certificates::RenewCommandError;
+pub use health::HealthError;
 pub use officials::OfficialsError;
 
 /// The server of one of the three parties that hold and tally the votes.
@@ -114,6 +119,9 @@ enum Command {
     Officials(officials::Officials),
     /// Make a new HPKE key, between elections and with the server stopped
     RotateHpke(officials::RotateHpke),
+    /// Issue new TLS certificates under this party's authority, before the old ones end or after; identity and manifests stay. The server takes
+    /// them at its next start
+    RenewCertificates(certificates::RenewCertificates),
     /// Set a lost party up again on an empty machine, from its recovery kit and its officials
     Restore(officials::Restore),
     /// Show what waits for this party's countersignature, and countersign what is confirmed by typing the election's id
@@ -142,6 +150,8 @@ enum Command {
     },
     /// Show alarms, the machine, the other parties, and of each box its phase and the ballots received. Exits with 2 while an alarm stands
     Status(status::StatusArguments),
+    /// Ask this party's server on this machine whether it serves, as its gRPC health says; exits with 0 if so. For supervisors of containers
+    Health(health::Health),
     /// Make an auditor's key
     AuditKey(audit::AuditKey),
     /// Run this party's part of a tally session again from its log, check what it holds of the box, and sign what was found.
@@ -204,6 +214,12 @@ pub enum CliError {
     /// Keys held by officials.
     #[error(transparent)]
     Officials(#[from] OfficialsError),
+    /// New certificates.
+    #[error(transparent)]
+    Renew(#[from] RenewCommandError),
+    /// Health.
+    #[error(transparent)]
+    Health(#[from] HealthError),
     /// The audit.
     #[error(transparent)]
     Audit(#[from] audit::AuditCommandError),
@@ -362,11 +378,13 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
             trust_store(&mut operator, &election, &mut input, &mut io::stdout(), prompt).await
         }
         Command::Status(arguments) => return status::run(&arguments).await,
+        Command::Health(asked) => return Ok(health::health(&asked).await?),
         Command::HoldKeys { config } => Ok(officials::hold(&config, told_to_stop()).await?),
         Command::Unseal { config, shares } => Ok(officials::unseal(&config, &shares)?),
         Command::Lock { config } => Ok(officials::lock(&config)?),
         Command::Officials(command) => Ok(officials::officials(command)?),
         Command::RotateHpke(asked) => Ok(officials::rotate(&asked)?),
+        Command::RenewCertificates(asked) => Ok(certificates::renew(&asked)?),
         Command::Restore(asked) => Ok(officials::restore(&asked)?),
         Command::AuditKey(arguments) => Ok(audit::key(&arguments)?),
         Command::Audit(arguments) => Ok(audit::audit(arguments).await?),

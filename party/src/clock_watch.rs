@@ -37,12 +37,15 @@ pub async fn compare(party: &Party) -> bool {
     let others = [party.role.next(), party.role.prev()];
     let offsets = futures::future::join_all(others.map(|role| offset_to(party, role))).await;
     for (role, offset) in others.iter().zip(&offsets) {
-        if let Some(ahead) = offset {
-            let ahead = i64::try_from(*ahead).unwrap_or(i64::MAX);
-            party.sight.answered(*role, party.now(), ahead);
+        match offset {
+            Ok(ahead) => {
+                let ahead = i64::try_from(*ahead).unwrap_or(i64::MAX);
+                party.sight.answered(*role, party.now(), ahead);
+            }
+            Err(why) => party.sight.silent(*role, why.clone()),
         }
     }
-    let found = match judge(&offsets) {
+    let found = match judge(&offsets.into_iter().map(Result::ok).collect::<Vec<_>>()) {
         Judgement::Wrong(trouble) => Some(trouble),
         Judgement::Right => None,
         Judgement::Unknown => return !party.clock_trouble().is_empty(),
@@ -55,17 +58,21 @@ pub async fn compare(party: &Party) -> bool {
     !party.clock_trouble().is_empty()
 }
 
-/// How far the other party's clock is ahead of this one, milliseconds, as seen at the middle of the question; `None` without a quick answer.
-async fn offset_to(party: &Party, role: Role) -> Option<i128> {
-    let mut intake = connect::intake(party.peers.channel(role)?);
+/// How far the other party's clock is ahead of this one, milliseconds, as seen at the middle of the question.
+///
+/// # Errors
+/// Why there was no quick answer.
+async fn offset_to(party: &Party, role: Role) -> Result<i128, String> {
+    let channel = party.peers.channel(role).ok_or_else(String::new)?;
+    let mut intake = connect::intake(channel);
     let asked = party.clock.now_ms();
     let reply = tokio::time::timeout(PATIENCE, intake.clock(ClockRequest {}))
         .await
-        .ok()?
-        .ok()?
+        .map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
+        .map_err(|status| Refusal::of_status(&status).to_string())?
         .into_inner();
     let answered = party.clock.now_ms();
-    Some(i128::from(reply.now_ms) - (i128::from(asked) + i128::from(answered)) / 2)
+    Ok(i128::from(reply.now_ms) - (i128::from(asked) + i128::from(answered)) / 2)
 }
 
 /// What the others' clocks say of this one.

@@ -5,6 +5,7 @@ mod parse;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tally_proto::guard;
 use tally_proto::ids::Role;
@@ -125,6 +126,10 @@ pub struct IntakeLimits {
     pub held_ballots: usize,
     /// Most ballots in one transaction.
     pub batch: usize,
+    /// How long an answer to a ballot waits for the others' receipts.
+    pub wait_for_others: Duration,
+    /// Of the store that is kept in memory, bytes.
+    pub cache_bytes: usize,
     /// Free bytes on the store's volume below which nothing more is taken.
     pub reserve_bytes: u64,
 }
@@ -134,6 +139,8 @@ pub struct IntakeLimits {
 pub struct ServerLimits {
     /// Requests at once on one connection of the peer listener.
     pub max_requests_per_connection: usize,
+    /// Seconds between saying "not serving" and taking nothing new.
+    pub shutdown_notice_s: u64,
     /// Seconds for requests under way after a stop signal.
     pub shutdown_grace_s: u64,
 }
@@ -147,6 +154,8 @@ pub struct AlarmLimits {
     pub certificate_s: u64,
     /// Milliseconds without an answer after which another party is lost.
     pub party_lost_ms: u64,
+    /// Entries of another party's logs still to be looked at.
+    pub behind_entries: u64,
     /// Seconds after the last submission's end until a box should be sealed.
     pub seal_s: u64,
 }

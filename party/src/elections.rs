@@ -304,6 +304,10 @@ impl Elections {
             }
         }
         for of_box in manifest.manifest().boxes() {
+            // An open roll begins empty.
+            if of_box.open().is_some() && !rolls.contains_key(&of_box.id()) {
+                continue;
+            }
             let roll = rolls.get(&of_box.id()).ok_or_else(|| {
                 Refusal::new(
                     Reason::RollMismatch,

@@ -10,7 +10,7 @@ use rand::CryptoRng;
 use tally_proto::envelope::Signer;
 use tally_proto::identity::{Address, Fingerprint, IdentityError, PartyIdentity, PartyParts};
 use tally_proto::ids::{Role, RoleExt as _};
-use tally_proto::pki::{Authority, Leaf, PeerRole, PkiError};
+use tally_proto::pki::{Authority, Leaf, Life, PeerRole, PkiError};
 use tally_proto::secret_file::{self, SecretFileError};
 use tally_proto::suite::OpeningKey;
 use zeroize::Zeroizing;
@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::config::Config;
 use crate::officials::ceremony::CeremonyError;
 use crate::officials::{Label, Public, Sealed, Share, Terms, UnlockKey, Use};
+use crate::renew::hosts;
 use crate::store::vault::KEY_BYTES;
 
 /// What `init` is told.
@@ -169,14 +170,6 @@ impl Made {
     }
 }
 
-fn hosts<'a>(public: &'a Address, peer: &'a Address) -> Vec<&'a str> {
-    let mut hosts = vec![public.host()];
-    if peer.host() != public.host() {
-        hosts.push(peer.host());
-    }
-    hosts
-}
-
 /// Name of the configuration in a party's directory.
 pub const CONFIG: &str = "party.toml";
 /// Name of the sealed key file in it.
@@ -235,7 +228,9 @@ pub fn init_split(
         return Err(InitError::Exists(kit.to_owned()));
     }
     let made = Made::new(init, rng)?;
-    let front = made.authority.issue_front(&hosts(&made.public, &made.peer))?;
+    let front = made
+        .authority
+        .issue_front(&hosts(&made.public, &made.peer), Life::of_leaf())?;
     let key = UnlockKey::generate(rng);
     let (shares, public) = key.split(init.role, terms, rng).map_err(CeremonyError::Split)?;
     hand_out(&shares, &public)?;

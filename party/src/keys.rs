@@ -466,7 +466,7 @@ impl Secrets {
 }
 
 /// The certificate must be one that the others would believe, and the key must be its own.
-fn check_leaf(leaf: &Leaf, pair: &TlsPair, anchor: &Anchor, role: Role) -> Result<(), KeyError> {
+pub(crate) fn check_leaf(leaf: &Leaf, pair: &TlsPair, anchor: &Anchor, role: Role) -> Result<(), KeyError> {
     let certificate = matching(leaf, pair)?;
     let refused = |source| KeyError::Certificate {
         path: pair.certificate.clone(),

@@ -28,6 +28,7 @@ pub mod offsets;
 pub mod operator;
 pub mod party;
 pub mod peers;
+pub mod renew;
 pub mod roles;
 pub mod rpc;
 pub mod sealing;

@@ -48,7 +48,12 @@ impl Party {
         let flooded = self.witness.metrics.guards.flooded(now);
         self.alarm(Alarm::Flooded, "", flooded);
         for role in self.sight.others() {
-            let lost = silent(self.sight.last_answer(role), limits, now);
+            let lost = silent(self.sight.last_answer(role), limits, now).map(|lost| {
+                match self.sight.trouble(role) {
+                    Some(why) => format!("{lost}: {why}"),
+                    None => lost,
+                }
+            });
             self.alarm(Alarm::PartyLost, &role.to_string(), lost);
         }
     }
@@ -132,6 +137,7 @@ mod tests {
         disk_bytes: 100 << 20,
         certificate_s: 1000,
         party_lost_ms: 60_000,
+        behind_entries: 10,
         seal_s: 600,
     };
 

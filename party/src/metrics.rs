@@ -436,6 +436,7 @@ mod tests {
                 answered_ms: 9_000,
                 clock_ahead_ms: Some(-250),
                 entries_behind: 8,
+                trouble: String::new(),
             }],
             locked: None,
             machine: Some(wire::Machine {

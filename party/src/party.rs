@@ -142,7 +142,9 @@ impl Party {
                 tracing::warn!(%error, %path, "mirror.marks cannot be used: after a start this party needs the word of others");
             })
             .ok();
-        let store = Arc::new(Store::open(deps.storage, role.index())?.with_marks(marks));
+        let cache_bytes = config.intake.cache_bytes;
+        let store = Store::open_with_cache(deps.storage, role.index(), cache_bytes)?;
+        let store = Arc::new(store.with_marks(marks));
         let elections = Elections::load(&store)?;
         let signer = Arc::new(signer);
         let peers = Peers::new(role, &identities, &leaf)?;

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
-use tally_proto::ids::{Hash32, Role, StationId};
-use tally_proto::pki::{PeerRole, Trust};
+use tally_proto::ids::{Hash32, Role, StationId, UnixSeconds};
+use tally_proto::pki::{self, PeerRole, PkiError, Trust, system_now};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tonic::Request;
@@ -63,7 +63,7 @@ const REMEMBERED: usize = 1024;
 pub struct Roles {
     own: Role,
     trust: Trust,
-    known: Mutex<HashMap<Hash32, PeerRole>>,
+    known: Mutex<HashMap<Hash32, (PeerRole, UnixSeconds)>>,
     witness: Option<Witness>,
 }
 
@@ -89,7 +89,8 @@ impl Roles {
     /// The role of the caller; `None` without a certificate (the public listener).
     ///
     /// # Errors
-    /// `role.refused`: the certificate names no role, several, or one that its issuer may not give.
+    /// `role.refused`: the certificate names no role, several, or one that its issuer may not give. `certificate.expired`: it has ended since the
+    /// connection came about.
     pub fn of<T>(&self, request: &Request<T>) -> Result<Option<PeerRole>, Refusal> {
         let Some(certificates) = request.peer_certs() else {
             return Ok(None);
@@ -97,25 +98,34 @@ impl Roles {
         let Some(leaf) = certificates.first() else {
             return Ok(None);
         };
-        let name = Hash32::of(leaf);
-        if let Some(role) = self
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&name)
-        {
-            return Ok(Some(role.clone()));
+        let (role, ends) = self.read(leaf)?;
+        // By the clock that TLS went by when the connection came about.
+        if system_now() <= ends {
+            return Ok(Some(role));
         }
-        let (role, _) = self
-            .trust
-            .role_of(leaf)
-            .map_err(|error| Refusal::new(Reason::RoleRefused, error))?;
+        let holder = role.to_string();
+        Err(Refusal::new(
+            Reason::CertificateExpired,
+            PkiError::Expired { holder, ended: ends },
+        ))
+    }
+
+    fn read(&self, leaf: &[u8]) -> Result<(PeerRole, UnixSeconds), Refusal> {
+        let name = Hash32::of(leaf);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&name) {
+            return Ok(known.clone());
+        }
+        drop(known);
+        let refused = |error| Refusal::new(Reason::RoleRefused, error);
+        let (role, _) = self.trust.role_of(leaf).map_err(refused)?;
+        let read = (role, pki::ends(leaf).map_err(refused)?);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert(name, role.clone());
-        Ok(Some(role))
+        known.insert(name, read.clone());
+        Ok(read)
     }
 
     /// The caller's role, if it is one that `needs` names.

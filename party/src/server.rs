@@ -30,6 +30,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::clock_watch;
 use crate::config::Config;
 use crate::entropy::{Entropy, SystemEntropy};
+use crate::intake;
 use crate::journal::Event;
 use crate::keys::KeyError;
 use crate::lookout;
@@ -129,6 +130,7 @@ pub struct Running {
     peer: SocketAddr,
     metrics: Option<SocketAddr>,
     stop: watch::Sender<bool>,
+    notice: Duration,
     grace: Duration,
     listeners: Vec<JoinHandle<Result<(), tonic::transport::Error>>>,
     health: HealthReporter,
@@ -152,6 +154,7 @@ impl Server {
     /// [`ServerError`]; nothing is left running.
     pub async fn start(config: Config, deps: Deps) -> Result<Running, ServerError> {
         let grace = Duration::from_secs(config.server.shutdown_grace_s);
+        let notice = Duration::from_secs(config.server.shutdown_notice_s);
         let limits = config.server;
         let bears = config.public;
         let submission_bytes = config.intake.max_submission_bytes;
@@ -187,7 +190,7 @@ impl Server {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
                 .build_v1()
         };
-        let intake = || {
+        let intake_service = || {
             Reasoned(
                 IntakeServer::new(IntakeService::new(Arc::clone(&party)))
                     .max_decoding_message_size(submission_bytes),
@@ -214,14 +217,14 @@ impl Server {
         let public_router = public_transport(connect::public_tls(&party.leaf), &bears)?
             .add_service(public_guard.watch(health_service.clone()))
             .add_service(public_guard.watch(reflection()?))
-            .add_service(public_guard.watch(intake()))
+            .add_service(public_guard.watch(intake_service()))
             .add_service(public_guard.watch(registration()));
         let peer_tls = connect::mutual_tls(&party.leaf, &party.identities.trust()).timeout(bears.handshake);
         let peer_router = transport(peer_tls, limits.max_requests_per_connection)?
             .max_frame_size(FRAME_BYTES)
             .add_service(health_service)
             .add_service(reflection()?)
-            .add_service(intake())
+            .add_service(intake_service())
             .add_service(registration())
             .add_service(control)
             .add_service(peers);
@@ -254,6 +257,7 @@ impl Server {
                 task(Arc::clone(&party), sealing.clone())
             }));
         };
+        intake::serve(&party);
         keep("following the next party", |party, sealing| {
             let peer = party.role.next();
             mirror::follow(party, sealing, peer).boxed()
@@ -286,6 +290,7 @@ impl Server {
             peer: peer_address,
             metrics: metrics_address,
             stop,
+            notice,
             grace,
             listeners,
             health,
@@ -299,7 +304,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs a task until it ends by itself, as it does when the server stops. One that ends by a fault of this program is started again, and a person
 /// is told: without it no election would open any more, or a wrong clock stay unseen.
-async fn kept(party: Arc<Party>, name: &'static str, task: impl Fn() -> BoxFuture<'static, ()>) {
+pub(crate) async fn kept(party: Arc<Party>, name: &'static str, task: impl Fn() -> BoxFuture<'static, ()>) {
     let again = again(task, || {
         tracing::error!(party = %party.role, task = name, "a task ended by a fault of this program and is started again");
         let detail = format!("{name} ended by a fault of this program and was started again");
@@ -437,7 +442,8 @@ impl Running {
         }
     }
 
-    /// Takes no new requests, waits for those under way up to the configured grace, writes what was accepted, and ends.
+    /// Says to health checks that it serves no longer; after the configured notice takes no new connections and requests, waits for those under
+    /// way up to the configured grace, and ends. What was acknowledged is on disk before; what is cut off after the grace was not.
     pub async fn stop(mut self) {
         self.health
             .set_service_status("", ServingStatus::NotServing)
@@ -447,7 +453,13 @@ impl Running {
                 .set_service_status(service, ServingStatus::NotServing)
                 .await;
         }
+        // Whoever stands in front of this server sends voters elsewhere before it turns one away.
+        tokio::time::sleep(self.notice).await;
         self.stop.send_replace(true);
+        // Whoever watches health has been told; a watch has no end of its own, and nobody waits for it.
+        for service in SERVICES.into_iter().chain([""]) {
+            self.health.clear_service_status(service).await;
+        }
         let all = futures::future::join_all(self.listeners.iter_mut());
         if tokio::time::timeout(self.grace, all).await.is_err() {
             tracing::warn!(

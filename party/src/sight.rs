@@ -2,6 +2,7 @@
 //! and metrics.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use tally_proto::ids::{Role, RoleExt as _, UnixMillis};
 use tally_proto::wire;
@@ -22,6 +23,7 @@ struct Seen {
     answered_ms: AtomicU64,
     ahead_ms: AtomicI64,
     behind: AtomicU64,
+    trouble: Mutex<Option<String>>,
 }
 
 impl Default for Seen {
@@ -30,6 +32,7 @@ impl Default for Seen {
             answered_ms: AtomicU64::new(0),
             ahead_ms: AtomicI64::new(UNKNOWN),
             behind: AtomicU64::new(0),
+            trouble: Mutex::default(),
         }
     }
 }
@@ -49,6 +52,25 @@ impl Sight {
         let seen = &self.of[role.slot()];
         seen.answered_ms.store(now.get(), Relaxed);
         seen.ahead_ms.store(ahead_ms.max(UNKNOWN + 1), Relaxed);
+        *seen.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// `role` was asked and did not answer, for this reason.
+    pub fn silent(&self, role: Role, why: String) {
+        let mut trouble = self.of[role.slot()]
+            .trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *trouble = Some(why);
+    }
+
+    /// Why `role` did not answer when it was last asked; `None` if it did.
+    pub fn trouble(&self, role: Role) -> Option<String> {
+        let trouble = self.of[role.slot()]
+            .trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        trouble.clone()
     }
 
     /// This party is so many entries behind what `role` accepted.
@@ -87,6 +109,7 @@ impl Sight {
                 answered_ms: self.of[role.slot()].answered_ms.load(Relaxed),
                 clock_ahead_ms: self.clock_ahead_ms(role),
                 entries_behind: self.entries_behind(role),
+                trouble: self.trouble(role).unwrap_or_default(),
             })
             .to_vec()
     }
@@ -101,7 +124,10 @@ mod tests {
         let sight = Sight::new(Role::P2, UnixMillis(500));
         assert_eq!(sight.last_answer(Role::P3), UnixMillis(500));
         assert_eq!(sight.clock_ahead_ms(Role::P3), None);
+        sight.silent(Role::P3, "nothing listens".to_owned());
+        assert_eq!(sight.trouble(Role::P3).as_deref(), Some("nothing listens"));
         sight.answered(Role::P3, UnixMillis(900), -7);
+        assert_eq!(sight.trouble(Role::P3), None);
         sight.behind(Role::P1, 12);
         let told = sight.to_wire();
         assert_eq!(told.iter().map(|peer| peer.party).collect::<Vec<_>>(), [3, 1]);

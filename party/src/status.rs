@@ -13,7 +13,7 @@ use crate::elections::Election;
 use crate::party::Party;
 use crate::rpc::seams::TallyState;
 use crate::store::boxes::{self, Received};
-use crate::store::{StoreError, log};
+use crate::store::{StoreError, log, registers};
 
 impl Party {
     /// State of one election, or of all when `election` is empty.
@@ -57,10 +57,11 @@ impl Party {
             .collect();
         let number = election.number();
         let asked = ids.clone();
-        let (log_size, counts, lost, peers) = self
+        let open = election.manifest().open_box().map(|of_box| of_box.id());
+        let (log_size, counts, lost, numbers, peers) = self
             .blocking(move |party| {
                 let peers = party.peer_logs(number)?;
-                let (size, counts, lost) = party
+                let (size, counts, lost, numbers) = party
                     .store
                     .read(|tx| {
                         let counts: Vec<Received> = asked
@@ -68,10 +69,12 @@ impl Party {
                             .map(|id| boxes::received(tx, number, id.get()))
                             .collect::<Result<_, _>>()?;
                         let lost = log::lost(tx, number)?.len() as u64;
-                        Ok::<_, StoreError>((log::size(tx, number)?, counts, lost))
+                        let numbers = open.map(|id| registers::next_number(tx, number, id.get()));
+                        let numbers = numbers.transpose()?.unwrap_or_default();
+                        Ok::<_, StoreError>((log::size(tx, number)?, counts, lost, numbers))
                     })
                     .map_err(Refusal::from)?;
-                Ok((size, counts, lost, peers))
+                Ok((size, counts, lost, numbers, peers))
             })
             .await?;
         let by_clock = phase(&election, self.now());
@@ -100,6 +103,7 @@ impl Party {
                 step: step.phase,
                 step_done: step.done,
                 step_total: step.total,
+                numbers,
                 r#box: of_box.get(),
                 received_online: received.online,
                 received_station: received.station,

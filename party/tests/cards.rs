@@ -4,11 +4,12 @@ mod world;
 
 use std::time::Duration;
 
-use tally_party::store::{Kind, accepted};
-use tally_proto::fixture::cards::{CardKey, CardShape, DAY, WINDOW, called};
-use tally_proto::fixture::{OPENS, Shape};
+use tally_party::store::{Kind, accepted, registers};
+use tally_proto::fixture::cards::{CardKey, CardShape, DAY, REGISTER, WINDOW, called};
+use tally_proto::fixture::{CLOSES, DRAINED, OPENS, Shape};
 use tally_proto::ids::{BoxId, Role, UnixSeconds, VoterIndex};
 use tally_proto::invitation::Credential;
+use tally_proto::order::{Change, Reissue};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::record::RecordSubmission;
@@ -35,7 +36,7 @@ async fn one() -> (World, Party) {
 /// What `party` is sent for this card, signed `early` seconds before now.
 fn part(world: &mut World, party: &Party, shape: &CardShape, early: u64) -> wire::RecordSubmission {
     let card = world.fixture.cards.as_mut().expect("cards").card(shape);
-    let at = UnixSeconds(world.clock_s() - early);
+    let at = UnixSeconds(world.clock_s().wrapping_sub(early));
     let all: [RecordSubmission; 3] = world.fixture.card_record(&card, at, &Credential::new(7));
     all[usize::from(party.role.index()) - 1].to_wire()
 }
@@ -222,8 +223,122 @@ async fn until(party: &Party, election: u32, of_box: u32, count: usize) -> Vec<[
 }
 
 #[tokio::test]
+async fn a_voter_may_not_bring_records_without_end() {
+    let (mut world, party) = one().await;
+    let mut enrolment = party.enrolment();
+    for early in (10..18).rev() {
+        let sent = part(&mut world, &party, &good(), early);
+        enrolment.enrol(sent).await.expect("taken");
+    }
+    let ninth = part(&mut world, &party, &good(), 9);
+    let refused = refusal(enrolment.enrol(ninth).await);
+    assert_eq!(refused.reason, Reason::CardTooOften, "{refused}");
+    assert_eq!(records(&party, 1, 1).len(), 8, "nothing is written");
+    // Another voter is not kept waiting; the first one only so long, and then longer.
+    let shape = CardShape::of(&called(1, 1), CardKey::P256, OPENS);
+    let other = part(&mut world, &party, &shape, 0);
+    enrolment.enrol(other).await.expect("taken");
+    let newest = world.clock_s() - 10;
+    for (pause, due) in [(59, false), (60, true), (60 + 119, false), (60 + 120, true)] {
+        world.clock.set((newest + pause) * 1000);
+        let sent = part(&mut world, &party, &good(), 0);
+        let answer = enrolment.enrol(sent).await;
+        match due {
+            true => drop(answer.expect("taken")),
+            false => assert_eq!(reason(answer), Reason::CardTooOften, "{pause}"),
+        }
+    }
+    assert_eq!(records(&party, 1, 1).len(), 11);
+}
+
+#[tokio::test]
+async fn a_record_from_the_future_stands_against_none_of_the_meantime() {
+    let (mut world, party) = one().await;
+    let mut enrolment = party.enrolment();
+    let [ahead, too_far] = [5u64, 6].map(|ahead| part(&mut world, &party, &good(), ahead.wrapping_neg()));
+    assert_eq!(reason(enrolment.enrol(too_far).await), Reason::CardSignedAt);
+    enrolment.enrol(ahead).await.expect("taken");
+    // Whoever enrols in between is told, and not that it went well.
+    let between = part(&mut world, &party, &good(), 0);
+    assert_eq!(reason(enrolment.enrol(between).await), Reason::CardLater);
+    world.clock.set((world.clock_s() + 6) * 1000);
+    let after = part(&mut world, &party, &good(), 0);
+    enrolment.enrol(after).await.expect("taken");
+    assert_eq!(records(&party, 1, 1).len(), 2);
+}
+
+#[tokio::test]
+async fn records_are_taken_until_the_online_channel_closes_and_not_against_an_order() {
+    let (mut world, party) = one().await;
+    let mut enrolment = party.enrolment();
+    let until = UnixSeconds(world.clock_s() + 50);
+    let reissue = Change::Reissue(Reissue {
+        serial: 0,
+        of_box: BoxId(1),
+        voter: VoterIndex(0),
+        until,
+    });
+    let order = world.fixture.order(1, reissue);
+    let mut control = party.control(&world.leaf_of(party.role, PeerRole::Coordinator));
+    control
+        .complete(order.envelope().to_wire())
+        .await
+        .expect("in force");
+    let sent = part(&mut world, &party, &good(), 0);
+    assert_eq!(reason(enrolment.enrol(sent).await), Reason::RecordReissued);
+    world.clock.set((until.get() + 1) * 1000);
+    let sent = part(&mut world, &party, &good(), 0);
+    enrolment.enrol(sent).await.expect("taken");
+    // Stations deliver for hours yet, but who enrols now would lose what they cast and could cast nothing anew.
+    const { assert!(CLOSES < DRAINED) };
+    let shape = CardShape {
+        not_after: DRAINED + DAY,
+        ..CardShape::of(&called(1, 1), CardKey::P256, OPENS)
+    };
+    world.clock.set(CLOSES * 1000 + 999);
+    let sent = part(&mut world, &party, &shape, 0);
+    enrolment.enrol(sent).await.expect("in time");
+    world.clock.set((CLOSES + 1) * 1000);
+    let sent = part(&mut world, &party, &shape, 1);
+    assert_eq!(reason(enrolment.enrol(sent).await), Reason::BoxPhase);
+}
+
+#[tokio::test]
+async fn who_votes_in_one_election_does_not_lose_that_by_enrolling_in_another() {
+    let (mut world, party) = one().await;
+    let mut enrolment = party.enrolment();
+    let first = part(&mut world, &party, &good(), 9);
+    enrolment.enrol(first).await.expect("taken");
+    let own = records(&party, 1, 1);
+    world.define_another("second");
+    world.put_in_force(&party).await;
+    let again = part(&mut world, &party, &good(), 0);
+    enrolment.enrol(again).await.expect("taken");
+    let seconds = records(&party, 2, 1);
+    assert_eq!(seconds.len(), 1, "its own only: both are open already");
+    // Looked at, and not taken.
+    let looked = |number| {
+        let store = &party.running.party().store;
+        let open = store
+            .read(|tx| registers::not_taken_over(tx, REGISTER, number, 9))
+            .expect("read");
+        open.is_empty()
+    };
+    for _ in 0..600 {
+        if looked(1) && looked(2) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(looked(1) && looked(2));
+    assert_eq!((records(&party, 1, 1), records(&party, 2, 1)), (own, seconds));
+}
+
+#[tokio::test]
 async fn one_record_serves_every_election_of_the_register() {
     let (mut world, party) = one().await;
+    // Before any of them opens.
+    world.clock.set((OPENS - 3000) * 1000);
     let mut enrolment = party.enrolment();
     let sent = part(&mut world, &party, &good(), 0);
     enrolment.enrol(sent).await.expect("taken");

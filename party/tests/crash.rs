@@ -188,9 +188,8 @@ async fn little_room_is_refused_by_name_and_intake_goes_on_when_there_is_more() 
     let refused = world::refusal(party.intake().submit(party.part(&second)).await);
     assert_eq!(refused.reason, Reason::StoreFull);
     assert!(refused.detail.contains("63 MiB are free"), "{refused}");
-    let of_another = world
-        .fixture
-        .receipt(Role::P2, tally_proto::ids::BoxId(1), first[0].digest());
+    let (box_1, now) = (tally_proto::ids::BoxId(1), first[0].header().cast_at());
+    let of_another = world.fixture.receipt_at(Role::P2, box_1, first[0].digest(), now);
     let refused = reason(party.intake().deliver(of_another.to_wire()).await);
     assert_eq!(refused, Reason::StoreFull);
     // What is here already costs no room.

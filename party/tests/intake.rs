@@ -464,6 +464,108 @@ async fn of_a_revoked_station_nothing_more_is_taken() {
 }
 
 #[tokio::test]
+async fn a_full_box_takes_no_more_and_neither_side_can_fill_the_others() {
+    // Ten ballots: five online, five at stations, of which one station casts two.
+    let mut world = World::new(Shape {
+        max_ballots: 10,
+        ..Shape::default()
+    });
+    let party = world.start_in_force(Role::P1).await;
+    let now = world.clock_s();
+    let first = world.ballot();
+    let receipt = party.intake().submit(party.part(&first)).await.expect("taken");
+    for _ in 1..5 {
+        let ballot = world.ballot();
+        party.intake().submit(party.part(&ballot)).await.expect("taken");
+    }
+    let one_more = world.ballot();
+    let refused = refusal(party.intake().submit(party.part(&one_more)).await);
+    assert_eq!(refused.reason, Reason::BoxFull);
+    assert!(
+        refused.detail.contains("box 1 holds 5 online ballots"),
+        "{refused}"
+    );
+    // What is here has its receipt still, and another box takes its own.
+    let again = party
+        .intake()
+        .submit(party.part(&first))
+        .await
+        .expect("its receipt");
+    assert_eq!(again.into_inner(), receipt.into_inner());
+    let elsewhere = world.ballot_in(BoxId(2));
+    party
+        .intake()
+        .submit(party.part(&elsewhere))
+        .await
+        .expect("another box");
+
+    let [one, two] = [1, 2].map(|n| world.leaf_of(party.role, PeerRole::Station(StationId(n))));
+    for (leaf, station) in [(&one, 1), (&two, 2)] {
+        for sequence in 1..=2 {
+            let ballot = world.station_ballot(station, sequence, now);
+            party
+                .station(leaf)
+                .submit(party.part(&ballot))
+                .await
+                .expect("taken");
+        }
+        for sequence in [0, 3, u64::MAX] {
+            let ballot = world.station_ballot(station, sequence, now);
+            let refused = refusal(party.station(leaf).submit(party.part(&ballot)).await);
+            assert_eq!(refused.reason, Reason::BallotStationSequence, "{sequence}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_at_once_do_not_overfill_a_box() {
+    let mut world = World::new(Shape {
+        max_ballots: 10,
+        ..Shape::default()
+    });
+    let party = world.start_in_force(Role::P1).await;
+    let ballots: Vec<_> = (0..24).map(|_| party.part(&world.ballot())).collect();
+    let submitted = ballots.into_iter().map(|part| {
+        let mut intake = party.intake();
+        async move { intake.submit(part).await }
+    });
+    let outcomes = futures::future::join_all(submitted).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 5);
+    for refused in outcomes.into_iter().filter(Result::is_err) {
+        assert_eq!(reason(refused), Reason::BoxFull);
+    }
+}
+
+#[tokio::test]
+async fn a_number_of_a_station_is_taken_once() {
+    let mut world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let now = world.clock_s();
+    let leaf = world.leaf_of(party.role, PeerRole::Station(StationId(1)));
+    let ballot = world.station_ballot(1, 7, now);
+    party
+        .station(&leaf)
+        .submit(party.part(&ballot))
+        .await
+        .expect("taken");
+    let twin = world.station_ballot(1, 7, now);
+    let refused = refusal(party.station(&leaf).submit(party.part(&twin)).await);
+    assert_eq!(refused.reason, Reason::BallotStationSequence);
+    assert!(refused.detail.contains("number 7 of station 1"), "{refused}");
+    party
+        .station(&leaf)
+        .submit(party.part(&ballot))
+        .await
+        .expect("its receipt");
+    let next = world.station_ballot(1, 8, now);
+    party
+        .station(&leaf)
+        .submit(party.part(&next))
+        .await
+        .expect("the next number");
+}
+
+#[tokio::test]
 async fn receipts_of_others_are_verified_and_stored() {
     let (mut world, party) = one().await;
     let second = world.start_in_force(Role::P2).await;

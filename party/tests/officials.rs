@@ -11,7 +11,9 @@ use tally_party::officials::change::{self, ChangeError};
 use tally_party::officials::desk::{self, Piped};
 use tally_party::officials::{Label, Sealed, SplitError, Use};
 use tally_party::store::{Storage, Store, elections};
+use tally_proto::envelope::Kind;
 use tally_proto::fixture::{Shape, World};
+use tally_proto::ids::BoxId;
 use tempfile::TempDir;
 
 struct Scene(TempDir);
@@ -276,19 +278,42 @@ fn the_hpke_key_changes_between_elections_only() {
     let key = desk::collect(&public, &paths, &mut Piped(&b""[..], Vec::new())).expect("collected");
     let kits = (scene.path("kit-2"), scene.path("kit-3"));
     let mut rng = world_rng();
-    let refused = change::rotate_hpke(&config, &key, (&kits.0, &kits.1), &mut rng).expect_err("needed");
+    let election = world.manifest.manifest().election().clone();
+    let other = [(election.clone(), BoxId(boxes[1]))];
+    let refused =
+        change::rotate_hpke(&config, &key, (&kits.0, &kits.1), &other, &mut rng).expect_err("needed");
     assert!(
         matches!(&refused, ChangeError::Needed { election, of_box } if election == id && of_box.get() == boxes[0]),
         "{refused}"
     );
     assert!(identity() == second && !kits.1.exists());
+    // What the operators say will never be sealed holds nothing up.
+    let never = [(election, BoxId(boxes[0]))];
+    change::rotate_hpke(&config, &key, (&kits.0, &kits.1), &never, &mut rng).expect("given up by name");
+    let third = identity();
+    assert!(third.sealing_key() != second.sealing_key());
+    let kits = (kits.1, scene.path("kit-3b"));
     put(&boxes);
-    change::rotate_hpke(&config, &key, (&kits.0, &kits.1), &mut rng).expect("all are sealed");
-    assert!(identity().sealing_key() != second.sealing_key());
+    // Nor does a manifest that was published and that this party has not countersigned.
+    let store = Store::open(Storage::File(config.data_dir.join(Storage::FILE)), 1).expect("a store");
+    let mut published = world.manifest.manifest().to_wire();
+    published.election = "published".into();
+    let envelope = world
+        .coordinator
+        .seal_envelope(Kind::Manifest, prost::Message::encode_to_vec(&published));
+    store
+        .write(|tx| {
+            let number = elections::number_or_new(tx, "published")?;
+            elections::put_manifest(tx, number, &envelope.encode())
+        })
+        .expect("written");
+    drop(store);
+    change::rotate_hpke(&config, &key, (&kits.0, &kits.1), &[], &mut rng).expect("all are sealed");
+    assert!(identity().sealing_key() != third.sealing_key());
     // While the server runs its store is in use, and nothing is changed.
     let _server = Store::open(Storage::File(config.data_dir.join(Storage::FILE)), 1).expect("a store");
     let kit_4 = scene.path("kit-4");
-    let refused = change::rotate_hpke(&config, &key, (&kits.1, &kit_4), &mut rng).expect_err("running");
+    let refused = change::rotate_hpke(&config, &key, (&kits.1, &kit_4), &[], &mut rng).expect_err("running");
     assert!(
         matches!(refused, ChangeError::Store(tally_party::store::StoreError::InUse)),
         "{refused}"

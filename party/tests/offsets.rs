@@ -11,7 +11,7 @@ use tally_party::mirror::Gate;
 use tally_party::offsets::Held;
 use tally_party::sealing::{Parts, Patience, SealedBox, Sealing};
 use tally_party::store::accepted::{self, Accepted, Counted};
-use tally_party::store::{Kind, StoreError};
+use tally_party::store::{Kind, StoreError, receipts};
 use tally_proto::audit::{Check, Verdict};
 use tally_proto::connect;
 use tally_proto::fixture::cards::{CardKey, DAY};
@@ -260,7 +260,7 @@ impl Three {
                 submission.ciphertext(),
             )
             .expect("opens");
-        let row = Accepted {
+        let mut row = Accepted {
             header: header.encode(),
             authority_signature: Vec::new(),
             ciphertext_hash: submission.ciphertext_hash().0,
@@ -275,7 +275,11 @@ impl Three {
             ),
         };
         own.store
-            .write(|tx| accepted::insert(tx, 1, 1, digest.as_bytes(), Counted::Record, &row))
+            .write(|tx| {
+                // No two stand at one position.
+                row.position = accepted::digests(tx, Kind::Record, 1, 1)?.len() as u64;
+                accepted::insert(tx, 1, 1, digest.as_bytes(), Counted::Record, &row)
+            })
             .expect("stored");
     }
 }
@@ -296,6 +300,19 @@ async fn offsets_are_told_once_to_the_device_that_drew_the_record() {
         told.push(telling.open(&sealed.expect("told")).expect("opens"));
         let again = enrolled.ask(role, enrolled.receipts(), telling.proof()).await;
         assert_eq!(reason(again), Reason::OffsetsTold);
+        // Whoever leaves this record out of its List is convicted by what both others now have.
+        let store = &enrolled.parties[role.slot()].running.party().store;
+        for by in [role.next(), role.prev()] {
+            let kept = store
+                .read(|tx| receipts::get(tx, 1, 1, &enrolled.record[0].digest().0, by.index()))
+                .expect("read");
+            let given = enrolled
+                .three
+                .world
+                .fixture
+                .receipt(by, BoxId(1), enrolled.record[0].digest());
+            assert_eq!(kept, Some(given.encode()), "{role} has what {by} signed");
+        }
     }
     // The copies agree, and the credential is not what the public commitments hold.
     let told: [Told; 3] = told.try_into().expect("three");

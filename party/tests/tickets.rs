@@ -6,9 +6,9 @@ use tally_party::store::{Kind, accepted, tickets};
 use tally_proto::ballot::Submission;
 use tally_proto::envelope::Signer;
 use tally_proto::fixture::{OPENS, Shape, TICKET_DAY, TICKET_DAYS};
-use tally_proto::ids::{BoxId, Role, UnixSeconds};
+use tally_proto::ids::{BoxId, Hash32, Role, UnixSeconds};
 use tally_proto::reason::Reason;
-use tally_proto::ticket::Use;
+use tally_proto::ticket::{OwnTicket, Use};
 use tally_proto::wire;
 use world::{Party, World, reason, refusal};
 
@@ -133,6 +133,49 @@ async fn what_has_no_good_ticket_is_refused_and_leaves_nothing() {
     let spent = store.read(|tx| tickets::spent_on(tx, 1, &key)).expect("read");
     assert_eq!(spent, None, "no thief spends it");
     intake.submit(good).await.expect("the owner votes with it");
+    assert_eq!(stored(&party), 1);
+}
+
+#[tokio::test]
+async fn an_owner_has_so_many_ciphertexts_opened_and_a_thief_none_of_them() {
+    let (mut world, party) = one().await;
+    let (own, stolen) = (
+        world.fixture.ticket(UnixSeconds(world.clock_s())),
+        world.fixture.ticket(UnixSeconds(world.clock_s())),
+    );
+    let spoil = |of: &Submission, signed_by: Option<&OwnTicket>, salt: u8| {
+        let mut ciphertext = of.ciphertext().to_vec();
+        ciphertext[40] ^= 1;
+        ciphertext[41] = salt;
+        let hashes = [Hash32::of(&ciphertext); 3];
+        let bad = Submission::new(of.header().clone(), ciphertext, None).expect("of its form");
+        match signed_by {
+            Some(own) => bad.with_use(own.sign(&of.digest(), hashes)).to_wire(),
+            None => {
+                let thief = Signer::from_seed(&[9; 32]).expect("a seed");
+                bad.with_use(Use::sign(&thief, &of.digest(), hashes)).to_wire()
+            }
+        }
+    };
+    let [ballot, of_victim] = [&own, &stolen].map(|own| world.ballot_with(BoxId(1), own)[0].clone());
+    let mut intake = party.intake();
+    for salt in 0..16 {
+        let bad = spoil(&ballot, Some(&own), salt);
+        assert_eq!(reason(intake.submit(bad).await), Reason::ShareUnopenable);
+        let bad = spoil(&of_victim, None, salt);
+        assert_eq!(reason(intake.submit(bad).await), Reason::TicketOwner);
+    }
+    let refused = refusal(intake.submit(spoil(&ballot, Some(&own), 16)).await);
+    assert_eq!(refused.reason, Reason::TicketSpent);
+    assert!(refused.detail.contains("16 ciphertexts"), "{refused}");
+    assert_eq!(
+        reason(intake.submit(spoil(&of_victim, None, 16)).await),
+        Reason::TicketOwner
+    );
+    intake
+        .submit(of_victim.to_wire())
+        .await
+        .expect("the victim votes");
     assert_eq!(stored(&party), 1);
 }
 

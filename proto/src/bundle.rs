@@ -18,7 +18,7 @@ use crate::manifest::{BallotBox, SignedManifest, countersignatures};
 use crate::order::{Change, EffectiveElection, OrderError, SignedOrder};
 use crate::reason::Reason;
 use crate::result::{BoxResult, ResultError, SignedResult};
-use crate::sealing::{BodyError, ClaimsError, ListError, Seal, SealPayloadError, SealingError};
+use crate::sealing::{BodyError, Claimed, ClaimsError, ListError, Seal, SealPayloadError, SealingError};
 use crate::session::{AbortError, Proof, VerifiedAbort, verify_aborts};
 use crate::text::Texts;
 use crate::wire;
@@ -26,8 +26,14 @@ use crate::wire;
 use sealed_box::box_of;
 pub use sealed_box::{SealedParts, verify_sealed};
 
-/// Largest bundle in bytes.
-pub const MAX_BUNDLE_BYTES: usize = 1 << 30;
+/// Largest evidence of all boxes of an election, in bytes: what a manifest allows to be taken fits in it.
+pub const MAX_EVIDENCE_BYTES: u64 = 8 << 30;
+/// Largest bundle in bytes: the evidence, and as much for Seals, Lists, Claims, results and orders. It is held in memory as a whole.
+pub const MAX_BUNDLE_BYTES: usize = if usize::BITS > 32 {
+    2 * MAX_EVIDENCE_BYTES as usize
+} else {
+    usize::MAX
+};
 
 /// Why a bundle was refused.
 #[derive(Debug, thiserror::Error)]
@@ -223,6 +229,11 @@ pub struct BoxReport {
     pub result: BoxResult,
     /// Who signed it.
     pub signers: Vec<Role>,
+    /// Acceptances that a party did not list though it had given receipts, and receipts that a party claimed though they do not hold. The Seal is
+    /// right all the same; the Lists and Claims here prove it of these parties.
+    pub hidden: Vec<Claimed>,
+    /// See `hidden`: by whom, and the digest that the false receipt names.
+    pub false_claims: Vec<Claimed>,
     /// What parties stated when they stopped sessions before. None of it bears on the result.
     pub aborts: Vec<VerifiedAbort>,
     /// What signatures in these Aborts prove to anyone.
@@ -342,7 +353,9 @@ fn verify_box(
     if result.result().seal_hash() != signed.hash() || result.result().of_box() != of_box {
         return Err(BoxError::OtherResult);
     }
-    result.result().check_numbers(manifest.manifest(), &seal.counts)?;
+    result
+        .result()
+        .check_numbers(manifest.manifest(), seal.voters, &seal.counts)?;
     let aborts = aborts
         .into_iter()
         .map(Envelope::from_wire)
@@ -360,6 +373,8 @@ fn verify_box(
         seal: seal.clone(),
         live: sealed.live.count_ones(),
         enrolled: sealed.enrolled.count_ones(),
+        hidden: sealed.settled.hidden().to_vec(),
+        false_claims: sealed.settled.false_claims().to_vec(),
         result: result.result().clone(),
         signers: result.signers().collect(),
         aborts,

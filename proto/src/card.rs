@@ -30,6 +30,7 @@ pub use revocation::{ListError, MAX_LIST_BYTES, RevocationList, check_revocation
 
 use crate::ids::Hash32;
 use crate::layout::{Writer, tag};
+use crate::refusal::steers;
 
 /// The DER of one certificate in PEM or DER, as it lies in a file.
 pub fn certificate_der(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -37,6 +38,14 @@ pub fn certificate_der(bytes: &[u8]) -> Option<Vec<u8>> {
     use rustls_pki_types::pem::PemObject as _;
     let der = CertificateDer::from_pem_slice(bytes).map_or_else(|_| bytes.to_vec(), |der| der.to_vec());
     x509::Certificate::read(&der).is_ok().then_some(der)
+}
+
+/// Whom a certificate names, for people to compare.
+pub fn subject(certificate: &[u8]) -> String {
+    x509::Certificate::read(certificate).map_or_else(
+        |_| "a certificate that cannot be read".to_owned(),
+        |read| read.named().replace(steers, "\u{fffd}"),
+    )
 }
 
 /// The salt of a roll's person codes.

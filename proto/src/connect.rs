@@ -1,13 +1,16 @@
 //! Dialling and listening the same way everywhere: TLS settings, limits, timeouts.
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls_pki_types::CertificateDer;
+use tonic::codegen::http::Uri;
+use tonic::codegen::{BoxFuture, Service};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, ServerTlsConfig};
 
 use crate::identity::Address;
-use crate::pki::{Anchor, Leaf, Trust};
+use crate::pki::{self, Anchor, Leaf, PkiError, Shown, Trust};
 use crate::wire::board_client::BoardClient;
 use crate::wire::control_client::ControlClient;
 use crate::wire::intake_client::IntakeClient;
@@ -16,8 +19,8 @@ use crate::wire::registration_client::RegistrationClient;
 
 /// Largest message in bytes that control and peer services take. What is larger is streamed.
 pub const MAX_MESSAGE_BYTES: usize = 8 << 20;
-/// Largest message in bytes that a party or the coordinator takes as a reply: three Claims.
-pub const MAX_REPLY_BYTES: usize = 3 * crate::envelope::MAX_ENVELOPE_BYTES + MAX_MESSAGE_BYTES;
+/// Largest message in bytes that a party or the coordinator takes as a reply: a Seal and three Claims.
+pub const MAX_REPLY_BYTES: usize = 4 * crate::envelope::MAX_ENVELOPE_BYTES + MAX_MESSAGE_BYTES;
 /// Largest message in bytes that a voter, station or registrar sends to a party.
 pub const MAX_INTAKE_BYTES: usize = 16 << 10;
 /// Size in bytes to which streamed bodies (lists, bundles, evidence) are cut.
@@ -45,6 +48,14 @@ pub enum ConnectError {
         address: String,
         /// What the transport says.
         source: tonic::transport::Error,
+    },
+    /// The caller's own certificate is none.
+    #[error("cannot set up a connection to {address}: this program's own certificate: {source}")]
+    Certificate {
+        /// Where to.
+        address: String,
+        /// What is wrong with it.
+        source: PkiError,
     },
 }
 
@@ -95,7 +106,7 @@ impl Dial<'_> {
     /// # Errors
     /// [`ConnectError::Setup`].
     pub fn channel(&self) -> Result<Channel, ConnectError> {
-        Ok(lazily(&self.endpoint()?))
+        self.lazily(&self.endpoint()?)
     }
 
     /// Like [`Dial::channel`], with [`REQUEST_TIMEOUT`] on every request: for voters, stations and registrars.
@@ -103,17 +114,58 @@ impl Dial<'_> {
     /// # Errors
     /// [`ConnectError::Setup`].
     pub fn channel_with_timeout(&self) -> Result<Channel, ConnectError> {
-        Ok(lazily(&self.endpoint()?.timeout(REQUEST_TIMEOUT)))
+        self.lazily(&self.endpoint()?.timeout(REQUEST_TIMEOUT))
+    }
+
+    /// With a connector of our own, [`CONNECT_TIMEOUT`] holds for TCP and TLS together. The transport's own connector stops the clock when TCP
+    /// stands: a server that accepts and then says nothing would hold a caller for ever.
+    fn lazily(&self, endpoint: &Endpoint) -> Result<Channel, ConnectError> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let shown = self
+            .leaf
+            .map(|leaf| (leaf.cert_pem.clone(), self.address.as_str().to_owned()));
+        let shown = shown.map(|(pem, address)| {
+            Shown::of(&pem).map_err(|source| ConnectError::Certificate { address, source })
+        });
+        Ok(endpoint.connect_with_connector_lazy(InTime {
+            tcp,
+            shown: shown.transpose()?,
+        }))
     }
 }
 
-/// With a connector of our own, [`CONNECT_TIMEOUT`] holds for TCP and TLS together. The transport's own connector stops the clock when TCP
-/// stands: a server that accepts and then says nothing would hold a caller for ever.
-fn lazily(endpoint: &Endpoint) -> Channel {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    endpoint.connect_with_connector_lazy(tcp)
+/// Connects while the certificate that will be shown is in time. Of one that is not, the server would say no more than a TLS alert, and often
+/// nothing that arrives: the caller itself knows whose it is and when it ended.
+#[derive(Clone)]
+struct InTime {
+    tcp: HttpConnector,
+    shown: Option<Shown>,
+}
+
+impl Service<Uri> for InTime {
+    type Response = <HttpConnector as Service<Uri>>::Response;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.tcp.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let in_time = self
+            .shown
+            .as_ref()
+            .map_or(Ok(()), |shown| shown.check(pki::system_now()));
+        match in_time {
+            Ok(()) => {
+                let connecting = self.tcp.call(to);
+                Box::pin(async move { Ok(connecting.await?) })
+            }
+            Err(expired) => Box::pin(async move { Err(expired.into()) }),
+        }
+    }
 }
 
 /// Makes ring this process's one TLS provider. The first line of every main; again, it does nothing.
@@ -171,7 +223,7 @@ pub fn peer_certificate<T>(request: &tonic::Request<T>) -> Option<CertificateDer
 mod tests {
     use super::*;
     use crate::ids::Role;
-    use crate::pki::{Authority, PeerRole, PkiError};
+    use crate::pki::{Authority, PeerRole};
     use crate::wire::board_server::{Board, BoardServer};
     use crate::{refusal::Refusal, wire};
     use std::sync::{Arc, Mutex};

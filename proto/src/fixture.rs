@@ -23,7 +23,7 @@ use crate::order::{Change, EffectiveElection, Order, SignedOrder};
 use crate::pki::Authority;
 use crate::receipt::{Acceptance, Receipt};
 use crate::record::{
-    Endorsement, Half, Issue, RecordHeader, RecordParts, RecordSubmission, Source, authorise,
+    Endorsement, Half, Issue, OpenPlace, RecordHeader, RecordParts, RecordSubmission, Source, authorise,
 };
 use crate::roll::{Roll, RollEntry};
 use crate::sealing::{BallotEvidence, BoxBody, Claims, DigestList, Inputs, List, RecordEvidence, SignedList};
@@ -49,6 +49,8 @@ pub struct Shape {
     pub seed: u64,
     /// Voters of box 1 and box 2.
     pub voters: [u32; 2],
+    /// Ballots that a party takes for box 1; 0: the manifest does not say.
+    pub max_ballots: u32,
     /// 1 or 2.
     pub registrars: usize,
     /// Policy.
@@ -57,10 +59,23 @@ pub struct Shape {
     pub network: Network,
     /// Whether voters may enrol by card.
     pub cards: bool,
+    /// Instead of the two boxes there is box 1 with an open roll; then without registrars.
+    pub open: Option<OpenShape>,
     /// Whether online ballots need tickets: two days, two tickets each, two draws.
     pub tickets: bool,
     /// Ports of the parties' peer addresses on localhost.
     pub peer_ports: [u16; 3],
+}
+
+/// An open roll.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenShape {
+    /// The most voters that it can have.
+    pub most: u32,
+    /// Its last second.
+    pub freezes: u64,
+    /// Fewest voters at the seal.
+    pub min_voters: u32,
 }
 
 impl Default for Shape {
@@ -68,10 +83,12 @@ impl Default for Shape {
         Self {
             seed: 1,
             voters: [5, 3],
+            max_ballots: 0,
             registrars: 1,
             min_submissions: 0,
             network: Network::Near,
             cards: false,
+            open: None,
             tickets: false,
             peer_ports: [7201, 7202, 7203],
         }
@@ -184,7 +201,7 @@ fn parties(
     Role::ALL.map(party).to_vec()
 }
 
-fn boxes(rolls: &[Roll; 2]) -> Vec<wire::Box> {
+fn boxes(rolls: &[Roll; 2], max_ballots: u32) -> Vec<wire::Box> {
     let of_box = |(id, roll): (u32, &Roll)| wire::Box {
         id,
         name: text(&format!("District {id}")),
@@ -192,8 +209,24 @@ fn boxes(rolls: &[Roll; 2]) -> Vec<wire::Box> {
         voters: roll.voters(),
         roll_root: roll.root().0.to_vec(),
         index_bits: tally_mpc::BallotLayout::index_bits_for(roll.voters()) as u32,
+        max_ballots: if id == 1 { max_ballots } else { 0 },
+        open: None,
     };
     (1..).zip(rolls).map(of_box).collect()
+}
+
+/// Box 1 alone, with an open roll.
+fn open_box(voters: u32, freezes: u64) -> Vec<wire::Box> {
+    vec![wire::Box {
+        id: 1,
+        name: text("District 1"),
+        contests: vec![1, 2],
+        voters,
+        roll_root: Vec::new(),
+        index_bits: tally_mpc::BallotLayout::index_bits_for(voters) as u32,
+        open: Some(wire::OpenRoll { freezes_s: freezes }),
+        max_ballots: 0,
+    }]
 }
 
 fn contests() -> Vec<wire::Contest> {
@@ -291,7 +324,10 @@ impl World {
             election: "ward-7".into(),
             title: text("Ward 7"),
             contests: contests(),
-            boxes: boxes(&rolls),
+            boxes: match shape.open {
+                None => boxes(&rolls, shape.max_ballots),
+                Some(open) => open_box(open.most, open.freezes),
+            },
             channels: vec![
                 channel(ChannelKind::Online, CLOSES + 60),
                 channel(ChannelKind::Station, DRAINED),
@@ -303,7 +339,7 @@ impl World {
             stations: (1..).zip(&stations).map(station).collect(),
             policy: Some(wire::ResultPolicy {
                 open_counted_per_channel: true,
-                min_voters: 0,
+                min_voters: shape.open.map_or(0, |open| open.min_voters),
                 min_submissions: shape.min_submissions,
             }),
             created_at_s: OPENS - 1_000_000,
@@ -530,7 +566,17 @@ impl World {
     ) -> [RecordSubmission; 3] {
         let mut nonce = [0; 32];
         self.rng.fill_bytes(&mut nonce);
-        let source = card.source(&nonce);
+        let mut source = card.source(&nonce);
+        let Source::Card(mark) = &mut source else {
+            unreachable!("a card's source")
+        };
+        // Without a number: P1 gives it.
+        let open = self.manifest.manifest().open_box();
+        mark.place = open.map(|of_box| OpenPlace {
+            election: self.manifest.manifest().election().clone(),
+            of_box: of_box.id(),
+            voter: None,
+        });
         let Source::Card(mark) = &source else {
             unreachable!("a card's source")
         };
@@ -625,13 +671,18 @@ pub struct Evidence {
 impl World {
     /// A receipt of `party` for `digest`.
     pub fn receipt(&self, party: Role, of_box: BoxId, digest: Digest) -> Receipt {
+        self.receipt_at(party, of_box, digest, UnixSeconds(OPENS))
+    }
+
+    /// The same, given at that moment.
+    pub fn receipt_at(&self, party: Role, of_box: BoxId, digest: Digest, at: UnixSeconds) -> Receipt {
         let acceptance = Acceptance {
             election: self.manifest.manifest().election().clone(),
             of_box,
             party,
             digest,
             ciphertext_hash: Hash32([party.index(); 32]),
-            received_at: UnixSeconds(OPENS).millis(),
+            received_at: at.millis(),
             position: 0,
         };
         acceptance.sign(&self.signers[party.slot()])
@@ -680,7 +731,10 @@ impl World {
         ballots.sort_by_key(BallotEvidence::digest);
         let mut records: Vec<_> = records.iter().map(record).collect();
         records.sort_by_key(RecordEvidence::digest);
-        let online = self.rolls[of_box.get() as usize - 1].online();
+        let online = match self.manifest.manifest().open_box() {
+            Some(_) => crate::bitmap::Bitmap::zeros(0),
+            None => self.rolls[of_box.get() as usize - 1].online(),
+        };
         let body = BoxBody::new(ballots, records, online).expect("every item once");
         self.sign_evidence(of_box, body, claimed, orders)
     }

@@ -26,6 +26,12 @@ pub mod tag {
     pub const RECORD: &str = "tally/v1/record";
     /// Card record header, hence its digest.
     pub const CARD_RECORD: &str = "tally/v1/card-record";
+    /// Card record header for an open roll, without the number on it: what the card signs.
+    pub const OPEN_CARD_RECORD: &str = "tally/v1/open-card-record";
+    /// The same with the number, hence its digest.
+    pub const OPEN_RECORD: &str = "tally/v1/open-record";
+    /// Leaf of an open roll.
+    pub const OPEN_ROLL: &str = "tally/v1/open-roll";
     /// Commitment to the certificate behind a card record.
     pub const CARD_HOLDER: &str = "tally/v1/card-holder";
     /// What a card signs.

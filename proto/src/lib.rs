@@ -10,6 +10,7 @@ pub mod bundle;
 pub mod calendar;
 pub mod card;
 pub mod codec;
+pub mod complaint;
 pub mod connect;
 pub mod crockford;
 pub mod decode;

@@ -1,15 +1,17 @@
 //! The manifest: what an election is. Checked once, here; a [`Manifest`] is right by construction.
 
 mod ballot_box;
+mod capacity;
 mod contest;
 mod error;
 mod network;
 mod register;
 mod signed;
 
-pub use ballot_box::BallotBox;
+pub use ballot_box::{BallotBox, OpenRoll};
+pub use capacity::{Capacity, MAX_RECORDS_OF_A_VOTER};
 pub use contest::{Contest, Rule};
-pub use error::{ManifestError, Unsupported};
+pub use error::{ManifestError, OpenRollError, Unsupported};
 pub use network::{Network, UnknownNetwork};
 pub use register::{MAX_ISSUERS, MAX_ROOTS, PersonField, Purpose, Register, RegisterError};
 pub use signed::SignedManifest;
@@ -53,7 +55,8 @@ pub struct ResultPolicy {
     pub open_counted_per_channel: bool,
     /// Fewest voters of a box, refused at definition.
     pub min_voters: u32,
-    /// Fewest submissions of a box, refused at sealing.
+    /// Fewest submissions of a box, refused at sealing. It counts what was cast again, with a false credential or invalid, which anybody can add: it
+    /// keeps a nearly empty box closed and protects no small one; `min_voters` does.
     pub min_submissions: u32,
 }
 
@@ -164,7 +167,7 @@ impl Manifest {
         let online = channels.iter().find(|c| c.kind() == ChannelKind::Online);
         let opens = online.and_then(|c| c.openings().first()).map(|o| o.opens);
         let ticketing = Ticketing::from_wire(&wire.ticket_keys, wire.ticket_allowance.as_ref(), opens)?;
-        let manifest = Self {
+        let mut manifest = Self {
             election: ElectionId::new(&wire.election)?,
             title: Texts::from_wire(&wire.title).map_err(|source| ManifestError::Text {
                 place: "title".into(),
@@ -193,8 +196,18 @@ impl Manifest {
         if manifest.register.is_some() != manifest.offsets.is_some() {
             return Err(ManifestError::OffsetsOfRegister);
         }
+        // Draw codes come with invitations: who enrols has none, and could cast nothing.
+        if manifest.register.is_some() && manifest.ticketing.is_some() {
+            return Err(ManifestError::TicketsWithRegister);
+        }
         manifest.check_separate_keys()?;
         manifest.check_station_boxes()?;
+        manifest.check_open_roll()?;
+        let capacities = manifest.boxes.iter().map(|b| capacity::capacity(&manifest, b));
+        let capacities = capacities.collect::<Result<Vec<_>, _>>()?;
+        for (of_box, capacity) in manifest.boxes.iter_mut().zip(capacities) {
+            of_box.set_capacity(capacity);
+        }
         Ok(manifest)
     }
 
@@ -298,6 +311,27 @@ impl Manifest {
         Ok(())
     }
 
+    fn check_open_roll(&self) -> Result<(), OpenRollError> {
+        let Some(open) = self.boxes.iter().find_map(BallotBox::open) else {
+            return Ok(());
+        };
+        if self.boxes.len() != 1 {
+            return Err(OpenRollError::Boxes(self.boxes.len()));
+        }
+        let register = self.register.as_ref().ok_or(OpenRollError::NoRegister)?;
+        if *register.person() == PersonField::CertificateSerial {
+            return Err(OpenRollError::CertificateSerial);
+        }
+        if !self.registrars.is_empty() {
+            return Err(OpenRollError::Registrars(self.registrars.len()));
+        }
+        let (freezes, until) = (open.freezes, self.channels.iter().map(Channel::receive_until));
+        match until.max() {
+            Some(until) if freezes > until => Err(OpenRollError::Late { freezes, until }),
+            _ => Ok(()),
+        }
+    }
+
     /// The election's id.
     pub fn election(&self) -> &ElectionId {
         &self.election
@@ -324,6 +358,10 @@ impl Manifest {
             .binary_search_by_key(&id, |b| b.id())
             .ok()
             .and_then(|i| self.boxes.get(i))
+    }
+    /// The box whose roll is open: then it is the only one.
+    pub fn open_box(&self) -> Option<&BallotBox> {
+        self.boxes.iter().find(|b| b.open().is_some())
     }
     /// The contests of a box in payload order.
     pub fn contests_of<'a>(&'a self, of_box: &'a BallotBox) -> impl Iterator<Item = &'a Contest> {

@@ -10,13 +10,15 @@ use crate::envelope::{Envelope, EnvelopeError, Kind, Signature};
 use crate::ids::{
     BoxId, ElectionId, Hash32, IdError, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex,
 };
-use crate::manifest::{Manifest, SignedManifest, countersignatures};
+use crate::manifest::{BallotBox, Manifest, SignedManifest, countersignatures};
 use crate::wire;
 
 /// Largest order in bytes.
 pub const MAX_ORDER_BYTES: usize = 256 << 10;
 /// Most orders of an election.
 pub const MAX_ORDERS: usize = 10_000;
+/// The serial of an issued record that needs no order.
+pub const FIRST_SERIAL: u32 = 1;
 /// Longest reason in bytes.
 pub const MAX_REASON_BYTES: usize = 2000;
 
@@ -129,27 +131,47 @@ pub enum Change {
     Correction(Correction),
     /// Takes the vote from a station.
     Revocation(Revocation),
-    /// Lets an issued credential stand over the voter's card records so far.
+    /// Lets a credential be issued again, or an issued one stand over the voter's card records so far.
     Reissue(Reissue),
 }
 
-/// Card records of a voter that were signed up to a moment do not stand: an issued one may, and a card record signed later does again.
+/// Card records of a voter that were signed up to a moment do not stand: an issued one may, and a card record signed later does again. And
+/// issued records of the voter may stand with serials above 1. Without an order they do not: who issued a credential could otherwise replace it
+/// after the vote, and so strike whom it likes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reissue {
     /// The box.
     pub of_box: BoxId,
     /// The voter.
     pub voter: VoterIndex,
-    /// The last second of signing that does not count.
+    /// The last second of signing that does not count; 0: card records stand as they are.
     pub until: UnixSeconds,
+    /// Issued records stand up to this serial; 0 and 1: nothing is issued again.
+    pub serial: u32,
 }
 
 impl Reissue {
     /// What it does, in a sentence for the people who sign it.
     pub fn in_words(&self) -> String {
+        let mut does = Vec::new();
+        if self.until != UnixSeconds(0) {
+            does.push(format!(
+                "what the voter's card signed up to {} does not stand; a credential that a registrar issued does",
+                self.until
+            ));
+        }
+        if self.serial > FIRST_SERIAL {
+            does.push(format!(
+                "registrars may issue the voter's credential again, with serials up to {}; the highest stands, and what was cast with the one \
+                 before it does not count",
+                self.serial
+            ));
+        }
         format!(
-            "voter {} of box {}: what the voter's card signed up to {} does not stand; a credential that a registrar issued does",
-            self.voter, self.of_box, self.until
+            "voter {} of box {}: {}",
+            self.voter,
+            self.of_box,
+            does.join("; and ")
         )
     }
 }
@@ -237,6 +259,7 @@ impl Order {
                     of_box: BoxId(r.r#box),
                     voter: VoterIndex(r.v),
                     until: UnixSeconds(r.until_s),
+                    serial: r.serial,
                 }),
                 Some(wire::order::Change::Revocation(r)) => Change::Revocation(Revocation {
                     station: StationId(r.station),
@@ -275,6 +298,7 @@ impl Order {
                     r#box: r.of_box.get(),
                     v: r.voter.get(),
                     until_s: r.until.get(),
+                    serial: r.serial,
                 }),
                 Change::Revocation(r) => wire::order::Change::Revocation(wire::StationRevocation {
                     station: r.station.get(),
@@ -341,7 +365,10 @@ impl SignedOrder {
                     station: r.station,
                 });
             }
-            Change::Reissue(_) if manifest.register().is_none() => {
+            Change::Reissue(r) if r.until == UnixSeconds(0) && r.serial <= FIRST_SERIAL => {
+                return Err(OrderError::NoChange(number));
+            }
+            Change::Reissue(r) if r.until != UnixSeconds(0) && manifest.register().is_none() => {
                 return Err(OrderError::NoRegister { number });
             }
             Change::Reissue(r) if no_voter(r.of_box, r.voter) => {
@@ -403,7 +430,7 @@ pub struct EffectiveElection {
     channels: Vec<Channel>,
     corrections: BTreeMap<(BoxId, VoterIndex), Correction>,
     revoked: BTreeMap<StationId, UnixSeconds>,
-    reissued: BTreeMap<(BoxId, VoterIndex), UnixSeconds>,
+    reissued: BTreeMap<(BoxId, VoterIndex), Reissue>,
     order_hashes: Vec<Hash32>,
     last_number: u32,
 }
@@ -537,9 +564,16 @@ impl EffectiveElection {
             Change::Revocation(revocation) => {
                 self.revoked.insert(revocation.station, revocation.from);
             }
+            // What registrars may issue only grows: a record that was accepted under an order stays what it was.
             Change::Reissue(reissue) => {
-                self.reissued
-                    .insert((reissue.of_box, reissue.voter), reissue.until);
+                let place = (reissue.of_box, reissue.voter);
+                let mut changed = *reissue;
+                // Nor does any order give back what another has put out.
+                if let Some(before) = self.reissued.get(&place) {
+                    changed.serial = before.serial.max(changed.serial);
+                    changed.until = before.until.max(changed.until);
+                }
+                self.reissued.insert(place, changed);
             }
         }
     }
@@ -589,7 +623,17 @@ impl EffectiveElection {
     }
     /// Up to which moment the voter's card records do not stand, if an order says so.
     pub fn reissued_until(&self, of_box: BoxId, voter: VoterIndex) -> Option<UnixSeconds> {
-        self.reissued.get(&(of_box, voter)).copied()
+        let reissue = self.reissued.get(&(of_box, voter))?;
+        (reissue.until != UnixSeconds(0)).then_some(reissue.until)
+    }
+    /// The highest serial with which an issued record of the voter is taken and may stand.
+    pub fn highest_serial(&self, of_box: BoxId, voter: VoterIndex) -> u32 {
+        let reissue = self.reissued.get(&(of_box, voter));
+        reissue.map_or(FIRST_SERIAL, |reissue| reissue.serial.max(FIRST_SERIAL))
+    }
+    /// Whether an issued record of the voter is taken and may stand with this serial: the first, or one that an order allows.
+    pub fn allows_serial(&self, of_box: BoxId, voter: VoterIndex, serial: u32) -> bool {
+        (FIRST_SERIAL..=self.highest_serial(of_box, voter)).contains(&serial)
     }
     /// The last moment at which a party takes anything: after it, boxes may be sealed.
     pub fn receive_until(&self) -> UnixSeconds {
@@ -598,6 +642,20 @@ impl EffectiveElection {
             .map(Channel::receive_until)
             .max()
             .unwrap_or_default()
+    }
+    /// The last moment at which a party takes a credential record of a box: the online channel's last closing, or when its open roll freezes
+    /// before. A later record would only put out what was cast with an earlier one.
+    pub fn records_until(&self, of_box: BoxId) -> UnixSeconds {
+        let open = self.manifest().ballot_box(of_box).and_then(BallotBox::open);
+        let online = self.channels.iter().find(|c| c.kind() == ChannelKind::Online);
+        let until = online.map_or_else(|| self.receive_until(), Channel::last_closes);
+        open.map_or(until, |open| open.freezes.min(until))
+    }
+    /// Records of a card that were signed from here on are for the election that they were brought to, and for no other of the register: whoever
+    /// votes here already shall not lose that by enrolling elsewhere. The first online opening of the manifest.
+    pub fn takes_over_before(&self) -> UnixSeconds {
+        let online = self.manifest().channel(ChannelKind::Online);
+        online.map_or_else(|| self.receive_until(), Channel::first_opens)
     }
 }
 

@@ -1,13 +1,14 @@
 //! Certificates: each agency runs a small authority of its own, and a role is believed only from the authority it belongs to.
 //!
 //! Roles are URI names in a certificate. Party i's authority issues its server certificate (`tally:party:i`) and its operators'
-//! (`tally:operator:i`); the coordinator's issues the coordinator's, registrars' and stations'. Certificates carry no dates of their
-//! own making: who may do what in an election is fixed by the manifest, and an authority that is no longer trusted is taken out of
-//! the configuration.
+//! (`tally:operator:i`); the coordinator's issues the coordinator's, registrars' and stations'. A certificate lives for
+//! [`LEAF_DAYS`] days and is renewed under the same authority, which changes nothing in a manifest or an identity: who may do what in an election
+//! is fixed there, and an authority that is no longer trusted is taken out of the configuration.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose,
@@ -25,6 +26,67 @@ pub const MAX_PEM_BYTES: usize = 16 << 10;
 
 /// Longest name of a registrar, in bytes.
 const MAX_NAME_BYTES: usize = 64;
+
+/// Days that a certificate of a party, an operator, the coordinator, a registrar or a station lives unless told otherwise: what public authorities
+/// allowed until 2026. Renewing is practised between two elections, not once in a career.
+pub const LEAF_DAYS: u32 = 398;
+
+/// Most days that one may live.
+pub const MAX_LEAF_DAYS: u32 = 825;
+
+/// Days that an authority lives. Identities and manifests hold it, so it outlives every election it signs for; no program here looks at its
+/// end (a trust anchor is trusted because it was handed over).
+const AUTHORITY_DAYS: u32 = 30 * 365;
+
+/// Clocks of those who check a certificate may be behind the one that made it by this, seconds.
+const SKEW_S: u64 = 3600;
+
+const DAY_S: u64 = 24 * 3600;
+
+/// From when until when a certificate is believed, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    from: UnixSeconds,
+    until: UnixSeconds,
+}
+
+impl Life {
+    /// From `from` to `until`.
+    pub fn between(from: UnixSeconds, until: UnixSeconds) -> Self {
+        Self { from, until }
+    }
+
+    /// From an hour ago, by the system's clock, for `days` from now.
+    pub fn of_days(days: u32) -> Self {
+        let now = system_now().get();
+        Self {
+            from: UnixSeconds(now.saturating_sub(SKEW_S)),
+            until: UnixSeconds(now.saturating_add(u64::from(days) * DAY_S)),
+        }
+    }
+
+    /// From an hour ago for [`LEAF_DAYS`].
+    pub fn of_leaf() -> Self {
+        Self::of_days(LEAF_DAYS)
+    }
+
+    fn set(self, params: &mut CertificateParams) {
+        let at = |second: UnixSeconds| {
+            rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(second.get().min(MAX_SECOND))
+        };
+        params.not_before = at(self.from);
+        params.not_after = at(self.until);
+    }
+}
+
+/// The last second of the year 9999, the last one that X.509 can write.
+const MAX_SECOND: u64 = 253_402_300_799;
+
+/// The system's clock, which TLS goes by.
+pub fn system_now() -> UnixSeconds {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    UnixSeconds(since.map_or(0, |since| since.as_secs()))
+}
 
 /// Why a certificate or its role was refused.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +112,14 @@ pub enum PkiError {
     /// Not issued by the role's own authority.
     #[error("the certificate says {0}, but was not issued by an authority that may issue this role")]
     WrongAuthority(PeerRole),
+    /// Its time is over.
+    #[error("the certificate of {holder} ended at {ended}")]
+    Expired {
+        /// Whose, as it says itself.
+        holder: String,
+        /// Its last second.
+        ended: UnixSeconds,
+    },
     /// A DNS name or address is malformed.
     #[error("{0:?} is not a host name or an IP address")]
     BadHost(String),
@@ -134,11 +204,63 @@ impl Leaf {
     /// # Errors
     /// [`PkiError`]: the text holds no certificate.
     pub fn ends(&self) -> Result<UnixSeconds, PkiError> {
-        let der = CertificateDer::from_pem_slice(self.cert_pem.as_bytes()).map_err(|_| PkiError::BadPem)?;
-        let ends = parse(&der)?.validity().not_after.timestamp();
-        // Before 1970 is as over as in 1970.
-        Ok(UnixSeconds(u64::try_from(ends).unwrap_or(0)))
+        Ok(Shown::of(&self.cert_pem)?.ends)
     }
+}
+
+/// A certificate as whoever shows it knows it: whose it is and until when it is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    holder: String,
+    ends: UnixSeconds,
+}
+
+impl Shown {
+    /// Of a certificate in PEM.
+    ///
+    /// # Errors
+    /// [`PkiError`]: the text holds no certificate.
+    pub fn of(cert_pem: &str) -> Result<Self, PkiError> {
+        let der = CertificateDer::from_pem_slice(cert_pem.as_bytes()).map_err(|_| PkiError::BadPem)?;
+        let certificate = parse(&der)?;
+        let name = certificate
+            .subject()
+            .iter_common_name()
+            .find_map(|name| name.as_str().ok());
+        Ok(Self {
+            holder: name
+                .unwrap_or("nobody")
+                .chars()
+                .take(MAX_NAME_BYTES + 16)
+                .collect(),
+            ends: end_of(&certificate),
+        })
+    }
+
+    /// The last second at which it is believed.
+    pub fn ends(&self) -> UnixSeconds {
+        self.ends
+    }
+
+    /// Refuses one whose time is over at `now`.
+    ///
+    /// # Errors
+    /// [`PkiError::Expired`], naming whose it is.
+    pub fn check(&self, now: UnixSeconds) -> Result<(), PkiError> {
+        if now <= self.ends {
+            return Ok(());
+        }
+        Err(PkiError::Expired {
+            holder: self.holder.clone(),
+            ended: self.ends,
+        })
+    }
+}
+
+/// The last second at which a certificate is believed.
+fn end_of(certificate: &X509Certificate<'_>) -> UnixSeconds {
+    // Before 1970 is as over as in 1970.
+    UnixSeconds(u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0))
 }
 
 impl fmt::Debug for Leaf {
@@ -175,6 +297,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        Life::of_days(AUTHORITY_DAYS).set(&mut params);
         let cert_pem = params.self_signed(&key)?.pem();
         Ok(Self {
             cert_pem,
@@ -205,14 +328,22 @@ impl Authority {
         Zeroizing::new(self.issuer.key().serialize_pem())
     }
 
-    /// Makes a key and issues its certificate for `role`; `hosts` are the DNS names and IP addresses it serves under (none for a
-    /// client).
+    /// Makes a key and issues its certificate for `role`, for [`LEAF_DAYS`]; `hosts` are the DNS names and IP addresses it serves under (none
+    /// for a client).
     ///
     /// # Errors
     /// A malformed host, or [`PkiError::Make`].
     pub fn issue(&self, role: &PeerRole, hosts: &[&str]) -> Result<Leaf, PkiError> {
+        self.issue_for(role, hosts, Life::of_leaf())
+    }
+
+    /// Like [`Authority::issue`], for another time.
+    ///
+    /// # Errors
+    /// A malformed host, or [`PkiError::Make`].
+    pub fn issue_for(&self, role: &PeerRole, hosts: &[&str], life: Life) -> Result<Leaf, PkiError> {
         let key = KeyPair::generate()?;
-        let cert = leaf_params(Some(role), hosts)?.signed_by(&key, &self.issuer)?;
+        let cert = leaf_params(Some(role), hosts, life)?.signed_by(&key, &self.issuer)?;
         Ok(Leaf {
             cert_pem: cert.pem(),
             key_pem: Zeroizing::new(key.serialize_pem()),
@@ -224,9 +355,9 @@ impl Authority {
     ///
     /// # Errors
     /// A malformed host, or [`PkiError::Make`].
-    pub fn issue_front(&self, hosts: &[&str]) -> Result<Leaf, PkiError> {
+    pub fn issue_front(&self, hosts: &[&str], life: Life) -> Result<Leaf, PkiError> {
         let key = KeyPair::generate()?;
-        let cert = leaf_params(None, hosts)?.signed_by(&key, &self.issuer)?;
+        let cert = leaf_params(None, hosts, life)?.signed_by(&key, &self.issuer)?;
         Ok(Leaf {
             cert_pem: cert.pem(),
             key_pem: Zeroizing::new(key.serialize_pem()),
@@ -243,12 +374,13 @@ impl Authority {
         request_pem: &str,
         role: &PeerRole,
         hosts: &[&str],
+        life: Life,
     ) -> Result<String, PkiError> {
         if request_pem.len() > MAX_PEM_BYTES {
             return Err(PkiError::BadPem);
         }
         let mut request = CertificateSigningRequestParams::from_pem(request_pem)?;
-        request.params = leaf_params(Some(role), hosts)?;
+        request.params = leaf_params(Some(role), hosts, life)?;
         Ok(request.signed_by(&self.issuer)?.pem())
     }
 }
@@ -265,8 +397,9 @@ pub fn request() -> Result<(String, Zeroizing<String>), PkiError> {
     Ok((request, Zeroizing::new(key.serialize_pem())))
 }
 
-fn leaf_params(role: Option<&PeerRole>, hosts: &[&str]) -> Result<CertificateParams, PkiError> {
+fn leaf_params(role: Option<&PeerRole>, hosts: &[&str], life: Life) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::default();
+    life.set(&mut params);
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(
         DnType::CommonName,
@@ -415,6 +548,14 @@ impl Trust {
             _ => Err(PkiError::WrongAuthority(role)),
         }
     }
+}
+
+/// The last second at which a certificate is believed.
+///
+/// # Errors
+/// [`PkiError::Unreadable`].
+pub fn ends(certificate_der: &[u8]) -> Result<UnixSeconds, PkiError> {
+    Ok(end_of(&parse(certificate_der)?))
 }
 
 fn stated_role(cert: &X509Certificate<'_>) -> Result<PeerRole, PkiError> {

@@ -100,7 +100,7 @@ reasons! {
         "The station's signature over the digest does not verify with the station's key in the manifest."
         "Sign the digest with the station's own key, and submit again.";
     BallotStationSequence "ballot.station-sequence-repeated" Reject
-        "A station used one sequence number for two ballots; the lowest digest stays and the station is named."
+        "A station used one sequence number for two ballots (sealing keeps the lowest digest), or a number beyond what one station may cast."
         "The station must never reset its counter. Reconcile its sign-in count with the Seal.";
     BallotStationRevoked "ballot.station-revoked" Reject
         "An order has revoked the station: what it casts from the order's moment on does not count, and nothing more is taken from it."
@@ -139,11 +139,14 @@ reasons! {
         "The coordinator does not have the registrar's draw codes yet."
         "Try again later; the commission runs `coordinator tickets` with the registrar's file.";
     BallotTooFew "box.too-few-submissions" Reject
-        "The box holds fewer submissions than the manifest's minimum, so a result could tell how single people voted."
+        "The box holds fewer submissions than the manifest's minimum: nearly nobody can have voted, and a result would tell how."
         "The box cannot be tallied alone. Follow the election law's rule for boxes that are too small.";
     BoxTooSmall "box.too-few-voters" Reject
         "The box has fewer voters than the manifest's own minimum."
         "Merge it with another box before the manifest is signed.";
+    BoxFull "box.full" Reject
+        "The box holds as many ballots or records as can be sealed and published; the manifest says how many."
+        "Online: vote at a polling station. At a station: call the commission, which looks for who sends so many.";
     ElectionUnknown "election.unknown" Reject
         "This party does not hold a manifest of that election."
         "Check the election id; the coordinator publishes the manifest to each party.";
@@ -205,8 +208,8 @@ reasons! {
         "The manifest names another party or coordinator than this party's operator has configured."
         "Compare the identity files and their fingerprints by phone, then mend the election file or the configuration.";
     OrderInvalid "order.invalid" Reject
-        "The order does not fit: its number leaves a gap, it changes nothing that exists, or it comes after the seal."
-        "Number orders 1, 2, 3 without gaps and address an existing channel, box and voter.";
+        "The order does not fit: it does not follow the last one in force, changes nothing that exists, or comes after the seal."
+        "Let the coordinator draw it up again after the last order in force, for an existing channel, box and voter.";
     RollDuplicate "roll.duplicate" Reject
         "The roll names a voter reference twice."
         "Remove the second entry; the detail names both lines.";
@@ -216,6 +219,24 @@ reasons! {
     RollMismatch "roll.mismatch" Reject
         "The roll does not have the number of voters or the Merkle root that the manifest states."
         "Publish the roll that the manifest was made from.";
+    RollKind "roll.other-kind" Reject
+        "The record is for an open roll where the roll is closed, or for a closed one where it is open."
+        "Enrol with the program of this version, for this election; registrars issue nothing for an open roll.";
+    RollNumberGiver "roll.number-giver" Reject
+        "A record for an open roll came to P1 with a number, or to another party without P1's receipt for its number."
+        "Bring it to P1 first, without a number, then to P2 and P3 with the number and the receipt that P1 gave.";
+    RollNumberTaken "roll.number-taken" Reject
+        "P1 gave one number of the open roll to two people, or one person two numbers; at this party the first pairing stands."
+        "P1 breaks the protocol, or its store was set back: tell the election commission and the operators.";
+    RollFull "roll.full" Reject
+        "The open roll has as many voters as it can have."
+        "Nobody else can enrol for this election; ask the election commission.";
+    RollFrozen "roll.frozen" Reject
+        "The open roll is frozen: the time to enrol for it is over."
+        "Who is on it can vote; nobody is added any more.";
+    RollTooFew "roll.too-few" Reject
+        "Fewer voters enrolled for the open roll than the policy asks for."
+        "The box is not tallied: so few would see how the others voted.";
     VoterUnknown "voter.unknown" Reject
         "The voter number is beyond the roll of the box."
         "Issue credentials for the roll of the manifest.";
@@ -241,8 +262,8 @@ reasons! {
         "The check code does not open the ballot that the parties hold: the device that made it shows something else than it cast."
         "Do not trust that device. Cast again on another one or at a polling station, and tell the election commission.";
     RecordSerial "record.serial" Reject
-        "A record of this voter with the same serial and other content is here; equal serials do not stand."
-        "Re-issuing needs a higher serial and an order.";
+        "A record of this voter with the same serial and other content is here, or no order in force allows the serial."
+        "Issue with serial 1; issuing again needs an order that all parties have countersigned, and the higher serial that it names.";
     RecordHalves "record.halves" Reject
         "The record's half does not fit the manifest: each registrar issues its own half, a lone registrar all of it."
         "Let the registrar that the manifest names for this half issue it.";
@@ -294,6 +315,12 @@ reasons! {
     CardSignedAt "card.signed-at" Reject
         "The record was signed outside the enrolment period, or at a time far from this party's clock."
         "Enrol within the period; set the device's clock.";
+    CardTooOften "card.too-often" Retry
+        "So many records of this voter are here that the next one has to wait."
+        "Enrol again at the time that the detail names; the newest record that all three parties took stands.";
+    CardLater "card.later-record" Retry
+        "A record of this voter that was signed later is here; it would stand, and not this one."
+        "Enrol again in a few seconds.";
     ReceiptInvalid "receipt.invalid" Reject
         "The receipt's signature does not verify, or it is not in time."
         "Hand over receipts as the party gave them.";
@@ -363,6 +390,9 @@ reasons! {
     PartyRefusedIdentity "party.wrong-identity" Abort
         "The server that answered does not hold a certificate of the party's own authority."
         "Compare the party's fingerprint with its operators by phone before going on.";
+    CertificateExpired "certificate.expired" Reject
+        "A TLS certificate has ended: the one that the server showed, or the one that the caller shows."
+        "Have the one that is named renewed: a party's by its operator (`party renew-certificates`), a station's or registrar's by the commission (`coordinator certify`, on the same request), the commission's by `coordinator renew-certificate`. Nothing else changes.";
     PartyLocked "party.locked" Retry
         "The party's keys are locked: its officials have not unlocked them since its machine started."
         "Vote through the other two parties meanwhile; the party's operator calls its key officials to `party unseal`.";

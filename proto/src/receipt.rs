@@ -2,8 +2,10 @@
 //! [`Batch`].
 
 mod batch;
+mod whole;
 
-pub use batch::{Batch, BatchSignature, MAX_BATCH, sign_batch};
+pub use batch::{Batch, BatchSignature, MAX_BATCH, SIGNED_TOGETHER, sign_batch};
+pub use whole::{WHOLE_RECEIPT_BYTES, WholeBatch, whole_batches};
 
 use crate::ballot::BallotHeader;
 use crate::calendar::Timing;
@@ -35,6 +37,12 @@ pub enum ReceiptError {
     /// No log is so long.
     #[error("a receipt names position {0}; a log has at most {MAX_LEAVES} entries")]
     Position(u64),
+    /// The form of a whole batch.
+    #[error("a whole batch of receipts is malformed: {what}")]
+    Whole {
+        /// What it should be.
+        what: &'static str,
+    },
     /// The signature does not verify.
     #[error("the receipt's signature is not of party {0}")]
     BadSignature(Role),
@@ -46,7 +54,9 @@ impl ReceiptError {
         use crate::reason::Reason;
         match self {
             Self::Decode(error) => crate::refusal::Refusal::from(error.clone()).reason,
-            Self::Id(_) | Self::Signature(_) | Self::Position(_) => Reason::MessageMalformed,
+            Self::Id(_) | Self::Signature(_) | Self::Position(_) | Self::Whole { .. } => {
+                Reason::MessageMalformed
+            }
             Self::BadSignature(_) => Reason::ReceiptInvalid,
         }
     }
@@ -108,9 +118,9 @@ impl Acceptance {
         channel.is_some_and(|c| c.check(header.cast_at(), self.received_at) == Ok(Timing::InTime))
     }
 
-    /// Whether a record was in time when this was signed: while the election still takes anything.
+    /// Whether a record was in time when this was signed: while the election still takes anything, and before an open roll froze.
     pub fn is_timely_record(&self, election: &EffectiveElection) -> bool {
-        self.received_at.seconds() <= election.receive_until()
+        self.received_at.seconds() <= election.records_until(self.of_box)
     }
 }
 

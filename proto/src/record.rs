@@ -2,11 +2,14 @@
 //!
 //! An *issued* record is of one election and names voter, registrar and half. A *card* record is of a register ([`crate::card`]), which many
 //! elections may name: its header names nobody, and the certificate that its authorisation brings says through the roll of each election who
-//! the voter is.
+//! the voter is. A card record for an *open* roll ([`OpenPlace`]) is of one election, and names the number that its holder got there: P1 gives
+//! numbers, so the card signs before there is one.
 //!
 //! ```text
 //! issued:  digest = SHA-256(tag, election, box, v, serial, signed_at, c_1, c_2, c_3, half, halves, registrar's key)
 //! card:    digest = SHA-256(tag', register, holder, serial, signed_at, c_1, c_2, c_3)     holder = SHA-256(tag'', nonce, certificate)
+//! open:    signed = SHA-256(tag_s, election, box, register, holder, serial, signed_at, c_1, c_2, c_3)
+//!          digest = SHA-256(tag_o, signed, v)
 //! ```
 
 use bytes::Bytes;
@@ -15,10 +18,11 @@ use crate::ballot::{MAX_CIPHERTEXT_BYTES, commitments};
 use crate::card::{CardAuthorisation, CardError, MAX_AUTHORISATION_BYTES};
 use crate::decode::{DecodeError, decode_canonical};
 use crate::envelope::{EnvelopeError, PublicKey, SignatureBytes, Signer};
-use crate::ids::{BoxId, Digest, ElectionId, Hash32, IdError, RegisterId, UnixSeconds, VoterIndex};
+use crate::ids::{BoxId, Digest, ElectionId, Hash32, IdError, RegisterId, Role, UnixSeconds, VoterIndex};
 use crate::layout::{Writer, tag};
 use crate::manifest::{Manifest, Register};
 use crate::reason::Reason;
+use crate::receipt::{MAX_RECEIPT_BYTES, Receipt, ReceiptError};
 use crate::shares::ShareContext;
 use crate::wire;
 
@@ -26,7 +30,7 @@ use crate::wire;
 pub const MAX_HEADER_BYTES: usize = 512;
 /// Largest encoded record submission in bytes.
 pub const MAX_SUBMISSION_BYTES: usize =
-    MAX_HEADER_BYTES + MAX_CIPHERTEXT_BYTES + MAX_AUTHORISATION_BYTES + 256;
+    MAX_HEADER_BYTES + MAX_CIPHERTEXT_BYTES + MAX_AUTHORISATION_BYTES + MAX_RECEIPT_BYTES + 256;
 
 /// Why a record was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +100,24 @@ pub enum RecordError {
     /// The certificate, the card's signature, or what they say.
     #[error(transparent)]
     Card(#[from] CardError),
+    /// A record for an open roll where the roll is closed, or one for none where it is open.
+    #[error("{}", if *.open { "this record is for an open roll, and the roll of this election is closed" } else { "the roll of this election is open: voters enrol for it by card, with a record that names the election" })]
+    Roll {
+        /// The record is for an open roll.
+        open: bool,
+    },
+    /// A record for an open roll has no number where it needs one, or has one where P1 is to give it.
+    #[error("a record for an open roll {}", if *.given { "is brought to P1 without a number: P1 gives it" } else { "needs the number that P1 gave, and P1's receipt for it" })]
+    Number {
+        /// It has one.
+        given: bool,
+    },
+    /// P1's receipt.
+    #[error("the receipt that should say who gave the number: {0}")]
+    Numbered(#[from] ReceiptError),
+    /// A receipt of another party, or for another record.
+    #[error("the receipt that should say who gave the number is not P1's for this record")]
+    OtherReceipt,
 }
 
 impl RecordError {
@@ -113,6 +135,8 @@ impl RecordError {
             Self::OtherSource { .. } => Reason::RecordSource,
             Self::StrayFields => Reason::MessageMalformed,
             Self::Card(error) => error.reason(),
+            Self::Roll { .. } => Reason::RollKind,
+            Self::Number { .. } | Self::Numbered(_) | Self::OtherReceipt => Reason::RollNumberGiver,
         }
     }
 }
@@ -176,6 +200,19 @@ pub struct CardMark {
     pub register: RegisterId,
     /// Commitment to the certificate: see [`crate::card::holder`].
     pub holder: Hash32,
+    /// Of a record for an open roll.
+    pub place: Option<OpenPlace>,
+}
+
+/// The open roll that a card record is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenPlace {
+    /// The election, the only one that the record is for.
+    pub election: ElectionId,
+    /// The box.
+    pub of_box: BoxId,
+    /// The number that P1 gave the holder; `None` until then.
+    pub voter: Option<VoterIndex>,
 }
 
 /// Where a credential comes from.
@@ -235,9 +272,17 @@ impl RecordHeader {
                 if !wire.election.is_empty() || !wire.registrar_key.is_empty() || numbers != [0; 4] {
                     return Err(RecordError::StrayFields);
                 }
+                let place = |place: &wire::OpenPlace| {
+                    Ok::<_, RecordError>(OpenPlace {
+                        election: ElectionId::new(&place.election)?,
+                        of_box: BoxId(place.r#box),
+                        voter: place.v.map(VoterIndex),
+                    })
+                };
                 Source::Card(CardMark {
                     register: RegisterId::new(&card.register)?,
                     holder: Hash32::from_slice(&card.holder)?,
+                    place: card.place.as_ref().map(place).transpose()?,
                 })
             }
         };
@@ -282,6 +327,11 @@ impl RecordHeader {
                 card: Some(wire::CardMark {
                     register: card.register.as_str().into(),
                     holder: card.holder.0.to_vec(),
+                    place: card.place.as_ref().map(|place| wire::OpenPlace {
+                        election: place.election.as_str().into(),
+                        r#box: place.of_box.get(),
+                        v: place.voter.map(VoterIndex::get),
+                    }),
                 }),
                 ..common
             },
@@ -293,8 +343,22 @@ impl RecordHeader {
         prost::Message::encode_to_vec(&self.to_wire())
     }
 
-    /// SHA-256 of the fixed layout of its source: see the module.
+    /// SHA-256 of the fixed layout of its source: see the module. Of a record for an open roll that has no number yet it is
+    /// [`RecordHeader::signed_digest`].
     pub fn digest(&self) -> Digest {
+        let signed = self.signed_digest();
+        match self.open_place().and_then(|place| place.voter) {
+            None => signed,
+            Some(v) => {
+                let layout = Writer::new(tag::OPEN_RECORD).fixed(&signed.0).u32(v.get());
+                Digest(layout.sha256().0)
+            }
+        }
+    }
+
+    /// What its authority signs, and what the ciphertexts of its shares are bound to: the digest, but of a record for an open roll without the
+    /// number.
+    pub fn signed_digest(&self) -> Digest {
         let common = |layout: Writer| {
             let [c1, c2, c3] = &self.commitments;
             layout
@@ -316,8 +380,13 @@ impl RecordHeader {
                     .fixed(issue.registrar.as_bytes())
             }
             Source::Card(card) => {
-                let place = Writer::new(tag::CARD_RECORD).text(card.register.as_str());
-                common(place.fixed(&card.holder.0))
+                let begin = match &card.place {
+                    None => Writer::new(tag::CARD_RECORD),
+                    Some(open) => Writer::new(tag::OPEN_CARD_RECORD)
+                        .election(&open.election)
+                        .ballot_box(open.of_box),
+                };
+                common(begin.text(card.register.as_str()).fixed(&card.holder.0))
             }
         };
         Digest(layout.sha256().0)
@@ -344,6 +413,24 @@ impl RecordHeader {
         }
     }
 
+    /// Of a card record for an open roll, which one and where on it.
+    pub fn open_place(&self) -> Option<&OpenPlace> {
+        self.card()?.place.as_ref()
+    }
+
+    /// The same record with the number `voter` on its open roll; itself where it is for none.
+    #[must_use]
+    pub fn numbered(&self, voter: VoterIndex) -> Self {
+        let mut parts = self.0.clone();
+        if let Source::Card(CardMark {
+            place: Some(place), ..
+        }) = &mut parts.source
+        {
+            place.voter = Some(voter);
+        }
+        Self(parts)
+    }
+
     /// What the commitments of its shares are bound to.
     pub fn context(&self) -> ShareContext<'_> {
         match &self.source {
@@ -364,6 +451,9 @@ impl RecordHeader {
         let of_box = manifest
             .ballot_box(issue.of_box)
             .ok_or(RecordError::UnknownBox(issue.of_box))?;
+        if of_box.open().is_some() {
+            return Err(RecordError::Roll { open: false });
+        }
         if issue.voter.get() >= of_box.voters() {
             let (of_box, voters) = (issue.of_box, of_box.voters());
             return Err(RecordError::UnknownVoter {
@@ -382,10 +472,12 @@ impl RecordHeader {
         }
     }
 
-    /// Checks that a card record is of the register of `manifest`, and that its serial and time are such as this register takes.
+    /// Checks that a card record is of the register of `manifest`, that its serial and time are such as this register takes, and that it is for
+    /// an open roll exactly where the election has one; a number is below the most that the roll can have.
     ///
     /// # Errors
-    /// [`RecordError::OtherSource`], [`RecordError::Card`].
+    /// [`RecordError::OtherSource`], [`RecordError::Card`], [`RecordError::Roll`], [`RecordError::OtherElection`], [`RecordError::UnknownBox`],
+    /// [`RecordError::UnknownVoter`].
     pub fn check_register<'m>(&self, manifest: &'m Manifest) -> Result<&'m Register, RecordError> {
         let card = self.card().ok_or(RecordError::OtherSource { card: false })?;
         let register = manifest.register().ok_or(CardError::NoRegister)?;
@@ -397,7 +489,50 @@ impl RecordHeader {
         if u64::from(self.serial) != self.signed_at.get() {
             return Err(CardError::Serial.into());
         }
+        match (manifest.open_box(), &card.place) {
+            (None, None) => {}
+            (None, Some(_)) => return Err(RecordError::Roll { open: true }),
+            (Some(_), None) => return Err(RecordError::Roll { open: false }),
+            (Some(of_box), Some(place)) => {
+                if place.election != *manifest.election() {
+                    return Err(RecordError::OtherElection(place.election.clone()));
+                }
+                if place.of_box != of_box.id() {
+                    return Err(RecordError::UnknownBox(place.of_box));
+                }
+                if let Some(voter) = place.voter.filter(|v| v.get() >= of_box.voters()) {
+                    let (of_box, voters) = (of_box.id(), of_box.voters());
+                    return Err(RecordError::UnknownVoter {
+                        of_box,
+                        voter,
+                        voters,
+                    });
+                }
+            }
+        }
         Ok(register)
+    }
+
+    /// Checks that `receipt` is P1's for this record, which has a number: that P1 gave it.
+    ///
+    /// # Errors
+    /// [`RecordError::Number`], [`RecordError::Numbered`], [`RecordError::OtherReceipt`].
+    pub fn check_numbered(
+        &self,
+        receipt: Option<&Receipt>,
+        keys: &[PublicKey; 3],
+    ) -> Result<(), RecordError> {
+        let place = self.open_place().ok_or(RecordError::Roll { open: false })?;
+        let (Some(_), Some(receipt)) = (place.voter, receipt) else {
+            return Err(RecordError::Number { given: false });
+        };
+        let stated = receipt.unverified();
+        let own = (&place.election, place.of_box, self.digest(), Role::P1);
+        if (&stated.election, stated.of_box, stated.digest, stated.party) != own {
+            return Err(RecordError::OtherReceipt);
+        }
+        receipt.verify(keys)?;
+        Ok(())
     }
 
     /// Checks the registrar's signature over the digest of an issued record. That the key is the right registrar's is
@@ -473,6 +608,7 @@ pub struct RecordSubmission {
     authorisation: Authorisation,
     ciphertext: Bytes,
     election: Option<ElectionId>,
+    numbered: Option<Receipt>,
 }
 
 impl RecordSubmission {
@@ -528,7 +664,20 @@ impl RecordSubmission {
             authorisation,
             ciphertext,
             election,
+            numbered: None,
         })
+    }
+
+    /// The same for P2 or P3: with the number that P1 gave, and P1's receipt.
+    #[must_use]
+    pub fn numbered_by(self, voter: VoterIndex, receipt: Receipt) -> Self {
+        let header = self.header.numbered(voter);
+        Self {
+            digest: header.digest(),
+            header,
+            numbered: Some(receipt),
+            ..self
+        }
     }
 
     /// From the wire.
@@ -543,7 +692,15 @@ impl RecordSubmission {
             (false, "") => None,
             (false, _) => return Err(RecordError::StrayFields),
         };
-        Self::of(header, authorisation, wire.ciphertext, election)
+        let numbered = wire.numbered.as_ref().map(Receipt::from_wire).transpose()?;
+        if numbered.is_some() && header.open_place().is_none() {
+            return Err(RecordError::StrayFields);
+        }
+        let submission = Self::of(header, authorisation, wire.ciphertext, election)?;
+        Ok(Self {
+            numbered,
+            ..submission
+        })
     }
 
     /// From its canonical bytes.
@@ -569,6 +726,7 @@ impl RecordSubmission {
                 .as_ref()
                 .map(|id| id.as_str().to_owned())
                 .unwrap_or_default(),
+            numbered: self.numbered.as_ref().map(Receipt::to_wire),
         }
     }
 
@@ -579,6 +737,10 @@ impl RecordSubmission {
     /// The header's digest.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+    /// Of a record for an open roll, P1's receipt for it.
+    pub fn numbered(&self) -> Option<&Receipt> {
+        self.numbered.as_ref()
     }
     /// The registrar's signature, of an issued record.
     pub fn registrar_signature(&self) -> Option<&SignatureBytes> {

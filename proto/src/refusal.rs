@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use rustls::CertificateError;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
+use crate::ids::UnixSeconds;
+use crate::pki::PkiError;
 use crate::reason::{Class, Reason};
 use crate::wire;
 
@@ -27,10 +30,7 @@ impl Refusal {
     /// A refusal for `reason`, saying `detail`. What steers a terminal or turns text around becomes U+FFFD: much of a detail comes from
     /// whoever is at the other end, and people read it on a terminal or in a log.
     pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
-        let mut detail = detail.to_string();
-        if detail.contains(steers) {
-            detail = detail.replace(steers, "\u{fffd}");
-        }
+        let mut detail = plain(detail.to_string());
         if detail.len() > MAX_DETAIL_BYTES {
             let mut end = MAX_DETAIL_BYTES;
             while !detail.is_char_boundary(end) {
@@ -50,6 +50,9 @@ impl Refusal {
     /// Like [`Refusal::from_status`], and what a bare transport failure stands for: the party is unreachable, busy, or failed.
     pub fn of_status(status: &Status) -> Self {
         Self::from_status(status).unwrap_or_else(|| {
+            if let Some(expired) = expired(status) {
+                return Self::new(Reason::CertificateExpired, expired);
+            }
             if let Some(flaw) = certificate_flaw(status) {
                 return Self::new(
                     Reason::PartyRefusedIdentity,
@@ -94,7 +97,7 @@ impl Refusal {
     fn code(&self) -> Code {
         match self.reason {
             Reason::ElectionUnknown | Reason::BoxUnknown | Reason::ObjectUnknown => Code::NotFound,
-            Reason::RoleRefused => Code::PermissionDenied,
+            Reason::RoleRefused | Reason::CertificateExpired => Code::PermissionDenied,
             Reason::BallotKnownOtherContent
             | Reason::ListAlready
             | Reason::SealAlready
@@ -114,8 +117,18 @@ impl Refusal {
     }
 }
 
+/// Text of somebody else as it may reach a terminal: what steers one, or turns text around, becomes U+FFFD.
+#[must_use]
+pub fn plain(text: String) -> String {
+    if text.contains(steers) {
+        text.replace(steers, "\u{fffd}")
+    } else {
+        text
+    }
+}
+
 /// Whether a character is no text: control characters, and marks that turn the direction of what follows.
-fn steers(c: char) -> bool {
+pub(crate) fn steers(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -161,6 +174,31 @@ fn certificate_flaw(status: &Status) -> Option<&rustls::Error> {
             .or_else(|| error.downcast_ref())
             .filter(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
     })
+}
+
+/// Whose certificate has ended and when, if that is why there is no connection.
+fn expired(status: &Status) -> Option<String> {
+    if let Some(own) = causes(status).find_map(|error| error.downcast_ref::<PkiError>()) {
+        return match own {
+            PkiError::Expired { .. } => Some(format!("{own}; it is the one that the caller shows")),
+            _ => None,
+        };
+    }
+    match certificate_flaw(status) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+            let ended = UnixSeconds(not_after.as_secs());
+            return Some(format!(
+                "the certificate of the server that answers ended at {ended}"
+            ));
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::Expired)) => {
+            return Some("the certificate of the server that answers has ended".to_owned());
+        }
+        _ => {}
+    }
+    // The transport keeps the alert as text only.
+    let told = causes(status).any(|error| error.to_string().contains("CertificateExpired"));
+    told.then(|| "the server says that the certificate which the caller shows has ended; by the caller's clock it has not".to_owned())
 }
 
 impl fmt::Display for Refusal {

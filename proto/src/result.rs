@@ -261,13 +261,18 @@ impl BoxResult {
         Ok(of_box)
     }
 
-    /// Whether the numbers are possible with the Seal's rows: nothing is counted that is not there, and nobody twice.
+    /// Whether the numbers are possible with the Seal's `voters` and rows: nothing is counted that is not there, and nobody twice.
     ///
     /// # Errors
     /// [`ResultError::TooManyCounted`], [`ResultError::TooManyVotes`]; also as [`BoxResult::check`].
-    pub fn check_numbers(&self, manifest: &Manifest, sealed: &Counts) -> Result<(), ResultError> {
+    pub fn check_numbers(
+        &self,
+        manifest: &Manifest,
+        voters: u32,
+        sealed: &Counts,
+    ) -> Result<(), ResultError> {
         let of_box = self.check(manifest)?;
-        let voters = u64::from(of_box.voters());
+        let voters = u64::from(voters);
         let rows = sealed.online.saturating_add(sealed.station);
         if let Some(counted) = self.counted
             && (counted.online > sealed.online

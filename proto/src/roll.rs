@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::bitmap::Bitmap;
-use crate::ids::{Hash32, IdError, VoterIndex};
+use crate::ids::{Digest, Hash32, IdError, VoterIndex};
 use crate::layout::{Writer, tag};
 use crate::manifest::{BallotBox, MAX_VOTERS};
 use crate::merkle::{Frontier, leaf_hash};
@@ -75,6 +75,9 @@ pub enum RollError {
         /// The roll's.
         actual: Hash32,
     },
+    /// A roll was given where voters are appended at enrolment.
+    #[error("the roll of this box is open: it begins empty, and voters are appended as they enrol")]
+    Open,
 }
 
 impl RollError {
@@ -84,7 +87,7 @@ impl RollError {
             Self::Gap { .. } => Reason::RollGap,
             Self::Duplicate { .. } | Self::Person { .. } => Reason::RollDuplicate,
             Self::Reference { .. } | Self::Voters(_) | Self::Id(_) => Reason::MessageMalformed,
-            Self::OtherNumber { .. } | Self::OtherRoot { .. } => Reason::RollMismatch,
+            Self::OtherNumber { .. } | Self::OtherRoot { .. } | Self::Open => Reason::RollMismatch,
         }
     }
 }
@@ -112,6 +115,24 @@ impl RollEntry {
             .fold(layout, |layout, person| layout.u8(1).fixed(&person.0));
         leaf_hash(layout.as_bytes())
     }
+}
+
+/// The root of an open roll of `voters` voters at the seal: the RFC 6962 tree hash over a leaf for every number, which is the fixed layout (v,
+/// digest of the record that stands), or (v) alone where none does. `standing` rises by v.
+///
+/// The record's digest commits to the certificate, and so to the person, behind a nonce that nobody publishes.
+pub fn open_root(voters: u32, standing: &[(VoterIndex, Digest)]) -> Hash32 {
+    let mut frontier = Frontier::new();
+    let mut standing = standing.iter().peekable();
+    for v in (0..voters).map(VoterIndex) {
+        let layout = Writer::new(tag::OPEN_ROLL).u32(v.get());
+        let layout = match standing.next_if(|(of, _)| *of == v) {
+            Some((_, digest)) => layout.fixed(&digest.0),
+            None => layout,
+        };
+        frontier.push(leaf_hash(layout.as_bytes()));
+    }
+    frontier.root()
 }
 
 /// A checked roll.
@@ -198,17 +219,16 @@ impl Roll {
     /// Whether this is the roll that `of_box` was defined with.
     ///
     /// # Errors
-    /// [`RollError::OtherNumber`], [`RollError::OtherRoot`].
+    /// [`RollError::OtherNumber`], [`RollError::OtherRoot`], [`RollError::Open`].
     pub fn check_box(&self, of_box: &BallotBox) -> Result<(), RollError> {
         let (expected, actual) = (of_box.voters(), self.voters());
-        if expected != actual {
+        if of_box.open().is_none() && expected != actual {
             return Err(RollError::OtherNumber { expected, actual });
         }
-        let (expected, actual) = (of_box.roll_root(), self.root);
-        if expected == actual {
-            Ok(())
-        } else {
-            Err(RollError::OtherRoot { expected, actual })
+        match (of_box.roll_root(), self.root) {
+            (Some(expected), actual) if expected == actual => Ok(()),
+            (Some(expected), actual) => Err(RollError::OtherRoot { expected, actual }),
+            (None, _) => Err(RollError::Open),
         }
     }
 

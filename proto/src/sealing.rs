@@ -9,7 +9,8 @@
 //! 3. Rows: online by (cast_at, digest), then electronic, then paper station ballots, these by (cast_at, station, sequence, digest).
 //! 4. A voter's record stands if it has the highest serial of its half and no other record of that half has the same; of a split issue
 //!    both halves must stand.
-//! 5. `enrolled` = may vote online, and a record stands, and no order says otherwise; `live` = no order says otherwise.
+//! 5. `enrolled` = may vote online, and a record stands, and no order says otherwise; `live` = no order says otherwise, and of an open roll a
+//!    record stands. The N of an open roll ends with the highest number whose record stands; its root is [`crate::roll::open_root`].
 //!
 //! Whether a *List* holds only what its party accepted in time is for the audit: nothing in here trusts or doubts a clock.
 
@@ -21,13 +22,17 @@ mod records;
 mod rows;
 mod seal;
 mod statements;
+mod stopped;
 
 pub use body::{BallotEvidence, BodyError, BoxBody, MAX_BODY_BYTES, RecordEvidence};
-pub use claims::{Claimed, Claims, ClaimsError, MAX_CLAIMED_RECEIPTS, Settled, settle, settle_by};
+pub use claims::{
+    Claimed, Claims, ClaimsError, ClaimsRoom, MAX_CLAIMED_RECEIPTS, Settled, settle, settle_by,
+};
 pub use gathering::{Agreed, Gathering};
 pub use list::{DigestList, List, ListError, MAX_DIGESTS, SignedList};
 pub use seal::{Counts, Exclusion, Seal, SealPayloadError, SignedSeal, StationCount};
 pub use statements::{StatementError, Statements, check_two_statements};
+pub use stopped::SealingAbort;
 
 use crate::bitmap::Bitmap;
 use crate::ids::{BoxId, Digest, ElectionId, Hash32, Role, VoterIndex};
@@ -64,8 +69,10 @@ pub enum SealingError {
     #[error("the Claims of {0} name other Lists")]
     OtherLists(Role),
     /// Lists that contradict each other on the orders in force.
-    #[error("the Lists of {0} and another party name different orders in force")]
-    OrdersDiffer(Role),
+    #[error(
+        "the Lists of {0} and {1} name different orders in force; which of them are orders, the orders show"
+    )]
+    OrdersDiffer(Role, Role),
     /// The orders given are not those that the Lists name.
     #[error("the Lists name {named} orders in force, the election given here has {given}, or others")]
     OtherOrders {
@@ -114,6 +121,20 @@ pub enum SealingError {
         /// The minimum.
         minimum: u32,
     },
+    /// Too few voters on an open roll.
+    #[error(
+        "{voters} voters enrolled for the open roll of box {of_box} ({name}), the policy asks for at least {minimum}: it is not tallied"
+    )]
+    TooFewVoters {
+        /// The box.
+        of_box: BoxId,
+        /// Its name.
+        name: String,
+        /// Voters whose record stands.
+        voters: usize,
+        /// The minimum.
+        minimum: u32,
+    },
 }
 
 impl SealingError {
@@ -122,8 +143,9 @@ impl SealingError {
         match self {
             Self::UnknownBox(_) => Reason::BoxUnknown,
             Self::TooFew { .. } => Reason::BallotTooFew,
+            Self::TooFewVoters { .. } => Reason::RollTooFew,
             Self::OtherSubject { .. } => Reason::ElectionOther,
-            Self::OrdersDiffer(_) | Self::OtherOrders { .. } => Reason::OrderInvalid,
+            Self::OrdersDiffer(..) | Self::OtherOrders { .. } => Reason::OrderInvalid,
             Self::OtherList { .. }
             | Self::OtherLists(_)
             | Self::Order { .. }
@@ -170,19 +192,19 @@ pub struct Sealed {
 /// # Errors
 /// [`SealingError::OrdersDiffer`].
 pub fn orders_in_force(lists: [&List; 3]) -> Result<&[Hash32], SealingError> {
-    let mut longest: &[Hash32] = &[];
+    let [mut longest, ..] = lists;
     for list in lists {
-        let (short, long) = if list.orders.len() > longest.len() {
-            (longest, list.orders.as_slice())
+        let (short, long) = if list.orders.len() > longest.orders.len() {
+            (longest, list)
         } else {
-            (list.orders.as_slice(), longest)
+            (list, longest)
         };
-        if !long.starts_with(short) {
-            return Err(SealingError::OrdersDiffer(list.party));
+        if !long.orders.starts_with(&short.orders) {
+            return Err(SealingError::OrdersDiffer(longest.party, list.party));
         }
         longest = long;
     }
-    Ok(longest)
+    Ok(&longest.orders)
 }
 
 /// Computes the Seal from evidence that stands in memory; see [`Gathering`] for evidence that does not.

@@ -75,6 +75,29 @@ pub fn create(path: &Path, secret: &[u8]) -> Result<(), SecretFileError> {
     Ok(())
 }
 
+/// Puts a secret file with mode 600 in the place of what is there, if anything: after a crash it is the old one or the new one.
+///
+/// # Errors
+/// [`SecretFileError::Io`].
+pub fn replace(path: &Path, secret: &[u8]) -> Result<(), SecretFileError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = path.with_file_name(name);
+    // What a crash left there was never in use.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&beside)(error)),
+        _ => {}
+    }
+    create(&beside, secret)?;
+    fs::rename(&beside, path).map_err(io_error(path))?;
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)
+            .and_then(|directory| directory.sync_all())
+            .map_err(io_error(parent)),
+        None => Ok(()),
+    }
+}
+
 /// Reads a secret file whole; refuses one that other users may read.
 ///
 /// # Errors
@@ -157,6 +180,17 @@ mod tests {
             read(&dir.path().join("absent")),
             Err(SecretFileError::Io { .. })
         ));
+    }
+
+    #[test]
+    fn a_secret_is_replaced_whole_over_what_a_crash_left() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("party.key");
+        replace(&path, &[1; 32]).expect("made");
+        fs::write(dir.path().join("party.key.new"), b"half of").expect("left by a crash");
+        replace(&path, &[2; 32]).expect("replaced");
+        assert_eq!(*read_exact::<32>(&path).expect("read"), [2; 32]);
+        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 1);
     }
 
     #[cfg(unix)]

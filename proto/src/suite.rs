@@ -6,15 +6,17 @@ use hpke::aead::ChaCha20Poly1305;
 use hpke::inout::InOutBuf;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
-use hpke::{Deserializable, Kem as _, OpModeR, OpModeS, Serializable};
+use hpke::{Deserializable, Kem as _, OpModeS, Serializable};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use crate::wire;
 
+mod opening;
+
+use opening::Agreement;
+
 type PrivateKey = <X25519HkdfSha256 as hpke::Kem>::PrivateKey;
-type EncappedKey = <X25519HkdfSha256 as hpke::Kem>::EncappedKey;
-type Tag = hpke::aead::AeadTag<ChaCha20Poly1305>;
 
 /// Bytes that sealing adds: encapsulated key and authentication tag.
 pub const OVERHEAD_BYTES: usize = ENCAPPED_BYTES + TAG_BYTES;
@@ -226,10 +228,12 @@ impl rand_core::TryRng for Probe {
 
 impl rand_core::TryCryptoRng for Probe {}
 
-/// The private key that opens what is sealed to a [`SealingKey`]. Zeroised on drop (by `x25519-dalek`), never printed.
+/// The private key that opens what is sealed to a [`SealingKey`]. Zeroised on drop (by `x25519-dalek` and `graviola`), never printed.
 pub struct OpeningKey {
     suite: Suite,
     key: PrivateKey,
+    agreement: Agreement,
+    public: [u8; 32],
 }
 
 impl fmt::Debug for OpeningKey {
@@ -242,8 +246,14 @@ impl OpeningKey {
     /// A fresh key of the default suite.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         let (key, _) = X25519HkdfSha256::gen_keypair_with_rng(rng);
+        Self::of(Suite::X25519ChaCha20Poly1305, key)
+    }
+
+    fn of(suite: Suite, key: PrivateKey) -> Self {
         Self {
-            suite: Suite::X25519ChaCha20Poly1305,
+            suite,
+            agreement: Agreement::new(&secret_bytes(&key)),
+            public: X25519HkdfSha256::sk_to_pk(&key).to_bytes().into(),
             key,
         }
     }
@@ -254,16 +264,12 @@ impl OpeningKey {
     /// [`SuiteError::BadKey`] for any other length.
     pub fn from_bytes(suite: Suite, bytes: &[u8]) -> Result<Self, SuiteError> {
         let key = PrivateKey::from_bytes(bytes).map_err(|_| SuiteError::BadKey)?;
-        Ok(Self { suite, key })
+        Ok(Self::of(suite, key))
     }
 
     /// The 32 bytes, for its secret file.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        let mut secret = self.key.to_bytes();
-        bytes.copy_from_slice(&secret);
-        zeroize::Zeroize::zeroize(secret.as_mut_slice());
-        bytes
+        secret_bytes(&self.key)
     }
 
     /// The public key.
@@ -286,21 +292,28 @@ impl OpeningKey {
             .split_first_chunk::<ENCAPPED_BYTES>()
             .ok_or(too_short.clone())?;
         let (body, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(too_short)?;
-        let encapped = EncappedKey::from_bytes(encapped).map_err(|_| SuiteError::Unopenable)?;
-        let tag = Tag::from_bytes(tag).map_err(|_| SuiteError::Unopenable)?;
         let mut plaintext = Zeroizing::new(body.to_vec());
-        hpke::single_shot_open_inout_detached::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-            &OpModeR::Base,
-            &self.key,
-            &encapped,
-            info,
-            InOutBuf::from(plaintext.as_mut_slice()),
-            aad,
-            &tag,
-        )
-        .map_err(|_| SuiteError::Unopenable)?;
+        let opens = opening::open(
+            &self.agreement,
+            &self.public,
+            encapped,
+            (info, aad),
+            &mut plaintext,
+            tag,
+        );
+        if !opens {
+            return Err(SuiteError::Unopenable);
+        }
         Ok(plaintext)
     }
+}
+
+fn secret_bytes(key: &PrivateKey) -> Zeroizing<[u8; 32]> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    let mut secret = key.to_bytes();
+    bytes.copy_from_slice(&secret);
+    zeroize::Zeroize::zeroize(secret.as_mut_slice());
+    bytes
 }
 
 #[cfg(test)]
@@ -339,6 +352,36 @@ mod tests {
                 key.open(b"info", b"aad", &sealed[..length]),
                 Err(SuiteError::TooShort(length))
             );
+        }
+    }
+
+    /// What this crate opens by itself, the crate that seals opens as well, and to the same.
+    #[test]
+    fn opens_what_the_sealing_crate_opens() {
+        use hpke::{OpModeR, single_shot_open};
+        use rand_chacha::rand_core::Rng as _;
+        let mut rng = rng();
+        for length in [0, 1, 16, 63, 64, 65, 150, 1000] {
+            let key = OpeningKey::generate(&mut rng);
+            let mut plaintext = vec![0; length];
+            rng.fill_bytes(&mut plaintext);
+            let (info, aad) = (&plaintext[..length / 2], &plaintext[length / 3..]);
+            let sealed = key
+                .sealing_key()
+                .seal(info, aad, &plaintext, &mut rng)
+                .expect("sealed");
+            let (encapped, body) = sealed.split_at(ENCAPPED_BYTES);
+            let encapped = Deserializable::from_bytes(encapped).expect("a point");
+            let theirs = single_shot_open::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+                &OpModeR::Base,
+                &key.key,
+                &encapped,
+                info,
+                body,
+                aad,
+            );
+            assert_eq!(theirs.expect("opens"), plaintext);
+            assert_eq!(key.open(info, aad, &sealed).expect("opens").as_slice(), plaintext);
         }
     }
 

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod leaks;
 pub mod many;
 pub mod process;
+pub mod proxy;
 pub mod published;
 pub mod recount;
 pub mod script;

@@ -92,6 +92,12 @@ impl Program {
         }
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Has everything that commands print from now on added to a file, and has them log all they have to say.
     #[must_use]
     pub fn recorded(self, transcript: impl Into<PathBuf>) -> Self {
@@ -248,6 +254,36 @@ impl Server {
         }
         self.end();
         Ok(())
+    }
+
+    /// Tells it to stop (SIGTERM) and does not wait.
+    ///
+    /// # Errors
+    /// The signal cannot be sent.
+    pub fn tell_to_stop(&self) -> Result<(), ProcessError> {
+        Command::new("kill")
+            .args(["-TERM", &self.id().to_string()])
+            .status()
+            .map(drop)
+            .map_err(os(format!("stopping {}", self.name)))
+    }
+
+    /// Waits until it has ended by itself; how. `None`: it has not within `patience`, and its plug is pulled.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn ended_within(mut self, patience: Duration) -> Result<Option<ExitStatus>, ProcessError> {
+        let since = Instant::now();
+        loop {
+            let ended = self
+                .child
+                .try_wait()
+                .map_err(os(format!("waiting for {}", self.name)))?;
+            if ended.is_some() || since.elapsed() >= patience {
+                return Ok(ended);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Its process id.

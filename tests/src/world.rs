@@ -96,6 +96,8 @@ pub struct World {
 struct Addresses {
     public: Vec<SocketAddr>,
     peer: Vec<SocketAddr>,
+    /// The public and the peer address that everybody knows.
+    told: Vec<[SocketAddr; 2]>,
     board: SocketAddr,
 }
 
@@ -119,15 +121,39 @@ impl World {
         plan: Plan,
         split: &[usize],
     ) -> Result<Self, WorldError> {
+        Self::set_up_behind(root, program, plan, split, |_, listens| Ok(listens))
+    }
+
+    /// Like [`World::set_up_with`]; everybody is told another address of a party's listener than where it listens: what `before` gives for party
+    /// `i` (0 based) and where it listens, at the same IP address. It is asked for the public and the peer listener of each.
+    ///
+    /// # Errors
+    /// The first command that fails, or what `before` fails with.
+    pub fn set_up_behind(
+        root: &Path,
+        program: Program,
+        plan: Plan,
+        split: &[usize],
+        mut before: impl FnMut(usize, SocketAddr) -> io::Result<SocketAddr>,
+    ) -> Result<Self, WorldError> {
         fs::create_dir_all(root).map_err(file(root))?;
-        let (mut public, mut peer) = (Vec::new(), Vec::new());
+        let (mut public, mut peer, mut told) = (Vec::new(), Vec::new(), Vec::new());
         for i in 0..3 {
             let [one, other] = free_addresses_at(party_ip(i))?;
             public.push(one);
             peer.push(other);
+            told.push([
+                before(i, one).map_err(file(root))?,
+                before(i, other).map_err(file(root))?,
+            ]);
         }
         let [board, _] = free_addresses_at(Ipv4Addr::LOCALHOST)?;
-        let addresses = Addresses { public, peer, board };
+        let addresses = Addresses {
+            public,
+            peer,
+            told,
+            board,
+        };
         let root = root.to_owned();
         let world = Self {
             root,
@@ -147,7 +173,7 @@ impl World {
         for (i, agency) in AGENCIES.into_iter().enumerate() {
             let (public, peer) = (self.addresses.public[i], self.addresses.peer[i]);
             let (number, dir) = ((i + 1).to_string(), party_dir(i));
-            let (public_url, peer_url) = (format!("https://{public}"), format!("https://{peer}"));
+            let [public_url, peer_url] = self.addresses.told[i].map(|told| format!("https://{told}"));
             let (public, peer) = (public.to_string(), peer.to_string());
             let (sheets, kit) = (format!("sheets-{number}"), format!("{dir}.kit"));
             let ceremony = [
@@ -342,6 +368,53 @@ impl World {
         if let Some(server) = self.parties[i].take() {
             server.kill();
         }
+    }
+
+    /// Takes the process of party server `i` (0 based) out of this world's hands.
+    pub fn take_party(&mut self, i: usize) -> Option<Server> {
+        self.parties[i].take()
+    }
+
+    /// Starts party server `i` (0 based) by another line than the unit's, which ends in the unit's words.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start_party_by(&mut self, i: usize, program: &Program, before: &[&str]) -> Result<(), WorldError> {
+        let words = unit_words(i);
+        let words: Vec<&str> = before
+            .iter()
+            .copied()
+            .chain(words.iter().map(String::as_str))
+            .collect();
+        let listens = [self.addresses.public[i], self.addresses.peer[i]];
+        self.parties[i] = Some(program.serve(&party_dir(i), &self.root, &words, &listens)?);
+        Ok(())
+    }
+
+    /// Sets an option of party `i` (0 based), which stands in its configuration as a comment, or was set by this before; it counts from the
+    /// next start on.
+    ///
+    /// # Errors
+    /// The file has no such option, or cannot be written.
+    pub fn configure(&self, i: usize, key: &str, value: &str) -> Result<(), WorldError> {
+        let path = self.party_config(i);
+        let text = fs::read_to_string(&path).map_err(file(&path))?;
+        let starts = [format!("# {key} = "), format!("{key} = ")];
+        let mut found = false;
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| {
+                if starts.iter().any(|start| line.starts_with(start.as_str())) {
+                    found = true;
+                    return format!("{key} = {value}");
+                }
+                line.to_owned()
+            })
+            .collect();
+        if !found {
+            return Err(file(&path)(io::ErrorKind::NotFound.into()));
+        }
+        write(&path, &(lines.join("\n") + "\n"))
     }
 
     /// The log of party server `i` (0 based): of all its processes, one after the other.

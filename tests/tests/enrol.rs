@@ -2,15 +2,8 @@
 //! parties hold, and what goes wrong with a card is said in words of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::object::{Attribute, CertificateType, ObjectClass};
-use cryptoki::session::UserType;
-use cryptoki::types::AuthPin;
-use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
 use rand::{SeedableRng, rngs::StdRng};
 use tally_client::card::{Card, CardFailure, CardFile, Token};
 use tally_client::{Choices, Connections, Device, Election, EnrolError, Voter, enrol};
@@ -25,10 +18,10 @@ use zeroize::Zeroizing;
 #[path = "../../party/tests/world/mod.rs"]
 mod world;
 
-use world::{Party, World};
+mod soft_hsm;
 
-const PASSWORD: &str = "pilot";
-const PIN: &str = "2468";
+use soft_hsm::{PASSWORD, PIN, make_token, soft_hsm};
+use world::{Party, World};
 
 async fn start() -> (World, Vec<Party>) {
     let world = World::new(Shape {
@@ -65,20 +58,9 @@ fn card(world: &mut World, shape: &CardShape) -> cards::Card {
     world.fixture.cards.as_mut().expect("cards").card(shape)
 }
 
-/// A PKCS#12 file as an authority hands it out: the key, its certificate and the issuing CA's.
 fn pkcs12(world: &World, card: &cards::Card) -> PathBuf {
     let issuing = &world.fixture.cards.as_ref().expect("cards").issuing;
-    let chain = [card.certificate.as_slice(), issuing].map(|der| Certificate::from_der(der).expect("read"));
-    let key = PrivateKey::from_der(&card.key_der()).expect("a key");
-    let mut store = KeyStore::new();
-    let entry = KeyStoreEntry::PrivateKeyChain(PrivateKeyChain::new("1", key, chain));
-    store.add_entry("voter", entry);
-    let path = world
-        .root
-        .path()
-        .join(format!("{}.p12", data_encoding::HEXLOWER.encode(&card.serial)));
-    std::fs::write(&path, store.writer(PASSWORD).write().expect("written")).expect("written");
-    path
+    soft_hsm::pkcs12(world.root.path(), issuing, card)
 }
 
 /// Enrols and checks that the parties' shares are those of the invitation's credential.
@@ -238,116 +220,6 @@ async fn what_is_wrong_is_said_before_a_pin_is_asked_for_and_a_party_that_is_awa
     );
 }
 
-/// SoftHSM's module and tool: installed, or fetched from Debian's packages and unpacked under target/ without root.
-fn soft_hsm() -> (PathBuf, PathBuf) {
-    let places = |root: &str| {
-        (
-            PathBuf::from(format!("{root}/usr/lib/softhsm/libsofthsm2.so")),
-            PathBuf::from(format!("{root}/usr/bin/softhsm2-util")),
-        )
-    };
-    let installed = places("");
-    if installed.0.exists() && installed.1.exists() {
-        return installed;
-    }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("softhsm");
-    let unpacked = places(&target.display().to_string());
-    if !unpacked.0.exists() {
-        std::fs::create_dir_all(&target).expect("a directory");
-        let script = "set -e; apt-get update -q >/dev/null 2>&1 || true; \
-            apt-get download -q softhsm2 libsofthsm2 softhsm2-common; \
-            for package in *.deb; do dpkg -x \"$package\" .; done";
-        let done = Command::new("sh")
-            .args(["-c", script])
-            .current_dir(&target)
-            .output();
-        let done = done.expect("a shell");
-        assert!(
-            done.status.success() && unpacked.0.exists(),
-            "softhsm2 is not installed and cannot be fetched (apt-get install softhsm2): {}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-    }
-    unpacked
-}
-
-/// Puts key and certificate on a new token of that label; a second certificate, for signing, beside it.
-fn make_token(
-    tool: &Path,
-    module: &Path,
-    label: &str,
-    world: &World,
-    card: &cards::Card,
-    other: &cards::Card,
-) {
-    let run = |args: &[&str]| {
-        let done = Command::new(tool).arg("--module").arg(module).args(args).output();
-        let done = done.expect("runs");
-        assert!(
-            done.status.success(),
-            "{args:?}: {}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-    };
-    run(&[
-        "--init-token",
-        "--free",
-        "--label",
-        label,
-        "--pin",
-        PIN,
-        "--so-pin",
-        "12345678",
-    ]);
-    let key = world.root.path().join(format!("{label}.p8"));
-    let pem = format!(
-        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        data_encoding::BASE64.encode(&card.key_der())
-    );
-    std::fs::write(&key, pem).expect("written");
-    run(&[
-        "--import",
-        &key.display().to_string(),
-        "--token",
-        label,
-        "--label",
-        "auth",
-        "--id",
-        "a1",
-        "--pin",
-        PIN,
-    ]);
-    let module = Arc::new(Pkcs11::new(module).expect("a module"));
-    let _ = module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
-    let slots = module.get_slots_with_token().expect("slots");
-    let slot = slots
-        .into_iter()
-        .find(|slot| {
-            module
-                .get_token_info(*slot)
-                .is_ok_and(|info| info.label() == label)
-        })
-        .expect("the token");
-    let session = module.open_rw_session(slot).expect("a session");
-    session
-        .login(UserType::User, Some(&AuthPin::from(PIN)))
-        .expect("logged in");
-    for (id, der) in [(0xb2, &other.certificate), (0xa1, &card.certificate)] {
-        session
-            .create_object(&[
-                Attribute::Class(ObjectClass::CERTIFICATE),
-                Attribute::CertificateType(CertificateType::X_509),
-                Attribute::Token(true),
-                Attribute::Private(false),
-                Attribute::Id(vec![id]),
-                Attribute::Subject(vec![0x30, 0]),
-                Attribute::Value(der.clone()),
-            ])
-            .expect("stored");
-    }
-    session.logout().expect("logged out");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn cards_of_every_kind_enrol_by_pkcs11_and_a_wrong_pin_has_its_own_words() {
     let (module, tool) = soft_hsm();
@@ -376,7 +248,7 @@ async fn cards_of_every_kind_enrol_by_pkcs11_and_a_wrong_pin_has_its_own_words()
         };
         let other = card(&mut world, &signing);
         let label = format!("card-{voter}");
-        make_token(&tool, &module, &label, &world, &made, &other);
+        make_token(&tool, &module, &label, world.root.path(), &made, &other);
         labels.push(label);
     }
     for (voter, label) in (0..).zip(&labels) {

@@ -149,6 +149,42 @@ fn no_secret_lies_open(directory: &Path) {
     assert!(directory.join("keys/sealed.keys").exists());
 }
 
+/// With the authority's key in the recovery kit: without kit or with too few officials nothing changes; the key holder's key opens the new key file,
+/// so the server comes back without the officials.
+async fn certificates_are_renewed(world: &mut World) {
+    let root = world.root.clone();
+    let front = root.join("party-2/tls/front.pem");
+    let operator = root.join("party-2/tls/operator.pem");
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).expect("a certificate");
+    let before = [read(&front), read(&operator)];
+    let renew = ["party", "renew-certificates", "--config", CONFIG];
+    let refused = world.program.refused(&root, &renew, "").expect("runs");
+    assert!(refused.is_some_and(|said| said.contains("recovery kit")));
+    let (two, three) = (sheet(2), sheet(3));
+    let kits = [
+        "--kit",
+        "party-2.kit",
+        "--new-kit",
+        "party-2b.kit",
+        "--share-file",
+        &two,
+    ];
+    let one = [&renew[..], &kits[..]].concat();
+    let refused = world.program.refused(&root, &one, "").expect("runs");
+    assert!(refused.is_some_and(|said| said.contains("before enough shares")));
+    assert_eq!([read(&front), read(&operator)], before);
+    let both = [&one[..], &["--share-file", &three]].concat();
+    let said = world.run(&both, "").expect("renewed");
+    assert!(said.contains("The new recovery kit is party-2b.kit"), "{said}");
+    for (path, before) in [&front, &operator].into_iter().zip(&before) {
+        assert_ne!(read(path), *before, "{}", path.display());
+    }
+    no_secret_lies_open(&root.join("party-2"));
+    world.stop_party(PARTY).expect("stopped");
+    world.start_party(PARTY).expect("started again");
+    await_unlocked(world).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
     connect::install_tls_provider();
@@ -241,6 +277,21 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
     world.start_party(PARTY).expect("started again");
     await_unlocked(&world).await;
     told("unlocked, and back after a kill");
+    let unlocked = |root: &std::path::Path| {
+        let (_, path) = tally_party::journal::files(&root.join("party-2/data/journal"))
+            .expect("files")
+            .pop()
+            .expect("a journal");
+        let text = std::fs::read_to_string(path).expect("readable");
+        text.lines()
+            .filter(|line| line.contains("\"event\":\"party.unlocked\""))
+            .count()
+    };
+    assert_eq!(
+        unlocked(&root),
+        2,
+        "by the officials, and by the key holder after the kill"
+    );
 
     let opens = SystemTime::now() + 4 * began.elapsed() + Duration::from_secs(2);
     world.plan = plan(opens);
@@ -260,12 +311,14 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
     told("voted");
 
     let before = await_mirrored(&world).await;
+    certificates_are_renewed(&mut world).await;
+    told("with new certificates");
 
     // The machine is lost, and nobody has a backup of its store. Voting goes on without it, and while its successor is locked.
     world.kill_party(PARTY);
     keeper.kill();
     std::fs::remove_dir_all(root.join("party-2")).expect("gone");
-    let (kit, two, three) = ("party-2.kit", sheet(2), sheet(3));
+    let (kit, two, three) = ("party-2b.kit", sheet(2), sheet(3));
     let restore = ["party", "restore", "--kit", kit, "--dir", "party-2"];
     let one = [&restore[..], &["--share-file", &two]].concat();
     let refused = world.program.refused(&root, &one, "").expect("runs");

@@ -25,7 +25,7 @@ use tally_proto::connect::{self, Dial};
 use tally_proto::identity::Address;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _};
 use tally_proto::invitation::Invitation;
-use tally_proto::pki::PeerRole;
+use tally_proto::pki::{Life, PeerRole};
 use tally_proto::reason::Reason;
 use tally_proto::wire;
 
@@ -161,12 +161,12 @@ impl Scene {
         let request = fs::read_to_string(registrar.request_file()).expect("request");
         let certificate = self
             .directory
-            .certify(&request, &PeerRole::Registrar("post".into()))
+            .certify(&request, &PeerRole::Registrar("post".into()), Life::of_leaf())
             .expect("certified");
         fs::write(registrar.certificate_file(), certificate).expect("written");
         let refused = self
             .directory
-            .certify(&request, &PeerRole::Coordinator)
+            .certify(&request, &PeerRole::Coordinator, Life::of_leaf())
             .expect_err("not another coordinator");
         assert!(matches!(refused, Error::NotOurRole(_)), "{refused}");
         Arc::new(registrar)

@@ -1,7 +1,8 @@
 //! The generator's process: it seals the ballots, and at the parent's word casts them all, so many at a time.
 //!
-//! A voter submits to all three parties at once, checks the receipts, and hands each receipt to the two other parties: nine requests. The
-//! ballot is in when all nine are answered; its latency is the time from the first request to the last answer. Voters share a few
+//! A voter submits to all three parties at once, checks the receipts, and hands each party the others' receipts that it does not have yet: mostly
+//! none, then it is three requests. The ballot is in when all three hold it and both others' receipts; its latency is the time from the
+//! first request to the last answer. Voters share a few
 //! connections to each party, as behind a relay: without it every device would make three TLS handshakes, on the same processors.
 //! Of the receipts' signatures one in 64 is verified, of everything else in them all.
 
@@ -42,6 +43,8 @@ pub(super) struct Setup {
 pub(super) struct Done {
     pub(super) seconds: f64,
     pub(super) cpu_seconds: f64,
+    /// Requests that were needed beyond three a ballot.
+    pub(super) further_requests: u64,
     /// Median, 99th and 99.9th percentile of the latency, milliseconds.
     pub(super) percentiles_ms: [f64; 3],
 }
@@ -76,7 +79,12 @@ impl Lines {
     pub(crate) async fn submit(&self, ballot: &Sealed, to: Role, verify: bool) -> Result<wire::Receipt> {
         let mut intake = self.intakes[to.slot()].clone();
         let wire = intake.submit(ballot.submission(to)).await?.into_inner();
-        let receipt = Receipt::from_wire(&wire)?;
+        self.check(ballot, to, &wire, verify)?;
+        Ok(wire)
+    }
+
+    fn check(&self, ballot: &Sealed, to: Role, wire: &wire::Receipt, verify: bool) -> Result<()> {
+        let receipt = Receipt::from_wire(wire)?;
         let stated = receipt.unverified();
         ensure!(
             stated.digest == ballot.digest && stated.party == to,
@@ -85,7 +93,18 @@ impl Lines {
         if verify {
             receipt.verify(&self.keys)?;
         }
-        Ok(wire)
+        Ok(())
+    }
+
+    /// The receipt, and the others whose receipts are not stored there yet.
+    async fn cast_at(&self, ballot: &Sealed, to: Role, verify: bool) -> Result<(wire::Receipt, Vec<Role>)> {
+        let mut intake = self.intakes[to.slot()].clone();
+        let reply = intake.cast(ballot.submission(to)).await?.into_inner();
+        let receipt = reply.receipt.context("an answer without a receipt")?;
+        self.check(ballot, to, &receipt, verify)?;
+        let lacks = |other: &Role| !reply.stored.contains(&other.number());
+        let lacking = [to.next(), to.prev()].into_iter().filter(lacks).collect();
+        Ok((receipt, lacking))
     }
 
     pub(crate) async fn deliver(&self, receipt: &wire::Receipt, to: Role) -> Result<()> {
@@ -94,17 +113,20 @@ impl Lines {
         Ok(())
     }
 
-    /// One voter: all three parties hold the ballot and each other's receipts on return.
-    async fn cast(&self, ballot: &Sealed, verify: bool) -> Result<()> {
-        let [a, b, c] = Role::ALL.map(|role| self.submit(ballot, role, verify));
+    /// One voter: all three parties hold the ballot and each other's receipts on return. How many requests it took beyond three.
+    async fn cast(&self, ballot: &Sealed, verify: bool) -> Result<u32> {
+        let [a, b, c] = Role::ALL.map(|role| self.cast_at(ballot, role, verify));
         let (a, (b, c)) = try_join(a, try_join(b, c)).await?;
-        let receipts = [a, b, c];
-        let deliveries = Role::ALL.map(|to| {
-            let [one, other] = [to.next(), to.prev()].map(|of| self.deliver(&receipts[of.slot()], to));
-            try_join(one, other)
+        let answers = [a, b, c];
+        let deliveries = Role::ALL.into_iter().filter_map(|to| {
+            let of = answers[to.slot()].1.iter();
+            let receipts: Vec<_> = of.map(|of| answers[of.slot()].0.clone()).collect();
+            (!receipts.is_empty()).then_some(async move {
+                let mut intake = self.intakes[to.slot()].clone();
+                intake.deliver_all(wire::Receipts { receipts }).await
+            })
         });
-        try_join_all(deliveries).await?;
-        Ok(())
+        Ok(try_join_all(deliveries).await?.len() as u32)
     }
 }
 
@@ -124,7 +146,8 @@ pub fn generate() -> Result<()> {
         .enable_all()
         .build()?;
     let cpu = Usage::now()?.cpu_seconds;
-    let (seconds, mut micros) = runtime.block_on(cast_all(&setup, manifest.manifest(), ballots))?;
+    let (seconds, mut micros, further_requests) =
+        runtime.block_on(cast_all(&setup, manifest.manifest(), ballots))?;
     micros.sort_unstable();
     let percentile = |permille: usize| -> Result<f64> {
         let at = (micros.len() * permille).div_ceil(1000).saturating_sub(1);
@@ -133,12 +156,13 @@ pub fn generate() -> Result<()> {
     write_line(&Done {
         seconds,
         cpu_seconds: Usage::now()?.cpu_seconds - cpu,
+        further_requests,
         percentiles_ms: [percentile(500)?, percentile(990)?, percentile(999)?],
     })
 }
 
-/// Seconds for all, and each ballot's latency in microseconds.
-async fn cast_all(setup: &Setup, manifest: &Manifest, ballots: Vec<Sealed>) -> Result<(f64, Vec<u32>)> {
+/// Seconds for all, each ballot's latency in microseconds, and the requests beyond three a ballot.
+async fn cast_all(setup: &Setup, manifest: &Manifest, ballots: Vec<Sealed>) -> Result<(f64, Vec<u32>, u64)> {
     let lines = (0..setup.connections.max(1))
         .map(|_| Lines::open(manifest))
         .collect::<Result<Vec<_>>>()?;
@@ -153,22 +177,24 @@ async fn cast_all(setup: &Setup, manifest: &Manifest, ballots: Vec<Sealed>) -> R
     let voters = (0..setup.at_once.max(1)).map(|i| {
         let (ballots, next, line) = (ballots.clone(), next.clone(), lines[i % lines.len()].clone());
         tokio::spawn(async move {
-            let mut micros = Vec::new();
+            let (mut micros, mut further) = (Vec::new(), 0);
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(ballot) = ballots.get(at) else {
-                    return Ok::<_, anyhow::Error>(micros);
+                    return Ok::<_, anyhow::Error>((micros, further));
                 };
                 let since = Instant::now();
-                line.cast(ballot, at % VERIFIED == 0).await?;
+                further += u64::from(line.cast(ballot, at % VERIFIED == 0).await?);
                 micros.push(u32::try_from(since.elapsed().as_micros())?);
             }
         })
     });
     let voters: Vec<_> = voters.collect();
-    let mut all = Vec::with_capacity(ballots.len());
+    let (mut all, mut further) = (Vec::with_capacity(ballots.len()), 0);
     for voter in voters {
-        all.extend(voter.await??);
+        let (micros, more) = voter.await??;
+        all.extend(micros);
+        further += more;
     }
-    Ok((begun.elapsed().as_secs_f64(), all))
+    Ok((begun.elapsed().as_secs_f64(), all, further))
 }

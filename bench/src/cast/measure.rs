@@ -1,6 +1,9 @@
 //! The parent of a casting measurement.
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
@@ -46,8 +49,14 @@ pub struct CastReport {
     pub cpu_us_per_ballot: f64,
     /// CPU time of the generator, microseconds a ballot.
     pub generator_cpu_us_per_ballot: f64,
+    /// Requests a ballot, of three and whatever the parties had not handed to each other in time.
+    pub requests_per_ballot: f64,
     /// Growth of a party's store, bytes a ballot, the largest of the three.
     pub disk_bytes_per_ballot: f64,
+    /// Memory of the three parties' processes over time: seconds, then MiB of each; at most 24 moments.
+    pub memory: Vec<[f64; 4]>,
+    /// Growth of a party's memory from half of the time to the end, bytes a ballot, the largest of the three.
+    pub late_growth_bytes_per_ballot: f64,
     /// Memory of each party's process before the first ballot, after the last, and the most it ever had, MiB.
     pub party_mib: [[f64; 3]; 3],
 }
@@ -84,8 +93,10 @@ pub fn cast(plan: CastPlan) -> Result<CastReport> {
     let size = |role: Role| -> Result<u64> { Ok(std::fs::metadata(store_of(&ward, role)?)?.len()) };
     let empty = [size(Role::P1)?, size(Role::P2)?, size(Role::P3)?];
     let before = usage(&mut parties)?;
+    let watch = Watch::start(std::array::from_fn(|i| parties[i].id()));
     generator.tell(&"go")?;
     let done: Done = generator.hear().context("the generator")?;
+    let memory = watch.stop();
     let after = usage(&mut parties)?;
     for party in parties {
         party.kill()?;
@@ -109,11 +120,71 @@ pub fn cast(plan: CastPlan) -> Result<CastReport> {
         p999_ms,
         cpu_us_per_ballot: cpu * 1e6 / ballots,
         generator_cpu_us_per_ballot: done.cpu_seconds * 1e6 / ballots,
+        requests_per_ballot: 3.0 + done.further_requests as f64 / ballots,
         disk_bytes_per_ballot: grown as f64 / ballots,
+        late_growth_bytes_per_ballot: late_growth(&memory) / (ballots / 2.0),
+        memory: thinned(memory),
         party_mib: std::array::from_fn(|i| {
             [before[i].rss_bytes, after[i].rss_bytes, after[i].peak_rss_bytes].map(mib)
         }),
     })
+}
+
+/// Looks at the memory of three processes every so often.
+struct Watch {
+    is_over: mpsc::Sender<()>,
+    thread: JoinHandle<Vec<[f64; 4]>>,
+}
+
+/// How often.
+const EVERY: Duration = Duration::from_millis(250);
+/// Moments of a report.
+const MOMENTS: usize = 24;
+
+impl Watch {
+    fn start(ids: [u32; 3]) -> Self {
+        let (is_over, over) = mpsc::channel();
+        let begun = Instant::now();
+        let thread = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            loop {
+                // A process that is gone is found out where it is spoken to.
+                let [one, two, three] =
+                    ids.map(|id| Process::rss_of(id).unwrap_or(0) as f64 / f64::from(1 << 20));
+                seen.push([begun.elapsed().as_secs_f64(), one, two, three]);
+                if over.recv_timeout(EVERY) != Err(mpsc::RecvTimeoutError::Timeout) {
+                    return seen;
+                }
+            }
+        });
+        Self { is_over, thread }
+    }
+
+    fn stop(self) -> Vec<[f64; 4]> {
+        drop(self.is_over);
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+/// Bytes that the memory of a party grew by in the second half of the time, the largest of the three.
+fn late_growth(memory: &[[f64; 4]]) -> f64 {
+    let (Some(middle), Some(end)) = (memory.get(memory.len() / 2), memory.last()) else {
+        return 0.0;
+    };
+    (1..4)
+        .map(|i| (end[i] - middle[i]) * f64::from(1 << 20))
+        .fold(0.0, f64::max)
+}
+
+fn thinned(memory: Vec<[f64; 4]>) -> Vec<[f64; 4]> {
+    let step = memory.len().div_ceil(MOMENTS - 1).max(1);
+    let last = memory.len().saturating_sub(1);
+    memory
+        .into_iter()
+        .enumerate()
+        .filter(|(i, _)| i % step == 0 || *i == last)
+        .map(|(_, moment)| moment)
+        .collect()
 }
 
 pub(crate) fn usage(parties: &mut [Process]) -> Result<[Usage; 3]> {
@@ -159,7 +230,8 @@ impl CastReport {
     pub fn table(&self) -> String {
         let mut text = format!(
             "{:.0} accepted a second, {} at once\nlatency: median {:.0} ms, 99 % {:.0} ms, 99.9 % {:.0} ms\n\
-             CPU a ballot: three parties {:.0} us, generator {:.0} us\ndisk a ballot: {:.0} bytes a party\n",
+             CPU a ballot: three parties {:.0} us, generator {:.0} us\nrequests a ballot: {:.2}\n\
+             disk a ballot: {:.0} bytes a party\n",
             self.accepted_per_second,
             self.at_once,
             self.p50_ms,
@@ -167,7 +239,15 @@ impl CastReport {
             self.p999_ms,
             self.cpu_us_per_ballot,
             self.generator_cpu_us_per_ballot,
+            self.requests_per_ballot,
             self.disk_bytes_per_ballot,
+        );
+        for [seconds, one, two, three] in &self.memory {
+            text += &format!("memory after {seconds:.0} s: {one:.0}, {two:.0}, {three:.0} MiB\n");
+        }
+        text += &format!(
+            "growth of a party's memory in the second half: {:.0} bytes a ballot\n",
+            self.late_growth_bytes_per_ballot
         );
         for (party, [start, end, peak]) in (1..).zip(self.party_mib) {
             text += &format!(

@@ -202,19 +202,19 @@ impl Filling<'_> {
                 .seal(made.kind, self.role.index(), &digest.0, &shares.to_bytes()),
         };
         accepted::insert(tx, self.number, BOX.get(), &digest.0, made.counted, &row)?;
-        for other in [self.role.next(), self.role.prev()] {
-            if made.kind == Kind::Ballot && made.by[other.slot()] {
+        let others = [self.role.next(), self.role.prev()].into_iter();
+        let given = others.filter(|other| made.kind == Kind::Ballot && made.by[other.slot()]);
+        let receipts: Vec<_> = given
+            .map(|other| receipts::New {
+                election: self.number,
+                party: other.index(),
+                own_position: position,
+                position,
                 // As long as a receipt is, for what is not claimed is not decoded.
-                receipts::put(
-                    tx,
-                    self.number,
-                    BOX.get(),
-                    &digest.0,
-                    other.index(),
-                    &[0; RECEIPT_BYTES],
-                )?;
-            }
-        }
+                receipt: &[0; RECEIPT_BYTES],
+            })
+            .collect();
+        receipts::put_all(tx, &receipts)?;
         Ok(())
     }
 }

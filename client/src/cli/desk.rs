@@ -346,6 +346,18 @@ impl AtWork<'_, '_> {
                 "THE STATION IS REVOKED. Take no more votes and send voters to another station. {revoked}"
             ));
         }
+        let (faults, refused) = match self.delivery.lock() {
+            Ok(delivery) => said(&delivery),
+            Err(poisoned) => said(&poisoned.into_inner()),
+        };
+        if !refused.is_empty() {
+            self.console.say(
+                "BALLOTS ARE REFUSED and will not be counted as they are. Call the commission before the next voter:",
+            );
+            for text in &refused {
+                self.console.say(text);
+            }
+        }
         if !in_full {
             return;
         }
@@ -367,11 +379,7 @@ impl AtWork<'_, '_> {
                 ));
             }
         }
-        let (faults, refused) = match self.delivery.lock() {
-            Ok(delivery) => said(&delivery),
-            Err(poisoned) => said(&poisoned.into_inner()),
-        };
-        for text in faults.into_iter().chain(refused) {
+        for text in faults {
             self.console.say(&text);
         }
         self.console

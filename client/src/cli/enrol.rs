@@ -10,6 +10,7 @@ use super::voter::load_election;
 use super::{Console, Failure, ManifestArg, Outcome};
 use crate::card::{Card, CardFailure, CardFile, Token};
 use crate::connections::Connections;
+use crate::disk::{RealDisk, replace};
 use crate::enrol::{EnrolError, enrol};
 
 #[derive(Args)]
@@ -63,15 +64,36 @@ impl Enrol {
         let mut ask = |question: &str| {
             secret(console, question).map_err(|failure| CardFailure::Failed(failure.to_string()))
         };
-        let enrolled = enrol(&election, &connections, &card, &mut ask, &mut rand::rng()).await?;
+        // The parties tell their parts of the code once: the place for it must be there before.
+        if let Some(path) = &self.out {
+            secret_file::create(path, &[])?;
+        }
+        let enrolled = enrol(&election, &connections, &card, &mut ask, &mut rand::rng()).await;
+        let enrolled = match (enrolled, &self.out) {
+            (Err(error), Some(path)) => {
+                let _ = std::fs::remove_file(path);
+                return Err(error.into());
+            }
+            (enrolled, _) => enrolled?,
+        };
         let code = enrolled.invitation.to_code();
-        match &self.out {
-            Some(path) => secret_file::create(path, code.as_bytes())?,
-            None => console.say(&code),
+        if let Some(path) = &self.out {
+            if let Err(source) = replace(&RealDisk, path, code.as_bytes()) {
+                // It is told once only: rather on the screen than nowhere.
+                console.tell(&format!(
+                    "{} cannot be written ({source}); write the code down:",
+                    path.display()
+                ));
+                console.say(&code);
+            }
+        } else {
+            console.say(&code);
         }
         console.tell(
             "You are enrolled: all three parties have taken your record. The code is your invitation; vote with it as often as you like. \
-             Enrolling again makes a new one, and the old one counts no more.",
+             Enrolling again makes a new one, the old one counts no more, nor does any ballot that was cast with it. The parties know who enrols and \
+             from which network address: vote on another day or from another network if you can. After the election it is published that and when \
+             your number enrolled.",
         );
         Ok(Outcome::Done)
     }

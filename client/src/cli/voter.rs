@@ -407,6 +407,15 @@ fn summary(election: &Election, cast: &Cast) -> String {
     for fault in cast.faults() {
         text.push_str(&format!("\nThe ballot is safe without it, but: {fault}."));
     }
+    let faults = cast.faults();
+    let silent =
+        |party: &Role| !accepted.contains(party) && faults.iter().all(|fault| fault.party() != *party);
+    for party in Role::ALL.into_iter().filter(silent) {
+        let agency = election.party(party).agency();
+        text.push_str(&format!(
+            "\nThe ballot is safe without it, but: {agency} ({party}) has not answered yet; it or the way to it is slow."
+        ));
+    }
     text
 }
 

@@ -1,6 +1,7 @@
 //! Bringing what is queued to the parties, each party at its own pace.
 //!
-//! A pass has two steps: every party gets the ballots that it lacks, then every party gets the others' receipts. A party that cannot
+//! A pass has two steps: every party gets the ballots that it lacks, then every party gets the others' receipts that they have not handed it
+//! themselves. A party that cannot
 //! be reached is left out for the rest of the pass; what it lacks waits for the next. Each answer is written to the queue.
 
 use std::collections::BTreeMap;
@@ -187,8 +188,11 @@ async fn submit(
     answers: &UnboundedSender<Answer>,
 ) -> Result<(), Fault> {
     if queued.standing.receipt(link.party).is_none() {
-        let receipt = link.submit(&queued.parcel).await?;
+        let (receipt, stored) = link.cast(&queued.parcel).await?;
         let _ = answers.send(Answer::Step(Step::accepted(number, link.party, receipt)));
+        for of in stored {
+            let _ = answers.send(Answer::Step(Step::stored(number, link.party, of)));
+        }
     }
     Ok(())
 }
@@ -202,11 +206,14 @@ async fn hand_over(
     if queued.standing.receipt(link.party).is_none() {
         return Ok(());
     }
-    for of in queued.standing.wanting(link.party) {
-        if let Some(receipt) = queued.standing.receipt(of) {
-            link.deliver(receipt.clone()).await?;
-            let _ = answers.send(Answer::Step(Step::stored(number, link.party, of)));
-        }
+    let wanting = queued.standing.wanting(link.party);
+    let known = wanting
+        .into_iter()
+        .filter_map(|of| Some((of, queued.standing.receipt(of)?.clone())));
+    let (of, receipts): (Vec<_>, Vec<_>) = known.unzip();
+    link.deliver(receipts).await?;
+    for of in of {
+        let _ = answers.send(Answer::Step(Step::stored(number, link.party, of)));
     }
     Ok(())
 }

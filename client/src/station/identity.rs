@@ -242,7 +242,12 @@ mod tests {
         let authority = pki::Authority::generate("commission").unwrap();
         let role = pki::PeerRole::Station(StationId(7));
         let certificate = authority
-            .sign_request(&loaded.request().unwrap(), &role, &[])
+            .sign_request(
+                &loaded.request().unwrap(),
+                &role,
+                &[],
+                tally_proto::pki::Life::of_leaf(),
+            )
             .unwrap();
         loaded.install_certificate(&certificate).unwrap();
         assert_eq!(loaded.leaf().unwrap().cert_pem, certificate);

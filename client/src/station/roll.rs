@@ -1,9 +1,11 @@
-//! The roll as a station looks voters up in it: the commission's CSV, of which the columns `box`, `reference`, `online` and `index` are read.
+//! The roll as a station looks voters up in it: the commission's CSV, of which the columns `box`, `reference`, `online`, `index` and `code` are
+//! read. It must be the manifest's roll, voter by voter: two numbers exchanged would strike one voter's ballot for another's.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tally_proto::ids::{BoxId, VoterIndex};
+use tally_proto::ids::{BoxId, Hash32, VoterIndex};
+use tally_proto::roll::{Roll, RollEntry, RollError};
 use thiserror::Error;
 
 use crate::election::Election;
@@ -20,7 +22,9 @@ pub enum RollFileError {
         source: std::io::Error,
     },
     /// A line that is none.
-    #[error("{path}, line {line}: this is no roll with the columns box, reference and online")]
+    #[error(
+        "{path}, line {line}: this is no roll with the columns box, reference and online, each voter once"
+    )]
     Line {
         /// The file.
         path: PathBuf,
@@ -29,17 +33,15 @@ pub enum RollFileError {
     },
     /// Another roll.
     #[error(
-        "{path} has {found} voters of box {of_box}, the election has {voters}: ask the commission for its roll"
+        "{path}, box {of_box}: {source}. Ask the commission for the roll of this election, the file `roll.csv` of its directory"
     )]
     OtherRoll {
         /// The file.
         path: PathBuf,
         /// The box.
         of_box: BoxId,
-        /// Lines of it.
-        found: u32,
-        /// Voters of it.
-        voters: u32,
+        /// What is different.
+        source: RollError,
     },
 }
 
@@ -60,6 +62,11 @@ pub struct OnRoll {
 #[derive(Debug)]
 pub struct RollFile {
     voters: BTreeMap<String, OnRoll>,
+}
+
+fn code(hexadecimal: &str) -> Option<Hash32> {
+    let bytes = data_encoding::HEXLOWER.decode(hexadecimal.as_bytes()).ok()?;
+    Hash32::from_slice(&bytes).ok()
 }
 
 impl RollFile {
@@ -88,38 +95,66 @@ impl RollFile {
         else {
             return Err(wrong(1));
         };
-        let index_at = column("index");
-        let mut counts: BTreeMap<BoxId, u32> = BTreeMap::new();
+        let (index_at, code_at) = (column("index"), column("code"));
+        let mut boxes: BTreeMap<BoxId, BTreeMap<VoterIndex, RollEntry>> = BTreeMap::new();
         let mut voters = BTreeMap::new();
         for (line, row) in (2..).zip(reader.records()) {
             let row = row.map_err(|_| wrong(line))?;
             let field = |at: usize| row.get(at).map(str::trim).ok_or_else(|| wrong(line));
             let number = |at: usize| field(at)?.parse::<u32>().map_err(|_| wrong(line));
             let of_box = BoxId(number(box_at)?);
-            let count = counts.entry(of_box).or_default();
-            let voter = VoterIndex(index_at.map_or(Ok(*count), number)?);
-            *count += 1;
-            let reference = field(reference_at)?.to_owned();
+            let entries = boxes.entry(of_box).or_default();
+            let next = u32::try_from(entries.len()).map_err(|_| wrong(line))?;
+            let voter = VoterIndex(index_at.map_or(Ok(next), number)?);
+            let entry = RollEntry {
+                reference: field(reference_at)?.to_owned(),
+                online: match field(online_at)?.to_ascii_lowercase().as_str() {
+                    "yes" | "true" | "1" => true,
+                    "no" | "false" | "0" => false,
+                    _ => return Err(wrong(line)),
+                },
+                persons: code_at
+                    .map_or(Ok(""), field)?
+                    .split_whitespace()
+                    .map(code)
+                    .collect::<Option<_>>()
+                    .ok_or_else(|| wrong(line))?,
+            };
             let on_roll = OnRoll {
-                reference: reference.clone(),
+                reference: entry.reference.clone(),
                 of_box,
                 voter,
-                online: field(online_at)? == "yes",
+                online: entry.online,
             };
-            if serves(of_box) && voters.insert(reference, on_roll).is_some() {
+            if entries.insert(voter, entry).is_some()
+                || (serves(of_box) && voters.insert(on_roll.reference.clone(), on_roll).is_some())
+            {
                 return Err(wrong(line));
             }
         }
         for of in election.manifest().boxes() {
-            let found = counts.get(&of.id()).copied().unwrap_or_default();
-            if found != of.voters() {
-                return Err(RollFileError::OtherRoll {
-                    path: path.to_owned(),
-                    of_box: of.id(),
-                    found,
-                    voters: of.voters(),
-                });
-            }
+            let entries = boxes.remove(&of.id()).unwrap_or_default();
+            let fits = if of.open().is_some() {
+                // It may still grow, and has gaps where an enrolment was not finished. Its root is in the Seal: until then it stands on the
+                // commission's word.
+                let highest = entries
+                    .last_key_value()
+                    .map_or(0, |(v, _)| v.get().saturating_add(1));
+                match of.voters() {
+                    most if highest <= most => Ok(()),
+                    most => Err(RollError::OtherNumber {
+                        expected: most,
+                        actual: highest,
+                    }),
+                }
+            } else {
+                Roll::new(entries.into_values().collect()).and_then(|roll| roll.check_box(of))
+            };
+            fits.map_err(|source| RollFileError::OtherRoll {
+                path: path.to_owned(),
+                of_box: of.id(),
+                source,
+            })?;
         }
         Ok(Self { voters })
     }

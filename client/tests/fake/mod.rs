@@ -41,6 +41,10 @@ pub mod history;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
     Honest,
+    /// It says that it has everybody's receipts already.
+    HandedOver,
+    /// It says that it has receipts of parties that do not exist, and its own.
+    Nonsense,
     /// Answers after a while.
     Slow(Duration),
     /// Takes submissions and never answers.
@@ -203,6 +207,35 @@ impl Fake {
 #[derive(Clone)]
 struct Service(Arc<Fake>);
 
+impl Service {
+    async fn take(&self, request: Request<wire::Submission>) -> Result<wire::Receipt, Status> {
+        self.0.note("submit", request.get_ref());
+        let manner = *self.0.manner.lock().unwrap();
+        match manner {
+            Manner::Slow(pause) => tokio::time::sleep(pause).await,
+            Manner::Silent => std::future::pending().await,
+            Manner::Refusing(reason) => return Err(Refusal::new(reason, "as the test wants it").into()),
+            _ => {}
+        }
+        Ok(self.0.accept(request.into_inner())?)
+    }
+
+    fn store(&self, receipt: &wire::Receipt) -> Result<(), Status> {
+        let manner = *self.0.manner.lock().unwrap();
+        if let Manner::Deaf(reason) = manner {
+            return Err(Refusal::new(reason, "as the test wants it").into());
+        }
+        let receipt = Receipt::from_wire(receipt).unwrap();
+        let keys = self.0.signed.get().unwrap().manifest().party_keys();
+        let Ok(acceptance) = receipt.verify(&keys) else {
+            return Err(Refusal::new(Reason::ReceiptInvalid, "a false receipt was handed over").into());
+        };
+        let key = (acceptance.digest, acceptance.party);
+        self.0.seen.send_modify(|seen| _ = seen.delivered.insert(key));
+        Ok(())
+    }
+}
+
 #[tonic::async_trait]
 impl Intake for Service {
     async fn clock(
@@ -220,30 +253,36 @@ impl Intake for Service {
     }
 
     async fn submit(&self, request: Request<wire::Submission>) -> Result<Response<wire::Receipt>, Status> {
-        self.0.note("submit", request.get_ref());
-        let manner = *self.0.manner.lock().unwrap();
-        match manner {
-            Manner::Slow(pause) => tokio::time::sleep(pause).await,
-            Manner::Silent => std::future::pending().await,
-            Manner::Refusing(reason) => return Err(Refusal::new(reason, "as the test wants it").into()),
-            _ => {}
-        }
-        Ok(Response::new(self.0.accept(request.into_inner())?))
+        Ok(Response::new(self.take(request).await?))
+    }
+
+    async fn cast(&self, request: Request<wire::Submission>) -> Result<Response<wire::CastReply>, Status> {
+        let receipt = self.take(request).await?;
+        let stored = match *self.0.manner.lock().unwrap() {
+            Manner::HandedOver => vec![1, 2, 3],
+            Manner::Nonsense => vec![0, self.0.role.number(), 4, u32::MAX],
+            _ => Vec::new(),
+        };
+        Ok(Response::new(wire::CastReply {
+            receipt: Some(receipt),
+            stored,
+        }))
     }
 
     async fn deliver(&self, request: Request<wire::Receipt>) -> Result<Response<wire::DeliverReply>, Status> {
         self.0.note("deliver", request.get_ref());
-        let manner = *self.0.manner.lock().unwrap();
-        if let Manner::Deaf(reason) = manner {
-            return Err(Refusal::new(reason, "as the test wants it").into());
+        self.store(request.get_ref())?;
+        Ok(Response::new(wire::DeliverReply {}))
+    }
+
+    async fn deliver_all(
+        &self,
+        request: Request<wire::Receipts>,
+    ) -> Result<Response<wire::DeliverReply>, Status> {
+        self.0.note("deliver_all", request.get_ref());
+        for receipt in &request.get_ref().receipts {
+            self.store(receipt)?;
         }
-        let receipt = Receipt::from_wire(request.get_ref()).unwrap();
-        let keys = self.0.signed.get().unwrap().manifest().party_keys();
-        let Ok(acceptance) = receipt.verify(&keys) else {
-            return Err(Refusal::new(Reason::ReceiptInvalid, "a false receipt was handed over").into());
-        };
-        let key = (acceptance.digest, acceptance.party);
-        self.0.seen.send_modify(|seen| _ = seen.delivered.insert(key));
         Ok(Response::new(wire::DeliverReply {}))
     }
 

@@ -12,6 +12,7 @@ use tally_proto::identity::{
 use tally_proto::ids::{Role, RoleExt};
 use tally_proto::manifest::{Manifest, SignedManifest};
 use tally_proto::pki::Authority;
+use tally_proto::roll::{Roll, RollEntry};
 use tally_proto::suite::OpeningKey;
 use tally_proto::wire;
 
@@ -21,6 +22,16 @@ pub const NOON_S: u64 = OPENS_S + 40_000;
 pub const CLOSES_S: u64 = OPENS_S + 80_000;
 /// Voters of each box.
 pub const VOTERS: u32 = 100;
+
+/// The roll of a box: voters B1-000, B1-001 ..., every other one on paper only.
+pub fn roll(of_box: u32) -> Roll {
+    let entry = |v| RollEntry {
+        reference: format!("B{of_box}-{v:03}"),
+        online: v % 2 == 0,
+        persons: Vec::new(),
+    };
+    Roll::new((0..VOTERS).map(entry).collect()).unwrap()
+}
 
 /// One party's secrets.
 pub struct PartySecrets {
@@ -175,8 +186,10 @@ fn ballot_box(id: u32, name: &str, contests: Vec<u32>) -> wire::Box {
         name: texts(&[("en", name)]),
         contests,
         voters: VOTERS,
-        roll_root: vec![7; 32],
+        roll_root: roll(id).root().0.to_vec(),
+        open: None,
         index_bits: BallotLayout::index_bits_for(VOTERS) as u32,
+        max_ballots: 0,
     }
 }
 

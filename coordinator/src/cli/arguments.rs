@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use tally_proto::calendar::ChannelKind;
-use tally_proto::pki::PeerRole;
+use tally_proto::pki::{LEAF_DAYS, MAX_LEAF_DAYS, PeerRole};
 
 /// The election commission: defines elections, drives their phases, publishes results.
 #[derive(Debug, Parser)]
@@ -44,6 +44,19 @@ pub(super) enum Command {
         /// Where to write the certificate
         #[arg(long)]
         out: PathBuf,
+        /// Days that it lives; the same request may be certified again
+        #[arg(long, default_value_t = LEAF_DAYS, value_parser = value_parser!(u32).range(1..=i64::from(MAX_LEAF_DAYS)))]
+        days: u32,
+    },
+    /// Issue a new TLS certificate for the coordinator, before the old one ends or after; identity and manifests stay. The board takes it at its
+    /// next start
+    RenewCertificate {
+        /// More host names or IP addresses that the certificate shall name, as given to `init`
+        #[arg(long)]
+        host: Vec<String>,
+        /// Days that it lives
+        #[arg(long, default_value_t = LEAF_DAYS, value_parser = value_parser!(u32).range(1..=i64::from(MAX_LEAF_DAYS)))]
+        days: u32,
     },
     /// Agree with the three parties on the keys of a register of enrolled credentials, before elections that name it are defined
     Register {
@@ -102,6 +115,8 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Fetch who is on an open roll, by number, as all three parties have it: for stations, and for orders that name a voter
+    OpenRoll(OfElection),
     /// Take over stations' closing statements, which `seal` compares with the ballots received; shows them all
     SignIns {
         /// The election id
@@ -224,14 +239,18 @@ pub(super) enum OrderChange {
         #[arg(long)]
         from: String,
     },
-    /// Let a credential that a registrar issued stand over what the voter's card signed up to a moment
+    /// Let registrars issue one voter's credential again, or let an issued one stand over what the voter's card signed up to a moment
+    #[command(group(clap::ArgGroup::new("what").args(["serial", "until"]).required(true).multiple(true)))]
     Reissue {
         /// The voter's reference on the roll
         #[arg(long)]
         voter: String,
+        /// Issued records of the voter stand up to this serial; the first issue has 1
+        #[arg(long, value_parser = clap::value_parser!(u32).range(2..))]
+        serial: Option<u32>,
         /// Local time of the online channel's zone, past or to come: "YYYY-MM-DD HH:MM"
         #[arg(long)]
-        until: String,
+        until: Option<String>,
     },
     /// Correct the flags of one voter
     Correct {

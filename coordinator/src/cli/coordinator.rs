@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tally_proto::ids::{BoxId, RegisterId, Role};
-use tally_proto::pki::PeerRole;
+use tally_proto::manifest::BallotBox;
+use tally_proto::pki::{Life, PeerRole, Shown};
 
 use super::arguments::{BundleFiles, Command, Coordinator as Arguments, OfBoxes, OrderChange};
 use super::{Console, phases, registrar, styled, width};
@@ -14,7 +15,7 @@ use crate::error::Error;
 use crate::orders::{self, Wish};
 use crate::progress::grouped;
 use crate::report::{self, Summary};
-use crate::{audits, board, bundle, files, registers, sealing, setup, status, tickets};
+use crate::{audits, board, bundle, files, open_roll, registers, sealing, setup, status, tickets};
 
 /// How often `status --watch` asks.
 const WATCH: Duration = Duration::from_secs(2);
@@ -27,10 +28,17 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     let dir = arguments.dir;
     let done: Result<(), Error> = match arguments.command {
         Command::Init { name, address, host } => init(&dir, &name, &address, &host),
-        Command::Certify { request, role, out } => certify(&dir, &request, &role, &out),
+        Command::Certify {
+            request,
+            role,
+            out,
+            days,
+        } => certify(&dir, &request, &role, (&out, days)),
+        Command::RenewCertificate { host, days } => renew_certificate(&dir, &host, days),
         Command::Register { register, parties } => agree(&dir, &register, &parties, &console).await,
         Command::Define { file } => define(&dir, &file),
         Command::Publish(of) => publish(&Office::open(&dir, &of.election)?, &console).await,
+        Command::OpenRoll(of) => fetch_open_roll(&Office::open(&dir, &of.election)?, &console).await,
         Command::Signatures(of) => signatures(Office::open(&dir, &of.election)?, &console).await,
         Command::Complete(of) => complete(Office::open(&dir, &of.election)?, &console).await,
         Command::Order {
@@ -164,10 +172,24 @@ fn draws(
     Ok(())
 }
 
-fn certify(dir: &Path, request: &Path, role: &PeerRole, out: &Path) -> Result<(), Error> {
-    let certificate = Directory::open(dir)?.certify(&files::read_text(request)?, role)?;
+fn certify(dir: &Path, request: &Path, role: &PeerRole, (out, days): (&Path, u32)) -> Result<(), Error> {
+    let life = Life::of_days(days);
+    let certificate = Directory::open(dir)?.certify(&files::read_text(request)?, role, life)?;
     files::create(out, certificate.as_bytes())?;
-    println!("Certificate for {role} in {}", out.display());
+    let ends = Shown::of(&certificate)?.ends();
+    println!("Certificate for {role} in {}; it ends at {ends}", out.display());
+    Ok(())
+}
+
+fn renew_certificate(dir: &Path, hosts: &[String], days: u32) -> Result<(), Error> {
+    let mut directory = Directory::open(dir)?;
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    directory.renew(&hosts, Life::of_days(days))?;
+    println!(
+        "The coordinator's certificate is new and ends at {}. Authority and identity are as before: nobody else need do anything. The board \
+         (`coordinator serve`) takes it at its next start.",
+        directory.leaf().ends()?
+    );
     Ok(())
 }
 
@@ -199,10 +221,11 @@ fn define(dir: &Path, file: &Path) -> Result<(), Error> {
     println!("{}", manifest.title().default_text());
     println!("Election     {}", manifest.election());
     for b in manifest.boxes() {
-        let (name, voters) = (b.name().default_text(), grouped(b.voters().into()));
         println!(
-            "Box {:<8} {name}: {voters} voters, {} contest(s)",
+            "Box {:<8} {}: {}, {} contest(s)",
             b.id(),
+            b.name().default_text(),
+            voters_of(b),
             b.contests().len()
         );
     }
@@ -232,14 +255,52 @@ fn define(dir: &Path, file: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// How many voters, or of an open roll how many at most and until when.
+fn voters_of(of_box: &BallotBox) -> String {
+    let voters = grouped(of_box.voters().into());
+    match of_box.open() {
+        None => format!("{voters} voters"),
+        Some(open) => format!("open roll, at most {voters} voters, frozen at {}", open.freezes),
+    }
+}
+
+async fn fetch_open_roll(office: &Office, console: &Console) -> Result<(), Error> {
+    let (directory, election) = (&office.directory, &office.election);
+    let roll = open_roll::fetch(directory, election, console.patience, &*console.progress).await?;
+    println!(
+        "{} voters are on the open roll of election {} so far",
+        grouped(roll.voters.len() as u64),
+        office.called()
+    );
+    if roll.unfinished > 0 {
+        println!(
+            "{} enrolments are not finished: not all three parties have them, and they do not count",
+            roll.unfinished
+        );
+    }
+    for v in &roll.differing {
+        println!(
+            "Number {v}: the parties name different people. One of them breaks the protocol: tell their operators"
+        );
+    }
+    println!(
+        "In           {} (names people; for stations)",
+        open_roll::file(election).display()
+    );
+    Ok(())
+}
+
 async fn publish(office: &Office, console: &Console) -> Result<(), Error> {
     let manifest = office.election.signed().manifest();
     let voters: u64 = manifest.boxes().iter().map(|b| u64::from(b.voters())).sum();
+    let roll = match manifest.open_box() {
+        Some(of_box) => format!("says that its roll is open ({})", voters_of(of_box)),
+        None => format!("its roll with {} voters", grouped(voters)),
+    };
     let agencies: Vec<&str> = manifest.parties().iter().map(|p| p.agency()).collect();
     let what = format!(
-        "This hands the manifest of election {} and its roll with {} voters to {}. What they have they keep.",
+        "This hands the manifest of election {} and {roll} to {}. What they have they keep.",
         office.called(),
-        grouped(voters),
         agencies.join(", ")
     );
     console.confirm(&what, office.id())?;
@@ -330,9 +391,10 @@ async fn order(
         },
         OrderChange::Strike { voter } => Wish::Strike { reference: voter },
         OrderChange::Restore { voter } => Wish::Restore { reference: voter },
-        OrderChange::Reissue { voter, until } => Wish::Reissue {
+        OrderChange::Reissue { voter, until, serial } => Wish::Reissue {
             reference: voter,
             until,
+            serial,
         },
         OrderChange::RevokeStation { station, from } => Wish::Revoke { station, from },
         OrderChange::Correct {

@@ -67,8 +67,21 @@ pub(super) struct ElectionFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RollSource {
-    pub(super) file: PathBuf,
     pub(super) kind: Spanned<String>,
+    /// Of a closed roll.
+    pub(super) file: Option<PathBuf>,
+    /// Of an open one: the most voters that it can have.
+    pub(super) most: Option<u32>,
+    /// Of an open one: its last moment, local time of `time_zone`.
+    pub(super) freezes: Option<Spanned<String>>,
+    pub(super) time_zone: Option<Spanned<String>>,
+}
+
+impl RollSource {
+    /// Without the keys of an open roll.
+    pub(super) fn is_closed(&self) -> bool {
+        self.most.is_none() && self.freezes.is_none() && self.time_zone.is_none()
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -112,6 +125,7 @@ pub(super) struct BoxTable {
     pub(super) id: Spanned<u32>,
     pub(super) name: Spanned<Texts>,
     pub(super) contests: Spanned<Vec<Spanned<u32>>>,
+    pub(super) max_ballots: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -319,6 +319,11 @@ pub enum Problem {
         /// As written.
         network: String,
     },
+    /// Who enrols gets no draw code.
+    #[error(
+        "[tickets] and [enrolment] do not go together: who enrols by card has no draw code, and could cast no ballot online; remove one"
+    )]
+    TicketsWithCards,
     /// Tickets without a channel they are for.
     #[error("tickets are for online ballots, and there is no online channel: add one, or remove [tickets]")]
     TicketsOffline,
@@ -358,12 +363,30 @@ pub enum Problem {
     },
     /// A roll kind that is not known or not supported.
     #[error(
-        "roll kind {kind:?} is not supported: write \"closed\" (every voter is on the roll now); an open roll grows by \
-         enrolment with an identity card, which this version does not offer"
+        "roll kind {kind:?} is not known: write \"closed\" (every voter is on the roll now) or \"open\" (voters are appended as they \
+         enrol with an identity card)"
     )]
     RollKind {
         /// As written.
         kind: String,
+    },
+    /// Keys of the other kind of roll, or some are missing.
+    #[error(
+        "a closed roll has `file`, a CSV, and nothing else; an open one `most` (voters that it can have), `freezes` (\"YYYY-MM-DD HH:MM\") and `time_zone`"
+    )]
+    RollKeys,
+    /// Nobody could come onto it.
+    #[error("voters come onto an open roll by their identity cards: add an [enrolment] table")]
+    OpenWithoutCards,
+    /// It can never have as many as the policy asks for.
+    #[error(
+        "the open roll can have {most} voters, fewer than min_voters = {min}: the result of so few could show how single people voted"
+    )]
+    OpenTooSmall {
+        /// The most voters.
+        most: u32,
+        /// The policy's minimum.
+        min: u32,
     },
     /// The roll is wrong.
     #[error(transparent)]

@@ -283,8 +283,23 @@ fn every_refusal_says_where_what_and_what_to_do() {
         ),
         (
             "kind = \"closed\"",
+            "kind = \"half\"",
+            "election.toml:24: roll kind \"half\" is not known: write \"closed\" (every voter is on the roll now) or \"open\" (voters are appended as they enrol with an identity card)",
+        ),
+        (
+            "kind = \"closed\"",
             "kind = \"open\"",
-            "election.toml:24: roll kind \"open\" is not supported: write \"closed\" (every voter is on the roll now); an open roll grows by enrolment with an identity card, which this version does not offer",
+            "election.toml:22: a closed roll has `file`, a CSV, and nothing else; an open one `most` (voters that it can have), `freezes` (\"YYYY-MM-DD HH:MM\") and `time_zone`",
+        ),
+        (
+            "file = \"roll.csv\"\nkind = \"closed\"",
+            "kind = \"open\"\nmost = 500\ntime_zone = \"Europe/London\"",
+            "election.toml:22: a closed roll has `file`, a CSV, and nothing else; an open one `most` (voters that it can have), `freezes` (\"YYYY-MM-DD HH:MM\") and `time_zone`",
+        ),
+        (
+            "file = \"roll.csv\"\nkind = \"closed\"",
+            "kind = \"open\"\nmost = 500\nfreezes = \"2027-05-03 08:00\"\ntime_zone = \"Europe/London\"",
+            "election.toml:22: voters come onto an open roll by their identity cards: add an [enrolment] table",
         ),
         (
             "\"party-2.identity.toml\", \"party-3.identity.toml\"",

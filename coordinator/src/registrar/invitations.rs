@@ -56,8 +56,12 @@ impl Invitations {
     /// # Errors
     /// [`FileError`], also when the file is shorter than `length`: then somebody took lines out of it.
     pub fn resume(path: &Path, length: u64) -> Result<Self, FileError> {
-        refuse_existing(path)?;
         let part = part_of(path);
+        if is_one_file(path, &part) {
+            // Killed in `finish`, between the file's two names.
+            fs::remove_file(path).map_err(FileError::of(path, "take back"))?;
+        }
+        refuse_existing(path)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -185,6 +189,22 @@ fn quoted(out: &mut Vec<u8>, field: &str) {
     out.push(b'"');
 }
 
+#[cfg(unix)]
+fn is_one_file(path: &Path, part: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = |path: &Path| {
+        fs::symlink_metadata(path)
+            .ok()
+            .map(|meta| (meta.dev(), meta.ino()))
+    };
+    place(path).is_some_and(|of| place(part) == Some(of))
+}
+
+#[cfg(not(unix))]
+fn is_one_file(_: &Path, _: &Path) -> bool {
+    false
+}
+
 fn refuse_existing(path: &Path) -> Result<(), FileError> {
     if path.try_exists().map_err(FileError::of(path, "look for"))? {
         let source = io::Error::new(
@@ -272,6 +292,25 @@ mod tests {
             text,
             "reference,code,link\nA,CODE-1,tally:v1:x\nB,CODE-1,tally:v1:x\n"
         );
+    }
+
+    #[test]
+    fn a_file_with_both_names_is_gone_on_with() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("invitations.csv");
+        let mut file = Invitations::create(&path).expect("new");
+        let good = file.append(&lines(&["A"])).expect("written");
+        // Killed in the middle of `finish`.
+        fs::hard_link(part_of(&path), &path).expect("linked");
+        drop(file);
+        let file = Invitations::resume(&path, good).expect("goes on");
+        file.finish().expect("finished");
+        assert!(fs::read_to_string(&path).expect("text").contains("\nA,CODE-1"));
+        assert!(!part_of(&path).exists());
+        // Another file of that name is nobody's to take away.
+        fs::write(part_of(&path), "reference").expect("written");
+        assert!(Invitations::resume(&path, 0).is_err());
+        assert!(path.exists());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use rand_core::CryptoRng;
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, UnixSeconds, VoterIndex};
 use tally_proto::invitation::{self, Credential, Invitation, Letter, Part};
 use tally_proto::manifest::{Manifest, SignedManifest};
+use tally_proto::order::FIRST_SERIAL;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::record::{Half, Issue, RecordHeader, RecordParts, Source, authorise};
@@ -26,6 +27,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::Registrar;
+use super::hand_over::hand_over;
 use super::invitations::{Invitations, Lines, part_of};
 use super::outbox::Outbox;
 use crate::error::{Error, StoredProblem};
@@ -37,28 +39,26 @@ use crate::tickets::HASHES_HEADER;
 
 /// Credentials made, written and handed over together.
 const BATCH: usize = 1024;
-/// The serial of a first record: a re-issue needs an order and a higher one.
-const FIRST_SERIAL: u32 = 1;
 
 /// One batch as it stands in the outbox: nothing in it is secret.
 #[derive(Clone, PartialEq, Message)]
-struct Batch {
+pub(super) struct Batch {
     /// Length of the invitation file with this batch's lines.
     #[prost(uint64, tag = "1")]
     invitations: u64,
     #[prost(message, repeated, tag = "2")]
-    records: Vec<SealedRecord>,
+    pub(super) records: Vec<SealedRecord>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct SealedRecord {
+pub(super) struct SealedRecord {
     #[prost(message, optional, tag = "1")]
-    header: Option<wire::RecordHeader>,
+    pub(super) header: Option<wire::RecordHeader>,
     #[prost(bytes = "vec", tag = "2")]
-    authorisation: Vec<u8>,
+    pub(super) authorisation: Vec<u8>,
     /// P1's, P2's, P3's.
     #[prost(bytes = "bytes", repeated, tag = "3")]
-    ciphertexts: Vec<bytes::Bytes>,
+    pub(super) ciphertexts: Vec<bytes::Bytes>,
     /// Of the voter's draw code, where this registrar gives one.
     #[prost(bytes = "vec", tag = "4")]
     draw_hash: Vec<u8>,
@@ -488,116 +488,6 @@ fn is_for(recipient: &Recipient, record: &SealedRecord) -> bool {
             .header
             .as_ref()
             .is_some_and(|h| (h.r#box, h.v) == (recipient.of_box.get(), recipient.voter.get()))
-}
-
-/// Hands a batch to all three parties at once; returns when each has given a valid receipt for every record.
-async fn hand_over(
-    parties: &Parties,
-    manifest: &Manifest,
-    batch: &Batch,
-    patience: Patience,
-    progress: &dyn Progress,
-) -> Result<(), Error> {
-    let outcomes = parties
-        .all(async |party| {
-            let hand = async || register(party, manifest, batch).await;
-            party.call(patience, progress, hand).await
-        })
-        .await
-        .map_err(Error::Parties)?;
-    match outcomes.into_iter().flatten().next() {
-        Some(refused) => Err(refused),
-        None => Ok(()),
-    }
-}
-
-/// Hands a batch to one party: `Ok(None)` when every record has its receipt, `Ok(Some(_))` for a record refused for good.
-async fn register(party: &Party, manifest: &Manifest, batch: &Batch) -> Result<Option<Error>, Status> {
-    let place = party.role().slot();
-    let mut awaited: HashMap<Digest, (&SealedRecord, Hash32)> = HashMap::with_capacity(batch.records.len());
-    let mut submissions = Vec::with_capacity(batch.records.len());
-    for record in &batch.records {
-        let (Some(header), Some(ciphertext)) = (&record.header, record.ciphertexts.get(place)) else {
-            continue;
-        };
-        let checked = RecordHeader::from_wire(header)
-            .map_err(|e| Status::from(Refusal::new(Reason::MessageMalformed, e)))?;
-        awaited.insert(checked.digest(), (record, Hash32::of(ciphertext)));
-        submissions.push(wire::RecordSubmission {
-            header: Some(header.clone()),
-            authorisation: record.authorisation.clone(),
-            ciphertext: ciphertext.clone(),
-            election: String::new(),
-        });
-    }
-    let mut answers = party
-        .registration()
-        .register(stream::iter(submissions))
-        .await?
-        .into_inner();
-    while let Some(answer) = answers.message().await? {
-        match answer.outcome {
-            Some(wire::record_receipt::Outcome::Receipt(receipt)) => {
-                let digest = valid(party, manifest, &receipt, &awaited)
-                    .map_err(|detail| Refusal::new(Reason::ReceiptInvalid, detail))?;
-                awaited.remove(&digest);
-            }
-            Some(wire::record_receipt::Outcome::Refusal(refusal)) => {
-                let digest = Digest::from_slice(&refusal.digest).ok();
-                let record = digest.and_then(|d| awaited.get(&d)).map(|(record, _)| *record);
-                let refusal = Refusal::from_wire(&refusal);
-                if refusal.reason.class() == tally_proto::reason::Class::Retry {
-                    return Err(refusal.into());
-                }
-                let (of_box, voter) = record
-                    .and_then(|r| r.header.as_ref())
-                    .map_or((0, 0), |h| (h.r#box, h.v));
-                let party = party.name().to_owned();
-                return Ok(Some(Error::RecordRefused {
-                    party,
-                    of_box: BoxId(of_box),
-                    voter: VoterIndex(voter),
-                    refusal,
-                }));
-            }
-            None => {}
-        }
-    }
-    if awaited.is_empty() {
-        return Ok(None);
-    }
-    // A stream that ended early: the same records again give the same receipts.
-    let detail = format!("{} records without a receipt", awaited.len());
-    Err(Refusal::new(Reason::PartyUnreachable, detail).into())
-}
-
-/// The digest of a receipt that is this party's, for a record that was handed to it, over the very ciphertext.
-fn valid(
-    party: &Party,
-    manifest: &Manifest,
-    receipt: &wire::Receipt,
-    awaited: &HashMap<Digest, (&SealedRecord, Hash32)>,
-) -> Result<Digest, String> {
-    let receipt = Receipt::from_wire(receipt).map_err(|e| e.to_string())?;
-    let stated = receipt
-        .verify(&manifest.party_keys())
-        .map_err(|e| e.to_string())?;
-    let Some((record, ciphertext)) = awaited.get(&stated.digest) else {
-        return Err(format!(
-            "a receipt for {}, which was not handed over or twice",
-            stated.digest
-        ));
-    };
-    let of_box = record.header.as_ref().map(|h| h.r#box);
-    let fits = stated.party == party.role()
-        && stated.election == *manifest.election()
-        && Some(stated.of_box.get()) == of_box
-        && stated.ciphertext_hash == *ciphertext;
-    if fits {
-        Ok(stated.digest)
-    } else {
-        Err(format!("the receipt for {} states something else", stated.digest))
-    }
 }
 
 #[cfg(test)]

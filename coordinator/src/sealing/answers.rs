@@ -5,18 +5,21 @@
 //! and what any other party answers is told and changes nothing. Only a second Seal of the box with three signatures does: then all three parties
 //! signed two.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tally_proto::bundle::{BoxError, SealedParts, verify_sealed};
 use tally_proto::envelope::{Envelope, Kind};
-use tally_proto::ids::{BoxId, ElectionId, Hash32};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::order::SignedOrder;
-use tally_proto::sealing::Seal;
+use tally_proto::sealing::{Seal, SealingAbort};
 use tally_proto::wire;
 
-use super::{Ended, abort_in_words};
+use super::Ended;
+use super::stopped::in_words;
+use crate::bundle::named_by_claims;
 use crate::error::{Error, OutcomeProblem};
 use crate::parties::{Party, PartyError, Wait};
 use crate::progress::Progress;
@@ -42,7 +45,14 @@ pub(super) struct Answers {
     useless: Vec<String>,
     /// Parties that have not ended while they were waited for.
     left: Vec<String>,
+    /// Whom signatures convict, though the box was sealed, and for what.
+    proved: HashSet<(Role, &'static str)>,
+    /// The same, and whom Lists and Claims convict, in sentences.
+    named: Vec<String>,
 }
+
+/// Proofs of one party that are looked at: there are fewer kinds of lies.
+const MAX_PROOFS: usize = 32;
 
 impl Answers {
     /// `orders`: those in force.
@@ -56,17 +66,23 @@ impl Answers {
             failed: Vec::new(),
             useless: Vec::new(),
             left: Vec::new(),
+            proved: HashSet::new(),
+            named: Vec::new(),
         }
     }
 
     /// Takes what `party` answered.
     pub(super) async fn take(&mut self, party: &Party, ended: Result<Ended, PartyError>) -> Wait {
         let words = match ended {
-            Ok(Ended::Sealed(answer)) => match self.judge(*answer).await {
+            Ok(Ended::Sealed(mut answer)) => match {
+                let proofs = std::mem::take(&mut answer.done.proofs);
+                self.proofs(party, proofs);
+                self.judge(*answer).await
+            } {
                 Ok(()) => return Wait::Enough,
                 Err(error) => format!("{} sent a seal that does not hold: {error}", party.name()),
             },
-            Ok(Ended::Aborted(abort)) => abort_in_words(party, &abort),
+            Ok(Ended::Aborted(abort)) => self.stopped(party, abort),
             Ok(Ended::Nothing) => format!("{} ended without an outcome", party.name()),
             Err(error) => {
                 self.failed.push(error);
@@ -75,6 +91,39 @@ impl Answers {
         };
         self.useless.push(words);
         Wait::Failed
+    }
+
+    /// Of what a party says that it proves, what does: each lie once, whoever shows it.
+    fn proofs(&mut self, party: &Party, proofs: Vec<wire::Envelope>) {
+        for proof in proofs.into_iter().take(MAX_PROOFS) {
+            let manifest = self.manifest.manifest();
+            let read = SealingAbort::read(party.role(), proof, manifest, self.of_box);
+            if let Some(SealingAbort { reason, suspect, .. }) = read.filter(|read| read.proved) {
+                let agency = manifest.party(suspect).agency();
+                let words = format!(
+                    "P{} {agency}: {}, as signatures that {} shows prove. {}",
+                    suspect.number(),
+                    reason.code(),
+                    party.name(),
+                    reason.action()
+                );
+                if self.proved.insert((suspect, reason.code())) {
+                    self.named.push(words);
+                }
+            }
+        }
+    }
+
+    fn stopped(&self, party: &Party, abort: wire::Envelope) -> String {
+        let manifest = self.manifest.manifest();
+        match SealingAbort::read(party.role(), abort, manifest, self.of_box) {
+            Some(stopped) => {
+                let names = manifest.parties().each_ref();
+                let names = names.map(|p| format!("P{} {}", p.role().number(), p.agency()));
+                in_words(stopped, party.name(), &names)
+            }
+            None => format!("{} stopped and sent a statement that does not hold", party.name()),
+        }
     }
 
     /// Has not ended while it was waited for.
@@ -114,13 +163,17 @@ impl Answers {
                 lists: done.lists,
                 claims: done.claims,
             };
-            verify_sealed(parts, &manifest, &orders).map(|_| ())
+            verify_sealed(parts, &manifest, &orders).map(|(_, sealed)| sealed.settled)
         });
-        match verified.await {
+        let settled = match verified.await {
             Ok(verified) => verified?,
             // Nothing cancels it: it panicked.
             Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        };
+        let manifest = Arc::clone(&self.manifest);
+        let name = |role: Role| format!("P{} {}", role.number(), manifest.manifest().party(role).agency());
+        self.named
+            .extend(named_by_claims(settled.hidden(), settled.false_claims(), name));
         self.holds = Some(bundle);
         Ok(())
     }
@@ -151,6 +204,9 @@ impl Answers {
             return Err(outcome(OutcomeProblem::TwoSeals(one, other)));
         }
         let failed = self.failed.iter().map(ToString::to_string);
+        for words in &self.named {
+            progress.note(&format!("box {of_box}: {words}"));
+        }
         if let Some(bundle) = self.holds {
             for words in self.useless.into_iter().chain(failed).chain(self.left) {
                 progress.note(&format!(

@@ -12,13 +12,13 @@ const BOX: BoxId = BoxId(1);
 const SEAL: Hash32 = Hash32([7; 32]);
 
 /// Parties that are never called: a channel wants a runtime to stand by.
-struct Scene {
-    world: World,
-    parties: Parties,
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) parties: Parties,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let world = World::new(Shape::default());
         let leaf = world
             .coordinator_authority

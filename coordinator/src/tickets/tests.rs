@@ -9,13 +9,13 @@ use crate::bundle::tests::directory_of;
 use crate::directory::Directory;
 use crate::roll;
 
-struct Scene {
+pub(crate) struct Scene {
     dir: tempfile::TempDir,
-    world: World,
-    election: Election,
+    pub(crate) world: World,
+    pub(crate) election: Election,
 }
 
-fn scene() -> Scene {
+pub(crate) fn scene() -> Scene {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(tally_proto::connect::install_tls_provider);
     let world = World::new(Shape {
@@ -330,4 +330,27 @@ fn one_voter_has_one_draw_under_way_and_a_repeat_costs_nothing() {
         desk.admit(&scene.request(0, 1, 2)),
         Ok(Admitted::Due(_))
     ));
+}
+
+#[test]
+fn answers_made_again_keep_nobody_from_drawing() {
+    let scene = scene();
+    scene.admit(2).expect("admitted");
+    let desk = scene.desk();
+    let old = scene.request(0, 1, 1);
+    drawn(&desk, &old).expect("drawn");
+    // After a restart no answer is in memory: the one who holds a code asks for the old one.
+    let desk = scene.desk();
+    let Ok(Admitted::Due(again)) = desk.admit(&old) else {
+        panic!("made again")
+    };
+    assert!(again.is_again(), "it waits among its like");
+    assert_eq!(desk.admit(&old).expect_err("once").reason, Reason::PartyBusy);
+    // The voter's own new draw, on another device, is not held up by it.
+    let Ok(Admitted::Due(new)) = desk.admit(&scene.request(0, 1, 2)) else {
+        panic!("due")
+    };
+    assert!(!new.is_again());
+    drop((again, new));
+    assert!(matches!(desk.admit(&old), Ok(Admitted::Due(_))));
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use tally_proto::identity::Fingerprint;
+use tally_proto::ids::{BoxId, ElectionId};
+use tally_proto::pki::Life;
 use tally_proto::secret_file::SecretFileError;
 
 use super::ConfigFile;
@@ -19,6 +21,7 @@ use crate::officials::change::{self, ChangeError};
 use crate::officials::desk::{self, DeskError, Lines, Piped, Terminal};
 use crate::officials::kit::{self, RestoreError};
 use crate::officials::{Public, Sealed, SealedError, SplitError, Terms, TermsError, Use};
+use crate::renew::Issued;
 use crate::telemetry::{self, TelemetryError};
 
 /// Why a command around the officials' keys failed.
@@ -82,6 +85,13 @@ pub(super) struct ShareFiles {
     /// Read a share from this file (mode 600) instead of the terminal; may be given several times
     #[arg(long = "share-file", value_name = "FILE")]
     share_files: Vec<PathBuf>,
+}
+
+impl ShareFiles {
+    /// Whether none is given.
+    pub(super) fn is_empty(&self) -> bool {
+        self.share_files.is_empty()
+    }
 }
 
 /// How a ceremony goes.
@@ -156,8 +166,19 @@ pub(super) struct RotateHpke {
     /// Where to write the new recovery kit
     #[arg(long)]
     new_kit: PathBuf,
+    /// ELECTION/BOX that will never be sealed, as one with too few ballots; what was cast for it is lost with the old key. Any number of times
+    #[arg(long, value_parser = given_up)]
+    never_sealed: Vec<(ElectionId, BoxId)>,
     #[command(flatten)]
     shares: ShareFiles,
+}
+
+/// ELECTION/BOX.
+fn given_up(text: &str) -> Result<(ElectionId, BoxId), String> {
+    let (election, of_box) = text.split_once('/').ok_or("ELECTION/BOX, as ward-7/2")?;
+    let election = ElectionId::new(election).map_err(|error| error.to_string())?;
+    let of_box: u32 = of_box.parse().map_err(|_| "the box is a number")?;
+    Ok((election, BoxId(of_box)))
 }
 
 #[derive(Debug, clap::Args)]
@@ -412,6 +433,7 @@ pub(super) fn rotate(asked: &RotateHpke) -> Result<(), OfficialsError> {
         &config,
         &key,
         (&asked.kit, &asked.new_kit),
+        &asked.never_sealed,
         &mut SystemEntropy.rng(),
     )?;
     let fingerprint: Fingerprint = identity.fingerprint();
@@ -424,6 +446,18 @@ pub(super) fn rotate(asked: &RotateHpke) -> Result<(), OfficialsError> {
         asked.kit.display()
     );
     Ok(())
+}
+
+/// `renew-certificates` where officials hold the keys.
+pub(super) fn renew(
+    config: &Config,
+    kits: (&Path, &Path),
+    life: Life,
+    shares: &ShareFiles,
+) -> Result<Issued, OfficialsError> {
+    guarded();
+    let key = desk::collect(&change::public(config)?, &shares.share_files, &mut Io::new())?;
+    Ok(change::renew(config, &key, kits, life, &mut SystemEntropy.rng())?)
 }
 
 /// `restore`.

@@ -2,17 +2,18 @@
 
 use std::fmt::Write as _;
 
-use tally_proto::calendar::Channel;
+use tally_proto::calendar::{Channel, Opening};
+use tally_proto::card::subject;
 use tally_proto::identity::Fingerprint;
-use tally_proto::ids::{Hash32, Role};
+use tally_proto::ids::{Hash32, Role, RoleExt as _};
 use tally_proto::manifest::{Manifest, Network, Rule};
 use tally_proto::order::{Change, Order};
+use tally_proto::text::Texts;
 use tally_proto::wire;
-
-use crate::status::phase_name;
 
 use crate::config::Config;
 use crate::keys::{self, KeyError};
+use crate::status::phase_name;
 
 // Writing to a String cannot fail: the results of `writeln!` are dropped below.
 
@@ -21,9 +22,10 @@ pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "Election {}: {}",
+        "Election {}: {}, defined at {}",
         manifest.election(),
-        manifest.title().default_text()
+        texts(manifest.title()),
+        manifest.created_at()
     );
     let _ = writeln!(
         text,
@@ -66,11 +68,7 @@ pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {
             station.name()
         );
         for opening in station.openings() {
-            let _ = writeln!(
-                text,
-                "                 open only {} to {}",
-                opening.opens_local, opening.closes_local
-            );
+            let _ = writeln!(text, "                 open only {}", hours(opening));
         }
     }
     let _ = writeln!(text, "\n  Contests:");
@@ -79,14 +77,9 @@ pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {
             Rule::Single => "one option".to_owned(),
             Rule::Approval { max } => format!("up to {max} options"),
         };
-        let _ = writeln!(
-            text,
-            "    {} {} ({rule})",
-            contest.id(),
-            contest.title().default_text()
-        );
+        let _ = writeln!(text, "    {} {} ({rule})", contest.id(), texts(contest.title()));
         for (number, option) in (1..).zip(contest.options()) {
-            let _ = writeln!(text, "      {number:>3} {}", option.default_text());
+            let _ = writeln!(text, "      {number:>3} {}", texts(option));
         }
     }
     let _ = writeln!(text, "\n  Boxes:");
@@ -94,18 +87,30 @@ pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {
         let contests: Vec<String> = of_box.contests().iter().map(ToString::to_string).collect();
         let _ = writeln!(
             text,
-            "    {} {}: {} voters, contests {}, roll {}",
+            "    {} {}: {}, contests {}",
             of_box.id(),
-            of_box.name().default_text(),
-            of_box.voters(),
+            texts(of_box.name()),
+            match (of_box.open(), of_box.roll_root()) {
+                (Some(open), _) => format!(
+                    "open roll, at most {} voters, frozen at {}",
+                    of_box.voters(),
+                    open.freezes
+                ),
+                (None, root) => format!(
+                    "{} voters, roll {}",
+                    of_box.voters(),
+                    root.map(|root| root.to_string()).unwrap_or_default()
+                ),
+            },
             contests.join(", "),
-            of_box.roll_root().short()
         );
     }
     let _ = writeln!(text, "\n  Calendars:");
     for channel in manifest.channels() {
         calendar(&mut text, channel);
     }
+    enrolment(&mut text, manifest);
+    tickets(&mut text, manifest);
     let policy = manifest.policy();
     let _ = writeln!(
         text,
@@ -117,7 +122,8 @@ pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {
     );
     let _ = writeln!(
         text,
-        "\n  Results: boxes have at least {} voters, are tallied with at least {} submissions; ballots counted per channel are {}.\n",
+        "\n  Results: boxes have at least {} voters. One that received fewer than {} submissions is not tallied; fakes, ballots cast again and invalid \
+         ones count among these, so this keeps next to empty boxes closed and protects no small one. Ballots counted per channel are {}.\n",
         policy.min_voters,
         policy.min_submissions,
         if policy.open_counted_per_channel {
@@ -172,20 +178,93 @@ pub(super) fn order(order: &Order, hash: &Hash32, voter: Option<&str>) -> String
     text
 }
 
+/// A text in every language that it has.
+fn texts(texts: &Texts) -> String {
+    let all: Vec<String> = texts
+        .iter()
+        .map(|(language, text)| format!("{text} [{language}]"))
+        .collect();
+    all.join(" / ")
+}
+
+fn hours(opening: &Opening) -> String {
+    format!(
+        "{} to {}  ({} to {})",
+        opening.opens_local, opening.closes_local, opening.opens, opening.closes
+    )
+}
+
+/// Who may say who a voter is: whoever holds the key of one of these authorities can take every voter's vote.
+fn enrolment(text: &mut String, manifest: &Manifest) {
+    let Some(register) = manifest.register() else {
+        return;
+    };
+    let _ = writeln!(
+        text,
+        "\n  Voters enrol by identity card, in register {}, from {} to {}. Whoever holds the key of one of these authorities can make cards for\n  \
+         every voter: compare each with what the state publishes.",
+        register.id(),
+        register.opens(),
+        register.closes()
+    );
+    for (what, authorities) in [("root", register.roots()), ("issues cards", register.issuers())] {
+        for der in authorities {
+            let _ = writeln!(
+                text,
+                "    {what:<12} {}\n                 SHA-256 {}",
+                subject(der),
+                Hash32::of(der)
+            );
+        }
+    }
+    let _ = writeln!(text, "    a voter is named by {}", register.person().in_words());
+    let _ = writeln!(
+        text,
+        "    a card's certificate is for {}",
+        register.purpose().in_words()
+    );
+    let _ = writeln!(
+        text,
+        "    persons stand in the roll under the salt {}",
+        register.salt_hash()
+    );
+    if let Some(commitments) = manifest.offsets() {
+        for (j, commitment) in Role::ALL.into_iter().zip(commitments) {
+            let _ = writeln!(
+                text,
+                "    K_{} of {} and {j} is committed to as {commitment}",
+                j.number(),
+                j.prev()
+            );
+        }
+    }
+}
+
+fn tickets(text: &mut String, manifest: &Manifest) {
+    let Some(ticketing) = manifest.ticketing() else {
+        return;
+    };
+    let _ = writeln!(
+        text,
+        "\n  Online ballots need a ticket: {} for each of these days in one draw, {} draws a voter.",
+        ticketing.per_day(),
+        ticketing.draws()
+    );
+    for key in ticketing.keys() {
+        let _ = writeln!(text, "    from {}  key {}", key.day(), Hash32::of(key.modulus()));
+    }
+}
+
 fn calendar(text: &mut String, channel: &Channel) {
     let _ = writeln!(
         text,
         "    {} ({}), {}",
-        channel.name().default_text(),
+        texts(channel.name()),
         channel.kind(),
         channel.time_zone()
     );
     for opening in channel.openings() {
-        let _ = writeln!(
-            text,
-            "      {} to {}  ({} to {})",
-            opening.opens_local, opening.closes_local, opening.opens, opening.closes
-        );
+        let _ = writeln!(text, "      {}", hours(opening));
     }
     let _ = writeln!(
         text,
@@ -227,3 +306,6 @@ pub(super) fn sessions(election: &str, of_box: &wire::BoxStatus) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,8 +182,12 @@ fn days_left(machine: wire::Machine, now: UnixSeconds) -> u64 {
 
 fn sight(peer: &wire::PeerSight, now: UnixMillis) -> String {
     let name = peer_name(peer);
+    let trouble = match peer.trouble.as_str() {
+        "" => String::new(),
+        why => format!("\n          not now: {why}"),
+    };
     if peer.answered_ms == 0 {
-        return format!("{name}      has not answered since this party started");
+        return format!("{name}      has not answered since this party started{trouble}");
     }
     let ago = now.get().saturating_sub(peer.answered_ms) / 1000;
     let clock = match peer.clock_ahead_ms {
@@ -194,7 +198,7 @@ fn sight(peer: &wire::PeerSight, now: UnixMillis) -> String {
         0 => String::new(),
         entries => format!(", this party is {entries} entries behind it"),
     };
-    format!("{name}      answered {ago} s ago, {clock}{behind}")
+    format!("{name}      answered {ago} s ago, {clock}{behind}{trouble}")
 }
 
 fn peer_name(peer: &wire::PeerSight) -> String {
@@ -254,6 +258,9 @@ fn election(text: &mut String, election: &wire::ElectionStatus) {
             of_box.received_paper,
             of_box.records
         );
+        if of_box.numbers > 0 {
+            let _ = writeln!(text, "          {} on the open roll so far", of_box.numbers);
+        }
         if !of_box.step.is_empty() {
             let _ = match of_box.step_total {
                 0 => writeln!(text, "          {}", of_box.step),
@@ -274,7 +281,7 @@ fn object(status: &wire::StatusReply) -> serde_json::Value {
         let boxes = election.boxes.iter().map(|of_box| {
             json!({
                 "box": of_box.r#box, "phase": phase_name(of_box.phase()), "online": of_box.received_online,
-                "station": of_box.received_station, "paper": of_box.received_paper, "records": of_box.records,
+                "station": of_box.received_station, "paper": of_box.received_paper, "records": of_box.records, "numbers": of_box.numbers,
                 "last_session": of_box.last_session, "sessions_left": of_box.sessions_left, "trouble": of_box.trouble,
             })
         });
@@ -293,6 +300,7 @@ fn object(status: &wire::StatusReply) -> serde_json::Value {
         },
         "peers": status.peers.iter().map(|peer| json!({
             "party": peer.party, "answered_ms": peer.answered_ms, "clock_ahead_ms": peer.clock_ahead_ms, "entries_behind": peer.entries_behind,
+            "trouble": peer.trouble,
         })).collect::<Vec<_>>(),
         "elections": status.elections.iter().map(|election| json!({
             "election": election.election, "in_force": election.countersigned_by_all, "log_size": election.log_size, "intake_trouble": election.intake_trouble, "lost": election.lost,
@@ -330,9 +338,11 @@ mod tests {
                     answered_ms: 1_799_999_988_000,
                     clock_ahead_ms: Some(-4),
                     entries_behind: 17,
+                    trouble: String::new(),
                 },
                 wire::PeerSight {
                     party: 1,
+                    trouble: "the certificate of the server that answers ended".to_owned(),
                     ..Default::default()
                 },
             ],

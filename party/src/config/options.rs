@@ -238,6 +238,20 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     optional(
         "intake",
+        "wait_for_others_ms",
+        Kind::Number { min: 0, max: 10_000 },
+        "500",
+        "Milliseconds for which the answer to a ballot waits for the other parties' receipts, so that the voter need not bring them; 0: not at all.",
+    ),
+    optional(
+        "intake",
+        "cache_mib",
+        Kind::Number { min: 1, max: 65_536 },
+        "64",
+        "MiB of the store that the process keeps in memory; it grows so far while ballots come in, and no further. The system caches the file besides.",
+    ),
+    optional(
+        "intake",
         "disk_reserve_mib",
         Kind::Number { min: 0, max: 1 << 20 },
         "64",
@@ -272,6 +286,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Number { min: 1, max: 100_000 },
         "1024",
         "Requests served at once on one connection of the peer listener; the others of that connection wait.",
+    ),
+    optional(
+        "server",
+        "shutdown_notice_s",
+        Kind::Number { min: 0, max: 600 },
+        "0",
+        "Seconds after a stop signal in which health checks are told NOT_SERVING and requests are still served: for a load balancer in front of \
+         this server, which looks at health now and then.",
     ),
     optional(
         "server",
@@ -358,6 +380,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Number { min: 1, max: 86_400 },
         "120",
         "Seconds without an answer after which party.lost is raised; the others are asked every 10 s.",
+    ),
+    optional(
+        "alarms",
+        "behind_entries",
+        Kind::Number { min: 1, max: 1 << 40 },
+        "100000",
+        "Entries of another party's logs that this one has still to look at, from which on party.behind is raised: more than heavy voting leaves \
+         behind for some seconds.",
     ),
     optional(
         "alarms",

@@ -351,10 +351,13 @@ impl Values {
                 check_queue: self.size("intake.check_queue")?,
                 held_ballots: self.size("intake.held_ballots")?,
                 batch: self.size("intake.batch")?,
+                wait_for_others: Duration::from_millis(self.number("intake.wait_for_others_ms")?),
+                cache_bytes: self.size("intake.cache_mib")? << 20,
                 reserve_bytes: self.number("intake.disk_reserve_mib")? << 20,
             },
             server: ServerLimits {
                 max_requests_per_connection: self.size("server.max_requests_per_connection")?,
+                shutdown_notice_s: self.number("server.shutdown_notice_s")?,
                 shutdown_grace_s: self.number("server.shutdown_grace_s")?,
             },
             public: guard::Limits {
@@ -381,6 +384,7 @@ impl Values {
                 disk_bytes: self.number("alarms.disk_mib")? << 20,
                 certificate_s: self.number("alarms.certificate_days")? * 86_400,
                 party_lost_ms: self.number("alarms.party_lost_s")? * 1000,
+                behind_entries: self.number("alarms.behind_entries")?,
                 seal_s: self.number("alarms.seal_minutes")? * 60,
             },
             log_format: if self.text("log.format")? == "json" {

@@ -166,17 +166,34 @@ impl Elections {
         })
     }
 
-    /// Takes the signatures of a manifest or order known here. Returns whether it is in force with them.
+    /// Takes the signatures of a manifest or order known here. Returns whether it is in force with them. An order that is not known here any more
+    /// and that all have signed, this party too, is taken as well: its operator signed it before the store or the machine was lost.
     ///
     /// # Errors
     /// `object.unknown`, a signature that does not verify, or the store.
-    pub fn complete(&self, store: &Store, envelope: &Envelope) -> Result<bool, Refusal> {
+    pub fn complete(&self, store: &Store, own: Role, envelope: &Envelope) -> Result<bool, Refusal> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let signatures = envelope.signatures().iter().cloned();
-        match self.find(envelope.hash())? {
-            Found::Manifest(election) => self.sign_manifest(store, &election, signatures),
-            Found::Order(election, order) => self.sign_order(store, &election, &order, signatures),
+        match self.find(envelope.hash()) {
+            Ok(Found::Manifest(election)) => self.sign_manifest(store, &election, signatures),
+            Ok(Found::Order(election, order)) => self.sign_order(store, &election, &order, signatures),
+            Err(unknown) => match self.recall(store, own, envelope) {
+                Ok(()) => Ok(true),
+                Err(refusal) => {
+                    tracing::debug!(%refusal, "an order that is not known here is not taken either");
+                    Err(unknown)
+                }
+            },
         }
+    }
+
+    /// Takes an order that is not known here, if all have signed it and it follows those in force.
+    fn recall(&self, store: &Store, own: Role, envelope: &Envelope) -> Result<(), Refusal> {
+        let id = Order::decode(envelope.payload()).map_err(order_refused)?.election;
+        let election = self.get(id.as_str())?.in_force()?;
+        let order = SignedOrder::open(envelope.clone(), election.signed_manifest()).map_err(order_refused)?;
+        check_boxes(store, &election, &order)?;
+        self.put_whole(store, own, &election, order)
     }
 
     /// Takes an order that all have signed, from another party: it was in force, whatever the clock says now.
@@ -192,6 +209,17 @@ impl Elections {
     ) -> Result<(), Refusal> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let election = self.get(election.as_str())?.in_force()?;
+        self.put_whole(store, own, &election, order)
+    }
+
+    /// Puts an order that all have signed behind those in force. The caller holds `changing`.
+    fn put_whole(
+        &self,
+        store: &Store,
+        own: Role,
+        election: &Election,
+        order: SignedOrder,
+    ) -> Result<(), Refusal> {
         // Orders that are not complete, or leave a gap, are refused here.
         let mut effective = election.effective().clone();
         effective.apply(&order).map_err(order_refused)?;
@@ -213,7 +241,7 @@ impl Elections {
             .cloned()
             .chain([order])
             .collect();
-        self.write_order(store, &election, orders, number)
+        self.write_order(store, election, orders, number)
     }
 
     fn find(&self, hash: Hash32) -> Result<Found, Refusal> {

@@ -5,19 +5,22 @@ use std::sync::Arc;
 use tally_proto::ballot::{BallotError, BallotHeader, Submission};
 use tally_proto::calendar::{Timing, TimingError};
 use tally_proto::ids::{Digest, UnixMillis};
+use tally_proto::manifest::Capacity;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::refusal::Refusal;
 use tally_proto::shares::{ShareContext, ShareError};
 use tally_proto::wire;
 
+use super::batch::{Room, no_room};
 use super::pool::Lane;
+use super::waiting::Stored;
 use super::writer::Checked;
-use super::{Sender, stored_receipt};
+use super::{Sender, attempts, stored_of_others, stored_receipt};
 use crate::elections::Election;
 use crate::party::Party;
 use crate::store::accepted::{self, Counted};
-use crate::store::{Accepted, Kind, tickets};
+use crate::store::{Accepted, Kind, boxes, tickets};
 
 fn ballot_refused(error: BallotError) -> Refusal {
     Refusal::new(error.reason(), error)
@@ -46,27 +49,59 @@ impl Party {
         sender: Sender,
         lane: Lane,
     ) -> Result<Receipt, Refusal> {
+        let (receipt, _) = self.take_ballot(submission, sender, lane, false).await?;
+        Ok(receipt)
+    }
+
+    /// As [`Party::submit`], and tells whose receipts for the ballot are on disk here too, by party: waits for them a moment.
+    ///
+    /// # Errors
+    /// As [`Party::submit`].
+    pub async fn cast(
+        self: &Arc<Self>,
+        submission: wire::Submission,
+        sender: Sender,
+        lane: Lane,
+    ) -> Result<(Receipt, [bool; 3]), Refusal> {
+        self.take_ballot(submission, sender, lane, true).await
+    }
+
+    async fn take_ballot(
+        self: &Arc<Self>,
+        submission: wire::Submission,
+        sender: Sender,
+        lane: Lane,
+        waits: bool,
+    ) -> Result<(Receipt, Stored), Refusal> {
         let submission = Submission::from_wire(submission).map_err(ballot_refused)?;
         let header = submission.header();
         let election = self.elections.get(header.election().as_str())?.in_force()?;
         header.check_place(election.manifest()).map_err(ballot_refused)?;
         check_sender(header, sender)?;
-        if let Some(stored) = self.stored(
+        let stored = self.stored(
             Kind::Ballot,
             &election,
             header.of_box().get(),
             submission.digest(),
-        )? {
-            return self.again(election, submission, stored, lane).await;
+        )?;
+        if let Some(stored) = stored {
+            let others = (self.store)
+                .read(|tx| stored_of_others(tx, self.role, election.number(), stored.position))?;
+            let receipt = self.again(election, submission, stored, lane).await?;
+            return Ok((receipt, others));
         }
         self.may_accept(&election)?;
         self.check_revoked(&election, header)?;
         // Refuse what can never be accepted before any costly work; whether it must be held is asked again after the work.
         self.timing(&election, header)?;
         self.unspent(&election, header)?;
+        self.has_room(&election, header)?;
         let checked = self.check_ballot(Arc::clone(&election), submission, lane).await?;
         let received_at = self.in_time(&checked.header).await?;
-        self.intake.writer.accept(checked.received(received_at)).await
+        self.intake
+            .writer
+            .take(checked.received(received_at), waits)
+            .await
     }
 
     /// The ballot is there already: with a ciphertext that opens to the same commitments it gets the stored receipt, at any time. The very
@@ -129,6 +164,34 @@ impl Party {
         {
             None => Ok(()),
             Some(_) => Err(ticket_spent()),
+        }
+    }
+
+    /// Refuses what the box has no room for, and what one station may not cast any more, before any signature is checked. The writer asks again.
+    fn has_room(&self, election: &Election, header: &BallotHeader) -> Result<(), Refusal> {
+        let (of_box, capacity) = (header.of_box(), election.ballot_box(header.of_box())?.capacity());
+        if let Some(mark) = header.station_mark()
+            && !(1..=capacity.one_station).contains(&mark.sequence)
+        {
+            return Err(Refusal::new(
+                Reason::BallotStationSequence,
+                format_args!(
+                    "station {} numbers its ballots of box {of_box} from 1 to {}, this has number {}",
+                    mark.station, capacity.one_station, mark.sequence
+                ),
+            ));
+        }
+        let here = self
+            .store
+            .read(|tx| boxes::received(tx, election.number(), of_box.get()))?;
+        match no_room(
+            of_box,
+            &Room::from(here),
+            Counted::Ballot(header.channel()),
+            capacity,
+        ) {
+            None => Ok(()),
+            Some(refusal) => Err(refusal),
         }
     }
 
@@ -202,10 +265,21 @@ impl Party {
         lane: Lane,
     ) -> Result<CheckedBallot, Refusal> {
         submission.check_ciphertext(self.role).map_err(ballot_refused)?;
+        if let Some(ticket) = submission.header().ticket()
+            && self.intake.attempts.used_up(ticket.key().as_bytes())
+        {
+            return Err(Refusal::new(
+                Reason::TicketSpent,
+                format_args!(
+                    "{} ciphertexts were opened for this ticket's owner, as many as for any",
+                    attempts::MOST
+                ),
+            ));
+        }
         let party = Arc::clone(self);
         self.intake
             .checks
-            .run(lane, move || party.check_ballot_now(&election, submission))
+            .run_short(lane, move || party.check_ballot_now(&election, submission))
             .await?
     }
 
@@ -219,6 +293,9 @@ impl Party {
             .check_authority(&digest, submission.authority_signature(), election.manifest())
             .map_err(ballot_refused)?;
         submission.check_owner(self.role).map_err(ballot_refused)?;
+        if let Some(ticket) = header.ticket() {
+            self.intake.attempts.count(*ticket.key().as_bytes());
+        }
         let of_box = election.ballot_box(header.of_box())?;
         let context = ShareContext::ballot(header.election(), of_box);
         let shares = context
@@ -239,6 +316,7 @@ impl Party {
         Ok(CheckedBallot {
             number: election.number(),
             digest,
+            capacity: of_box.capacity(),
             ciphertext_hash: submission.ciphertext_hash(),
             authority_signature: authority_bytes(&submission),
             header: header.clone(),
@@ -288,6 +366,7 @@ fn authority_bytes(submission: &Submission) -> Vec<u8> {
 struct CheckedBallot {
     number: u32,
     digest: Digest,
+    capacity: Capacity,
     header: BallotHeader,
     authority_signature: Vec<u8>,
     ciphertext_hash: tally_proto::ids::Hash32,
@@ -298,11 +377,18 @@ impl CheckedBallot {
     fn received(self, received_at: UnixMillis) -> Checked {
         Checked {
             register: None,
+            paced: false,
             number: self.number,
             election: self.header.election().clone(),
             of_box: self.header.of_box(),
             digest: self.digest,
             counted: Counted::Ballot(self.header.channel()),
+            capacity: self.capacity,
+            sequence: self
+                .header
+                .station_mark()
+                .map(|mark| (mark.station.get(), mark.sequence)),
+            cast_at: Some(self.header.cast_at()),
             serial: None,
             ticket: self.header.ticket().map(|ticket| *ticket.key().as_bytes()),
             header: self.header.encode(),

@@ -8,8 +8,8 @@ use tally_proto::receipt::{Receipt, ReceiptError};
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
+use super::handover::delivered;
 use super::pool::Lane;
-use super::writer::Delivered;
 use crate::party::Party;
 use crate::store::log;
 
@@ -17,7 +17,8 @@ impl Party {
     /// Takes another party's receipt, brought by somebody of that lane, and returns when it is on disk. This party's own is fine and changes nothing.
     ///
     /// # Errors
-    /// Malformed, of an unknown election or box, not signed by the party it names, or the store failed.
+    /// Malformed, of an unknown election or box, not signed by the party it names or no timely acceptance, of something that is not here, or the
+    /// store failed.
     pub async fn deliver(self: &Arc<Self>, receipt: wire::Receipt, lane: Lane) -> Result<(), Refusal> {
         let refused = |error: ReceiptError| Refusal::new(error.reason(), error);
         let receipt = Receipt::from_wire(&receipt).map_err(refused)?;
@@ -25,7 +26,6 @@ impl Party {
         let election = self.elections.get(stated.election.as_str())?.in_force()?;
         election.ballot_box(stated.of_box)?;
         let keys = election.manifest().party_keys();
-        let encoded = receipt.encode();
         let bad = ReceiptError::BadSignature(stated.party);
         let key = keys[stated.party.slot()];
         let batch = receipt.batch().ok_or_else(|| refused(bad.clone()))?;
@@ -33,7 +33,7 @@ impl Party {
         if !self.intake.batches.knows(&key, &batch) {
             let of_batch = batch.clone();
             let checks = &self.intake.checks;
-            if !checks.run(lane, move || of_batch.verify(&keys)).await? {
+            if !checks.run_short(lane, move || of_batch.verify(&keys)).await? {
                 return Err(refused(bad));
             }
             self.intake.batches.remember(&key, batch);
@@ -41,14 +41,7 @@ impl Party {
         if stated.party == self.role {
             return Ok(());
         }
-        let delivered = Delivered {
-            number: election.number(),
-            of_box: stated.of_box,
-            digest: stated.digest,
-            party: stated.party,
-            position: stated.position,
-            encoded,
-        };
+        let delivered = delivered(election.number(), &receipt);
         self.intake.writer.deliver(delivered).await
     }
 

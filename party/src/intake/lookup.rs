@@ -56,6 +56,16 @@ impl Party {
                 if !of_card {
                     reply.authority_signature = authority_signature;
                 }
+                // A record for an open roll names the voter's number. Until the bundle does so for all, it would show somebody who knows a voter's number
+                // that the voter enrols anew.
+                let numbered = |header: &wire::RecordHeader| {
+                    header.card.as_ref().is_some_and(|card| card.place.is_some())
+                };
+                if fate.is_none()
+                    && matches!(&reply.public, Some(Public::RecordHeader(header)) if numbered(header))
+                {
+                    reply.public = None;
+                }
             }
             reply.sealed = fate.map(|(seal, fate)| wire::SealedFate {
                 seal_hash: seal.0.to_vec(),

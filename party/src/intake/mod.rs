@@ -7,21 +7,29 @@
 //! - *Known*: a digest that is accepted already gets its stored receipt back, whenever it comes, if the ciphertext opens to the commitments.
 //! - *Check threads* verify the station's signature, open the ciphertext and both commitments, and seal the shares for the store.
 //! - *Held*: a ballot dated 2 to 60 s ahead of this party's clock waits, unanswered and bounded in number, until it is in range.
-//! - *Writer*: the receipt leaves after the transaction that holds the ballot is on disk; one signature covers a transaction's receipts.
+//! - *Writer*: the receipt leaves after the transaction that holds the ballot is on disk; one signature covers up to 64 receipts of a transaction.
+//! - *Handover*: after the transaction the receipts go to the two others, theirs come here, and an answer may wait a moment for them.
 //!
 //! Each stage has an end to its queue; what does not fit is refused as `party.busy`, or waits and so holds back its own connection.
 
+mod attempts;
 mod ballots;
+mod batch;
 mod batches;
 pub(crate) mod cards;
 mod delivery;
+mod early;
+mod handover;
 mod lookup;
 mod pool;
+mod recent;
 mod records;
+mod waiting;
 mod writer;
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use tally_proto::envelope::Signer;
 use tally_proto::ids::{BoxId, Digest, ElectionId, Role, RoleExt as _, StationId};
 use tally_proto::reason::Reason;
@@ -32,11 +40,16 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::config::IntakeLimits;
 use crate::metrics::Metrics;
-use crate::store::{Accepted, Store, StoreError};
+use crate::party::Party;
+use crate::server::kept;
+use crate::store::{Accepted, Store, StoreError, Tables, receipts};
+use attempts::Attempts;
 use batches::Batches;
+use handover::{SENT_AT_ONCE, Sent, TAKEN_AT_ONCE};
 pub use pool::Lane;
 use pool::{Pool, PoolError};
-use writer::Writer;
+use waiting::{Stored, Waiting};
+use writer::{Means, Writer};
 
 /// Who sends a ballot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +65,17 @@ pub enum Sender {
 pub struct Intake {
     checks: Pool,
     batches: Batches,
+    attempts: Attempts,
     writer: Writer,
     held: Semaphore,
     held_most: usize,
+    waiting: Arc<Waiting>,
+    /// What goes to the two others.
+    sent: [Sent; 2],
+    /// Turns of each party to hand something over.
+    handing: [Semaphore; 3],
+    /// Places for what each party hands over.
+    handed: [Arc<Semaphore>; 3],
 }
 
 impl Intake {
@@ -69,12 +90,29 @@ impl Intake {
         limits: IntakeLimits,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Intake> {
+        let waiting = Arc::new(Waiting::new(own, limits.wait_for_others));
+        let (outboxes, sent) = handover::outboxes(own);
+        let means = Means {
+            store,
+            signer,
+            own,
+            batch: limits.batch,
+            reserve_bytes: limits.reserve_bytes,
+            metrics,
+            waiting: Arc::clone(&waiting),
+            outboxes,
+        };
         Ok(Intake {
             checks: Pool::start(limits.check_threads, limits.check_queue)?,
             batches: Batches::default(),
-            writer: Writer::start(store, signer, own, limits.batch, limits.reserve_bytes, metrics)?,
+            attempts: Attempts::default(),
+            writer: Writer::start(means)?,
             held: Semaphore::new(limits.held_ballots),
             held_most: limits.held_ballots,
+            waiting,
+            sent,
+            handing: std::array::from_fn(|_| Semaphore::new(SENT_AT_ONCE)),
+            handed: std::array::from_fn(|_| Arc::new(Semaphore::new(TAKEN_AT_ONCE))),
         })
     }
 
@@ -97,6 +135,35 @@ impl Intake {
     pub fn held(&self) -> usize {
         self.held_most - self.held.available_permits()
     }
+}
+
+/// Starts the tasks that hand receipts over and see to it that answers leave in time; they end when the server stops.
+pub(crate) fn serve(party: &Arc<Party>) {
+    for sent in 0..party.intake.sent.len() {
+        let of = Arc::clone(party);
+        let send = move || handover::send(Arc::clone(&of), sent).boxed();
+        tokio::spawn(kept(Arc::clone(party), "handing over of receipts", send));
+    }
+    let of = Arc::clone(party);
+    let keep_time = move || {
+        let party = Arc::clone(&of);
+        async move { party.intake.waiting.keep_time().await }.boxed()
+    };
+    tokio::spawn(kept(Arc::clone(party), "answering in time", keep_time));
+    let party = Arc::clone(party);
+    tokio::spawn(async move {
+        party.stopping().await;
+        party.intake.waiting.end();
+    });
+}
+
+/// Whose receipts are on disk for what stands at a position of this party's log.
+fn stored_of_others(tx: &impl Tables, own: Role, number: u32, position: u64) -> Result<Stored, StoreError> {
+    let mut stored = [false; 3];
+    for other in [own.next(), own.prev()] {
+        stored[other.slot()] = receipts::is_there(tx, number, other.index(), position)?;
+    }
+    Ok(stored)
 }
 
 impl From<PoolError> for Refusal {

@@ -2,6 +2,9 @@
 //!
 //! The queue has a lane for every caller, and lanes take turns: who sends a thousand submissions waits for them behind everybody's first. When all is
 //! full, a caller with nothing waiting takes the last place of the longest lane.
+//!
+//! While nothing waits and no thread is at work, a short check is done where it comes up, one at a time: handing it to a thread and back costs as
+//! much as a good part of the check. As soon as there is more to do than that, all goes through the lanes.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -58,6 +61,8 @@ struct Lanes {
     /// Whose turn it is; each lane once.
     turns: VecDeque<Lane>,
     count: usize,
+    /// Pieces of work that threads are at, and the one that is done on its caller's.
+    under_way: usize,
     is_over: bool,
 }
 
@@ -107,17 +112,27 @@ impl Queue {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Begins work on the caller's thread, if there is nothing else to do.
+    fn begin_here(&self) -> bool {
+        let mut lanes = self.lanes();
+        let is_idle = lanes.count == 0 && lanes.under_way == 0 && !lanes.is_over;
+        lanes.under_way += usize::from(is_idle);
+        is_idle
+    }
+
     /// Does what waits until the pool is over.
     fn work(&self) {
         let mut lanes = self.lanes();
         loop {
             if let Some(work) = lanes.next() {
+                lanes.under_way += 1;
                 drop(lanes);
                 // A panic is this program's fault; the caller is told `Stopped` and the thread lives on.
                 drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     work(true);
                 })));
                 lanes = self.lanes();
+                lanes.under_way -= 1;
             } else if lanes.is_over {
                 return;
             } else {
@@ -151,6 +166,23 @@ impl Pool {
             })
             .collect::<Result<_, _>>()?;
         Ok(Pool { queue, threads })
+    }
+
+    /// Does `work`, of which a tenth of a millisecond is a lot: here and now if there is nothing else to do, else as [`Pool::run`].
+    ///
+    /// # Errors
+    /// As [`Pool::run`].
+    pub(super) async fn run_short<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PoolError> {
+        if !self.queue.begin_here() {
+            return self.run(lane, work).await;
+        }
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        self.queue.lanes().under_way -= 1;
+        done.map_err(|_| PoolError::Stopped)
     }
 
     /// Does `work` on a thread of the pool, when it is the lane's turn.
@@ -298,6 +330,27 @@ mod tests {
         );
         assert_eq!(pool.waiting(), 0);
         assert!(pool.queue.lanes().waiting.is_empty(), "no lane is kept");
+    }
+
+    #[tokio::test]
+    async fn a_short_check_is_done_at_once_only_while_there_is_nothing_else_to_do() {
+        let here = || std::thread::current().id();
+        let (pool, release) = busy(4).await;
+        let of_pool = Arc::clone(&pool);
+        let elsewhere = tokio::spawn(async move { of_pool.run_short(voter(1), here).await });
+        while pool.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        release.send(()).expect("the work waits");
+        let elsewhere = elsewhere.await.expect("task").expect("done");
+        assert_ne!(elsewhere, here(), "in its lane, on the pool's thread");
+        while pool.queue.lanes().under_way > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.run_short(voter(1), here).await, Ok(here()));
+        let panics = pool.run_short(voter(1), || -> u8 { panic!("on purpose") });
+        assert_eq!(panics.await, Err(PoolError::Stopped));
+        assert_eq!(pool.run_short(voter(1), here).await, Ok(here()));
     }
 
     #[tokio::test]

@@ -72,12 +72,11 @@ impl Party {
         let stored = self.stored(Kind::Record, &election, issue.of_box.get(), digest)?;
         if stored.is_none() {
             self.may_accept(&election)?;
+            check_serial(election.effective(), &issue, header.serial)?;
             self.check_roll(&election, &issue)?;
             let binding = election.binding(self.role);
-            let until = binding
-                .map(EffectiveElection::receive_until)
-                .min()
-                .unwrap_or_default();
+            let until = binding.map(|under| under.records_until(issue.of_box)).min();
+            let until = until.unwrap_or_default();
             let now = self.now();
             if now.seconds() > until {
                 return Err(Refusal::new(
@@ -150,10 +149,14 @@ impl Party {
             of_box: issue.of_box,
             digest,
             counted: Counted::Record,
+            capacity: election.ballot_box(issue.of_box)?.capacity(),
+            sequence: None,
+            cast_at: None,
             serial: Some(serial(issue, header.serial)),
             header: header.encode(),
             ticket: None,
             register: None,
+            paced: false,
             authority_signature: signature.0.to_vec(),
             ciphertext_hash: submission.ciphertext_hash(),
             received_at: self.now(),
@@ -165,6 +168,21 @@ impl Party {
         self.vault
             .seal(Kind::Record, self.role.index(), digest.as_bytes(), shares)
     }
+}
+
+/// A registrar replaces no credential on its own: a serial above the first needs an order in force here.
+fn check_serial(effective: &EffectiveElection, issue: &Issue, serial: u32) -> Result<(), Refusal> {
+    let (of_box, voter) = (issue.of_box, issue.voter);
+    if effective.allows_serial(of_box, voter, serial) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::RecordSerial,
+        format_args!(
+            "serial {serial} for voter {voter} of box {of_box}: the orders in force here allow serials from 1 to {}",
+            effective.highest_serial(of_box, voter)
+        ),
+    ))
 }
 
 fn serial(issue: &Issue, serial: u32) -> Serial {

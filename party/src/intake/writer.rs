@@ -4,22 +4,27 @@
 //! entry, and leaves the process after the commit. The receipts of a transaction are a batch under one signature. While one batch is being synced the next one gathers, so the number of syncs follows
 //! the disk's speed, not the number of ballots.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tally_proto::envelope::Signer;
-use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, RegisterId, Role, UnixMillis};
-use tally_proto::log::{self as log_entry, Entry};
+use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, RegisterId, Role, UnixMillis, UnixSeconds};
+use tally_proto::manifest::Capacity;
 use tally_proto::reason::Reason;
-use tally_proto::receipt::{Acceptance, Receipt, sign_batch};
+use tally_proto::receipt::Receipt;
 use tally_proto::refusal::Refusal;
-use tokio::sync::{mpsc, oneshot, watch};
+use tally_proto::wire;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
+use super::batch::{Batch, Step};
+use super::early::Early;
+use super::handover::Outboxes;
+use super::recent::Recent;
+use super::waiting::{Stored, Waiting};
 use crate::metrics::Metrics;
-use crate::store::accepted::{self, Accepted, Counted};
-use crate::store::{Kind, Store, StoreError, WriteTx, boxes, log, receipts, registers, serials, tickets};
+use crate::store::accepted::Counted;
+use crate::store::{Store, StoreError, serials, tickets};
 
 /// A checked object on its way into the store.
 #[derive(Debug)]
@@ -30,8 +35,16 @@ pub(crate) struct Checked {
     pub(crate) of_box: BoxId,
     pub(crate) digest: Digest,
     pub(crate) counted: Counted,
+    /// What the box takes.
+    pub(crate) capacity: Capacity,
+    /// Of a station's ballot: station and number, which it takes for itself.
+    pub(crate) sequence: Option<(u32, u64)>,
+    /// Of a ballot: when it was cast.
+    pub(crate) cast_at: Option<UnixSeconds>,
     /// Of a record: (voter, half, serial), which it takes for itself.
     pub(crate) serial: Option<serials::Serial>,
+    /// It is a card record that comes from the voter's device, and so may be asked to wait.
+    pub(crate) paced: bool,
     /// Of a ballot with a ticket: the one-time key, which it spends.
     pub(crate) ticket: Option<tickets::TicketKey>,
     /// Of a card record that comes from the voter's device: its register, whose other elections take it over.
@@ -53,25 +66,53 @@ pub(crate) struct Delivered {
     pub(crate) party: Role,
     /// Position in that party's log.
     pub(crate) position: u64,
+    /// When that party found it in time.
+    pub(crate) received_at: UnixMillis,
     pub(crate) encoded: Vec<u8>,
 }
 
 /// What is to be written.
-enum Work {
+pub(super) enum Work {
     Accept(Box<Checked>),
     Deliver(Delivered),
+    /// What another party handed over: of what is accepted here, or will be. The permit bounds how much of it waits.
+    HandedOver(Vec<Delivered>, OwnedSemaphorePermit),
 }
 
 /// What writing it came to, told after the commit.
-enum Outcome {
-    Receipt(Box<Receipt>),
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Accepted(Box<(Receipt, Stored)>),
     Delivered,
     Refused(Refusal),
 }
 
+impl Outcome {
+    pub(super) fn accepted(receipt: Receipt, stored: Stored) -> Self {
+        Self::Accepted(Box::new((receipt, stored)))
+    }
+}
+
 struct Job {
     work: Work,
-    answer: oneshot::Sender<Outcome>,
+    /// Nobody waits for the outcome of what was handed over.
+    answer: Option<oneshot::Sender<Outcome>>,
+    /// The answer waits for the others' receipts.
+    waits: bool,
+}
+
+/// What the thread works with.
+pub(super) struct Means {
+    pub(super) store: Arc<Store>,
+    pub(super) signer: Arc<Signer>,
+    pub(super) own: Role,
+    /// Most objects in one transaction, and as many may wait behind it.
+    pub(super) batch: usize,
+    /// With less room than this on the store's volume all is refused, until there is more.
+    pub(super) reserve_bytes: u64,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) waiting: Arc<Waiting>,
+    pub(super) outboxes: Outboxes,
 }
 
 /// The writing thread's handle. Dropping the last one lets the thread write what is waiting, then ends it.
@@ -83,34 +124,23 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `batch`: most objects in one transaction, and as many may wait behind it. `reserve_bytes`: with less room than
-    /// this on the store's volume all is refused, until there is more.
+    /// Starts the thread.
     ///
     /// # Errors
     /// The operating system gives no thread.
-    pub(crate) fn start(
-        store: Arc<Store>,
-        signer: Arc<Signer>,
-        own: Role,
-        batch: usize,
-        reserve_bytes: u64,
-        metrics: Arc<Metrics>,
-    ) -> std::io::Result<Writer> {
-        let (queue, jobs) = mpsc::channel(batch);
+    pub(super) fn start(means: Means) -> std::io::Result<Writer> {
+        let (queue, jobs) = mpsc::channel(means.batch);
         let (fail, failed) = watch::channel(false);
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || {
-                Thread {
-                    store,
-                    signer,
-                    own,
-                    batch,
-                    reserve_bytes,
+                let thread = Thread {
+                    means,
                     fail,
-                    metrics,
-                }
-                .run(jobs);
+                    early: Early::default(),
+                    recent: Recent::default(),
+                };
+                thread.run(jobs);
             })?;
         Ok(Writer {
             queue: Some(queue),
@@ -124,8 +154,16 @@ impl Writer {
     /// # Errors
     /// The box is frozen, the serial is taken, or the store failed.
     pub(crate) async fn accept(&self, checked: Checked) -> Result<Receipt, Refusal> {
-        match self.write(Work::Accept(Box::new(checked))).await {
-            Outcome::Receipt(receipt) => Ok(*receipt),
+        self.take(checked, false).await.map(|(receipt, _)| receipt)
+    }
+
+    /// The same, and whose receipts for it are on disk here: waits for them a moment if it `waits`.
+    ///
+    /// # Errors
+    /// As [`Writer::accept`].
+    pub(super) async fn take(&self, checked: Checked, waits: bool) -> Result<(Receipt, Stored), Refusal> {
+        match self.write(Work::Accept(Box::new(checked)), waits).await {
+            Outcome::Accepted(accepted) => Ok(*accepted),
             Outcome::Refused(refusal) => Err(refusal),
             Outcome::Delivered => Err(stopped()),
         }
@@ -136,10 +174,28 @@ impl Writer {
     /// # Errors
     /// The store failed.
     pub(crate) async fn deliver(&self, delivered: Delivered) -> Result<(), Refusal> {
-        match self.write(Work::Deliver(delivered)).await {
+        match self.write(Work::Deliver(delivered), false).await {
             Outcome::Refused(refusal) => Err(refusal),
-            Outcome::Delivered | Outcome::Receipt(_) => Ok(()),
+            Outcome::Delivered | Outcome::Accepted(_) => Ok(()),
         }
+    }
+
+    /// Takes what another party handed over; returns when it has a place in the queue.
+    ///
+    /// # Errors
+    /// The writer has stopped.
+    pub(super) async fn hand_over(
+        &self,
+        receipts: Vec<Delivered>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), Refusal> {
+        let queue = self.queue.as_ref().ok_or_else(stopped)?;
+        let job = Job {
+            work: Work::HandedOver(receipts, permit),
+            answer: None,
+            waits: false,
+        };
+        queue.send(job).await.map_err(|_| stopped())
     }
 
     /// Turns true when the store has failed: nothing is acknowledged from then on, and the process should be started again.
@@ -155,12 +211,17 @@ impl Writer {
     }
 
     /// Waits for room, then for the disk: callers that wait here hold back their own connections.
-    async fn write(&self, work: Work) -> Outcome {
+    async fn write(&self, work: Work, waits: bool) -> Outcome {
         let Some(queue) = &self.queue else {
             return Outcome::Refused(stopped());
         };
         let (answer, outcome) = oneshot::channel();
-        if queue.send(Job { work, answer }).await.is_err() {
+        let job = Job {
+            work,
+            answer: Some(answer),
+            waits,
+        };
+        if queue.send(job).await.is_err() {
             return Outcome::Refused(stopped());
         }
         outcome.await.unwrap_or_else(|_| Outcome::Refused(stopped()))
@@ -185,46 +246,43 @@ fn stopped() -> Refusal {
 }
 
 struct Thread {
-    store: Arc<Store>,
-    signer: Arc<Signer>,
-    own: Role,
-    batch: usize,
-    reserve_bytes: u64,
+    means: Means,
     fail: watch::Sender<bool>,
-    metrics: Arc<Metrics>,
+    early: Early,
+    recent: Recent,
 }
 
 impl Thread {
-    fn run(self, mut jobs: mpsc::Receiver<Job>) {
-        let mut waiting = Vec::with_capacity(self.batch);
-        while jobs.blocking_recv_many(&mut waiting, self.batch) > 0 {
+    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut waiting = Vec::with_capacity(self.means.batch);
+        while jobs.blocking_recv_many(&mut waiting, self.means.batch) > 0 {
             let count = waiting.len();
             if let Some(refusal) = self.full() {
                 tracing::warn!(count, %refusal, "a batch is refused");
-                for job in waiting.drain(..) {
-                    let _ = job.answer.send(Outcome::Refused(refusal.clone()));
+                for answer in waiting.drain(..).filter_map(|job| job.answer) {
+                    let _ = answer.send(Outcome::Refused(refusal.clone()));
                 }
                 continue;
             }
             let began = Instant::now();
-            let written = self
-                .store
-                .write(|tx| self.write(tx, waiting.iter().map(|job| &job.work)));
-            let outcomes: Vec<Outcome> = match written {
-                Ok(outcomes) => {
-                    self.metrics.committed(count, began.elapsed().as_secs_f64());
-                    outcomes
+            let (works, answers): (Vec<Work>, Vec<_>) = waiting
+                .drain(..)
+                .map(|job| (job.work, (job.answer, job.waits)))
+                .unzip();
+            match self.commit(works) {
+                Ok(written) => {
+                    let seconds = began.elapsed().as_secs_f64();
+                    self.means.metrics.committed(count, seconds);
+                    self.tell(written, answers);
                 }
                 Err(error) => {
                     tracing::error!(%error, count, "the store failed; nothing of this batch is acknowledged");
                     // Nobody listening is fine: the server is going down already.
                     let _ = self.fail.send(true);
-                    waiting.iter().map(|_| Outcome::Refused(failed(&error))).collect()
+                    for answer in answers.into_iter().filter_map(|(answer, _)| answer) {
+                        let _ = answer.send(Outcome::Refused(failed(&error)));
+                    }
                 }
-            };
-            for (job, outcome) in waiting.drain(..).zip(outcomes) {
-                // A caller that has gone away submits again and gets the stored receipt.
-                let _ = job.answer.send(outcome);
             }
             tracing::debug!(count, "batch answered");
         }
@@ -232,184 +290,70 @@ impl Thread {
 
     /// The refusal of everything while the reserve of the store's volume is touched. One question to the operating system a batch.
     fn full(&self) -> Option<Refusal> {
-        let free = self.store.room().filter(|free| *free < self.reserve_bytes)?;
+        let reserve = self.means.reserve_bytes;
+        let free = self.means.store.room().filter(|free| *free < reserve)?;
         Some(Refusal::new(
             Reason::StoreFull,
             format_args!(
                 "{} MiB are free, less than the {} MiB of intake.disk_reserve_mib",
                 free >> 20,
-                self.reserve_bytes >> 20
+                reserve >> 20
             ),
         ))
     }
 
-    /// All jobs inside the transaction; what each came to, in their order.
-    fn write<'a>(
-        &self,
-        tx: &WriteTx,
-        jobs: impl Iterator<Item = &'a Work>,
-    ) -> Result<Vec<Outcome>, StoreError> {
-        let mut accepting = Accepting::default();
-        let steps = jobs
-            .map(|work| self.apply(tx, work, &mut accepting))
-            .collect::<Result<Vec<Step>, StoreError>>()?;
-        let receipts = accepting.finish(tx, &self.signer)?;
-        let outcome = |step| match step {
-            Step::Done(outcome) => outcome,
-            Step::Accepted(at) => Outcome::Receipt(Box::new(receipts[at].clone())),
-        };
-        Ok(steps.into_iter().map(outcome).collect())
+    /// All of it in one transaction, on disk on return.
+    fn commit(&mut self, works: Vec<Work>) -> Result<Written, StoreError> {
+        let Self {
+            means, early, recent, ..
+        } = self;
+        means
+            .store
+            .write(|tx| Batch::new(tx, means.own, early, recent).write(works, &means.signer))
     }
 
-    /// One job. Refusing it leaves the others of the batch alone.
-    fn apply<'a>(
-        &self,
-        tx: &WriteTx,
-        work: &'a Work,
-        accepting: &mut Accepting<'a>,
-    ) -> Result<Step, StoreError> {
-        match work {
-            Work::Accept(checked) => self.accept(tx, checked, accepting),
-            Work::Deliver(delivered) => {
-                let Delivered {
-                    number,
-                    of_box,
-                    digest,
-                    party,
-                    position,
-                    encoded,
-                } = delivered;
-                // Claims use receipts for what this party accepted, and no others: nobody's junk fills the disk. A voter's device brings the others'
-                // receipts when it has this party's own.
-                let of = |kind| accepted::is_there(tx, kind, *number, of_box.get(), digest.as_bytes());
-                if !of(Kind::Ballot)? && !of(Kind::Record)? {
-                    return Ok(Step::Done(Outcome::Refused(Refusal::new(
-                        Reason::ReceiptEarly,
-                        format_args!(
-                            "party {party}'s receipt is for something that this party has not accepted"
-                        ),
-                    ))));
+    /// Answers, and hands the new receipts to the others.
+    fn tell(&self, written: Written, answers: Vec<(Option<oneshot::Sender<Outcome>>, bool)>) {
+        let Means {
+            waiting, outboxes, ..
+        } = &self.means;
+        for (step, (answer, waits)) in written.steps.into_iter().zip(answers) {
+            let Some(answer) = answer else { continue };
+            let outcome = match step {
+                Step::Done(outcome) => outcome,
+                Step::Accepted(at) => {
+                    let (number, stored) = written.stored[at];
+                    let receipt = written.receipts[at].clone();
+                    if waits {
+                        waiting.begin((number, receipt), stored, answer);
+                        continue;
+                    }
+                    Outcome::accepted(receipt, stored)
                 }
-                receipts::put(
-                    tx,
-                    *number,
-                    of_box.get(),
-                    digest.as_bytes(),
-                    party.index(),
-                    encoded,
-                )?;
-                receipts::reach(tx, *number, party.index(), *position)?;
-                Ok(Step::Done(Outcome::Delivered))
-            }
-        }
-    }
-
-    fn accept<'a>(
-        &self,
-        tx: &WriteTx,
-        new: &'a Checked,
-        accepting: &mut Accepting<'a>,
-    ) -> Result<Step, StoreError> {
-        let of_box = new.of_box.get();
-        let kind = new.counted.kind();
-        let name = (kind, new.number, of_box, new.digest);
-        // Twice in one batch is once.
-        if let Some(&at) = accepting.places.get(&name) {
-            return Ok(Step::Accepted(at));
-        }
-        if let Some(stored) = accepted::get(tx, kind, new.number, of_box, new.digest.as_bytes())? {
-            let receipt = super::stored_receipt(self.own, &new.election, new.of_box, new.digest, &stored)?;
-            return Ok(Step::Done(Outcome::Receipt(Box::new(receipt))));
-        }
-        if boxes::is_frozen(tx, new.number, of_box)? {
-            return Ok(Step::Done(Outcome::Refused(Refusal::new(
-                Reason::ListAlready,
-                format_args!("box {of_box} is being sealed: this party's List of it is signed"),
-            ))));
-        }
-        if let Some(serial) = &new.serial
-            && !serials::take(tx, new.number, of_box, *serial, new.digest.as_bytes())?
-        {
-            return Ok(Step::Done(Outcome::Refused(Refusal::new(
-                Reason::RecordSerial,
-                format_args!(
-                    "another record of voter {} with serial {} is here",
-                    serial.voter, serial.serial
-                ),
-            ))));
-        }
-        if let Some(ticket) = &new.ticket
-            && !tickets::spend(tx, new.number, ticket, new.digest.as_bytes())?
-        {
-            return Ok(Step::Done(Outcome::Refused(super::ballots::ticket_spent())));
-        }
-        let acceptance = Acceptance {
-            election: new.election.clone(),
-            of_box: new.of_box,
-            party: self.own,
-            digest: new.digest,
-            ciphertext_hash: new.ciphertext_hash,
-            received_at: new.received_at,
-            position: log::size(tx, new.number)?,
-        };
-        let entry = Entry::Accepted(log_entry::Accepted {
-            record: kind == Kind::Record,
-            of_box: new.of_box,
-            digest: new.digest,
-            ciphertext_hash: new.ciphertext_hash,
-            received_at: new.received_at,
-        });
-        log::append(tx, new.number, &entry)?;
-        let at = accepting.new.len();
-        accepting.places.insert(name, at);
-        accepting.new.push((new, acceptance));
-        Ok(Step::Accepted(at))
-    }
-}
-
-/// What a job of a batch has come to, before the batch's receipts are signed.
-enum Step {
-    Done(Outcome),
-    /// Its receipt will be the one of that number.
-    Accepted(usize),
-}
-
-/// What the batch accepts: in the log already, its rows wait for their receipts, which one signature covers.
-#[derive(Default)]
-struct Accepting<'a> {
-    new: Vec<(&'a Checked, Acceptance)>,
-    places: HashMap<(Kind, u32, u32, Digest), usize>,
-}
-
-impl Accepting<'_> {
-    fn finish(self, tx: &WriteTx, signer: &Signer) -> Result<Vec<Receipt>, StoreError> {
-        let (new, acceptances): (Vec<_>, Vec<_>) = self.new.into_iter().unzip();
-        let receipts = sign_batch(acceptances, signer);
-        for (new, receipt) in new.into_iter().zip(&receipts) {
-            let row = Accepted {
-                header: new.header.clone(),
-                authority_signature: new.authority_signature.clone(),
-                ciphertext_hash: new.ciphertext_hash.0,
-                received_at_ms: new.received_at.get(),
-                position: receipt.unverified().position,
-                receipt_signature: receipt.signature().to_bytes(),
-                sealed_shares: new.sealed_shares.clone(),
             };
-            accepted::insert(
-                tx,
-                new.number,
-                new.of_box.get(),
-                new.digest.as_bytes(),
-                new.counted,
-                &row,
-            )?;
-            if let Some(register) = &new.register {
-                let digest = new.digest.as_bytes();
-                registers::note(tx, register.as_str(), new.number, new.of_box.get(), digest)?;
-            }
+            // A caller that has gone away submits again and gets the stored receipt.
+            let _ = answer.send(outcome);
         }
-        Ok(receipts)
+        outboxes.put(written.whole);
+        written.heard.into_iter().for_each(|party| waiting.heard(party));
+        waiting.stored(written.delivered.into_iter());
     }
+}
+
+/// What a transaction has written.
+pub(super) struct Written {
+    /// What the jobs came to, in their order.
+    pub(super) steps: Vec<Step>,
+    /// The new receipts, in the order of their steps.
+    pub(super) receipts: Vec<Receipt>,
+    /// Those of ballots again, for the others.
+    pub(super) whole: Vec<wire::ReceiptBatch>,
+    /// For each the number of its election, and whose receipts for the same are on disk with it.
+    pub(super) stored: Vec<(u32, Stored)>,
+    /// Receipts of others for what was there already: election, digest, party.
+    pub(super) delivered: Vec<(u32, Digest, Role)>,
+    /// Whoever handed over something that was stored.
+    pub(super) heard: Vec<Role>,
 }
 
 fn failed(error: &StoreError) -> Refusal {

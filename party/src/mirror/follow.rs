@@ -26,8 +26,6 @@ use crate::store::{StoreError, mirrors};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long whoever is asked besides may take.
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
-/// From here on a person should look: more than what heavy voting leaves behind for some seconds.
-const FAR_BEHIND: u64 = 100_000;
 /// Pages pulled of one log before another log's turn.
 const PAGES_A_TURN: usize = 16;
 
@@ -123,6 +121,7 @@ impl Party {
         let now = self.now().get();
         self.following.heard(peer, |heard| heard.at_ms = now);
         let (mut more, mut all_behind) = (false, 0);
+        let mut foreign: Vec<String> = Vec::new();
         for head in heads.heads {
             if ElectionId::new(&head.election).is_err() || head.size > MAX_LEAVES {
                 return Err(Refusal::new(
@@ -135,7 +134,9 @@ impl Party {
             let Some(election) = known.ok().filter(complete) else {
                 // All three have signed it: this store lost it, or its last signatures, with a machine or by going back to a backup.
                 if let Err(refusal) = self.take_over(peer, head.election.clone()).await {
-                    tracing::warn!(party = %self.role, %peer, election = head.election, %refusal, "an election that is in force elsewhere cannot be taken over");
+                    tracing::debug!(party = %self.role, %peer, election = head.election, %refusal, "an election that is in force elsewhere cannot be taken over");
+                    let named: String = head.election.chars().take(80).collect();
+                    foreign.push(format!("{named:?}: {refusal}"));
                 }
                 continue;
             };
@@ -172,9 +173,17 @@ impl Party {
             }
         }
         self.sight.behind(peer, all_behind);
-        let far = (all_behind >= FAR_BEHIND)
+        let far = (all_behind >= self.alarm_limits.behind_entries)
             .then(|| format!("{all_behind} entries of the logs of {peer} are still to be looked at here"));
         self.alarm(Alarm::Behind, &peer.to_string(), far);
+        // One alarm for all that this peer names: whoever makes elections up cannot crowd out what matters.
+        let foreign = foreign.first().map(|first| match foreign.len() {
+            1 => format!("{peer} has an election in force that this party cannot take over: {first}"),
+            count => format!(
+                "{peer} has {count} elections in force that this party cannot take over, {first} among them"
+            ),
+        });
+        self.alarm(Alarm::NotTakenOver, &peer.to_string(), foreign);
         Ok(more)
     }
 

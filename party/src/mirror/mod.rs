@@ -176,7 +176,7 @@ impl Following {
 
 impl Party {
     /// A client whose answers are no longer than what parties say about logs.
-    fn bounded_client(&self, peer: Role) -> Result<PeerClient<Channel>, Refusal> {
+    pub(crate) fn bounded_client(&self, peer: Role) -> Result<PeerClient<Channel>, Refusal> {
         let channel = self
             .peers
             .channel(peer)

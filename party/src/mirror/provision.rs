@@ -62,8 +62,11 @@ impl Party {
         {
             // Published here, and its last signatures did not come, or were lost with an older copy.
             let envelope = manifest.envelope().clone();
-            self.blocking(move |party| party.elections.complete(&party.store, &envelope).map(drop))
-                .await?;
+            self.blocking(move |party| {
+                let completed = party.elections.complete(&party.store, party.role, &envelope);
+                completed.map(drop)
+            })
+            .await?;
             return Ok(Some(manifest.manifest().election().clone()));
         }
         let mut rolls: BTreeMap<BoxId, Roll> = BTreeMap::new();
@@ -83,7 +86,10 @@ impl Party {
                     salt = Some(Salt(bytes.map_err(wrong)?));
                 }
             }
-            let entries = parts.into_iter().flat_map(|part| part.entries);
+            let mut entries = parts.into_iter().flat_map(|part| part.entries).peekable();
+            if of_box.open().is_some() && entries.peek().is_none() {
+                continue;
+            }
             let roll = Roll::from_wire(entries).map_err(|error| Refusal::new(error.reason(), error))?;
             rolls.insert(of_box.id(), roll);
         }

@@ -23,7 +23,7 @@ use crate::party::Party;
 use crate::sealing::known::{Batch, MAX_SHARE, Public, Regained};
 use crate::sealing::{SealError, Sealing};
 use crate::store::accepted::{self, Accepted as Row, Counted};
-use crate::store::{Kind, StoreError, WriteTx, boxes, log, registers, serials, tickets};
+use crate::store::{Kind, StoreError, WriteTx, boxes, log, registers, sequences, serials, tickets};
 
 /// Entries a second that whoever gives a mirror must come to, once a page takes longer than [`PROMPT`].
 const ENTRIES_A_SECOND: f64 = 100.0;
@@ -292,6 +292,7 @@ impl Party {
                         Entry::Event(..) => {}
                         Entry::Accepted(of) => {
                             if !party.put_back(tx, &election, &of, position, &got)? {
+                                got.occupy(tx, &election, &of)?;
                                 log::put_lost(tx, number, position)?;
                             }
                         }
@@ -444,6 +445,8 @@ impl Party {
                         if party.put_back(tx, &of, of_entry, *position, &got)? {
                             log::take_lost(tx, number, *position)?;
                             mended += 1;
+                        } else {
+                            got.occupy(tx, &of, of_entry)?;
                         }
                     }
                     for halves in &got.halves {
@@ -473,41 +476,21 @@ impl Party {
             return Ok(false);
         };
         // The same was accepted twice: once while its first acceptance was lost.
-        if accepted::is_there(tx, *kind, number, of.of_box.get(), &of.digest.0)? {
+        if accepted::position(tx, *kind, number, of.of_box.get(), &of.digest.0)?.is_some() {
             return Ok(false);
         }
         let Some(authority_signature) = regained.authority(self.role, &of.ciphertext_hash) else {
             return Ok(false);
         };
-        let counted = match &regained.public {
-            Public::Ballot(header) => {
-                if let Some(ticket) = header.ticket() {
-                    tickets::spend(tx, number, ticket.key().as_bytes(), &of.digest.0)?;
-                }
-                Counted::Ballot(header.channel())
-            }
-            Public::Record(header) => {
-                let serial = match &header.source {
-                    Source::Issued(issue) => serials::Serial {
-                        voter: issue.voter.get(),
-                        half: u8::try_from(issue.half.number()).unwrap_or(u8::MAX),
-                        serial: header.serial,
-                    },
-                    Source::Card(card) => {
-                        let manifest = election.manifest();
-                        let holds = cards::holds(tx, number, manifest, header, &authority_signature);
-                        let Some((_, voter)) = holds.filter(|(found, _)| *found == of.of_box) else {
-                            return Ok(false);
-                        };
-                        let register = card.register.as_str();
-                        registers::note(tx, register, number, of.of_box.get(), &of.digest.0)?;
-                        cards::serial(voter, header)
-                    }
-                };
-                serials::take(tx, number, of.of_box.get(), serial, &of.digest.0)?;
-                Counted::Record
-            }
+        let Some(counted) = occupy(tx, election, of, &regained.public, &authority_signature)? else {
+            return Ok(false);
         };
+        if let Public::Record(header) = &regained.public
+            && let Source::Card(card) = &header.source
+            && card.place.is_none()
+        {
+            registers::note(tx, card.register.as_str(), number, of.of_box.get(), &of.digest.0)?;
+        }
         let acceptance = Acceptance {
             election: election.manifest().election().clone(),
             of_box: of.of_box,
@@ -531,6 +514,68 @@ impl Party {
         accepted::insert(tx, number, of.of_box.get(), &of.digest.0, counted, &row)?;
         Ok(true)
     }
+}
+
+impl Got {
+    /// What was accepted keeps its place from others although its content is not whole: it is listed.
+    fn occupy(&self, tx: &WriteTx, election: &Election, of: &Accepted) -> Result<(), StoreError> {
+        let given = self.halves.iter().flat_map(Batch::headers);
+        for (_, public, authority) in given.filter(|(digest, ..)| **digest == of.digest) {
+            occupy(tx, election, of, public, authority.unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes what can be taken once for an acceptance of this party's own log: the ticket, the number of its station, the number on an open roll,
+/// the serial. `None`: a card record whose authorisation does not hold here, or whose number is another person's.
+fn occupy(
+    tx: &WriteTx,
+    election: &Election,
+    of: &Accepted,
+    public: &Public,
+    authority: &[u8],
+) -> Result<Option<Counted>, StoreError> {
+    let (number, in_box) = (election.number(), of.of_box.get());
+    let header = match public {
+        Public::Ballot(header) => {
+            if let Some(ticket) = header.ticket() {
+                tickets::spend(tx, number, ticket.key().as_bytes(), &of.digest.0)?;
+            }
+            if let Some(mark) = header.station_mark() {
+                let place = (mark.station.get(), mark.sequence);
+                sequences::take(tx, number, in_box, place, &of.digest.0)?;
+            }
+            return Ok(Some(Counted::Ballot(header.channel())));
+        }
+        Public::Record(header) => header,
+    };
+    let serial = match &header.source {
+        Source::Issued(issue) => serials::Serial {
+            voter: issue.voter.get(),
+            half: u8::try_from(issue.half.number()).unwrap_or(u8::MAX),
+            serial: header.serial,
+        },
+        Source::Card(card) => {
+            let manifest = election.manifest();
+            let holds = cards::holds(tx, number, manifest, header, authority);
+            let Some((_, voter)) = holds.filter(|(found, _)| *found == of.of_box) else {
+                return Ok(None);
+            };
+            if card.place.is_some() {
+                // Before it takes anything: P1 gives no number that it gave before.
+                let paired = cards::pairing(tx, number, manifest, header, authority)
+                    .map(|(v, person)| registers::pair(tx, number, in_box, v.get(), &person))
+                    .transpose()?;
+                if paired != Some(registers::Paired::Stands) {
+                    return Ok(None);
+                }
+            }
+            cards::serial(voter, header)
+        }
+    };
+    serials::take(tx, number, in_box, serial, &of.digest.0)?;
+    Ok(Some(Counted::Record))
 }
 
 /// Asks again while the other side is busy with this party's other questions.
@@ -560,8 +605,7 @@ fn missing(
         }
         if let Some(Entry::Accepted(of)) = log::entry(tx, number, position)?
             && !boxes::is_frozen(tx, number, of.of_box.get())?
-            && !accepted::is_there(tx, Kind::Ballot, number, of.of_box.get(), &of.digest.0)?
-            && !accepted::is_there(tx, Kind::Record, number, of.of_box.get(), &of.digest.0)?
+            && accepted::position_of_any(tx, number, of.of_box.get(), &of.digest.0)?.is_none()
         {
             missing.push((position, of));
         }

@@ -348,15 +348,16 @@ impl Party {
                     })?;
                     registers::salt(tx, election.number())
                 })?;
-                let parts: Vec<_> = entries
-                    .chunks(ROLL_PART)
-                    .map(|entries| wire::RollPart {
-                        r#box: of.r#box,
-                        entries: entries.to_vec(),
-                        salt: salt.map_or_else(Vec::new, |salt| salt.to_vec()),
-                    })
-                    .collect();
-                Ok(parts)
+                let part = |entries: &[wire::RollEntry]| wire::RollPart {
+                    r#box: of.r#box,
+                    entries: entries.to_vec(),
+                    salt: salt.map_or_else(Vec::new, |salt| salt.to_vec()),
+                };
+                // Of an open roll the salt alone.
+                Ok(match entries.as_slice() {
+                    [] => vec![part(&[])],
+                    entries => entries.chunks(ROLL_PART).map(part).collect(),
+                })
             })
             .await?;
         Ok(stream::iter(parts.into_iter().map(Ok)).boxed())

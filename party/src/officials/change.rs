@@ -1,14 +1,14 @@
-//! Changes of what is sealed: other officials, or another HPKE key. A new recovery kit goes with each.
+//! Changes of what is sealed: other officials, another HPKE key, new TLS certificates. A new recovery kit goes with each.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rand::CryptoRng;
 use tally_proto::envelope::{Envelope, EnvelopeError};
 use tally_proto::identity::{IdentityError, PartyIdentity, PartyParts};
-use tally_proto::ids::BoxId;
-use tally_proto::manifest::{Manifest, ManifestError};
+use tally_proto::ids::{BoxId, ElectionId};
+use tally_proto::manifest::{ManifestError, SignedManifest};
+use tally_proto::pki::Life;
 use tally_proto::secret_file::{self, SecretFileError};
 use tally_proto::suite::OpeningKey;
 use zeroize::Zeroizing;
@@ -19,6 +19,7 @@ use super::share::{Share, Terms};
 use super::split::{Public, SplitError, UnlockKey};
 use crate::config::Config;
 use crate::keys::{self, KeyError};
+use crate::renew::{Issued, RenewError};
 use crate::sealing;
 use crate::store::{Storage, Store, StoreError, elections};
 
@@ -73,10 +74,13 @@ pub enum ChangeError {
     /// The new identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// New certificates.
+    #[error(transparent)]
+    Renew(#[from] RenewError),
     /// An election still needs the HPKE key.
     #[error(
         "the HPKE key stays: election {election}, box {of_box} is not sealed, and its ballots are sealed to this key; rotate between \
-         elections"
+         elections, or say --never-sealed {election}/{of_box} of a box that never will be"
     )]
     Needed {
         /// The election.
@@ -208,14 +212,16 @@ pub fn replace(
 /// The server must be stopped, as its store is read.
 ///
 /// # Errors
-/// [`ChangeError::Needed`], by name, while a box of any election here is not sealed.
+/// [`ChangeError::Needed`], by name, while a box of any election that this party has countersigned is not sealed, and is not among `never_sealed`:
+/// boxes that the operators know will never be, as one that received too little.
 pub fn rotate_hpke(
     config: &Config,
     key: &UnlockKey,
     kits: (&Path, &Path),
+    never_sealed: &[(ElectionId, BoxId)],
     rng: &mut impl CryptoRng,
 ) -> Result<PartyIdentity, ChangeError> {
-    all_sealed(config)?;
+    all_sealed(config, never_sealed)?;
     let opened = Opened::new(config, kits.0)?;
     let mut secrets = opened.all(&opened.sealed, &KEYS, key)?;
     let mut kit = opened.all(&opened.kit, &KIT, key)?;
@@ -235,12 +241,43 @@ pub fn rotate_hpke(
     set(&mut kit, Label::Identity, text.as_bytes());
     let public = opened.sealed.public().clone();
     write(&opened.path, kits.1, &public, key, &secrets, &mut kit, rng)?;
-    replace_file(&config.identities.own, text.as_bytes())?;
+    secret_file::replace(&config.identities.own, text.as_bytes())?;
     Ok(identity)
 }
 
-/// Refuses, naming the first, while a box of an election here is not sealed.
-fn all_sealed(config: &Config) -> Result<(), ChangeError> {
+/// Issues new TLS certificates with the authority's key in the kit, seals the party's into the key file and all of them into a new kit. The keys of
+/// ballots and signatures, the officials and their sheets stay. Where the operator's and the locked party's go is the caller's to write.
+///
+/// # Errors
+/// [`ChangeError`]; the old key file stands then.
+pub fn renew(
+    config: &Config,
+    key: &UnlockKey,
+    kits: (&Path, &Path),
+    life: Life,
+    rng: &mut impl CryptoRng,
+) -> Result<Issued, ChangeError> {
+    let opened = Opened::new(config, kits.0)?;
+    let mut secrets = opened.all(&opened.sealed, &KEYS, key)?;
+    let mut kit = opened.all(&opened.kit, &KIT, key)?;
+    let own = keys::own_identity(config)?;
+    let authority = kit.iter().find(|(label, _)| *label == Label::AuthorityKey);
+    let authority = authority.map_or(&[][..], |(_, secret)| secret.as_slice());
+    let issued = Issued::new(&own, authority, life)?;
+    set(&mut secrets, Label::Party, issued.party.cert_pem.as_bytes());
+    set(&mut secrets, Label::PartyKey, issued.party.key_pem.as_bytes());
+    set(&mut kit, Label::Operator, issued.operator.cert_pem.as_bytes());
+    set(&mut kit, Label::OperatorKey, issued.operator.key_pem.as_bytes());
+    set(&mut kit, Label::Front, issued.front.cert_pem.as_bytes());
+    set(&mut kit, Label::FrontKey, issued.front.key_pem.as_bytes());
+    let public = opened.sealed.public().clone();
+    write(&opened.path, kits.1, &public, key, &secrets, &mut kit, rng)?;
+    Ok(issued)
+}
+
+/// Refuses, naming the first, while a box of an election here is not sealed and not given up. What this party has not countersigned cannot be in force
+/// anywhere, so nothing is sealed to its key for it: a manifest that somebody published and nobody signed holds nothing up.
+fn all_sealed(config: &Config, never_sealed: &[(ElectionId, BoxId)]) -> Result<(), ChangeError> {
     let path = config.data_dir.join(Storage::FILE);
     if !path.exists() {
         return Ok(());
@@ -251,9 +288,15 @@ fn all_sealed(config: &Config) -> Result<(), ChangeError> {
             let Some(envelope) = elections::manifest(tx, number)? else {
                 continue;
             };
-            let manifest = Manifest::decode(Envelope::decode(&envelope)?.payload())?;
+            let signed = SignedManifest::open(Envelope::decode(&envelope)?)?;
+            if !signed.is_countersigned_by(config.party) {
+                continue;
+            }
+            let manifest = signed.manifest();
             for of_box in manifest.boxes() {
-                if !sealing::is_sealed(tx, (number, of_box.id().get()))? {
+                let given_up = (manifest.election().clone(), of_box.id());
+                if !never_sealed.contains(&given_up) && !sealing::is_sealed(tx, (number, of_box.id().get()))?
+                {
                     return Err(ChangeError::Needed {
                         election,
                         of_box: of_box.id(),
@@ -279,26 +322,5 @@ fn write(
     set(kit, Label::SealedKeys, &sealed);
     let kit = Sealed::seal(Use::Kit, public, key, &borrowed(kit), rng);
     secret_file::create(new_kit, &kit.encode())?;
-    replace_file(path, &sealed)
-}
-
-/// Replaces a file as a whole: after a crash it is the old one or the new one.
-fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), ChangeError> {
-    let io = |source| ChangeError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let beside = path.with_extension("new");
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-        _ => {}
-    }
-    secret_file::create(&beside, bytes)?;
-    std::fs::rename(&beside, path).map_err(io)?;
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => File::open(parent)
-            .and_then(|directory| directory.sync_all())
-            .map_err(io),
-        None => Ok(()),
-    }
+    Ok(secret_file::replace(path, &sealed)?)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redb::TableDefinition;
 use tally_proto::ids::{Digest, ElectionId, Role};
-use tally_proto::offsets::Telling;
+use tally_proto::offsets::{Offset, Telling};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Acceptance, Receipt, ReceiptError};
 use tally_proto::record::RecordHeader;
@@ -12,6 +12,7 @@ use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
 use crate::elections::Election;
+use crate::intake::Lane;
 use crate::party::Party;
 use crate::store::{Kind, Store, StoreError, WriteTx, accepted};
 
@@ -27,6 +28,14 @@ pub(super) fn create(tx: &WriteTx) -> Result<(), StoreError> {
 /// Notes that the offsets of the record are told now; false when they were before.
 fn note(store: &Store, record: &Digest, now_ms: u64) -> Result<bool, StoreError> {
     store.write(|tx| Ok(tx.table_mut(TOLD)?.insert(&record.0, now_ms)?.is_none()))
+}
+
+/// What an asker is told who has shown that the record is theirs.
+struct Shown {
+    record: Digest,
+    telling: Telling,
+    own: Offset,
+    next: Offset,
 }
 
 fn malformed(detail: &'static str) -> Refusal {
@@ -66,7 +75,7 @@ impl Party {
     ///
     /// # Errors
     /// `receipt.invalid`, `message.malformed`; `offsets.refused`: the record is no card record held here, or the asker does not know its nonces;
-    /// `offsets.told`: they were told before; `offsets.missing`: this party's key is not here yet; `store.failed`.
+    /// `offsets.told`: they were told before; those of [`Party::deliver`] for the others' receipts, which are stored first; `offsets.missing`: this party's key is not here yet; `store.failed`.
     ///
     /// # Security
     /// Nothing is signed: what is told proves nothing to a third person. Who does not know both nonces is told nothing and uses nothing up, and
@@ -74,6 +83,7 @@ impl Party {
     pub(crate) async fn tell_offsets(
         self: &Arc<Self>,
         request: wire::OffsetsRequest,
+        lane: Lane,
     ) -> Result<wire::OffsetsReply, Refusal> {
         let of = request
             .receipts
@@ -81,15 +91,19 @@ impl Party {
             .ok_or_else(|| malformed("offsets are told for three receipts"))?;
         let id = ElectionId::new(&of.election).map_err(Refusal::from)?;
         let election = self.elections.get(id.as_str())?.in_force()?;
-        self.blocking(move |party| party.tell_now(&election, &request))
-            .await
+        let others = request.receipts.clone();
+        let shown = self
+            .blocking(move |party| party.shown(&election, &request))
+            .await?;
+        // Before the voter can count as enrolled: what convicts a party that leaves the record out of its List.
+        for receipt in others {
+            self.deliver(receipt, lane).await?;
+        }
+        self.blocking(move |party| party.tell_now(&shown)).await
     }
 
-    fn tell_now(
-        &self,
-        election: &Election,
-        request: &wire::OffsetsRequest,
-    ) -> Result<wire::OffsetsReply, Refusal> {
+    /// What is there to tell, for an asker who knows both nonces.
+    fn shown(&self, election: &Election, request: &wire::OffsetsRequest) -> Result<Shown, Refusal> {
         let receipt = receipts(request, election)?;
         let refused = || {
             Refusal::new(
@@ -125,18 +139,23 @@ impl Party {
             return Err(refused());
         }
         let [own, next] = self.offset_keys().both(register, election.manifest().offsets())?;
-        if !note(&self.store, &receipt.digest, self.now().0)? {
+        Ok(Shown {
+            own: own.offset(self.role, &receipt.digest),
+            next: next.offset(self.role.next(), &receipt.digest),
+            record: receipt.digest,
+            telling,
+        })
+    }
+
+    fn tell_now(&self, shown: &Shown) -> Result<wire::OffsetsReply, Refusal> {
+        if !note(&self.store, &shown.record, self.now().0)? {
             return Err(Refusal::new(
                 Reason::OffsetsTold,
                 "the offsets of this record were told before; they are told once",
             ));
         }
-        let (own, next) = (
-            own.offset(self.role, &receipt.digest),
-            next.offset(self.role.next(), &receipt.digest),
-        );
         Ok(wire::OffsetsReply {
-            sealed: telling.seal(&own, &next),
+            sealed: shown.telling.seal(&shown.own, &shown.next),
         })
     }
 }

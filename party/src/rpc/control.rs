@@ -62,6 +62,7 @@ async fn receive(
         let voters = manifest
             .manifest()
             .ballot_box(id)
+            .filter(|of_box| of_box.open().is_none())
             .map_or(0, |of_box| of_box.voters())
             .min(MAX_VOTERS);
         let roll = rolls.entry(id).or_default();
@@ -90,6 +91,7 @@ async fn receive(
 impl Control for ControlService {
     type SealStream = Answers<wire::SealEvent>;
     type TallyStream = Answers<wire::TallyEvent>;
+    type OpenRollStream = Answers<wire::RollPart>;
 
     async fn publish(
         &self,
@@ -103,7 +105,10 @@ impl Control for ControlService {
             .blocking(move |party| {
                 party.check_offsets(manifest.manifest())?;
                 let mut rolls = BTreeMap::new();
-                for (id, entries) in parts {
+                let open = manifest.manifest().open_box().map(|of_box| of_box.id());
+                // Of an open roll comes the salt alone.
+                let given = |(id, entries): &(BoxId, Vec<_>)| Some(*id) != open || !entries.is_empty();
+                for (id, entries) in parts.into_iter().filter(given) {
                     let roll = Roll::from_wire(entries)
                         .map_err(|error| Refusal::new(error.reason(), format_args!("box {id}: {error}")))?;
                     rolls.insert(id, roll);
@@ -123,6 +128,14 @@ impl Control for ControlService {
         Ok(Response::new(wire::PublishReply {
             manifest_hash: hash.0.to_vec(),
         }))
+    }
+
+    async fn open_roll(
+        &self,
+        request: Request<wire::BoxRef>,
+    ) -> Result<Response<Self::OpenRollStream>, Status> {
+        self.0.roles.require(&request, Needs::Coordinator)?;
+        Ok(Response::new(self.0.open_roll(request.into_inner()).await?))
     }
 
     async fn propose_order(
@@ -194,7 +207,7 @@ impl Control for ControlService {
         let object = envelope.hash();
         let in_force = self
             .0
-            .blocking(move |party| party.elections.complete(&party.store, &envelope))
+            .blocking(move |party| party.elections.complete(&party.store, party.role, &envelope))
             .await?;
         if in_force {
             self.0

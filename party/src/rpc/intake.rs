@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use tally_proto::guard::OnConnection;
+use tally_proto::ids::{Role, RoleExt as _};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -14,6 +16,9 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::intake::{Lane, Sender};
 use crate::party::Party;
 
+/// Most receipts of one message.
+const MOST_RECEIPTS: usize = 16;
+
 /// The service.
 #[derive(Clone, Debug)]
 pub(crate) struct IntakeService(Arc<Party>);
@@ -21,6 +26,39 @@ pub(crate) struct IntakeService(Arc<Party>);
 impl IntakeService {
     pub(crate) fn new(party: Arc<Party>) -> Self {
         IntakeService(party)
+    }
+
+    /// Whose deliveries wait behind one another: receipts come from everybody.
+    fn lane<T>(&self, request: &Request<T>) -> Result<Lane, Refusal> {
+        Ok(match self.0.roles.of(request)? {
+            None => public_lane(request),
+            Some(PeerRole::Station(station)) => Lane::Station(station),
+            Some(_) => Lane::Known,
+        })
+    }
+
+    fn sender_and_lane<T>(&self, request: &Request<T>) -> Result<(Sender, Lane), Refusal> {
+        let sender = self.sender(request)?;
+        let lane = match sender {
+            Sender::Voter => public_lane(request),
+            Sender::Station(station) => Lane::Station(station),
+        };
+        Ok((sender, lane))
+    }
+
+    /// Notes what became of a ballot.
+    fn count<T>(&self, taken: Result<T, Refusal>) -> Result<T, Refusal> {
+        match &taken {
+            Ok(_) => {
+                self.0.witness.metrics.accepted();
+                tracing::trace!("ballot accepted");
+            }
+            Err(refusal) => {
+                self.0.witness.metrics.refused(refusal.reason);
+                tracing::debug!(reason = %refusal.reason, "ballot refused");
+            }
+        }
+        taken
     }
 
     /// Voters show no certificate. On the peer listener only stations submit; parties and the coordinator may hand over receipts.
@@ -61,32 +99,43 @@ impl Intake for IntakeService {
     }
 
     async fn submit(&self, request: Request<wire::Submission>) -> Result<Response<wire::Receipt>, Status> {
-        let sender = self.sender(&request)?;
-        let lane = match sender {
-            Sender::Voter => public_lane(&request),
-            Sender::Station(station) => Lane::Station(station),
-        };
-        match self.0.submit(request.into_inner(), sender, lane).await {
-            Ok(receipt) => {
-                self.0.witness.metrics.accepted();
-                tracing::trace!("ballot accepted");
-                Ok(Response::new(receipt.to_wire()))
-            }
-            Err(refusal) => {
-                self.0.witness.metrics.refused(refusal.reason);
-                tracing::debug!(reason = %refusal.reason, "ballot refused");
-                Err(refusal.into())
-            }
-        }
+        let (sender, lane) = self.sender_and_lane(&request)?;
+        let taken = self.0.submit(request.into_inner(), sender, lane).await;
+        let receipt = self.count(taken)?;
+        Ok(Response::new(receipt.to_wire()))
+    }
+
+    async fn cast(&self, request: Request<wire::Submission>) -> Result<Response<wire::CastReply>, Status> {
+        let (sender, lane) = self.sender_and_lane(&request)?;
+        let taken = self.0.cast(request.into_inner(), sender, lane).await;
+        let (receipt, stored) = self.count(taken)?;
+        let others = Role::ALL.into_iter().filter(|party| stored[party.slot()]);
+        Ok(Response::new(wire::CastReply {
+            receipt: Some(receipt.to_wire()),
+            stored: others.map(|party| party.number()).collect(),
+        }))
     }
 
     async fn deliver(&self, request: Request<wire::Receipt>) -> Result<Response<wire::DeliverReply>, Status> {
-        let lane = match self.0.roles.of(&request)? {
-            None => public_lane(&request),
-            Some(PeerRole::Station(station)) => Lane::Station(station),
-            Some(_) => Lane::Known,
-        };
+        let lane = self.lane(&request)?;
         self.0.deliver(request.into_inner(), lane).await?;
+        Ok(Response::new(wire::DeliverReply {}))
+    }
+
+    async fn deliver_all(
+        &self,
+        request: Request<wire::Receipts>,
+    ) -> Result<Response<wire::DeliverReply>, Status> {
+        let lane = self.lane(&request)?;
+        let receipts = request.into_inner().receipts;
+        if receipts.len() > MOST_RECEIPTS {
+            let count = receipts.len();
+            let detail = format_args!("{count} receipts in one message, at most {MOST_RECEIPTS} are taken");
+            return Err(Refusal::new(Reason::MessageTooLarge, detail).into());
+        }
+        // All of them into one transaction, and whatever is wrong with one leaves the others alone.
+        let stored = join_all(receipts.into_iter().map(|receipt| self.0.deliver(receipt, lane))).await;
+        stored.into_iter().collect::<Result<(), Refusal>>()?;
         Ok(Response::new(wire::DeliverReply {}))
     }
 

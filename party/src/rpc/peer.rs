@@ -203,4 +203,13 @@ impl Peer for PeerService {
         let caller = self.0.roles.party(&request)?;
         Ok(Response::new(self.0.roll_of(caller, request.into_inner()).await?))
     }
+
+    async fn hand_over(
+        &self,
+        request: Request<wire::ReceiptBatches>,
+    ) -> Result<Response<wire::HandOverReply>, Status> {
+        let caller = self.0.roles.party(&request)?;
+        self.0.take_handed_over(caller, request.into_inner()).await?;
+        Ok(Response::new(wire::HandOverReply {}))
+    }
 }

@@ -137,25 +137,34 @@ impl SealingService {
     fn running(&self) -> MutexGuard<'_, HashMap<(ElectionId, BoxId), Step>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Writes down what a run of sealing came to.
-    fn ended(&self, (election, of_box): (&ElectionId, BoxId), ended: &Result<SealedBox, SealError>) {
-        let place = || json!({ "election": election.as_str(), "box": of_box.get() });
-        match ended {
-            Err(SealError::Aborted(abort)) => {
-                tracing::error!(%election, box_id = %of_box, finding = %abort.finding, "sealing aborted");
-                let mut facts = place();
-                facts["finding"] = json!(abort.finding.to_string());
-                self.witness.record(journal::Event::SealAborted, facts);
+/// Writes down what a run of sealing came to.
+pub(crate) fn write_down(
+    witness: &Witness,
+    (election, of_box): (&ElectionId, BoxId),
+    ended: &Result<SealedBox, SealError>,
+) {
+    let place = || json!({ "election": election.as_str(), "box": of_box.get() });
+    match ended {
+        Err(SealError::Aborted(abort)) => {
+            tracing::error!(%election, box_id = %of_box, finding = %abort.finding, "sealing aborted");
+            let mut facts = place();
+            facts["finding"] = json!(abort.finding.to_string());
+            witness.record(journal::Event::SealAborted, facts);
+        }
+        Err(error) => {
+            tracing::warn!(%election, box_id = %of_box, %error, "sealing stopped, to be asked for again")
+        }
+        Ok(sealed) => {
+            let mut facts = place();
+            facts["seal"] = json!(sealed.seal_hash().to_string());
+            let findings: Vec<String> = sealed.findings().iter().map(ToString::to_string).collect();
+            for finding in &findings {
+                tracing::error!(%election, box_id = %of_box, finding, "sealed, though a party lied");
             }
-            Err(error) => {
-                tracing::warn!(%election, box_id = %of_box, %error, "sealing stopped, to be asked for again")
-            }
-            Ok(sealed) => {
-                let mut facts = place();
-                facts["seal"] = json!(sealed.seal_hash().to_string());
-                self.witness.record(journal::Event::Sealed, facts);
-            }
+            facts["findings"] = json!(findings);
+            witness.record(journal::Event::Sealed, facts);
         }
     }
 }
@@ -197,7 +206,7 @@ impl Seals for SealingService {
             };
             service.running().remove(&place);
             if !sealed_before {
-                service.ended((&election, of_box), &ended);
+                write_down(&service.witness, (&election, of_box), &ended);
             }
             let sent = match ended {
                 Ok(sealed) => send_sealed(&events, &sealed).await,
@@ -303,6 +312,11 @@ async fn send_sealed(events: &Events, sealed: &SealedBox) -> Result<(), Gone> {
         body_bytes,
         lists: sealed.lists().iter().map(|list| list.to_wire()).collect(),
         claims: sealed.claims().iter().map(|claims| claims.to_wire()).collect(),
+        proofs: sealed
+            .proofs()
+            .iter()
+            .map(tally_proto::envelope::Envelope::to_wire)
+            .collect(),
     };
     send(events, Event::Done(done)).await
 }

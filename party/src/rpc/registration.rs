@@ -62,7 +62,10 @@ impl Registration for RegistrationService {
         &self,
         request: Request<wire::OffsetsRequest>,
     ) -> Result<Response<wire::OffsetsReply>, Status> {
-        Ok(Response::new(self.0.tell_offsets(request.into_inner()).await?))
+        let lane = public_lane(&request);
+        Ok(Response::new(
+            self.0.tell_offsets(request.into_inner(), lane).await?,
+        ))
     }
 
     /// Anyone may come: the record says by its card whose it is.

@@ -1,14 +1,17 @@
 //! The audit of a sealed box, as one party holds it: its log of acceptances, its List, the Seal, the rows and the openings.
 
+use std::collections::HashMap;
+
 use tally_proto::audit::{Check, Item, Verdict};
 use tally_proto::ballot::BallotHeader;
 use tally_proto::calendar::Timing;
-use tally_proto::ids::{Digest, Hash32, RegisterId, Role, RoleExt as _, UnixMillis};
+use tally_proto::ids::{BoxId, Digest, Hash32, RegisterId, Role, RoleExt as _, UnixMillis};
 use tally_proto::log::{Accepted as Logged, Entry};
 use tally_proto::manifest::Manifest;
 use tally_proto::merkle::Frontier;
 use tally_proto::note::Checkpoint;
 use tally_proto::order::EffectiveElection;
+use tally_proto::record::RecordHeader;
 use tally_proto::roll::{Roll, RollEntry};
 use tally_proto::sealing::{DigestList, Sealed, SignedList};
 use tally_proto::ticket::Use;
@@ -21,6 +24,7 @@ use super::story::Story;
 use super::subject::Subject;
 use super::tables;
 use crate::audit::item;
+use crate::intake::cards;
 use crate::offsets;
 use crate::store::{Kind, Tables, accepted, elections, log, registers};
 
@@ -186,6 +190,10 @@ impl Inner {
 }
 
 fn roll(tx: &impl Tables, subject: &Subject) -> Result<String, String> {
+    let of_box = subject.ballot_box().map_err(|error| error.to_string())?;
+    if of_box.open().is_some() {
+        return open_roll(tx, subject);
+    }
     let mut persons = registers::persons_of_box(tx, subject.key.election, subject.key.of_box)
         .map_err(|error| error.to_string())?;
     let mut entries = Vec::new();
@@ -203,10 +211,45 @@ fn roll(tx: &impl Tables, subject: &Subject) -> Result<String, String> {
         },
     )
     .map_err(|error| error.to_string())?;
-    let of_box = subject.ballot_box().map_err(|error| error.to_string())?;
     let roll = Roll::new(entries).map_err(|error| error.to_string())?;
     roll.check_box(of_box).map_err(|error| error.to_string())?;
     Ok(format!("{} voters", roll.voters()))
+}
+
+/// On an open roll, whose N and root follow from the Seal's evidence, nobody has two numbers and no number two people: by the certificates of
+/// the records that this party accepted, each checked again.
+fn open_roll(tx: &impl Tables, subject: &Subject) -> Result<String, String> {
+    let (mut persons, mut numbers) = (HashMap::new(), HashMap::new());
+    let (key, manifest) = (subject.key, subject.manifest());
+    let mut fault = None;
+    accepted::for_each(tx, Kind::Record, key.election, key.of_box, |digest, row| {
+        let digest = Digest(*digest);
+        let pairing = RecordHeader::decode(&row.header)
+            .ok()
+            .and_then(|header| cards::pairing(tx, key.election, manifest, &header, &row.authority_signature));
+        let what = match pairing {
+            None => Some("its card's authorisation does not hold"),
+            Some((v, person)) if *persons.entry(person.0).or_insert(v) != v => {
+                Some("its holder has another number too")
+            }
+            Some((v, person)) if *numbers.entry(v).or_insert(person.0) != person.0 => {
+                Some("its number is another person's too")
+            }
+            Some(_) => None,
+        };
+        fault = fault
+            .take()
+            .or(what.map(|what| format!("record {digest}: {what}")));
+        Ok::<_, SealError>(())
+    })
+    .map_err(|error| error.to_string())?;
+    match fault {
+        Some(fault) => Err(fault),
+        None => Ok(format!(
+            "{} people on the open roll, each with one number",
+            persons.len()
+        )),
+    }
 }
 
 struct Acceptances {
@@ -262,7 +305,7 @@ fn acceptances(
                     }
                     if here {
                         let in_time = under.as_ref().is_some_and(|election| {
-                            is_timely(election, kind, &row.header, &digest, received_at)
+                            is_timely(election, (of_box.id(), kind), &row.header, &digest, received_at)
                         });
                         if in_time {
                             timely[slot].push(digest);
@@ -353,7 +396,7 @@ fn ticket_of(
 
 fn is_timely(
     election: &EffectiveElection,
-    kind: Kind,
+    (of_box, kind): (BoxId, Kind),
     header: &[u8],
     digest: &Digest,
     received_at: UnixMillis,
@@ -366,7 +409,7 @@ fn is_timely(
                     .is_some_and(|channel| channel.check(header.cast_at(), received_at) == Ok(Timing::InTime))
         }),
         Kind::Record => {
-            received_at.seconds() <= election.receive_until()
+            received_at.seconds() <= election.records_until(of_box)
                 && tally_proto::record::RecordHeader::decode(header)
                     .is_ok_and(|header| header.digest() == *digest)
         }

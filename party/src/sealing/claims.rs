@@ -8,9 +8,7 @@ use std::collections::BTreeSet;
 use tally_proto::envelope::{Envelope, Kind as Signed};
 use tally_proto::ids::{Role, RoleExt as _};
 use tally_proto::receipt::Receipt;
-use tally_proto::sealing::{
-    Claimed, Claims, ClaimsError, MAX_CLAIMED_RECEIPTS, Settled, SignedList, settle_by,
-};
+use tally_proto::sealing::{Claimed, Claims, ClaimsError, ClaimsRoom, Settled, SignedList, settle_by};
 
 use super::error::{Basis, Finding, Lie, SealError};
 use super::lists::open_list;
@@ -187,11 +185,6 @@ impl Inner {
             }))
         })?;
         let Some(claims) = claims else { return Ok(()) };
-        if claims.receipts.len() > MAX_CLAIMED_RECEIPTS {
-            return Err(SealError::TooManyClaims {
-                claimed: claims.receipts.len(),
-            });
-        }
         let envelope = self
             .signer
             .seal_envelope(Signed::Claims, claims.encode())
@@ -217,6 +210,7 @@ impl Inner {
         let mut records = records.each_ref().map(|body| Walk(body));
         let mut named = BTreeSet::new();
         let mut claims = Vec::new();
+        let mut room = ClaimsRoom::default();
         receipts::for_each(tx, key.election, key.of_box, |digest, party, bytes| {
             let Some(by) = Role::from_index(party) else {
                 return Ok(());
@@ -232,6 +226,10 @@ impl Inner {
             if hidden && (ballot || record) {
                 let matters = record || !ballots[third.slot()].finds(digest);
                 if named.insert(by) || matters {
+                    if !room.take(bytes.len()) {
+                        let claimed = claims.len();
+                        return Err(SealError::TooManyClaims { of: by, claimed });
+                    }
                     let receipt =
                         Receipt::decode(bytes).map_err(|_| StoreError::Corrupt { table: "receipts" })?;
                     claims.push(receipt);

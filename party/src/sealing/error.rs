@@ -37,6 +37,8 @@ pub enum Lie {
     FalseComplaint,
     /// Did not answer a complaint.
     Silent,
+    /// Gave wrong shares or none to the party that asked, and right ones only when the third party asked. A broken link between the two looks alike.
+    ThroughThird,
     /// Signed that it holds nothing of what its own Claims or Seal show that it held.
     HidHoldings,
 }
@@ -52,7 +54,7 @@ impl Lie {
             Self::FalseClaim => Reason::SealClaimFalse,
             Self::WrongAnswer => Reason::SealShareWrong,
             Self::FalseComplaint => Reason::SealComplaintFalse,
-            Self::Silent => Reason::SealShareWithheld,
+            Self::Silent | Self::ThroughThird => Reason::SealShareWithheld,
             Self::HidHoldings => Reason::SessionHidden,
         }
     }
@@ -71,6 +73,9 @@ impl fmt::Display for Lie {
             Self::WrongAnswer => "answered a complaint with what does not open the commitment",
             Self::FalseComplaint => "complained of an answer that opens the commitment",
             Self::Silent => "did not answer a complaint",
+            Self::ThroughThird => {
+                "gave right shares only through the third party, time and again: it withholds them, or the link between is broken"
+            }
             Self::HidHoldings => "hid what it held of another party's signatures",
         })
     }
@@ -183,12 +188,26 @@ pub enum SealError {
         /// Whose List.
         of: Role,
     },
+    /// Two Lists name different orders, and this party has neither.
+    #[error(
+        "{one} and {other} listed under different orders, neither of which is in force here; deliver the order that all three signed, then seal \
+         again: whoever listed another one is named"
+    )]
+    OrdersContradict {
+        /// Whose List.
+        one: Role,
+        /// And whose.
+        other: Role,
+    },
     /// More hidden acceptances than one signed object carries.
     #[error(
-        "{claimed} receipts were hidden by their signers, more than Claims can carry; the signers must be replaced or restored"
+        "{of} did not list what it gave receipts for, so often that Claims cannot carry all of it: {claimed} receipts fit; nothing is signed; \
+         {of} must be restored or replaced"
     )]
     TooManyClaims {
-        /// Receipts to be claimed.
+        /// Whose receipt does not fit any more.
+        of: Role,
+        /// Receipts that fit.
         claimed: usize,
     },
     /// No Seal follows from the Lists and Claims: a box below the policy's minimum, above all.
@@ -277,7 +296,9 @@ impl From<SealError> for Refusal {
             | SealError::OrdersMissing { .. }
             | SealError::ListedOther { .. }
             | SealError::NotYet(_) => Reason::SealPending,
-            SealError::OrdersDiffer { .. } | SealError::OddOneOut { .. } => Reason::SealDisagreement,
+            SealError::OrdersDiffer { .. }
+            | SealError::OrdersContradict { .. }
+            | SealError::OddOneOut { .. } => Reason::SealDisagreement,
             SealError::TooManyClaims { .. } => Reason::MessageTooLarge,
             SealError::Sealing(error) => error.reason(),
             SealError::Aborted(abort) => abort.finding.lie.reason(),

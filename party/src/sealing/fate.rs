@@ -1,10 +1,8 @@
 //! What became of a digest: on the sealed list, out for a reason, or never a candidate. Public once the box is sealed.
 
-use tally_proto::envelope::Envelope;
 use tally_proto::ids::{Digest, Hash32, Role};
 use tally_proto::reason::Reason;
 use tally_proto::record::RecordHeader;
-use tally_proto::sealing::Seal;
 
 use super::fill::needed;
 use super::seal::card_voter;
@@ -57,15 +55,11 @@ pub(crate) fn of_digest(
     digest: &Digest,
 ) -> Result<Option<(Hash32, Fate)>, StoreError> {
     let key = BoxKey { election, of_box };
-    let Some(bytes) = tables::whole(tx, key)? else {
+    let Some(hash) = tables::whole_hash(tx, key)? else {
         return Ok(None);
     };
-    let corrupt = || StoreError::Corrupt { table: "seal_whole" };
-    let envelope = Envelope::decode(&bytes).map_err(|_| corrupt())?;
-    let seal = Seal::decode(envelope.payload()).map_err(|_| corrupt())?;
-    let out = seal.exclusions.binary_search_by_key(digest, |e| e.digest);
-    let fate = match out.ok().and_then(|at| seal.exclusions.get(at)) {
-        Some(exclusion) => Fate::Excluded(exclusion.reason),
+    let fate = match tables::excluded(tx, key, &digest.0)? {
+        Some(reason) => Fate::Excluded(reason),
         None if !is_candidate(tx, key, kind, digest)? => Fate::NoCandidate,
         None => match kind {
             Kind::Ballot => Fate::Listed,
@@ -73,7 +67,7 @@ pub(crate) fn of_digest(
             Kind::Record => Fate::Superseded,
         },
     };
-    Ok(Some((envelope.hash(), fate)))
+    Ok(Some((Hash32(hash), fate)))
 }
 
 fn is_candidate(tx: &impl Tables, key: BoxKey, kind: Kind, digest: &Digest) -> Result<bool, StoreError> {

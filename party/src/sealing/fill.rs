@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt as _;
-use futures::future::try_join;
+use futures::future::{try_join, try_join_all};
 use tally_proto::ballot::BallotHeader;
 use tally_proto::envelope::{Envelope, SignatureBytes};
 use tally_proto::ids::{Digest, Hash32, Role, RoleExt as _};
@@ -286,6 +286,9 @@ impl Given {
     }
 }
 
+/// Candidates of which this party complains at the same time.
+const SIDE_BY_SIDE: usize = 64;
+
 type Digests = Vec<(Kind, Digest)>;
 
 impl Sealing {
@@ -311,13 +314,21 @@ impl Sealing {
             )
             .await?;
             let mut rows = Vec::with_capacity(batch.len());
-            for (((kind, digest), given_next), given_prev) in batch.iter().zip(from_next).zip(from_prev) {
-                let given = [(prev, given_prev), (next, given_next)];
-                rows.push((
-                    *kind,
-                    *digest,
-                    self.complete(subject, *kind, digest, given, peers).await?,
-                ));
+            let mut given = batch.iter().zip(from_next.into_iter().zip(from_prev));
+            // Side by side: a party that makes the others complain of every candidate, and answers late, holds up many at once and not each for itself.
+            loop {
+                let some: Vec<_> = given.by_ref().take(SIDE_BY_SIDE).collect();
+                if some.is_empty() {
+                    break;
+                }
+                let some = some
+                    .into_iter()
+                    .map(|((kind, digest), (given_next, given_prev))| async move {
+                        let given = [(prev, given_prev), (next, given_next)];
+                        let row = self.complete(subject, *kind, digest, given, peers).await?;
+                        Ok::<_, SealError>((*kind, *digest, row))
+                    });
+                rows.extend(try_join_all(some).await?);
             }
             let key = subject.key;
             self.blocking(move |inner| {
@@ -436,8 +447,11 @@ impl Sealing {
             {
                 Some(opening) => opening,
                 None => {
-                    self.complain(subject, kind, digest, &public, sender, peers)
-                        .await?
+                    let opening = self
+                        .complain(subject, kind, digest, &public, sender, peers)
+                        .await?;
+                    self.0.mediated.count(subject.key, sender);
+                    opening
                 }
             };
             openings.insert(of, opening);
@@ -496,7 +510,7 @@ impl Sealing {
             of_box: subject.of_box,
             complainant: me,
             accused,
-            kind,
+            record: kind == Kind::Record,
             digest: *digest,
             one_time_key: key.public(),
         };

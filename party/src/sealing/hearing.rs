@@ -102,7 +102,7 @@ impl Sealing {
                     return Err(SealError::NotYet(Item::Answer));
                 }
                 // Also what it lost and got back: it stands on its List.
-                let held = Held::any(tx, &subject, complaint.kind, &complaint.digest)?.ok_or(
+                let held = Held::any(tx, &subject, complaint::kind(&complaint), &complaint.digest)?.ok_or(
                     ComplaintError::NotHeld {
                         digest: complaint.digest,
                     },
@@ -145,7 +145,7 @@ impl Sealing {
             let digest = complaint.digest;
             let public = inner
                 .store
-                .read(|tx| Held::any(tx, &subject, complaint.kind, &digest))?
+                .read(|tx| Held::any(tx, &subject, complaint::kind(&complaint), &digest))?
                 .ok_or(ComplaintError::NotHeld { digest })?
                 .public;
             let of = common_share(complaint.complainant, complaint.accused);
@@ -217,14 +217,10 @@ impl Sealing {
                         if !tables::is_settled(tx, subject.key)? {
                             return Ok(None);
                         }
-                        let Complaint {
-                            kind,
-                            digest,
-                            accused,
-                            ..
-                        } = &complaint;
-                        let owed = accepts(tx, &subject, *accused, *kind, digest)?
-                            && is_candidate(tx, &subject, *kind, digest)?;
+                        let kind = complaint::kind(&complaint);
+                        let Complaint { digest, accused, .. } = &complaint;
+                        let owed = accepts(tx, &subject, *accused, kind, digest)?
+                            && is_candidate(tx, &subject, kind, digest)?;
                         if !owed {
                             return Err(ComplaintError::NotOwed { digest: *digest }.into());
                         }

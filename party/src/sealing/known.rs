@@ -130,6 +130,14 @@ impl Batch {
         given.map(|(digest, _)| *digest)
     }
 
+    /// Headers that were given, each with what its authority signed, where it holds.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&Digest, &Public, Option<&[u8]>)> {
+        self.given.iter().filter_map(|(digest, given)| {
+            let given = given.as_ref()?;
+            Some((digest, &given.public, given.authority_signature.as_deref()))
+        })
+    }
+
     /// How many of them could not be used.
     pub(crate) fn dropped(&self) -> usize {
         let usable = |given: &&(Digest, Option<Checked>)| {
@@ -192,7 +200,7 @@ impl Sealing {
         digest: &Digest,
     ) -> Result<bool, StoreError> {
         let key = BoxKey { election, of_box };
-        if accepted::get(tx, kind, election, of_box, &digest.0)?.is_some()
+        if accepted::position(tx, kind, election, of_box, &digest.0)?.is_some()
             || tables::filled(tx, key, kind, &digest.0)?.is_some()
         {
             return Ok(false);
@@ -421,7 +429,7 @@ impl Inner {
         authority_signature: &[u8],
     ) -> Result<(), SealError> {
         let (key, kind) = (batch.subject.key, batch.kind);
-        if accepted::get(tx, kind, key.election, key.of_box, &digest.0)?.is_some()
+        if accepted::position(tx, kind, key.election, key.of_box, &digest.0)?.is_some()
             || tables::filled(tx, key, kind, &digest.0)?.is_some()
         {
             return Ok(());

@@ -30,7 +30,15 @@ pub(super) fn open_list(envelope: Envelope, subject: &Subject, of: Role) -> Resu
         && list.of_box == subject.of_box
         && list.party == of
         && list.manifest_hash == subject.manifest_hash;
-    if same { Ok(signed) } else { Err(Flaw::Subject) }
+    if !same {
+        return Err(Flaw::Subject);
+    }
+    // Whoever signs that it took more than the manifest lets it take would make evidence that nobody can publish.
+    let capacity = subject.ballot_box().map_err(|_| Flaw::Subject)?.capacity();
+    if list.ballots.0 > capacity.ballots() || list.records.0 > capacity.records {
+        return Err(Flaw::TooLong);
+    }
+    Ok(signed)
 }
 
 /// A List with its body, checked.

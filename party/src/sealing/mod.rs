@@ -80,6 +80,7 @@ mod hearing;
 mod input;
 pub(crate) mod known;
 mod lists;
+mod mediated;
 mod peers;
 mod recollect;
 mod run;
@@ -187,6 +188,7 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
     gate: Arc<Gate>,
     steps: Steps,
+    mediated: mediated::Mediated,
     running: Mutex<HashMap<BoxKey, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -253,6 +255,7 @@ impl Sealing {
             entropy,
             gate,
             steps: Steps::new(),
+            mediated: mediated::Mediated::default(),
             running: Mutex::default(),
         }))
     }

@@ -182,6 +182,8 @@ pub enum Flaw {
     OtherLists,
     /// A header comes without what its authority signed.
     Authority,
+    /// It is longer than the manifest lets it be.
+    TooLong,
     /// It is not what the party said that it holds.
     OtherThanSaid,
 }
@@ -196,6 +198,7 @@ impl fmt::Display for Flaw {
             Self::Stream => "the stream ended early or out of order",
             Self::OtherLists => "it refers to other Lists than those shown here",
             Self::Authority => "a ballot or record comes without the signature of its station or registrar",
+            Self::TooLong => "it names more than the manifest lets a party take for the box",
             Self::OtherThanSaid => "it is not the one that the party said it holds",
         })
     }

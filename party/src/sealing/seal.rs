@@ -2,7 +2,7 @@
 
 use tally_proto::bitmap::Bitmap;
 use tally_proto::envelope::{Envelope, SignatureBytes};
-use tally_proto::ids::{Hash32, Role, RoleExt as _, VoterIndex};
+use tally_proto::ids::{Hash32, Role, VoterIndex};
 use tally_proto::order::EffectiveElection;
 use tally_proto::record::Endorsement;
 use tally_proto::sealing::{
@@ -165,7 +165,7 @@ impl Inner {
 
     /// The roll's online column.
     pub(super) fn online(&self, tx: &impl Tables, subject: &Subject) -> Result<Bitmap, SealError> {
-        let mut online = Bitmap::zeros(subject.ballot_box()?.voters() as usize);
+        let mut online = Bitmap::zeros(subject.ballot_box()?.online_bits() as usize);
         elections::for_each_roll_entry(tx, subject.key.election, subject.key.of_box, |v, may, _| {
             online.set(v as usize, may);
             Ok::<_, SealError>(())
@@ -183,25 +183,34 @@ pub(super) fn card_voter(stored: &[u8]) -> Result<(VoterIndex, &[u8]), StoreErro
 }
 
 /// The election under the orders that the Lists name, all of which must be known here.
+///
+/// Honest parties sign one order after another, so each of their Lists begins with what is in force here, or is a beginning of it. A List that is
+/// neither names something else as an order, and its party is named, whatever the others list.
 fn agreed(subject: &Subject, lists: &[SignedList; 3]) -> Result<EffectiveElection, SealError> {
-    let named = orders_in_force(lists.each_ref().map(SignedList::list)).map_err(|error| match error {
-        SealingError::OrdersDiffer(of) => SealError::OrdersDiffer { of },
+    let known: Vec<Hash32> = subject.order_hashes();
+    for list in lists.each_ref().map(SignedList::list) {
+        if !known
+            .iter()
+            .zip(&list.orders)
+            .all(|(known, named)| known == named)
+        {
+            return Err(SealError::OrdersDiffer { of: list.party });
+        }
+    }
+    let lists = lists.each_ref().map(SignedList::list);
+    // Beyond what is known here nobody can say which of two is an order.
+    let named = orders_in_force(lists).map_err(|error| match error {
+        SealingError::OrdersDiffer(one, other) => SealError::OrdersContradict { one, other },
         other => other.into(),
     })?;
-    let most = Role::ALL
-        .into_iter()
-        .find(|party| lists[party.slot()].list().orders.len() == named.len());
-    let of = most.unwrap_or(Role::P1);
-    let known: Vec<Hash32> = subject.order_hashes();
-    if !known.iter().zip(named).all(|(known, named)| known == named) {
-        return Err(SealError::OrdersDiffer { of });
-    }
-    if known.len() < named.len() {
+    let named = named.len();
+    let longest = lists.into_iter().find(|list| list.orders.len() == named);
+    if known.len() < named {
         return Err(SealError::OrdersMissing {
-            of,
-            theirs: named.len(),
+            of: longest.map_or(Role::P1, |list| list.party),
+            theirs: named,
             ours: known.len(),
         });
     }
-    subject.under(named.len())
+    subject.under(named)
 }

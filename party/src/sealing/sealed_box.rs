@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::error::{Finding, SealError};
+use super::error::{Basis, Finding, Lie, SealError};
 use super::fill::Held;
 use super::subject::Subject;
 use super::tables::{self, Flag, Once};
@@ -46,7 +46,11 @@ struct Loaded {
     live: Bitmap,
     enrolled: Bitmap,
     findings: Vec<Finding>,
+    proofs: Vec<Envelope>,
 }
+
+/// Most bytes of kept proofs that are shown with a Seal: two Lists are small, two Claims may be large, and those stay in the store.
+const MAX_PROOF_BYTES: usize = 16 << 20;
 
 impl std::fmt::Debug for SealedBox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -147,6 +151,11 @@ impl SealedBox {
     /// Who was named on the way, though the box was sealed.
     pub fn findings(&self) -> &[Finding] {
         &self.0.loaded.findings
+    }
+
+    /// This party's signed Aborts that prove a lie, though the box was sealed.
+    pub fn proofs(&self) -> &[Envelope] {
+        &self.0.loaded.proofs
     }
 
     /// Calls `each` with this party's shares of every row, in order. Shares are decrypted one by one and erased after `each`. Blocks.
@@ -387,7 +396,7 @@ impl Inner {
         };
         let seal = SignedSeal::open(Envelope::decode(&bytes)?, &subject.keys)
             .map_err(|_| StoreError::Corrupt { table: "seal_whole" })?;
-        let voters = subject.ballot_box()?.voters() as usize;
+        let voters = seal.seal().voters as usize;
         let flags = |flag| {
             let bytes = tables::flags(tx, key, flag)?;
             Bitmap::from_bytes(voters, &bytes).map_err(|_| StoreError::Corrupt { table: "seal_flags" })
@@ -399,6 +408,7 @@ impl Inner {
             live: flags(Flag::Live)?,
             enrolled: flags(Flag::Enrolled)?,
             findings: self.findings(tx, subject)?,
+            proofs: shown(tables::proofs(tx, subject.key)?)?,
             seal,
         }))
     }
@@ -410,8 +420,28 @@ impl Inner {
             let finding = super::state::finding(&Envelope::decode(&proof)?)?;
             findings.extend(finding.filter(|finding| !findings.contains(finding)));
         }
+        let slow = Role::ALL
+            .into_iter()
+            .filter(|party| self.mediated.often(subject.key, *party));
+        findings.extend(slow.map(|named| Finding {
+            named,
+            lie: Lie::ThroughThird,
+            basis: Basis::Stated,
+            digest: None,
+        }));
         Ok(findings)
     }
+}
+
+/// Of kept proofs, the first that fit.
+fn shown(proofs: Vec<Vec<u8>>) -> Result<Vec<Envelope>, SealError> {
+    let mut room = MAX_PROOF_BYTES;
+    let fitting = proofs.iter().filter(|proof| {
+        let fits = proof.len() <= room;
+        room -= if fits { proof.len() } else { 0 };
+        fits
+    });
+    fitting.map(|proof| Ok(Envelope::decode(proof)?)).collect()
 }
 
 /// An error of the caller's, or ours, on its way through a read transaction.

@@ -2,6 +2,7 @@
 
 use tally_proto::envelope::{Envelope, Kind as Signed};
 use tally_proto::ids::{Role, RoleExt as _};
+use tally_proto::sealing::Seal;
 
 use super::Sealing;
 use super::complaint::verify_one;
@@ -11,6 +12,7 @@ use super::run::evidence;
 use super::subject::Subject;
 use super::tables::{self, Once};
 use super::waiting::ask;
+use crate::store::StoreError;
 
 impl Sealing {
     /// Takes the Seals of the two others until there are three signatures on the bytes of `own`; then the box is sealed.
@@ -59,9 +61,16 @@ impl Sealing {
             self.convict(subject, *party, Lie::TwoSeals, proof).await?;
         }
         whole.verify_all(Signed::Seal, &subject.keys)?;
-        let (key, bytes) = (subject.key, whole.encode());
-        self.blocking(move |inner| Ok(inner.store.write(|tx| tables::put_whole(tx, key, &bytes))?))
-            .await?;
+        let (key, bytes, hash) = (subject.key, whole.encode(), whole.hash());
+        let sealed =
+            Seal::decode(whole.payload()).map_err(|_| StoreError::Corrupt { table: "seal_signed" })?;
+        self.blocking(move |inner| {
+            let about = (&hash.0, sealed.exclusions.as_slice());
+            Ok(inner
+                .store
+                .write(|tx| tables::put_whole(tx, key, &bytes, about))?)
+        })
+        .await?;
         self.0.steps.advance();
         Ok(())
     }

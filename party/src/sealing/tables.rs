@@ -12,6 +12,8 @@
 //! | `seal_standing` | e, b, v, half | digest of the record that stands for voter v |
 //! | `seal_whole` | e, b | the Seal's Envelope with three signatures: the box is sealed |
 //! | `seal_adopted` | e, b | this party's List came back from another party: what it lists may not be held here |
+//! | `seal_out` | e, b, digest | the reason for which the Seal excludes it |
+//! | `seal_hashes` | e, b | SHA-256 of the Seal |
 //! | `seal_proofs` | e, b, party, hash | an Abort that proves a lie of that party |
 //!
 //! Every write is insert-once: [`sign`] and [`put_body`] refuse to replace, whoever calls them.
@@ -19,6 +21,8 @@
 use redb::{ReadableTable, TableDefinition};
 use sha2::{Digest as _, Sha256};
 use tally_proto::ids;
+use tally_proto::reason::Reason;
+use tally_proto::sealing::Exclusion;
 
 use crate::store::{Kind, StoreError, Tables, WriteTx};
 
@@ -44,6 +48,8 @@ const FLAGS: TableDefinition<'static, (u32, u32, u8), &[u8]> = TableDefinition::
 const STANDING: TableDefinition<'static, (u32, u32, u32, u8), &[u8; 32]> =
     TableDefinition::new("seal_standing");
 const WHOLE: TableDefinition<'static, (u32, u32), &[u8]> = TableDefinition::new("seal_whole");
+const OUT: TableDefinition<'static, (u32, u32, &[u8; 32]), &str> = TableDefinition::new("seal_out");
+const HASHES: TableDefinition<'static, (u32, u32), &[u8; 32]> = TableDefinition::new("seal_hashes");
 const ADOPTED: TableDefinition<'static, (u32, u32), ()> = TableDefinition::new("seal_adopted");
 const PROOFS: TableDefinition<'static, (u32, u32, u8, &[u8; 32]), &[u8]> =
     TableDefinition::new("seal_proofs");
@@ -59,6 +65,8 @@ pub(super) fn create(tx: &WriteTx) -> Result<(), StoreError> {
     tx.table_mut(FLAGS)?;
     tx.table_mut(STANDING)?;
     tx.table_mut(WHOLE)?;
+    tx.table_mut(OUT)?;
+    tx.table_mut(HASHES)?;
     tx.table_mut(PROOFS)?;
     tx.table_mut(ADOPTED)?;
     Ok(())
@@ -400,11 +408,42 @@ pub(super) fn for_each_standing<E: From<StoreError>>(
     Ok(())
 }
 
-/// Writes the Seal with its three signatures: the box is sealed.
-pub(super) fn put_whole(tx: &WriteTx, key: BoxKey, envelope: &[u8]) -> Result<(), StoreError> {
+/// Writes the Seal with its three signatures: the box is sealed. Its exclusions are written by digest as well: whoever looks a ballot up makes this
+/// party read a page or two, however many there are.
+pub(super) fn put_whole(
+    tx: &WriteTx,
+    key: BoxKey,
+    envelope: &[u8],
+    (hash, exclusions): (&Digest, &[Exclusion]),
+) -> Result<(), StoreError> {
     tx.table_mut(WHOLE)?
         .insert((key.election, key.of_box), envelope)?;
+    tx.table_mut(HASHES)?.insert((key.election, key.of_box), hash)?;
+    let mut out = tx.table_mut(OUT)?;
+    for Exclusion { digest, reason } in exclusions {
+        out.insert((key.election, key.of_box, &digest.0), reason.code())?;
+    }
     Ok(())
+}
+
+/// SHA-256 of the Seal with three signatures, once the box is sealed.
+pub(super) fn whole_hash(tx: &impl Tables, key: BoxKey) -> Result<Option<Digest>, StoreError> {
+    Ok(tx
+        .table(HASHES)?
+        .get((key.election, key.of_box))?
+        .map(|row| *row.value()))
+}
+
+/// Why the Seal excludes `digest`, if it does.
+pub(super) fn excluded(tx: &impl Tables, key: BoxKey, digest: &Digest) -> Result<Option<Reason>, StoreError> {
+    let table = tx.table(OUT)?;
+    let Some(row) = table.get((key.election, key.of_box, digest))? else {
+        return Ok(None);
+    };
+    let reason = row.value().parse();
+    Ok(Some(
+        reason.map_err(|_| StoreError::Corrupt { table: "seal_out" })?,
+    ))
 }
 
 /// The Seal with three signatures, once the box is sealed.

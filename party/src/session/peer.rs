@@ -107,6 +107,12 @@ impl Peer for SessionPeer {
     ) -> Result<Response<Self::ReceiptsStream>, Status> {
         sessions_only()
     }
+    async fn hand_over(
+        &self,
+        _: Request<wire::ReceiptBatches>,
+    ) -> Result<Response<wire::HandOverReply>, Status> {
+        sessions_only()
+    }
     async fn roll(&self, _: Request<wire::BoxRef>) -> Result<Response<Self::RollStream>, Status> {
         sessions_only()
     }

@@ -1,9 +1,11 @@
 //! Accepted ballots and credential records: what this party gave a receipt for.
 
+use std::collections::BTreeMap;
+
 use redb::{ReadableTable, TableDefinition};
 use tally_proto::calendar::ChannelKind;
 
-use super::tables::{AcceptedRow, BALLOTS, DigestKey, RECORDS};
+use super::tables::{ACCEPTED, BALLOTS, DigestKey, RECORDS};
 use super::{StoreError, Tables, WriteTx, boxes};
 
 /// The two kinds of object that carry sealed shares.
@@ -31,7 +33,7 @@ impl Kind {
             .find(|kind| kind.code() == code)
     }
 
-    fn table(self) -> TableDefinition<'static, DigestKey, AcceptedRow> {
+    fn table(self) -> TableDefinition<'static, DigestKey, u64> {
         match self {
             Kind::Ballot => BALLOTS,
             Kind::Record => RECORDS,
@@ -68,7 +70,7 @@ pub struct Accepted {
 }
 
 /// What an object adds to the counts of its box.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Counted {
     /// A credential record.
     Record,
@@ -84,9 +86,31 @@ impl Counted {
             Counted::Ballot(_) => Kind::Ballot,
         }
     }
+
+    fn number(self) -> u8 {
+        match self {
+            Counted::Record => 0,
+            Counted::Ballot(channel) => channel.number(),
+        }
+    }
 }
 
-/// Stores an accepted object and counts it. The caller has checked that the digest is new.
+/// An object on its way into the store.
+#[derive(Clone, Copy, Debug)]
+pub struct New<'a> {
+    /// Number of the election.
+    pub election: u32,
+    /// The box.
+    pub of_box: u32,
+    /// Its public name.
+    pub digest: &'a [u8; 32],
+    /// What it counts as.
+    pub counted: Counted,
+    /// What is kept.
+    pub row: &'a Accepted,
+}
+
+/// Stores an accepted object and counts it. The caller has checked that the digest is new, and has put its entry at `row.position` of the log.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
@@ -98,43 +122,91 @@ pub fn insert(
     counted: Counted,
     row: &Accepted,
 ) -> Result<(), StoreError> {
-    let number = match counted {
-        Counted::Record => 0,
-        Counted::Ballot(channel) => channel.number(),
+    let new = New {
+        election,
+        of_box,
+        digest,
+        counted,
+        row,
     };
-    tx.table_mut(counted.kind().table())?.insert(
-        (election, of_box, digest),
-        (
-            row.header.as_slice(),
-            row.authority_signature.as_slice(),
-            &row.ciphertext_hash,
-            row.received_at_ms,
-            row.position,
-            row.receipt_signature.as_slice(),
-            row.sealed_shares.as_slice(),
-        ),
-    )?;
-    boxes::count_one(tx, election, of_box, number)
+    insert_all(tx, &[new])
 }
 
-/// Whether an object of that digest was accepted.
+/// As [`insert`], of several: every table is opened once.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
-pub fn is_there(
+pub fn insert_all(tx: &WriteTx, all: &[New<'_>]) -> Result<(), StoreError> {
+    let mut counts: BTreeMap<(u32, u32, u8), u64> = BTreeMap::new();
+    for kind in [Kind::Ballot, Kind::Record] {
+        let mut of_kind = all.iter().filter(|new| new.counted.kind() == kind).peekable();
+        if of_kind.peek().is_none() {
+            continue;
+        }
+        let mut places = tx.table_mut(kind.table())?;
+        for new in of_kind {
+            places.insert((new.election, new.of_box, new.digest), new.row.position)?;
+            *counts
+                .entry((new.election, new.of_box, new.counted.number()))
+                .or_default() += 1;
+        }
+    }
+    let mut rows = tx.table_mut(ACCEPTED)?;
+    for New { election, row, .. } in all {
+        rows.insert(
+            (*election, row.position),
+            (
+                row.header.as_slice(),
+                row.authority_signature.as_slice(),
+                &row.ciphertext_hash,
+                row.received_at_ms,
+                row.receipt_signature.as_slice(),
+                row.sealed_shares.as_slice(),
+            ),
+        )?;
+    }
+    for ((election, of_box, number), more) in counts {
+        boxes::count(tx, election, of_box, number, more)?;
+    }
+    Ok(())
+}
+
+/// Where the entry of an accepted object stands in this party's log; `None` where it was not accepted.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn position(
     tx: &impl Tables,
     kind: Kind,
     election: u32,
     of_box: u32,
     digest: &[u8; 32],
-) -> Result<bool, StoreError> {
-    Ok(tx.table(kind.table())?.get((election, of_box, digest))?.is_some())
+) -> Result<Option<u64>, StoreError> {
+    let table = tx.table(kind.table())?;
+    let row = table.get((election, of_box, digest))?;
+    Ok(row.map(|row| row.value()))
+}
+
+/// The position of a ballot or else record of that digest.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn position_of_any(
+    tx: &impl Tables,
+    election: u32,
+    of_box: u32,
+    digest: &[u8; 32],
+) -> Result<Option<u64>, StoreError> {
+    match position(tx, Kind::Ballot, election, of_box, digest)? {
+        None => position(tx, Kind::Record, election, of_box, digest),
+        found => Ok(found),
+    }
 }
 
 /// The stored object of a digest.
 ///
 /// # Errors
-/// [`StoreError`]: the engine failed.
+/// [`StoreError`]: the engine failed, or a digest has no row.
 pub fn get(
     tx: &impl Tables,
     kind: Kind,
@@ -142,10 +214,16 @@ pub fn get(
     of_box: u32,
     digest: &[u8; 32],
 ) -> Result<Option<Accepted>, StoreError> {
-    Ok(tx
-        .table(kind.table())?
-        .get((election, of_box, digest))?
-        .map(|row| accepted(row.value())))
+    let Some(position) = position(tx, kind, election, of_box, digest)? else {
+        return Ok(None);
+    };
+    let rows = tx.table(ACCEPTED)?;
+    let row = rows.get((election, position))?.ok_or_else(corrupt)?;
+    Ok(Some(accepted(position, row.value())))
+}
+
+fn corrupt() -> StoreError {
+    StoreError::Corrupt { table: "accepted" }
 }
 
 /// Calls `each` with every accepted object of a box, in the order of their digests.
@@ -163,9 +241,13 @@ pub fn for_each<E: From<StoreError>>(
     let range = table
         .range((election, of_box, &[0; 32])..=(election, of_box, &[0xff; 32]))
         .map_err(StoreError::from)?;
-    for row in range {
-        let (key, value) = row.map_err(StoreError::from)?;
-        each(key.value().2, accepted(value.value()))?;
+    let rows = tx.table(ACCEPTED)?;
+    for place in range {
+        let (key, position) = place.map_err(StoreError::from)?;
+        let position = position.value();
+        let row = rows.get((election, position)).map_err(StoreError::from)?;
+        let row = row.ok_or_else(corrupt)?;
+        each(key.value().2, accepted(position, row.value()))?;
     }
     Ok(())
 }
@@ -188,11 +270,10 @@ pub fn digests(
     Ok(digests)
 }
 
-type RowValue<'a> = (&'a [u8], &'a [u8], &'a [u8; 32], u64, u64, &'a [u8], &'a [u8]);
+type RowValue<'a> = (&'a [u8], &'a [u8], &'a [u8; 32], u64, &'a [u8], &'a [u8]);
 
-fn accepted(row: RowValue<'_>) -> Accepted {
-    let (header, authority_signature, ciphertext_hash, received_at_ms, position, receipt_signature, shares) =
-        row;
+fn accepted(position: u64, row: RowValue<'_>) -> Accepted {
+    let (header, authority_signature, ciphertext_hash, received_at_ms, receipt_signature, shares) = row;
     Accepted {
         header: header.to_vec(),
         authority_signature: authority_signature.to_vec(),

@@ -1,7 +1,9 @@
 //! Counts of what a box received, and the mark that closes it for good.
 
 use redb::ReadableTable;
+use tally_proto::calendar::ChannelKind;
 
+use super::accepted::Counted;
 use super::tables::{BOXES, COUNTS};
 use super::{StoreError, Tables, WriteTx};
 
@@ -41,6 +43,18 @@ pub struct Received {
     pub paper: u64,
 }
 
+impl Received {
+    /// The count of its kind and channel.
+    pub fn of(&mut self, counted: Counted) -> &mut u64 {
+        match counted {
+            Counted::Record => &mut self.records,
+            Counted::Ballot(ChannelKind::Online) => &mut self.online,
+            Counted::Ballot(ChannelKind::Station) => &mut self.station,
+            Counted::Ballot(ChannelKind::Paper) => &mut self.paper,
+        }
+    }
+}
+
 /// Ballots and records accepted for a box.
 ///
 /// # Errors
@@ -58,11 +72,11 @@ pub fn received(tx: &impl Tables, election: u32, of_box: u32) -> Result<Received
     })
 }
 
-/// Adds one to a count: 0 records, 1 online, 2 station, 3 paper.
-pub(super) fn count_one(tx: &WriteTx, election: u32, of_box: u32, kind: u8) -> Result<(), StoreError> {
+/// Adds to a count: 0 records, 1 online, 2 station, 3 paper.
+pub(super) fn count(tx: &WriteTx, election: u32, of_box: u32, kind: u8, more: u64) -> Result<(), StoreError> {
     let mut counts = tx.table_mut(COUNTS)?;
     let key = (election, of_box, kind);
     let now = counts.get(key)?.map_or(0, |row| row.value());
-    counts.insert(key, now + 1)?;
+    counts.insert(key, now + more)?;
     Ok(())
 }

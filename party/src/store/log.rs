@@ -1,8 +1,9 @@
 //! The append-only log of an election: an RFC 6962 Merkle tree over what this party accepted and what happened, in that order.
 //!
 //! The leaf of an entry is [`tally_proto::log::Entry::leaf`]; that of an acceptance is [`tally_proto::receipt::log_leaf`], so whoever holds a
-//! receipt can check its inclusion. Only hashes of complete subtrees are stored; each is written once, when its last leaf is appended, and
-//! never changes. The head of the tree at any past size, and any proof below it, follow from them.
+//! receipt can check its inclusion. Only hashes of complete subtrees are stored, leaves too; each is written once, when its last leaf is appended, and
+//! never changes. The head of the tree at any past size, and any proof below it, follow from them and from nothing else: an entry that a broken
+//! disk has changed is found by whoever follows the log, and never makes this party sign another history.
 //!
 //! Several threads append: the intake writer what it accepts, [`crate::mirror`] events and what a restored party gets back, sealing the close of a
 //! box. Each does so in a write transaction and finds the size there; nothing outside the store may remember it.
@@ -10,7 +11,7 @@
 use redb::ReadableTable;
 use tally_proto::ids::{ElectionId, Hash32, Role, UnixMillis};
 use tally_proto::log::{Accepted, ENTRY_BYTES, Entry, Happening};
-use tally_proto::merkle::{Frontier, Node, Nodes, ProofError, consistency_proof, inclusion_proof, node_hash};
+use tally_proto::merkle::{Frontier, Node, Nodes, ProofError, consistency_proof, inclusion_proof};
 use tally_proto::note::Checkpoint;
 
 use super::tables::{LOG_ENTRIES, LOG_EVENTS, LOG_LOST, LOG_NODES, LOG_SIZE};
@@ -27,32 +28,34 @@ pub fn size(tx: &impl Tables, election: u32) -> Result<u64, StoreError> {
 /// Appends an entry and returns its position.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] when a node below is missing, else the engine's failure.
+/// As [`append_all`].
 pub fn append(tx: &WriteTx, election: u32, entry: &Entry) -> Result<u64, StoreError> {
-    let position = size(tx, election)?;
-    tx.table_mut(LOG_SIZE)?.insert(election, position + 1)?;
-    tx.grows(election, position + 1);
-    tx.table_mut(LOG_ENTRIES)?
-        .insert((election, position), &entry.to_bytes())?;
-    if let Entry::Event(happening, _) = entry {
-        let (kind, of, channel, hash) = happening.fields();
-        tx.table_mut(LOG_EVENTS)?
-            .insert((election, kind, of, channel), (position, &hash.0))?;
-    }
+    append_all(tx, election, std::slice::from_ref(entry))
+}
+
+/// Appends entries and returns the position of the first.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when a node below is missing, else the engine's failure.
+pub fn append_all(tx: &WriteTx, election: u32, entries: &[Entry]) -> Result<u64, StoreError> {
+    let first = size(tx, election)?;
+    let mut tree = Frontier::load(&Stored { tx, election }, first)?;
+    let mut rows = tx.table_mut(LOG_ENTRIES)?;
     let mut nodes = tx.table_mut(LOG_NODES)?;
-    let (mut level, mut index, mut hash) = (0u8, position, entry.leaf());
-    nodes.insert((election, level, index), &hash.0)?;
-    while index & 1 == 1 {
-        let left = nodes
-            .get((election, level, index - 1))?
-            .map(|row| Hash32(*row.value()))
-            .ok_or(StoreError::Corrupt { table: "log_nodes" })?;
-        hash = node_hash(&left, &hash);
-        level += 1;
-        index >>= 1;
-        nodes.insert((election, level, index), &hash.0)?;
+    for (position, entry) in (first..).zip(entries) {
+        rows.insert((election, position), &entry.to_bytes())?;
+        if let Entry::Event(happening, _) = entry {
+            let (kind, of, channel, hash) = happening.fields();
+            tx.table_mut(LOG_EVENTS)?
+                .insert((election, kind, of, channel), (position, &hash.0))?;
+        }
+        for (node, hash) in tree.push(entry.leaf()) {
+            nodes.insert((election, node.level, node.index), &hash.0)?;
+        }
     }
-    Ok(position)
+    tx.table_mut(LOG_SIZE)?.insert(election, tree.size())?;
+    tx.grows(election, tree.size());
+    Ok(first)
 }
 
 /// Where the last entry of this kind about the same thing stands, and its hash; whatever the hash of `like` is.

@@ -8,7 +8,7 @@
 //!   on disk is decided by reading it back, never by guessing.
 //! - Shares are never stored open: see [`vault`].
 //!
-//! # Schema (version 3)
+//! # Schema (version 4)
 //!
 //! Election ids are long, so tables are keyed by a small election number `e` given out in `elections`. `b` is the box, `d` a digest.
 //!
@@ -21,11 +21,13 @@
 //! | `orders` | e, number | encoded Envelope: order with the signatures this party knows |
 //! | `boxes` | e, b | 1 when the box is frozen: its List is made and nothing more is taken |
 //! | `counts` | e, b, kind | ballots accepted of a channel kind (1 online, 2 station, 3 paper), credential records (0) |
-//! | `ballots` | e, b, d | header, authority signature, ciphertext hash, received_at_ms, log position, receipt signature, shares at rest |
-//! | `records` | e, b, d | header, authorisation, ciphertext hash, received_at_ms, log position, receipt signature, shares at rest |
+//! | `ballots` | e, b, d | log position of the ballot |
+//! | `records` | e, b, d | log position of the credential record |
+//! | `accepted` | e, position | header, authority signature or authorisation, ciphertext hash, received_at_ms, receipt signature, shares at rest |
 //! | `serials` | e, b, v, half, serial | digest of the record that has this serial |
+//! | `sequences` | e, b, station, number | digest of the ballot that has this number of the station |
 //! | `tickets` | e, one-time key | digest of the ballot that was cast with this ticket |
-//! | `receipts` | e, b, d, party | another party's receipt, verified before it was stored: encoded Receipt |
+//! | `receipts` | e, party, own position | another party's receipt for what stands at this position of this party's log, verified before it was stored: encoded Receipt |
 //! | `receipt_tops` | e, party | one more than the highest position in that party's receipts here |
 //! | `log_size` | e | number of log entries |
 //! | `log_entries` | e, position | the entry, see `tally_proto::log` |
@@ -34,6 +36,9 @@
 //! | `log_nodes` | e, level, index | hash of the complete subtree of 2^level leaves that starts at leaf index * 2^level |
 //!
 //! A log node is written once, when its subtree is complete, and never changes: every past tree head can be proven from it.
+//!
+//! What a ballot is kept with stands under its position in the log, so that new rows are neighbours and a transaction writes few pages of the
+//! file; digests come in no order, and only they and the position stand under them.
 //! The tables `mirror_*` stand in [`mirrors`]. The modules `sealing` and `session` add tables of their own, named `seal_*` and `session_*`, created in the same opening transaction.
 
 pub mod accepted;
@@ -44,6 +49,7 @@ pub mod marks;
 pub mod mirrors;
 pub mod receipts;
 pub mod registers;
+pub mod sequences;
 pub mod serials;
 pub mod sim;
 pub mod tables;
@@ -250,8 +256,8 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// Page cache, bytes. Rows are read back once or twice; the operating system caches the file besides.
-const CACHE_BYTES: usize = 256 << 20;
+/// Page cache where nothing else is said, bytes. Rows are read back once or twice; the operating system caches the file besides.
+const CACHE_BYTES: usize = 64 << 20;
 
 impl Store {
     /// Opens the store of `party` (1..3), makes it when it does not exist, repairs it after a crash.
@@ -260,6 +266,15 @@ impl Store {
     /// [`StoreError::Engine`] when the file cannot be opened or is in use, [`StoreError::Schema`] and [`StoreError::ForeignParty`] when
     /// it is not this party's.
     pub fn open(storage: Storage, party: u8) -> Result<Store, StoreError> {
+        Self::open_with_cache(storage, party, CACHE_BYTES)
+    }
+
+    /// The same, with at most so many bytes of the store kept in memory.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with_cache(storage: Storage, party: u8, cache_bytes: usize) -> Result<Store, StoreError> {
+        let builder = || Self::builder(cache_bytes);
         match storage {
             Storage::File(path) => {
                 if !path.exists() {
@@ -271,13 +286,13 @@ impl Store {
                         }
                         _ => {}
                     }
-                    drop(Self::with_tables(Self::builder().create(&unfinished)?, party)?);
+                    drop(Self::with_tables(builder().create(&unfinished)?, party)?);
                     std::fs::rename(&unfinished, &path)?;
                     if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                         std::fs::File::open(directory)?.sync_all()?;
                     }
                 }
-                let mut store = Self::with_tables(Self::builder().create(&path)?, party)?;
+                let mut store = Self::with_tables(builder().create(&path)?, party)?;
                 store.free = Some(Box::new(move || {
                     let volume = rustix::fs::statvfs(&path).ok()?;
                     Some(volume.f_bavail.saturating_mul(volume.f_frsize))
@@ -285,10 +300,10 @@ impl Store {
                 Ok(store)
             }
             Storage::Backend(backend) => {
-                Self::with_tables(Self::builder().create_with_backend(Boxed(backend))?, party)
+                Self::with_tables(builder().create_with_backend(Boxed(backend))?, party)
             }
             Storage::Volume(backend, free) => {
-                let database = Self::builder().create_with_backend(Boxed(backend))?;
+                let database = builder().create_with_backend(Boxed(backend))?;
                 let mut store = Self::with_tables(database, party)?;
                 store.free = Some(free);
                 Ok(store)
@@ -303,12 +318,12 @@ impl Store {
     /// [`StoreError::InUse`] while a server has it open, [`StoreError::Engine`] when the file cannot be opened, [`StoreError::Schema`] and
     /// [`StoreError::ForeignParty`] when it is not this party's.
     pub fn open_to_read(path: &Path, party: u8) -> Result<Store, StoreError> {
-        let database = match Self::builder().open_read_only(path) {
+        let database = match Self::builder(CACHE_BYTES).open_read_only(path) {
             Ok(database) => Opened::Reading(database),
             // It was not closed in order.
             Err(DatabaseError::RepairAborted) => {
                 let untouched = Untouched::open(path)?;
-                match Self::builder().create_with_backend(untouched) {
+                match Self::builder(CACHE_BYTES).create_with_backend(untouched) {
                     Ok(database) => Opened::Repaired(database),
                     Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::InUse),
                     Err(error) => return Err(error.into()),
@@ -332,9 +347,9 @@ impl Store {
         self.free.as_ref().and_then(|free| free())
     }
 
-    fn builder() -> redb::Builder {
+    fn builder(cache_bytes: usize) -> redb::Builder {
         let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
+        builder.set_cache_size(cache_bytes);
         builder
     }
 

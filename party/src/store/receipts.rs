@@ -1,40 +1,53 @@
-//! Receipts of the other parties, delivered by voters and parties and verified before they come here.
+//! Receipts of the other parties, delivered by voters and parties and verified before they come here. Each stands beside the position that this
+//! party gave to the same ballot or record in its own log: what it has not accepted has none.
+
+use std::collections::BTreeMap;
 
 use redb::ReadableTable;
 
-use super::tables::{RECEIPT_TOPS, RECEIPTS};
-use super::{StoreError, Tables, WriteTx};
+use super::tables::{BALLOTS, RECEIPT_TOPS, RECEIPTS, RECORDS};
+use super::{StoreError, Tables, WriteTx, accepted};
 
-/// Stores the encoded receipt of `party` (1..3) for `digest`. The first one stays: a party gives one receipt for a digest.
-/// Returns whether it was new.
-///
-/// # Errors
-/// [`StoreError`]: the engine failed.
-pub fn put(
-    tx: &WriteTx,
-    election: u32,
-    of_box: u32,
-    digest: &[u8; 32],
-    party: u8,
-    receipt: &[u8],
-) -> Result<bool, StoreError> {
-    let mut table = tx.table_mut(RECEIPTS)?;
-    let key = (election, of_box, digest, party);
-    if table.get(key)?.is_some() {
-        return Ok(false);
-    }
-    table.insert(key, receipt)?;
-    Ok(true)
+/// Another party's receipt on its way into the store.
+#[derive(Clone, Copy, Debug)]
+pub struct New<'a> {
+    /// Number of the election.
+    pub election: u32,
+    /// Whose receipt, 1 to 3.
+    pub party: u8,
+    /// Position in this party's log of what it is for.
+    pub own_position: u64,
+    /// Position in that party's log that it names.
+    pub position: u64,
+    /// The encoded receipt.
+    pub receipt: &'a [u8],
 }
 
-/// Notes that a receipt of `party` names this position of its log.
+/// Stores receipts. Of two for the same, the first stays: a party gives one.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
-pub fn reach(tx: &WriteTx, election: u32, party: u8, position: u64) -> Result<(), StoreError> {
-    if top(tx, election, party)? <= position {
-        tx.table_mut(RECEIPT_TOPS)?
-            .insert((election, party), position.saturating_add(1))?;
+pub fn put_all(tx: &WriteTx, all: &[New<'_>]) -> Result<(), StoreError> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    let mut tops: BTreeMap<(u32, u8), u64> = BTreeMap::new();
+    let mut table = tx.table_mut(RECEIPTS)?;
+    for new in all {
+        let key = (new.election, new.party, new.own_position);
+        let first = table.get(key)?.is_none();
+        if first {
+            table.insert(key, new.receipt)?;
+        }
+        let top = tops.entry((new.election, new.party)).or_default();
+        *top = (*top).max(new.position.saturating_add(1));
+    }
+    let mut table = tx.table_mut(RECEIPT_TOPS)?;
+    for (key, top) in tops {
+        let known = table.get(key)?.map_or(0, |row| row.value());
+        if known < top {
+            table.insert(key, top)?;
+        }
     }
     Ok(())
 }
@@ -50,6 +63,30 @@ pub fn top(tx: &impl Tables, election: u32, party: u8) -> Result<u64, StoreError
         .map_or(0, |row| row.value()))
 }
 
+/// Stores the encoded receipt of `party` (1..3) for `digest`, unless this party has not accepted it or has one. Returns whether it did.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn put(
+    tx: &WriteTx,
+    election: u32,
+    of_box: u32,
+    digest: &[u8; 32],
+    party: u8,
+    receipt: &[u8],
+) -> Result<bool, StoreError> {
+    let Some(own_position) = accepted::position_of_any(tx, election, of_box, digest)? else {
+        return Ok(false);
+    };
+    let mut table = tx.table_mut(RECEIPTS)?;
+    let key = (election, party, own_position);
+    if table.get(key)?.is_some() {
+        return Ok(false);
+    }
+    table.insert(key, receipt)?;
+    Ok(true)
+}
+
 /// The encoded receipt of `party` for `digest`.
 ///
 /// # Errors
@@ -61,10 +98,24 @@ pub fn get(
     digest: &[u8; 32],
     party: u8,
 ) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(own_position) = accepted::position_of_any(tx, election, of_box, digest)? else {
+        return Ok(None);
+    };
     Ok(tx
         .table(RECEIPTS)?
-        .get((election, of_box, digest, party))?
+        .get((election, party, own_position))?
         .map(|row| row.value().to_vec()))
+}
+
+/// Whether the receipt of `party` for what stands at `own_position` is here.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn is_there(tx: &impl Tables, election: u32, party: u8, own_position: u64) -> Result<bool, StoreError> {
+    Ok(tx
+        .table(RECEIPTS)?
+        .get((election, party, own_position))?
+        .is_some())
 }
 
 /// Every stored receipt of a box, by (digest, party): what Claims are made from.
@@ -77,14 +128,32 @@ pub fn for_each<E: From<StoreError>>(
     of_box: u32,
     mut each: impl FnMut(&[u8; 32], u8, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let table = tx.table(RECEIPTS)?;
-    let range = table
-        .range((election, of_box, &[0; 32], 0)..=(election, of_box, &[0xff; 32], u8::MAX))
-        .map_err(StoreError::from)?;
-    for row in range {
-        let (key, value) = row.map_err(StoreError::from)?;
-        let (_, _, digest, party) = key.value();
-        each(digest, party, value.value())?;
+    let (ballots, records) = (tx.table(BALLOTS)?, tx.table(RECORDS)?);
+    let all = (election, of_box, &[0; 32])..=(election, of_box, &[0xff; 32]);
+    let mut ballots = ballots.range(all.clone()).map_err(StoreError::from)?.peekable();
+    let mut records = records.range(all).map_err(StoreError::from)?.peekable();
+    let receipts = tx.table(RECEIPTS)?;
+    loop {
+        // Both in the order of their digests. An error comes first, whichever it is.
+        let ballot_first = match (ballots.peek(), records.peek()) {
+            (None, None) => return Ok(()),
+            (Some(Ok(ballot)), Some(Ok(record))) => ballot.0.value().2 <= record.0.value().2,
+            (ballot, record) => matches!(ballot, Some(Err(_))) || record.is_none(),
+        };
+        let next = if ballot_first {
+            ballots.next()
+        } else {
+            records.next()
+        };
+        let Some(next) = next else { return Ok(()) };
+        let (key, position) = next.map_err(StoreError::from)?;
+        for party in 1..=3 {
+            let receipt = receipts
+                .get((election, party, position.value()))
+                .map_err(StoreError::from)?;
+            if let Some(receipt) = receipt {
+                each(key.value().2, party, receipt.value())?;
+            }
+        }
     }
-    Ok(())
 }

@@ -5,6 +5,7 @@
 //! | `salts` | election | salt of the person codes of its rolls |
 //! | `persons` | election, person code | box, v |
 //! | `registered` | register, number | election, box and digest under which the record was accepted first |
+//! | `numbers` | election, box, v | code of the person who has that number on an open roll; `persons` holds the same the other way round |
 //! | `taken_over` | election | the number up to which the records of its register were looked at |
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ type Registered = (u32, u32, &'static [u8; 32]);
 const SALTS: TableDefinition<'static, u32, &[u8; 32]> = TableDefinition::new("salts");
 const PERSONS: TableDefinition<'static, (u32, &[u8; 32]), Place> = TableDefinition::new("persons");
 const REGISTERED: TableDefinition<'static, (&str, u64), Registered> = TableDefinition::new("registered");
+const NUMBERS: TableDefinition<'static, (u32, u32, u32), &[u8; 32]> = TableDefinition::new("numbers");
 const TAKEN_OVER: TableDefinition<'static, u32, u64> = TableDefinition::new("taken_over");
 
 /// Makes the tables of this module, in the store's opening transaction.
@@ -28,7 +30,52 @@ pub(super) fn create(tx: &WriteTx) -> Result<(), StoreError> {
     tx.table_mut(PERSONS)?;
     tx.table_mut(REGISTERED)?;
     tx.table_mut(TAKEN_OVER)?;
+    tx.table_mut(NUMBERS)?;
     Ok(())
+}
+
+/// What became of a pairing of number and person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paired {
+    /// It stands, from now on or from before.
+    Stands,
+    /// The number is another person's, or the person has another number.
+    Other,
+}
+
+/// Pairs number `v` of an open roll with a person, for good. The first pairing of either stands.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn pair(tx: &WriteTx, election: u32, of_box: u32, v: u32, person: &Hash32) -> Result<Paired, StoreError> {
+    let mut persons = tx.table_mut(PERSONS)?;
+    let mut numbers = tx.table_mut(NUMBERS)?;
+    let own = persons.get((election, &person.0))?.map(|row| row.value());
+    let holder = numbers.get((election, of_box, v))?.map(|row| *row.value());
+    Ok(match (own, holder) {
+        (None, None) => {
+            persons.insert((election, &person.0), (of_box, v))?;
+            numbers.insert((election, of_box, v), &person.0)?;
+            Paired::Stands
+        }
+        (Some(place), Some(holder)) if place == (of_box, v) && holder == person.0 => Paired::Stands,
+        _ => Paired::Other,
+    })
+}
+
+/// One more than the highest number of an open roll that is paired here; 0 when none is.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn next_number(tx: &impl Tables, election: u32, of_box: u32) -> Result<u32, StoreError> {
+    let table = tx.table(NUMBERS)?;
+    let last = table
+        .range((election, of_box, 0)..=(election, of_box, u32::MAX))?
+        .next_back();
+    Ok(match last {
+        Some(row) => row?.0.value().2.saturating_add(1),
+        None => 0,
+    })
 }
 
 /// Replaces salt and persons of an election: (box, v, code) of each.

@@ -3,7 +3,7 @@
 use redb::ReadableTable;
 
 use super::tables::SERIALS;
-use super::{StoreError, WriteTx};
+use super::{StoreError, Tables, WriteTx};
 
 /// The place of a record: one record may have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,51 @@ pub struct Serial {
     pub half: u8,
     /// The record's serial.
     pub serial: u32,
+}
+
+/// Serials of so many records of a voter are given without waiting.
+const AT_WILL: usize = 8;
+/// Seconds between the records after these: doubled with each.
+const PAUSE_S: u32 = 60;
+/// Most doublings: some eleven days.
+const DOUBLINGS: usize = 14;
+
+/// Whether a voter's own device may bring a record now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// It may.
+    Good,
+    /// A record with a higher serial is here.
+    Later,
+    /// There are too many; so many seconds after the newest the next is taken.
+    Wait(u32),
+}
+
+/// Whether the record of a voter's card, whose serial is the second of signing, may follow those that are here. Keeps a voter from filling
+/// the disks, and from being told of an enrolment that a record dated ahead has overtaken.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn pace(tx: &WriteTx, election: u32, of_box: u32, serial: Serial) -> Result<Pace, StoreError> {
+    let table = tx.table_mut(SERIALS)?;
+    let at = |number| (election, of_box, serial.voter, serial.half, number);
+    let (mut count, mut newest) = (0usize, 0);
+    for row in table.range(at(0)..=at(u32::MAX))? {
+        newest = row?.0.value().4;
+        count += 1;
+    }
+    if count > 0 && serial.serial < newest {
+        return Ok(Pace::Later);
+    }
+    let Some(over) = count.checked_sub(AT_WILL) else {
+        return Ok(Pace::Good);
+    };
+    let pause = PAUSE_S << over.min(DOUBLINGS);
+    Ok(if serial.serial - newest >= pause {
+        Pace::Good
+    } else {
+        Pace::Wait(pause)
+    })
 }
 
 /// Gives `serial` to the record of `digest`. False when another record has it.
@@ -34,4 +79,25 @@ pub fn take(
     }
     table.insert(key, digest)?;
     Ok(true)
+}
+
+/// How many records of the voter and half are here, up to `most`.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn taken(
+    tx: &impl Tables,
+    election: u32,
+    of_box: u32,
+    (voter, half): (u32, u8),
+    most: usize,
+) -> Result<usize, StoreError> {
+    let table = tx.table(SERIALS)?;
+    let of = |serial| (election, of_box, voter, half, serial);
+    let mut taken = 0;
+    for row in table.range(of(0)..=of(u32::MAX))?.take(most) {
+        row?;
+        taken += 1;
+    }
+    Ok(taken)
 }

@@ -6,18 +6,16 @@ use tally_proto::log::ENTRY_BYTES;
 use super::{StoreError, Tables, WriteTx};
 
 /// Schema version written by this program.
-pub const SCHEMA: u64 = 3;
+pub const SCHEMA: u64 = 4;
 
 /// Key of a row of a box: election number, box, digest.
 pub type DigestKey = (u32, u32, &'static [u8; 32]);
 
-/// An accepted object: header, authority signature or authorisation, ciphertext hash, received_at_ms, log position, receipt signature, shares
-/// at rest.
+/// An accepted object: header, authority signature or authorisation, ciphertext hash, received_at_ms, receipt signature, shares at rest.
 pub type AcceptedRow = (
     &'static [u8],
     &'static [u8],
     &'static [u8; 32],
-    u64,
     u64,
     &'static [u8],
     &'static [u8],
@@ -31,14 +29,17 @@ pub(super) const ROLLS: TableDefinition<'static, (u32, u32, u32), (bool, &str)> 
 pub(super) const ORDERS: TableDefinition<'static, (u32, u32), &[u8]> = TableDefinition::new("orders");
 pub(super) const BOXES: TableDefinition<'static, (u32, u32), u8> = TableDefinition::new("boxes");
 pub(super) const COUNTS: TableDefinition<'static, (u32, u32, u8), u64> = TableDefinition::new("counts");
-pub(super) const BALLOTS: TableDefinition<'static, DigestKey, AcceptedRow> = TableDefinition::new("ballots");
-pub(super) const RECORDS: TableDefinition<'static, DigestKey, AcceptedRow> = TableDefinition::new("records");
+pub(super) const BALLOTS: TableDefinition<'static, DigestKey, u64> = TableDefinition::new("ballots");
+pub(super) const RECORDS: TableDefinition<'static, DigestKey, u64> = TableDefinition::new("records");
+pub(super) const ACCEPTED: TableDefinition<'static, (u32, u64), AcceptedRow> =
+    TableDefinition::new("accepted");
 pub(super) const SERIALS: TableDefinition<'static, (u32, u32, u32, u8, u32), &[u8; 32]> =
     TableDefinition::new("serials");
+pub(super) const SEQUENCES: TableDefinition<'static, (u32, u32, u32, u64), &[u8; 32]> =
+    TableDefinition::new("sequences");
 pub(super) const TICKETS: TableDefinition<'static, (u32, &[u8; 32]), &[u8; 32]> =
     TableDefinition::new("tickets");
-pub(super) const RECEIPTS: TableDefinition<'static, (u32, u32, &[u8; 32], u8), &[u8]> =
-    TableDefinition::new("receipts");
+pub(super) const RECEIPTS: TableDefinition<'static, (u32, u8, u64), &[u8]> = TableDefinition::new("receipts");
 pub(super) const LOG_SIZE: TableDefinition<'static, u32, u64> = TableDefinition::new("log_size");
 pub(super) const LOG_ENTRIES: TableDefinition<'static, (u32, u64), &[u8; ENTRY_BYTES]> =
     TableDefinition::new("log_entries");
@@ -93,7 +94,9 @@ pub(super) fn create(tx: &WriteTx, party: u8) -> Result<(), StoreError> {
     tx.table_mut(COUNTS)?;
     tx.table_mut(BALLOTS)?;
     tx.table_mut(RECORDS)?;
+    tx.table_mut(ACCEPTED)?;
     tx.table_mut(SERIALS)?;
+    tx.table_mut(SEQUENCES)?;
     tx.table_mut(TICKETS)?;
     tx.table_mut(RECEIPTS)?;
     tx.table_mut(LOG_SIZE)?;

@@ -187,7 +187,15 @@ fn keeps_boxes_and_elections_apart() {
             assert_eq!(elections::number_or_new(tx, "b")?, 1);
             for (e, b) in [(1, 1), (1, 2), (2, 1)] {
                 let digest = [e as u8 * 16 + b as u8; 32];
-                accepted::insert(tx, e, b, &digest, Counted::Ballot(ChannelKind::Station), &row(1))?;
+                assert!(!receipts::put(tx, e, b, &digest, 2, b"for what is not accepted")?);
+                accepted::insert(
+                    tx,
+                    e,
+                    b,
+                    &digest,
+                    Counted::Ballot(ChannelKind::Station),
+                    &row(b as u8),
+                )?;
                 assert!(receipts::put(tx, e, b, &digest, 2, b"first")?);
                 assert!(!receipts::put(tx, e, b, &digest, 2, b"second")?);
             }

@@ -299,6 +299,18 @@ impl World {
         let mut parts = vec![wire::PublishPart {
             part: Some(wire::publish_part::Part::Manifest(manifest)),
         }];
+        if self.fixture.manifest.manifest().open_box().is_some() {
+            // Nobody is on it; the salt comes alone.
+            let part = wire::RollPart {
+                r#box: 1,
+                entries: Vec::new(),
+                salt: SALT.0.to_vec(),
+            };
+            parts.push(wire::PublishPart {
+                part: Some(wire::publish_part::Part::Roll(part)),
+            });
+            return parts;
+        }
         for (id, roll) in (1..).zip(&self.fixture.rolls) {
             for entry in roll.to_wire() {
                 let part = wire::RollPart {

@@ -47,7 +47,7 @@ pub fn verify_sealed(
     let in_manifest = box_of(seal, manifest)?;
     let lists = three("Lists", lists, |envelope| SignedList::open(envelope, &keys))?;
     let claims = three("Claims", claims, |envelope| Claims::open(&envelope, &keys))?;
-    let body = BoxBody::decode(body, in_manifest.voters())?;
+    let body = BoxBody::decode(body, in_manifest.online_bits())?;
     let named = sealing::orders_in_force(lists.each_ref().map(SignedList::list))?.len();
     let taken = orders.get(..named).ok_or(BoxError::Orders(named))?;
     let election = EffectiveElection::new(Arc::clone(manifest), taken)?;

@@ -53,7 +53,7 @@ pub fn check(
         times,
     )?;
     let leaf = Certificate::read(authorisation.certificate())?;
-    let bytes = signed_bytes(register.id(), &header.digest());
+    let bytes = signed_bytes(register.id(), &header.signed_digest());
     let key = key_of(&leaf)?;
     let signature = authorisation.signature();
     let holds = match (key, authorisation.scheme()) {

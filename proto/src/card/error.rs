@@ -49,16 +49,14 @@ pub enum CardError {
     #[error("the card's key cannot be taken: {0}; a newer card is needed")]
     WeakKey(&'static str),
     /// Expired.
-    #[error(
-        "the certificate on the card expired at {until} (Unix seconds): renew it, or vote at a polling station"
-    )]
+    #[error("the certificate on the card expired at {until}: renew it, or vote at a polling station")]
     Expired {
         /// The last second.
         until: UnixSeconds,
     },
     /// Not valid yet.
     #[error(
-        "the certificate on the card is not valid before {from} (Unix seconds): check this device's clock, or wait until it is"
+        "the certificate on the card is not valid before {from}: check this device's clock, or wait until it is"
     )]
     NotYetValid {
         /// The first second.
@@ -84,7 +82,7 @@ pub enum CardError {
     NoList,
     /// An old list.
     #[error(
-        "this party's revocation list ended at {ended} (Unix seconds): its operator must fetch a new one; nothing is wrong with the card"
+        "this party's revocation list ended at {ended}: its operator must fetch a new one; nothing is wrong with the card"
     )]
     StaleList {
         /// Its nextUpdate.
@@ -96,7 +94,7 @@ pub enum CardError {
     )]
     NotOnRoll,
     /// Outside the window.
-    #[error("records are signed from {opens} to {closes} (Unix seconds), this one was at {signed_at}")]
+    #[error("records are signed from {opens} to {closes}, this one was at {signed_at}")]
     Window {
         /// First.
         opens: UnixSeconds,
@@ -107,7 +105,7 @@ pub enum CardError {
     },
     /// Far from the party's clock.
     #[error(
-        "the record says that it was signed at {signed_at}, this party's clock shows {now} (Unix seconds): set this device's clock, then repeat"
+        "the record says that it was signed at {signed_at}, this party's clock shows {now}: set this device's clock, then repeat"
     )]
     Clock {
         /// The record's.

@@ -210,6 +210,11 @@ impl<'a> Certificate<'a> {
         self.read.subject().as_raw()
     }
 
+    /// Its subject's name, as people read it.
+    pub(super) fn named(&self) -> String {
+        self.read.subject().to_string()
+    }
+
     /// Its own serial number.
     pub(super) fn serial(&self) -> &[u8] {
         self.read.raw_serial()

@@ -1,9 +1,10 @@
 //! Boxes.
 
 use super::{
-    Contest, MAX_CONTESTS, MAX_SHARE_BYTES, MAX_VOTERS, ManifestError, ResultPolicy, Unsupported, count,
+    Capacity, Contest, MAX_CONTESTS, MAX_SHARE_BYTES, MAX_VOTERS, ManifestError, OpenRollError, ResultPolicy,
+    count,
 };
-use crate::ids::{BoxId, ContestId, Hash32};
+use crate::ids::{BoxId, ContestId, Hash32, UnixSeconds};
 use crate::text::Texts;
 use crate::wire;
 use tally_mpc::layout::BallotLayout;
@@ -15,8 +16,26 @@ pub struct BallotBox {
     name: Texts,
     contests: Vec<ContestId>,
     voters: u32,
-    roll_root: Hash32,
+    rolled: Rolled,
     layout: BallotLayout,
+    stated_max_ballots: u32,
+    capacity: Capacity,
+}
+
+/// How the roll of a box comes about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rolled {
+    /// Given at definition, with this root.
+    Closed(Hash32),
+    /// By enrolment.
+    Open(OpenRoll),
+}
+
+/// A roll that voters are appended to as they enrol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenRoll {
+    /// The last second in which a party takes a record.
+    pub freezes: UnixSeconds,
 }
 
 impl BallotBox {
@@ -32,13 +51,38 @@ impl BallotBox {
     pub fn contests(&self) -> &[ContestId] {
         &self.contests
     }
-    /// N, the voters of its roll.
+    /// N, the voters of its roll; of an open one the most that it can have, as N is in the Seal.
     pub fn voters(&self) -> u32 {
         self.voters
     }
-    /// RFC 6962 root of its roll.
-    pub fn roll_root(&self) -> Hash32 {
-        self.roll_root
+    /// RFC 6962 root of its roll; `None` where it is open: then it is in the Seal.
+    pub fn roll_root(&self) -> Option<Hash32> {
+        match self.rolled {
+            Rolled::Closed(root) => Some(root),
+            Rolled::Open(_) => None,
+        }
+    }
+    /// Length of the roll's online column: N, but 0 where the roll is open, as whoever enrols for that votes online.
+    pub fn online_bits(&self) -> u32 {
+        if self.open().is_some() { 0 } else { self.voters }
+    }
+    /// Where the roll is open, until when.
+    pub fn open(&self) -> Option<&OpenRoll> {
+        match &self.rolled {
+            Rolled::Closed(_) => None,
+            Rolled::Open(open) => Some(open),
+        }
+    }
+    /// How much of it a party takes.
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+    /// The ballots that the manifest says a party takes; 0: as many as fit.
+    pub(super) fn stated_max_ballots(&self) -> u32 {
+        self.stated_max_ballots
+    }
+    pub(super) fn set_capacity(&mut self, capacity: Capacity) {
+        self.capacity = capacity;
     }
     /// The packed form of its ballots.
     pub fn layout(&self) -> &BallotLayout {
@@ -65,9 +109,6 @@ impl BallotBox {
             }
         }
         let voters = wire.voters;
-        if voters == 0 && wire.roll_root.is_empty() {
-            return Err(ManifestError::Unsupported(Unsupported::OpenRoll(id)));
-        }
         count("voters of a box", voters as usize, 1, MAX_VOTERS as usize)?;
         if voters < policy.min_voters {
             let (name, minimum) = (name.default_text().into(), policy.min_voters);
@@ -88,7 +129,15 @@ impl BallotBox {
                 actual,
             });
         }
-        let roll_root = Hash32::from_slice(&wire.roll_root).map_err(|_| ManifestError::RollRoot(id))?;
+        let rolled = match &wire.open {
+            None => {
+                Rolled::Closed(Hash32::from_slice(&wire.roll_root).map_err(|_| ManifestError::RollRoot(id))?)
+            }
+            Some(open) if wire.roll_root.is_empty() => Rolled::Open(OpenRoll {
+                freezes: UnixSeconds(open.freezes_s),
+            }),
+            Some(_) => return Err(OpenRollError::Root(id).into()),
+        };
         let layout = BallotLayout::new(bits, chosen.iter().map(|c| c.packed()).collect())
             .map_err(|source| ManifestError::Layout { of_box: id, source })?;
         let bytes = layout.share_bytes();
@@ -101,8 +150,10 @@ impl BallotBox {
             name,
             contests,
             voters,
-            roll_root,
+            rolled,
             layout,
+            stated_max_ballots: wire.max_ballots,
+            capacity: Capacity::default(),
         })
     }
 
@@ -112,8 +163,12 @@ impl BallotBox {
             name: self.name.to_wire(),
             contests: self.contests.iter().map(|c| c.get()).collect(),
             voters: self.voters,
-            roll_root: self.roll_root.0.to_vec(),
+            roll_root: self.roll_root().map_or_else(Vec::new, |root| root.0.to_vec()),
             index_bits: self.layout.index_bits() as u32,
+            max_ballots: self.stated_max_ballots,
+            open: self.open().map(|open| wire::OpenRoll {
+                freezes_s: open.freezes.get(),
+            }),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::calendar::{ChannelError, ChannelKind};
 use crate::decode::DecodeError;
 use crate::envelope::EnvelopeError;
 use crate::identity::IdentityError;
-use crate::ids::{BoxId, ContestId, IdError, StationId};
+use crate::ids::{BoxId, ContestId, IdError, StationId, UnixSeconds};
 use crate::reason::Reason;
 use crate::text::TextError;
 use tally_mpc::layout::LayoutError;
@@ -17,8 +17,6 @@ use tally_mpc::layout::LayoutError;
 pub enum Unsupported {
     /// Another version of the format.
     Version(u32),
-    /// A roll that is appended to.
-    OpenRoll(BoxId),
     /// A contest rule of a later version.
     Rule(ContestId),
     /// A distance between the parties of a later version.
@@ -29,16 +27,53 @@ impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Version(version) => write!(f, "manifest version {version} (supported: {VERSION})"),
-            Self::OpenRoll(id) => write!(f, "an open roll (box {id} states neither voters nor a roll root)"),
             Self::Rule(id) => write!(f, "the rule of contest {id}"),
             Self::Network(number) => write!(f, "network {number} (supported: near, far)"),
         }
     }
 }
 
+/// Why an open roll cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenRollError {
+    /// The root is not known yet.
+    #[error("box {0}: an open roll has no root before the seal")]
+    Root(BoxId),
+    /// Nobody is on two rolls, and no card says which district its holder lives in.
+    #[error("an election with an open roll has one box, this has {0}")]
+    Boxes(usize),
+    /// Only a card says who somebody is.
+    #[error("voters enrol for an open roll by card: the manifest needs a register")]
+    NoRegister,
+    /// A re-issued card would be another person.
+    #[error(
+        "a certificate's own number names a card, not a person: with a new card somebody would get a second vote on an open roll. Name another field"
+    )]
+    CertificateSerial,
+    /// Nobody knows to whom to issue.
+    #[error("nothing is issued for an open roll: it has no registrars, this manifest names {0}")]
+    Registrars(usize),
+    /// It would still grow while it is sealed.
+    #[error("the open roll freezes at {freezes}, after {until}, the last moment in which anything is taken")]
+    Late {
+        /// As stated.
+        freezes: UnixSeconds,
+        /// Of all channels.
+        until: UnixSeconds,
+    },
+}
+
 /// Why a manifest was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
+    /// An open roll.
+    #[error(transparent)]
+    OpenRoll(#[from] OpenRollError),
+    /// Who enrols gets no draw code.
+    #[error(
+        "tickets and enrolment by card do not go together: who enrols has no draw code, and could cast no ballot online"
+    )]
+    TicketsWithRegister,
     /// Bytes refused at the door.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -119,6 +154,23 @@ pub enum ManifestError {
         voters: u32,
         /// The minimum.
         minimum: u32,
+    },
+    /// What the box may take could not be sealed and published.
+    #[error(
+        "box {of_box} ({name}) would take {ballots} ballots at each party: {fits} can be sealed and published with the other boxes, and its voters \
+         need {least}; say so with max_ballots, split the box, or hold several elections"
+    )]
+    BoxTooLarge {
+        /// The box.
+        of_box: BoxId,
+        /// Its name.
+        name: String,
+        /// Ballots that it would take.
+        ballots: u64,
+        /// Ballots that it must take.
+        least: u64,
+        /// Ballots that fit.
+        fits: u64,
     },
     /// index_bits is not what the number of voters asks for.
     #[error("box {of_box}: {voters} voters need index_bits = {expected}, this says {actual}")]

@@ -21,6 +21,16 @@ const KEY_USAGE_BITS: u32 = 0x1ff;
 /// Why a register was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
+    /// Revocation lists tell issuers apart by name only.
+    #[error(
+        "issuing CAs {first} and {number} have one name and different certificates: a revocation list of one would answer for the other's cards"
+    )]
+    OneName {
+        /// From 1.
+        first: usize,
+        /// From 1.
+        number: usize,
+    },
     /// Not a CA's certificate.
     #[error(
         "{what} {number} is not the certificate of a certification authority, DER, of at most {MAX_CERTIFICATE_BYTES} bytes"
@@ -93,6 +103,23 @@ pub enum PersonField {
     CertificateSerial,
 }
 
+impl PersonField {
+    /// For people who are to agree to it.
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Subject { attribute, prefix } if prefix.is_empty() => {
+                format!("the subject's attribute {attribute}")
+            }
+            Self::Subject { attribute, prefix } => {
+                format!("the subject's attribute {attribute}, which must begin with {prefix:?}")
+            }
+            Self::OtherName(id) => format!("the subject's other name of type {id}"),
+            Self::Uri(begins) => format!("the subject's URI that begins with {begins:?}"),
+            Self::CertificateSerial => "the certificate's own serial number".to_owned(),
+        }
+    }
+}
+
 /// What a certificate must be for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Purpose {
@@ -102,6 +129,26 @@ pub struct Purpose {
     pub extended: Vec<ObjectId>,
     /// One of these must be among the certificate policies; any, where there is none.
     pub policies: Vec<ObjectId>,
+}
+
+impl Purpose {
+    /// For people who are to agree to it.
+    pub fn in_words(&self) -> String {
+        let listed = |ids: &[ObjectId]| {
+            let all: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            if all.is_empty() {
+                "any".to_owned()
+            } else {
+                all.join(", ")
+            }
+        };
+        format!(
+            "key usage {:#06x} (the lowest bit is digitalSignature), all of the extended usages {}, one of the policies {}",
+            self.key_usage,
+            listed(&self.extended),
+            listed(&self.policies)
+        )
+    }
 }
 
 /// A register of enrolment by card.
@@ -132,6 +179,26 @@ fn authorities(what: &'static str, all: &[Vec<u8>]) -> Result<(), RegisterError>
     Ok(())
 }
 
+fn names_differ(issuers: &[Vec<u8>]) -> Result<(), RegisterError> {
+    let names: Vec<_> = issuers
+        .iter()
+        .map(|der| {
+            X509Certificate::from_der(der)
+                .map(|(_, read)| read.subject().as_raw().to_vec())
+                .ok()
+        })
+        .collect();
+    for (at, name) in names.iter().enumerate() {
+        if let Some(first) = names.iter().take(at).position(|earlier| earlier == name) {
+            return Err(RegisterError::OneName {
+                first: first + 1,
+                number: at + 1,
+            });
+        }
+    }
+    Ok(())
+}
+
 fn object_ids(what: &'static str, all: &[Vec<u8>]) -> Result<Vec<ObjectId>, ManifestError> {
     count(what, all.len(), 0, MAX_OIDS)?;
     let read =
@@ -154,6 +221,7 @@ impl Register {
         count("issuing CAs of the register", wire.issuers.len(), 1, MAX_ISSUERS)?;
         authorities("root", &wire.roots)?;
         authorities("issuing CA", &wire.issuers)?;
+        names_differ(&wire.issuers)?;
         let id = |octets: &[u8]| {
             ObjectId::from_octets(octets)
                 .map_err(|_| RegisterError::ObjectId("the field that names the voter"))

@@ -45,11 +45,6 @@ fn what_is_not_supported_is_refused_by_name() {
     assert!(unsupported(|m| m.version = 2).contains("version 2"));
     assert!(unsupported(|m| m.contests[1].rule = None).contains("contest 2"));
     assert!(unsupported(|m| m.network = 2).contains("network 2"));
-    let open_roll = unsupported(|m| {
-        m.boxes[0].voters = 0;
-        m.boxes[0].roll_root.clear();
-    });
-    assert!(open_roll.contains("box 1"));
     let suite = refused(|m| m.parties[1].hpke_keys[0].aead_id = 2);
     assert_eq!(suite.reason(), Reason::SuiteUnsupported);
     assert!(suite.to_string().contains("AES-256-GCM"), "{suite}");
@@ -62,14 +57,15 @@ fn what_is_not_supported_is_refused_by_name() {
     ));
 }
 
+fn with_cards() -> World {
+    World::new(Shape {
+        cards: true,
+        ..Shape::default()
+    })
+}
+
 #[test]
 fn offsets_are_three_commitments_and_come_with_enrolment() {
-    let with_cards = || {
-        World::new(Shape {
-            cards: true,
-            ..Shape::default()
-        })
-    };
     let offset = |index, length| wire::CredentialOffset {
         index,
         commitment: vec![index as u8; length],
@@ -352,4 +348,117 @@ fn changed_bytes_of_a_signed_manifest_are_refused() {
         changed[i] ^= 1;
         assert!(opens(&changed).is_none(), "byte {i}");
     }
+}
+
+#[test]
+fn two_authorities_of_one_name_cannot_stand_side_by_side() {
+    let cards = with_cards();
+    let mut wire = cards.manifest.manifest().to_wire();
+    let register = wire.register.as_mut().expect("a register");
+    // Of the same hierarchy's names, with keys of its own.
+    let other = crate::fixture::cards::Cards::new(crate::fixture::OPENS);
+    register.issuers.push(other.issuing);
+    let error = Manifest::from_wire(&wire).expect_err("refused");
+    assert!(
+        error.to_string().contains("issuing CAs 1 and 2 have one name"),
+        "{error}"
+    );
+    assert_eq!(error.reason(), Reason::ManifestInvalid);
+}
+
+#[test]
+fn an_open_roll_is_one_box_of_people_who_enrol() {
+    use crate::fixture::{DRAINED, OpenShape};
+    let world = World::new(Shape {
+        cards: true,
+        registrars: 0,
+        open: Some(OpenShape {
+            most: 9,
+            freezes: DRAINED,
+            min_voters: 3,
+        }),
+        ..Shape::default()
+    });
+    let manifest = world.manifest.manifest();
+    assert_eq!(Manifest::decode(&manifest.encode()).expect("decodes"), *manifest);
+    let of_box = manifest.open_box().expect("open");
+    assert_eq!(
+        (of_box.voters(), of_box.roll_root(), of_box.online_bits()),
+        (9, None, 0)
+    );
+    assert_eq!(of_box.open().expect("open").freezes, UnixSeconds(DRAINED));
+    assert_eq!(of_box.layout().index_bits(), 4);
+    assert!(world.rolls[0].check_box(of_box).is_err(), "no roll is its roll");
+    let other = World::new(Shape {
+        seed: 2,
+        ..Shape::default()
+    });
+    let registrars = || other.manifest.manifest().to_wire().registrars;
+    let refused = |change: &dyn Fn(&mut wire::Manifest)| {
+        let mut wire = manifest.to_wire();
+        change(&mut wire);
+        match Manifest::from_wire(&wire) {
+            Err(ManifestError::OpenRoll(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    };
+    use OpenRollError as E;
+    assert_eq!(
+        refused(&|m| m.boxes[0].roll_root = vec![1; 32]),
+        E::Root(BoxId(1))
+    );
+    let twice = refused(&|m| {
+        let mut second = m.boxes[0].clone();
+        second.id = 2;
+        m.boxes.push(second);
+    });
+    assert_eq!(twice, E::Boxes(2));
+    let no_cards = refused(&|m| {
+        m.register = None;
+        m.offsets.clear();
+        m.registrars = registrars();
+    });
+    assert_eq!(no_cards, E::NoRegister);
+    // With a new card, another number: a second vote.
+    let by_card = refused(&|m| {
+        let register = m.register.as_mut().expect("cards");
+        register.issuers.truncate(1);
+        register.person = Some(wire::enrolment_register::Person::CertificateSerial(
+            wire::CertificateSerial {},
+        ));
+    });
+    assert_eq!(by_card, E::CertificateSerial);
+    let issued = refused(&|m| m.registrars = registrars());
+    assert_eq!(issued, E::Registrars(1));
+    let late = refused(&|m| {
+        m.boxes[0].open = Some(wire::OpenRoll {
+            freezes_s: DRAINED + 1,
+        })
+    });
+    let (freezes, until) = (UnixSeconds(DRAINED + 1), UnixSeconds(DRAINED));
+    assert_eq!(late, E::Late { freezes, until });
+    let mut small = manifest.to_wire();
+    small.boxes[0].voters = 2;
+    assert!(matches!(
+        Manifest::from_wire(&small),
+        Err(ManifestError::BoxTooSmall {
+            voters: 2,
+            minimum: 3,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn tickets_and_enrolment_do_not_go_together() {
+    let mut wire = with_cards().manifest.manifest().to_wire();
+    let tickets = World::new(Shape {
+        seed: 3,
+        tickets: true,
+        ..Shape::default()
+    });
+    let other = tickets.manifest.manifest().to_wire();
+    (wire.ticket_keys, wire.ticket_allowance) = (other.ticket_keys, other.ticket_allowance);
+    let error = Manifest::from_wire(&wire).expect_err("refused");
+    assert!(matches!(error, ManifestError::TicketsWithRegister), "{error}");
 }

@@ -66,7 +66,7 @@ fn a_request_gets_the_authoritys_role_not_its_own() {
     let (csr, key) = request().expect("made");
     assert!(key.contains("PRIVATE KEY"));
     let cert = commission
-        .sign_request(&csr, &PeerRole::Station(StationId(3)), &[])
+        .sign_request(&csr, &PeerRole::Station(StationId(3)), &[], Life::of_leaf())
         .expect("signed");
     assert_eq!(
         trust.role_of(&der(&cert)).expect("believed").0,
@@ -74,7 +74,7 @@ fn a_request_gets_the_authoritys_role_not_its_own() {
     );
     assert!(
         commission
-            .sign_request("no request", &PeerRole::Coordinator, &[])
+            .sign_request("no request", &PeerRole::Coordinator, &[], Life::of_leaf())
             .is_err()
     );
 }

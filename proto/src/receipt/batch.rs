@@ -22,8 +22,11 @@ use crate::merkle::{node_hash, root_of_path};
 
 use super::{Acceptance, Receipt, ReceiptError};
 
-/// Most receipts under one signature.
+/// Most receipts under one signature that anybody takes.
 pub const MAX_BATCH: usize = u16::MAX as usize;
+/// Most receipts that are put under one signature. Every receipt carries its path and is stored three times: beyond this the paths cost more than
+/// signatures save.
+pub const SIGNED_TOGETHER: usize = 64;
 /// Nodes on the longest path: of a tree of [`MAX_BATCH`] leaves.
 const MAX_PATH: usize = 16;
 /// Longest signature of a receipt, bytes.
@@ -72,6 +75,26 @@ impl BatchSignature {
         })
     }
 
+    /// Of the receipt at `place` of `size` whose leaves are those of `tree`.
+    pub(super) fn at(signature: SignatureBytes, size: u16, place: u16, tree: &Tree) -> Self {
+        Self {
+            signature,
+            size,
+            place,
+            path: tree.path(place.into()),
+        }
+    }
+
+    /// The 64 bytes that all receipts of the batch share.
+    pub(super) fn signature(&self) -> SignatureBytes {
+        self.signature
+    }
+
+    /// Its place in the batch.
+    pub(super) fn place(&self) -> u16 {
+        self.place
+    }
+
     /// Its bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.signature.0.to_vec();
@@ -92,12 +115,7 @@ impl BatchSignature {
             self.size.into(),
             &self.path,
         )?;
-        Some(Batch {
-            party: acceptance.party,
-            size: self.size,
-            root,
-            signature: self.signature.0,
-        })
+        Some(Batch::new(acceptance.party, self.size, root, self.signature))
     }
 }
 
@@ -111,6 +129,15 @@ pub struct Batch {
 }
 
 impl Batch {
+    pub(super) fn new(party: Role, size: u16, root: Hash32, signature: SignatureBytes) -> Self {
+        Self {
+            party,
+            size,
+            root,
+            signature: signature.0,
+        }
+    }
+
     /// Whether the party of that name did sign it (`keys` in party order).
     #[must_use]
     pub fn verify(&self, keys: &[PublicKey; 3]) -> bool {
@@ -123,50 +150,58 @@ fn layout(size: u16, root: &Hash32) -> Writer {
     Writer::new(tag::RECEIPTS).u64(size.into()).fixed(&root.0)
 }
 
-/// Signs acceptances with one signature; the receipts are in their order. More than [`MAX_BATCH`] are signed in parts.
+/// All levels of a batch's tree, leaves first.
+pub(super) struct Tree(Vec<Vec<Hash32>>);
+
+impl Tree {
+    pub(super) fn of(leaves: Vec<Hash32>) -> Self {
+        // A level up, neighbours are hashed in pairs; one that is left over stands for itself. This is RFC 6962's tree.
+        let mut levels = vec![leaves];
+        while let Some(below) = levels.last().filter(|level| level.len() > 1) {
+            let pairs = below.chunks(2).map(|pair| match pair {
+                [left, right] => node_hash(left, right),
+                [single] => *single,
+                _ => unreachable!("chunks of two hold one or two"),
+            });
+            let above = pairs.collect();
+            levels.push(above);
+        }
+        Self(levels)
+    }
+
+    /// `None` of no leaf.
+    pub(super) fn root(&self) -> Option<Hash32> {
+        self.0.last()?.first().copied()
+    }
+
+    /// The siblings on the way from a leaf to the root.
+    fn path(&self, place: usize) -> Vec<Hash32> {
+        let siblings = self.0.iter().enumerate();
+        siblings
+            .filter_map(|(up, level)| level.get((place >> up) ^ 1).copied())
+            .collect()
+    }
+}
+
+/// Signs acceptances, [`SIGNED_TOGETHER`] with one signature; the receipts are in their order.
+///
+/// # Panics
+/// None: 1 to 64 leaves have one root.
 #[must_use]
 pub fn sign_batch(acceptances: Vec<Acceptance>, signer: &Signer) -> Vec<Receipt> {
     let mut receipts = Vec::with_capacity(acceptances.len());
     let mut rest = acceptances.into_iter();
     loop {
-        let part: Vec<Acceptance> = rest.by_ref().take(MAX_BATCH).collect();
-        if part.is_empty() {
+        let part: Vec<Acceptance> = rest.by_ref().take(SIGNED_TOGETHER).collect();
+        let tree = Tree::of(part.iter().map(Acceptance::leaf).collect());
+        let Some(root) = tree.root() else {
             return receipts;
-        }
-        sign_part(part, signer, &mut receipts);
-    }
-}
-
-fn sign_part(acceptances: Vec<Acceptance>, signer: &Signer, receipts: &mut Vec<Receipt>) {
-    // A level up, neighbours are hashed in pairs; one that is left over stands for itself. This is RFC 6962's tree.
-    let mut levels: Vec<Vec<Hash32>> = vec![acceptances.iter().map(Acceptance::leaf).collect()];
-    while let Some(below) = levels.last().filter(|level| level.len() > 1) {
-        let pairs = below.chunks(2).map(|pair| match pair {
-            [left, right] => node_hash(left, right),
-            [single] => *single,
-            _ => unreachable!("chunks of two hold one or two"),
-        });
-        let above = pairs.collect();
-        levels.push(above);
-    }
-    let (Some([root]), Ok(size)) = (levels.last().map(Vec::as_slice), u16::try_from(acceptances.len()))
-    else {
-        unreachable!("1 to MAX_BATCH leaves have one root");
-    };
-    let signature = signer.sign_layout(&layout(size, root));
-    for (place, acceptance) in (0..size).zip(acceptances) {
-        let siblings = levels.iter().enumerate().filter_map(|(up, level)| {
-            let at = usize::from(place) >> up;
-            level.get(at ^ 1).copied()
-        });
-        receipts.push(Receipt {
+        };
+        let size = u16::try_from(part.len()).expect("64 at most");
+        let signature = signer.sign_layout(&layout(size, &root));
+        receipts.extend((0..size).zip(part).map(|(place, acceptance)| Receipt {
             acceptance,
-            signature: BatchSignature {
-                signature,
-                size,
-                place,
-                path: siblings.collect(),
-            },
-        });
+            signature: BatchSignature::at(signature, size, place, &tree),
+        }));
     }
 }

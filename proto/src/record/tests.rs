@@ -54,6 +54,7 @@ fn every_field_is_in_the_digest() {
 fn card(register: &str, holder: u8, serial: u32) -> RecordHeader {
     RecordHeader::new(RecordParts {
         source: Source::Card(CardMark {
+            place: None,
             register: RegisterId::new(register).expect("slug"),
             holder: Hash32([holder; 32]),
         }),
@@ -194,4 +195,80 @@ fn halves_and_forms_are_checked() {
         RecordSubmission::decode(&prost::Message::encode_to_vec(&good.to_wire())),
         Ok(good)
     );
+}
+
+#[test]
+fn the_number_on_an_open_roll_is_in_the_digest_and_not_in_what_the_card_signs() {
+    let place = |election: &str, of_box, voter| OpenPlace {
+        election: ElectionId::new(election).expect("slug"),
+        of_box: BoxId(of_box),
+        voter,
+    };
+    let of = |place: Option<OpenPlace>| {
+        let mut parts = card("citizens", 1, 9).0;
+        if let Source::Card(mark) = &mut parts.source {
+            mark.place = place;
+        }
+        RecordHeader::new(parts)
+    };
+    let asked = of(Some(place("ward-7", 1, None)));
+    let given = asked.numbered(VoterIndex(0));
+    assert_eq!(given.open_place(), Some(&place("ward-7", 1, Some(VoterIndex(0)))));
+    assert_eq!(asked.digest(), asked.signed_digest());
+    assert_eq!(given.signed_digest(), asked.digest());
+    let all = [
+        of(None),
+        asked.clone(),
+        given.clone(),
+        asked.numbered(VoterIndex(1)),
+        of(Some(place("ward-8", 1, None))),
+        of(Some(place("ward-7", 2, None))),
+        of(Some(place("ward-8", 1, Some(VoterIndex(0))))),
+    ];
+    for (at, header) in all.iter().enumerate() {
+        assert!(
+            all[..at].iter().all(|other| other.digest() != header.digest()),
+            "{at}"
+        );
+        assert_eq!(RecordHeader::decode(&header.encode()), Ok(header.clone()));
+    }
+    assert_eq!(
+        of(None).numbered(VoterIndex(3)),
+        of(None),
+        "a record for closed rolls has no number"
+    );
+    // P1's receipt beside a record that has no place, and a receipt that is none.
+    let mut world = World::new(Shape {
+        cards: true,
+        ..Shape::default()
+    });
+    let receipt = world.receipt(Role::P1, BoxId(1), given.digest());
+    let card = world.card(BoxId(1), VoterIndex(0), crate::fixture::cards::CardKey::P256);
+    let [closed, ..] = world.card_record(&card, UnixSeconds(9), &crate::invitation::Credential::new(1));
+    let mut stray = closed.to_wire();
+    stray.numbered = Some(receipt.to_wire());
+    assert_eq!(RecordSubmission::from_wire(stray), Err(RecordError::StrayFields));
+    let keys = world.manifest.manifest().party_keys();
+    let checked = |header: &RecordHeader, receipt: Option<&Receipt>| {
+        header
+            .check_numbered(receipt, &keys)
+            .err()
+            .map(|error| error.reason())
+    };
+    assert_eq!(checked(&given, Some(&receipt)), None);
+    let of_p2 = world.receipt(Role::P2, BoxId(1), given.digest());
+    let giver = Some(Reason::RollNumberGiver);
+    assert_eq!(checked(&given, Some(&of_p2)), giver);
+    assert_eq!(checked(&given, None), giver);
+    assert_eq!(checked(&asked, Some(&receipt)), giver);
+    assert_eq!(checked(&all[3], Some(&receipt)), giver);
+    assert_eq!(checked(&all[0], Some(&receipt)), Some(Reason::RollKind));
+    // In an election whose roll is closed.
+    let by_card = world.manifest.manifest();
+    let mut parts = closed.header().0.clone();
+    if let Source::Card(mark) = &mut parts.source {
+        mark.place = Some(place("ward-7", 1, Some(VoterIndex(0))));
+    }
+    let open = RecordHeader::new(parts).check_register(by_card).err();
+    assert_eq!(open.map(|error| error.reason()), Some(Reason::RollKind));
 }

@@ -42,7 +42,7 @@ fn a_result_is_made_of_the_engines_outcome() {
         station: 2,
         paper: 1,
     };
-    assert_eq!(r.check_numbers(world.manifest.manifest(), &sealed), Ok(()));
+    assert_eq!(r.check_numbers(world.manifest.manifest(), 5, &sealed), Ok(()));
 }
 
 #[test]
@@ -80,6 +80,7 @@ fn impossible_numbers_are_refused() {
         let r = result(&world, &o).expect("of the right form");
         r.check_numbers(
             world.manifest.manifest(),
+            5,
             &Counts {
                 online,
                 station,

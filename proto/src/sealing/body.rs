@@ -9,8 +9,8 @@ use crate::ids::{Digest, IdError, Role, RoleExt as _, VoterIndex};
 use crate::record::{Endorsement, RecordError, RecordHeader};
 use crate::wire;
 
-/// Largest encoded body in bytes.
-pub const MAX_BODY_BYTES: usize = 1 << 30;
+/// Largest encoded body in bytes. What a box takes is bounded by the manifest, so that its body is no longer.
+pub const MAX_BODY_BYTES: usize = 3 << 30;
 
 /// Why a body was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -237,7 +237,7 @@ impl BoxBody {
         })
     }
 
-    /// From the wire; `voters` is N of the box.
+    /// From the wire; `voters` is the length of the box's online column: N, or 0 of an open roll.
     ///
     /// # Errors
     /// [`BodyError`].

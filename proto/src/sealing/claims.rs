@@ -10,8 +10,50 @@ use crate::manifest::Manifest;
 use crate::receipt::{Receipt, ReceiptError};
 use crate::wire;
 
-/// Most receipts in one Claims: as many as one party may hide while another is away, within [`MAX_ENVELOPE_BYTES`].
+/// Most receipts in one Claims: as many as one party may hide while another is away. Long ones are fewer: see [`ClaimsRoom`].
 pub const MAX_CLAIMED_RECEIPTS: usize = 1 << 20;
+/// Largest payload of Claims in bytes: with its signature it is an envelope that everyone decodes.
+const MAX_CLAIMS_BYTES: usize = MAX_ENVELOPE_BYTES - 1024;
+/// All of Claims but their receipts.
+const HEAD_BYTES: usize = 256;
+/// Tag and length of a receipt in Claims.
+const FRAME_BYTES: usize = 6;
+
+/// Counts the receipts that go into Claims, so that nothing is signed that nobody can decode: a receipt of a batch carries a path, and who gave it
+/// chooses its length.
+#[derive(Debug, Clone, Copy)]
+pub struct ClaimsRoom {
+    receipts: usize,
+    bytes: usize,
+}
+
+impl Default for ClaimsRoom {
+    fn default() -> Self {
+        Self::within(MAX_CLAIMS_BYTES)
+    }
+}
+
+impl ClaimsRoom {
+    /// For a payload of so many bytes.
+    fn within(bytes: usize) -> Self {
+        Self {
+            receipts: MAX_CLAIMED_RECEIPTS,
+            bytes: bytes.saturating_sub(HEAD_BYTES),
+        }
+    }
+
+    /// Takes one more of this encoded length, if it fits.
+    #[must_use]
+    pub fn take(&mut self, encoded_bytes: usize) -> bool {
+        let needed = encoded_bytes.saturating_add(FRAME_BYTES);
+        if self.receipts == 0 || needed > self.bytes {
+            return false;
+        }
+        self.receipts -= 1;
+        self.bytes -= needed;
+        true
+    }
+}
 
 /// Why Claims were refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -201,4 +243,64 @@ pub fn settle_by(
         }
     }
     settled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Shape, World};
+    use crate::ids::UnixMillis;
+    use crate::receipt::{Acceptance, sign_batch};
+
+    #[test]
+    fn what_fits_is_decoded_and_one_more_does_not_fit() {
+        let world = World::new(Shape::default());
+        let election = world.manifest.manifest().election().clone();
+        let acceptance = |n: u64| Acceptance {
+            election: election.clone(),
+            of_box: BoxId(u32::MAX),
+            party: Role::P2,
+            digest: Digest([7; 32]),
+            ciphertext_hash: Hash32([n as u8; 32]),
+            received_at: UnixMillis(u64::MAX),
+            position: u64::MAX - n,
+        };
+        // Batches of one, and one whose paths are long.
+        let mut receipts: Vec<Receipt> = (0..40)
+            .flat_map(|n| sign_batch(vec![acceptance(n)], &world.signers[1]))
+            .collect();
+        receipts.extend(sign_batch((0..600).map(acceptance).collect(), &world.signers[1]));
+        for bytes in [0, 1000, 20_000, 100_000] {
+            let mut room = ClaimsRoom::within(bytes);
+            let fitting = receipts
+                .iter()
+                .take_while(|receipt| room.take(receipt.encode().len()));
+            let mut claims = Claims {
+                election: election.clone(),
+                of_box: BoxId(u32::MAX),
+                party: Role::P1,
+                list_hashes: [Hash32([0xff; 32]); 3],
+                receipts: fitting.cloned().collect(),
+            };
+            let encoded = claims.encode();
+            assert!(
+                encoded.len() <= bytes.max(HEAD_BYTES),
+                "{} of {bytes}",
+                encoded.len()
+            );
+            assert_eq!(Claims::decode(&encoded).expect("decodes"), claims);
+            claims.receipts.push(receipts[claims.receipts.len()].clone());
+            assert!(claims.encode().len() + HEAD_BYTES + FRAME_BYTES * claims.receipts.len() > bytes);
+        }
+        let mut room = ClaimsRoom::default();
+        let longest = receipts.last().expect("600").encode().len() + 7 * 32;
+        let most = (0..).take_while(|_| room.take(longest)).count();
+        assert!(
+            most < MAX_CLAIMED_RECEIPTS,
+            "long ones are bounded by their bytes"
+        );
+        assert!(most * (longest + FRAME_BYTES) + HEAD_BYTES <= MAX_CLAIMS_BYTES);
+        let mut room = ClaimsRoom::default();
+        assert_eq!((0..).take_while(|_| room.take(200)).count(), MAX_CLAIMED_RECEIPTS);
+    }
 }

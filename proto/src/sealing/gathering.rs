@@ -16,6 +16,7 @@ use crate::bitmap::Bitmap;
 use crate::ids::{BoxId, Digest, Hash32, Role, RoleExt as _};
 use crate::manifest::BallotBox;
 use crate::order::EffectiveElection;
+use crate::roll::open_root;
 
 /// What a Seal is computed from before any evidence. All references.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +127,7 @@ impl<'a> Gathering<'a> {
                 given: election.order_hashes().len(),
             });
         }
-        let (expected, actual) = (in_manifest.voters(), online.len());
+        let (expected, actual) = (in_manifest.online_bits(), online.len());
         if expected as usize != actual {
             return Err(SealingError::Online { expected, actual });
         }
@@ -229,11 +230,35 @@ impl<'a> Gathering<'a> {
         let Standing {
             records,
             mut enrolled,
-        } = records::standing(manifest.halves(), online.len(), taken, &mut exclusions);
-        let mut live = Bitmap::from_bits((0..in_manifest.voters() as usize).map(|_| true));
+        } = records::standing(manifest.halves(), in_manifest.voters(), taken, &mut exclusions);
+        let (voters, roll_root, mut live) = match in_manifest.roll_root() {
+            Some(root) => {
+                let voters = in_manifest.voters();
+                (
+                    voters,
+                    root,
+                    Bitmap::from_bits((0..voters as usize).map(|_| true)),
+                )
+            }
+            // Who has no record that stands is not on an open roll.
+            None => {
+                let voters = records.last().map_or(0, |(v, _)| v.get() + 1);
+                enrolled = Bitmap::from_bits((0..voters as usize).map(|v| enrolled.get(v)));
+                let (voters_there, minimum) = (enrolled.count_ones(), manifest.policy().min_voters.max(1));
+                if (voters_there as u64) < u64::from(minimum) {
+                    return Err(SealingError::TooFewVoters {
+                        of_box,
+                        name: in_manifest.name().default_text().into(),
+                        voters: voters_there,
+                        minimum,
+                    });
+                }
+                (voters, open_root(voters, &records), enrolled.clone())
+            }
+        };
         for correction in election.corrections(of_box) {
             let v = correction.voter.get() as usize;
-            live.set(v, correction.live);
+            live.set(v, correction.live && live.get(v));
             enrolled.set(v, correction.enrolled && enrolled.get(v));
         }
         exclusions.sort_unstable_by_key(|e: &Exclusion| e.digest);
@@ -243,8 +268,8 @@ impl<'a> Gathering<'a> {
             of_box,
             manifest_hash: election.manifest_hash(),
             orders: election.order_hashes().to_vec(),
-            roll_root: in_manifest.roll_root(),
-            voters: in_manifest.voters(),
+            roll_root,
+            voters,
             counts,
             rows_hash: hash_digests(&rows),
             records_hash: records::hash(&records),

@@ -118,12 +118,7 @@ impl Highest {
 
 /// Which of the records that passed stand, of `voters` voters whose credentials are issued in so many halves; pushes exclusions for equal
 /// serials.
-pub(super) fn standing(
-    halves: u32,
-    voters: usize,
-    taken: Taken,
-    exclusions: &mut Vec<Exclusion>,
-) -> Standing {
+pub(super) fn standing(halves: u32, voters: u32, taken: Taken, exclusions: &mut Vec<Exclusion>) -> Standing {
     let mut highest: BTreeMap<VoterIndex, Highest> = BTreeMap::new();
     for ((voter, part, _), digests) in taken.0 {
         if digests.len() > 1 {
@@ -140,7 +135,7 @@ pub(super) fn standing(
             Part::Card => of_voter.card = Some(digests),
         }
     }
-    let mut enrolled = Bitmap::zeros(voters);
+    let mut enrolled = Bitmap::zeros(voters as usize);
     let mut records = Vec::new();
     for (voter, highest) in highest {
         if let Some(standing) = highest.standing(halves) {
@@ -170,11 +165,18 @@ fn public_check(
             header
                 .check_authorisation(digest, &authorisation)
                 .map_err(|error| error.reason())?;
+            if !election.allows_serial(of_box, issue.voter, header.serial) {
+                return Err(Reason::RecordSerial);
+            }
             (issue.voter, Part::Half(issue.half.number()))
         }
         Endorsement::Card(voter) => {
             header.check_register(manifest).map_err(|error| error.reason())?;
-            if voter.get() as usize >= online.len() {
+            let place = header.open_place();
+            if place.is_some_and(|place| place.voter != Some(voter)) {
+                return Err(Reason::RollNumberGiver);
+            }
+            if place.is_none() && voter.get() as usize >= online.len() {
                 return Err(Reason::VoterUnknown);
             }
             if election
@@ -186,7 +188,8 @@ fn public_check(
             (voter, Part::Card)
         }
     };
-    if online.get(voter.get() as usize) {
+    // Whoever enrols for an open roll votes online.
+    if header.open_place().is_some() || online.get(voter.get() as usize) {
         Ok((voter, part))
     } else {
         Err(Reason::VoterStationOnly)

@@ -1,7 +1,9 @@
 mod model;
 mod objects;
+mod open_rolls;
 mod parts;
 mod records;
+mod stopped;
 mod tickets;
 
 use super::*;
@@ -261,7 +263,10 @@ fn an_order_moves_the_calendar_for_sealing_too() {
     let wrong = [Hash32([9; 32])];
     let differ = world.evidence(BOX, &ballots, &[], no_claims(), [&hashes, &wrong, &[]]);
     let differ = compute(differ.inputs(&election, BOX));
-    assert!(matches!(differ, Err(SealingError::OrdersDiffer(Role::P2))));
+    assert!(matches!(
+        differ,
+        Err(SealingError::OrdersDiffer(Role::P1, Role::P2))
+    ));
 }
 
 #[test]

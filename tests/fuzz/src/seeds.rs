@@ -14,6 +14,7 @@ use tally_proto::log;
 use tally_proto::merkle::empty_root;
 use tally_proto::note::Checkpoint;
 use tally_proto::order::{Change, Correction};
+use tally_proto::receipt::{sign_batch, whole_batches};
 use tally_proto::record::{Endorsement, Half, RecordSubmission};
 use tally_proto::result::BoxResult;
 use tally_proto::sealing::{self, Seal};
@@ -248,6 +249,19 @@ impl Seeds {
     /// A receipt.
     pub fn receipt(&self) -> Vec<u8> {
         self.world.receipt(Role::P2, BOX, Digest([5; 32])).encode()
+    }
+
+    /// Whole batches of one receipt and of three.
+    pub fn receipt_batches(&self) -> Vec<Vec<u8>> {
+        let stated = |n: u8| {
+            let receipt = self.world.receipt(Role::P2, BOX, Digest([n; 32]));
+            receipt.unverified().clone()
+        };
+        let encoded = |size| {
+            let signed = sign_batch((0..size).map(stated).collect(), &self.world.signers[1]);
+            prost::Message::encode_to_vec(&whole_batches(&signed)[0])
+        };
+        vec![encoded(1), encoded(3)]
     }
 }
 

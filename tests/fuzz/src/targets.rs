@@ -21,16 +21,17 @@ use tally_proto::manifest::Manifest;
 use tally_proto::note::Checkpoint;
 use tally_proto::order::Order;
 use tally_proto::pki::{Anchor, PeerRole};
-use tally_proto::receipt::Receipt;
+use tally_proto::receipt::{Receipt, WholeBatch, whole_batches};
 use tally_proto::record::{RecordHeader, RecordSubmission};
 use tally_proto::result::BoxResult;
 use tally_proto::sealing::{BoxBody, Claims, DigestList, List, Seal, Statements, check_two_statements};
 use tally_proto::shares::{ShareContext, ShareForm};
 use tally_proto::sign_ins::SignIns;
 use tally_proto::ticket::{OwnTicket, Ticket, TicketKey, Use};
+use tally_proto::wire;
 
 use crate::logged::Logged;
-use crate::{Seeds, keys, sessions};
+use crate::{Seeds, cards, keys, sessions};
 
 /// One decoder under fuzz.
 pub struct Target {
@@ -67,7 +68,7 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "manifest",
         run: manifest,
-        seeds: |s| vec![s.world.manifest.manifest().encode()],
+        seeds: |s| vec![s.world.manifest.manifest().encode(), cards::manifest()],
     },
     Target {
         name: "order",
@@ -77,12 +78,22 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "record_header",
         run: record_header,
-        seeds: |s| vec![s.record.header().encode()],
+        seeds: |s| [vec![s.record.header().encode()], cards::headers()].concat(),
     },
     Target {
         name: "record_submission",
         run: record_submission,
-        seeds: |s| vec![s.record.to_wire().encode_to_vec()],
+        seeds: |s| [vec![s.record.to_wire().encode_to_vec()], cards::submissions()].concat(),
+    },
+    Target {
+        name: "card_authorisation",
+        run: cards::authorisation,
+        seeds: |_| cards::authorisations(),
+    },
+    Target {
+        name: "revocation_list",
+        run: cards::list,
+        seeds: |_| cards::lists(),
     },
     Target {
         name: "ballot_header",
@@ -98,6 +109,11 @@ pub const TARGETS: &[Target] = &[
         name: "receipt",
         run: receipt,
         seeds: |s| vec![s.receipt()],
+    },
+    Target {
+        name: "receipt_batch",
+        run: receipt_batch,
+        seeds: |s| s.receipt_batches(),
     },
     Target {
         name: "list",
@@ -333,6 +349,19 @@ fn receipt(data: &[u8]) {
     }
 }
 
+/// What is well-formed is what its receipts say, in one form.
+fn receipt_batch(data: &[u8]) {
+    let Ok(wire) = wire::ReceiptBatch::decode(data) else {
+        return;
+    };
+    if let Ok(batch) = WholeBatch::from_wire(&wire, Role::P2) {
+        let _ = batch
+            .batch()
+            .verify(&FIXED.world.manifest.manifest().party_keys());
+        assert_eq!(whole_batches(batch.receipts()), [wire]);
+    }
+}
+
 fn list(data: &[u8]) {
     let _ = canonical(data, List::decode(data), List::encode);
 }
@@ -363,7 +392,7 @@ fn result(data: &[u8]) {
             station: 1,
             paper: 1,
         };
-        let _ = result.check_numbers(FIXED.world.manifest.manifest(), &sealed);
+        let _ = result.check_numbers(FIXED.world.manifest.manifest(), 5, &sealed);
     }
 }
 

@@ -78,6 +78,10 @@ async fn meet(reason: Reason) -> Met {
         R::SealPending => driven(elections::tallied_unsealed).await,
         R::SessionUnknown => driven(elections::tallied_unprepared).await,
 
+        R::RollKind | R::RollNumberGiver | R::RollNumberTaken | R::RollFull | R::RollFrozen => {
+            elsewhere("party/tests/open_rolls.rs")
+        }
+        R::RollTooFew => elsewhere("proto/src/sealing/tests"),
         R::VoterUnknown => driven(registration::beyond_the_roll).await,
         R::VoterStationOnly => driven(registration::station_only).await,
         R::RecordSerial => driven(registration::equal_serial).await,
@@ -92,6 +96,7 @@ async fn meet(reason: Reason) -> Met {
 
         R::CheckCodeInvalid | R::CheckCodeMismatch => elsewhere("proto/src/disclosure/tests.rs"),
         R::BallotNotHeld | R::LogRewritten => elsewhere("client/tests"),
+        R::CertificateExpired => elsewhere("tests/tests/trouble"),
         R::BundleAltered | R::BundleOther | R::ResultSignatures => elsewhere("proto/src/bundle/tests.rs"),
         R::TicketMissing | R::TicketBad | R::TicketOtherDay | R::TicketOwner | R::TicketSpent => {
             elsewhere("party/tests/tickets.rs")
@@ -106,9 +111,13 @@ async fn meet(reason: Reason) -> Met {
         | R::CardNamesNobody
         | R::CardWeakKey
         | R::CardSignature => elsewhere("proto/src/card/tests.rs"),
-        R::CardRevoked | R::CardRevocationList | R::CardNotOnRoll | R::CardSignedAt => {
-            elsewhere("party/tests/cards.rs")
-        }
+        R::CardRevoked
+        | R::CardRevocationList
+        | R::CardNotOnRoll
+        | R::CardSignedAt
+        | R::CardTooOften
+        | R::CardLater => elsewhere("party/tests/cards.rs"),
+        R::BoxFull => elsewhere("party/tests/intake.rs"),
         R::RecordReissued => elsewhere("proto/src/sealing/tests"),
         R::MessageTooSlow => elsewhere("party/tests/floods.rs"),
         R::BallotTooFew => elsewhere("proto/src/sealing/tests.rs"),

@@ -9,7 +9,7 @@ use tally_proto::reason::Reason;
 use tally_proto::record::{Endorsement, Half};
 use tally_proto::refusal::Refusal;
 use tally_proto::result::BoxResult;
-use tally_proto::sealing::{self, BallotEvidence, BoxBody, RecordEvidence};
+use tally_proto::sealing::{self, BallotEvidence, BoxBody, Claimed, RecordEvidence};
 
 use super::*;
 use crate::bundle::tests::directory_of;
@@ -110,6 +110,7 @@ impl Scene {
     fn answer(&self) -> Answer {
         Answer {
             done: wire::SealDone {
+                proofs: Vec::new(),
                 seal: Some(self.seal.to_wire()),
                 body_bytes: 0,
                 lists: self
@@ -384,4 +385,97 @@ async fn two_seals_of_one_box_are_told_and_only_with_three_signatures_each() {
         .take(&of_other, Ok(Ended::Sealed(Box::new(scene.answer()))))
         .await;
     assert_eq!((wait, answers.seals.len()), (Wait::Failed, 0));
+}
+
+/// P1's Abort that says that these two Lists convict P2.
+fn proof(scene: &Scene, signer: Role, lists: [&Envelope; 2]) -> wire::Envelope {
+    let evidence = lists.map(|list| wire::Evidence {
+        object: Some(wire::evidence::Object::List(list.to_wire())),
+    });
+    let abort = wire::Abort {
+        election: scene.world.manifest.manifest().election().as_str().to_owned(),
+        r#box: BOX.get(),
+        party: signer.number(),
+        reason: Reason::SealTwoLists.code().to_owned(),
+        step: "sealing".to_owned(),
+        suspects: vec![2],
+        proved: true,
+        evidence: evidence.to_vec(),
+        ..wire::Abort::default()
+    };
+    scene.world.signers[signer.slot()]
+        .seal_envelope(Kind::Abort, prost::Message::encode_to_vec(&abort))
+        .to_wire()
+}
+
+#[tokio::test]
+async fn who_lied_while_a_box_was_sealed_is_told_if_signatures_prove_it_and_else_not() {
+    let mut scene = Scene::new();
+    let other = evidence(&mut scene.world, 3);
+    let [one, two] = [&scene.evidence, &other].map(|of| of.lists[1].envelope());
+    let none = wire::BoxBundle::default();
+    let with = |proofs: Vec<wire::Envelope>| {
+        let mut answer = scene.answer();
+        answer.done.proofs = proofs;
+        sealed(answer)
+    };
+    let convicts = || proof(&scene, Role::P1, [one, two]);
+    // Of P1 and again of P3: told once. What is no proof, or P1's word in P3's mouth, is not told.
+    let forged = [
+        proof(&scene, Role::P1, [one, one]),
+        proof(&scene, Role::P3, [one, two]),
+        wire::Envelope::default(),
+    ];
+    let true_one = [
+        with([&forged[..], &[convicts()]].concat()),
+        sealed(scene.answer()),
+        with(vec![convicts()]),
+    ];
+    let (kept, notes) = scene.settle(true_one, &none).await;
+    kept.expect("sealed");
+    let [note] = notes.as_slice() else {
+        panic!("{notes:?}")
+    };
+    assert!(
+        note.contains("P2 ") && note.contains("seal.two-statements"),
+        "{note}"
+    );
+    let (kept, notes) = scene
+        .settle(
+            [
+                with(forged.to_vec()),
+                sealed(scene.answer()),
+                sealed(scene.answer()),
+            ],
+            &none,
+        )
+        .await;
+    kept.expect("sealed");
+    assert!(notes.is_empty(), "{notes:?}");
+}
+
+#[test]
+fn whom_lists_and_claims_convict_is_said_with_a_number() {
+    let claimed = |party, n: u8| Claimed {
+        party,
+        digest: Digest([n; 32]),
+    };
+    let hidden = [claimed(Role::P2, 1), claimed(Role::P3, 2), claimed(Role::P2, 3)];
+    let said = named_by_claims(&hidden, &[claimed(Role::P1, 4)], |role| {
+        format!("P{}", role.number())
+    });
+    assert_eq!(said.len(), 3);
+    assert!(
+        said[0].starts_with("P1 claimed 1 receipts that are not what they say"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].starts_with("P2 did not list 2 that it gave receipts for"),
+        "{said:?}"
+    );
+    assert!(
+        said[2].starts_with("P3 did not list 1 that it gave receipts for"),
+        "{said:?}"
+    );
+    assert!(named_by_claims(&[], &[], |_| String::new()).is_empty());
 }

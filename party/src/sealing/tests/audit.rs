@@ -84,22 +84,24 @@ fn rewrite(
     digest: &[u8; 32],
     change: impl FnOnce(Accepted) -> Option<Accepted>,
 ) {
-    const BALLOTS: TableDefinition<'static, DigestKey, AcceptedRow> = TableDefinition::new("ballots");
+    const BALLOTS: TableDefinition<'static, DigestKey, u64> = TableDefinition::new("ballots");
+    const ACCEPTED: TableDefinition<'static, (u32, u64), AcceptedRow> = TableDefinition::new("accepted");
     world
         .store(by)
         .write(|tx| {
             let row = accepted::get(tx, kind, 1, BOX, digest)?.expect("accepted");
-            let mut table = tx.table_mut(BALLOTS)?;
-            table.remove((1, BOX, digest))?;
+            let (mut places, mut rows) = (tx.table_mut(BALLOTS)?, tx.table_mut(ACCEPTED)?);
+            places.remove((1, BOX, digest))?;
+            rows.remove((1, row.position))?;
             if let Some(row) = change(row) {
-                table.insert(
-                    (1, BOX, digest),
+                places.insert((1, BOX, digest), row.position)?;
+                rows.insert(
+                    (1, row.position),
                     (
                         row.header.as_slice(),
                         row.authority_signature.as_slice(),
                         &row.ciphertext_hash,
                         row.received_at_ms,
-                        row.position,
                         row.receipt_signature.as_slice(),
                         row.sealed_shares.as_slice(),
                     ),

@@ -1,11 +1,14 @@
 //! Complaints by one-time key: silent, wrong, false, and not allowed.
 
+use std::time::Duration;
+
 use prost::Message as _;
 use tally_proto::envelope::Kind as Signed;
 use tally_proto::ids::{BoxId, Hash32, Role};
 use tally_proto::one_time::OneTimeKey;
 use tally_proto::shares::Opening;
 use tally_proto::wire;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::super::complaint::{Complaint, answer};
@@ -153,7 +156,7 @@ fn complaint(ballot: &Made, key: &OneTimeKey) -> Complaint {
         of_box: BoxId(BOX),
         complainant: Role::P1,
         accused: ACCUSED,
-        kind: ballot.kind,
+        record: ballot.kind == crate::store::Kind::Record,
         digest: ballot.digest,
         one_time_key: key.public(),
     }
@@ -383,4 +386,66 @@ async fn without_its_authoritys_signature_a_candidate_is_not_filled() {
     strips.0.store(false, std::sync::atomic::Ordering::Relaxed);
     let sealed = world.sealed().await;
     assert!(sealed[2].rows().contains(&ballot.digest));
+}
+
+/// Gives P1 wrong shares of everything, and right ones when the mediator asks, as late as it can.
+struct WrongThenRight {
+    after: Duration,
+}
+
+impl Saboteur for WrongThenRight {
+    fn fill(
+        &self,
+        from: Role,
+        _: Role,
+        _: &wire::FillRequest,
+        parts: Answered<Vec<wire::FillPart>>,
+    ) -> Answered<Vec<wire::FillPart>> {
+        let mut parts = parts?;
+        if from == ACCUSED {
+            parts.iter_mut().for_each(|part| part.nonce[5] ^= 0x80);
+        }
+        Ok(parts)
+    }
+
+    fn answers_after(&self, _: Role) -> Duration {
+        self.after
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_right_answers_hold_up_many_candidates_at_once_and_are_told() {
+    // A mediator waits two seconds.
+    let mut world = World::sabotaged(WrongThenRight {
+        after: Duration::from_millis(1900),
+    });
+    let made: Vec<_> = (0..320).map(|_| missing_at_p1(&mut world)).collect();
+    let began = Instant::now();
+    let sealed = world.sealed().await;
+    assert_eq!(sealed[0].rows().len(), made.len());
+    // One after the other: ten minutes.
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    let [finding] = sealed[0].findings() else {
+        panic!("{:?}", sealed[0].findings())
+    };
+    assert_eq!(
+        (finding.named, finding.lie, finding.basis),
+        (ACCUSED, Lie::ThroughThird, Basis::Stated)
+    );
+    assert!(sealed[2].findings().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn right_answers_that_come_too_late_are_none() {
+    let mut world = World::sabotaged(WrongThenRight {
+        after: Duration::from_secs(30),
+    });
+    for _ in 0..80 {
+        missing_at_p1(&mut world);
+    }
+    let mut runs = world.seal(&Role::ALL).await;
+    let Err(SealError::Aborted(abort)) = runs.remove(0) else {
+        panic!("P1 has no shares")
+    };
+    assert_eq!((abort.finding.named, abort.finding.lie), (ACCUSED, Lie::Silent));
 }

@@ -1,17 +1,23 @@
 //! One party lies: the box is sealed nevertheless where its lie decides nothing, else the one whom the rules name is named.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prost::Message as _;
 use tally_proto::envelope::{Kind as Signed, Signer};
-use tally_proto::ids::{Digest, Hash32, Role, RoleExt as _};
+use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _};
+use tally_proto::sealing::SealingAbort;
 use tally_proto::wire;
 use tally_proto::wire::list_part::Part;
 
 use super::super::{Basis, Flaw, Item, Lie, PeerError, SealError, SealedBox};
 use super::network::{Saboteur, envelope};
 use super::objects::{acceptance, stranger};
-use super::world::World;
+use super::world::{BOX, Setting, World};
+use crate::clock::SystemClock;
+use crate::journal::{self, Journal};
+use crate::rpc::peer_sealing::write_down;
+use crate::witness::Witness;
 
 type Answered<T> = Result<T, PeerError>;
 
@@ -23,7 +29,13 @@ fn signer(role: Role) -> Signer {
 }
 
 /// The run ended with an Abort of that finding; its statement, which carries the party's own signature.
-fn aborted(run: Result<SealedBox, SealError>, by: Role, lie: Lie, basis: Basis) -> wire::Abort {
+fn aborted(
+    world: &World,
+    run: Result<SealedBox, SealError>,
+    by: Role,
+    lie: Lie,
+    basis: Basis,
+) -> wire::Abort {
     let Err(SealError::Aborted(abort)) = run else {
         panic!("{by}: {run:?}")
     };
@@ -41,6 +53,19 @@ fn aborted(run: Result<SealedBox, SealError>, by: Role, lie: Lie, basis: Basis) 
     assert_eq!(statement.suspects, [LIAR.number()]);
     assert_eq!(statement.proved, basis == Basis::Proved);
     assert_eq!(statement.reason, lie.reason().code());
+    // What the commission says of it: two lies take the evidence of the box, and are told as stated there.
+    let read = SealingAbort::read(
+        by,
+        abort.statement.to_wire(),
+        world.manifest.manifest(),
+        BoxId(BOX),
+    );
+    let read = read.expect("one that an honest party signs");
+    let here = !matches!(lie, Lie::OtherSeal | Lie::WrongKind);
+    assert_eq!(
+        (read.suspect, read.proved),
+        (LIAR, basis == Basis::Proved && here)
+    );
     statement
 }
 
@@ -142,7 +167,7 @@ async fn two_lists_convict() {
     for attempt in 0..2 {
         let runs = world.seal(&Role::ALL).await;
         for (by, run) in Role::ALL.into_iter().zip(runs).filter(|(by, _)| *by != LIAR) {
-            let abort = aborted(run, by, Lie::TwoLists, Basis::Proved);
+            let abort = aborted(&world, run, by, Lie::TwoLists, Basis::Proved);
             let lists: Vec<_> = abort
                 .evidence
                 .iter()
@@ -164,12 +189,54 @@ async fn two_lists_convict() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_abort_of_sealing_and_the_seal_after_it_stand_in_the_journal() {
+    let mut world = World::sabotaged(TwoFaced(Once::Claims));
+    ballots(&mut world);
+    let directory = tempfile::tempdir().expect("a directory");
+    let journal = Journal::open(Role::P1, directory.path(), 1 << 20).expect("a journal");
+    let witness = Witness::new(journal, Arc::new(SystemClock));
+    let (election, of_box) = (ElectionId::new("ward-7").expect("an id"), BoxId(1));
+    let mut runs = world.seal(&Role::ALL).await.into_iter();
+    let stopped = runs.next().expect("P1's");
+    write_down(&witness, (&election, of_box), &stopped);
+    let mut honest = World::new();
+    ballots(&mut honest);
+    let sealed = honest.seal(&Role::ALL).await.into_iter().next().expect("P1's");
+    write_down(&witness, (&election, of_box), &sealed);
+    let waiting = Err(SealError::Interrupted);
+    write_down(&witness, (&election, of_box), &waiting);
+    drop(witness);
+    let (_, path) = journal::files(directory.path())
+        .expect("files")
+        .pop()
+        .expect("one");
+    let lines: Vec<serde_json::Value> = std::fs::read_to_string(path)
+        .expect("readable")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let events: Vec<_> = lines
+        .iter()
+        .map(|line| line["event"].as_str().unwrap_or_default())
+        .collect();
+    assert_eq!(
+        events,
+        ["box.seal-aborted", "box.sealed"],
+        "what is asked for again is no event"
+    );
+    let finding = lines[0]["finding"].as_str().expect("a finding");
+    assert!(finding.contains("P2") && lines[0]["box"] == 1, "{}", lines[0]);
+    let seal = sealed.expect("sealed").seal_hash().to_string();
+    assert_eq!(lines[1]["seal"], seal);
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_claims_convict() {
     let mut world = World::sabotaged(TwoFaced(Once::Claims));
     ballots(&mut world);
     let runs = world.seal(&Role::ALL).await;
     for (by, run) in Role::ALL.into_iter().zip(runs).filter(|(by, _)| *by != LIAR) {
-        let abort = aborted(run, by, Lie::TwoClaims, Basis::Proved);
+        let abort = aborted(&world, run, by, Lie::TwoClaims, Basis::Proved);
         assert_eq!(abort.evidence.len(), 2);
     }
 }
@@ -184,6 +251,17 @@ async fn a_second_seal_convicts_but_decides_nothing() {
         matches!(findings, [finding] if (finding.named, finding.lie) == (LIAR, Lie::TwoSeals)),
         "P3 saw both: {findings:?}"
     );
+    // It is told: whoever is shown P3's proof can check it.
+    let [proof] = sealed[2].proofs() else {
+        panic!("{:?}", sealed[2].proofs())
+    };
+    let read = SealingAbort::read(Role::P3, proof.to_wire(), world.manifest.manifest(), BoxId(BOX));
+    let read = read.expect("its own");
+    assert_eq!(
+        (read.suspect, read.reason, read.proved),
+        (LIAR, Lie::TwoSeals.reason(), true)
+    );
+    assert!(sealed[0].proofs().is_empty() && sealed[0].findings().is_empty());
 }
 
 /// Shows both others the same Seal that does not follow.
@@ -212,7 +290,7 @@ async fn a_seal_that_does_not_follow_convicts() {
     ballots(&mut world);
     let runs = world.seal(&Role::ALL).await;
     for (by, run) in Role::ALL.into_iter().zip(runs).filter(|(by, _)| *by != LIAR) {
-        aborted(run, by, Lie::OtherSeal, Basis::Proved);
+        aborted(&world, run, by, Lie::OtherSeal, Basis::Proved);
     }
 }
 
@@ -249,7 +327,7 @@ async fn who_lists_what_it_never_accepted_cannot_answer_for_it() {
     listed.push(alone.digest);
     world.forge_list(LIAR, &listed, &[]);
     let mut runs = world.seal(&Role::ALL).await;
-    let abort = aborted(runs.remove(2), Role::P3, Lie::Silent, Basis::Stated);
+    let abort = aborted(&world, runs.remove(2), Role::P3, Lie::Silent, Basis::Stated);
     // Two say so: P3, and the mediator P1.
     let [complaint, statement] = abort.evidence.as_slice() else {
         panic!("{:?}", abort.evidence)
@@ -393,7 +471,7 @@ async fn a_ballot_listed_as_a_record_convicts() {
     world.forge_list(LIAR, &[second.digest, third.digest], &[first.digest]);
     let runs = world.seal(&Role::ALL).await;
     for (by, run) in Role::ALL.into_iter().zip(runs).filter(|(by, _)| *by != LIAR) {
-        let abort = aborted(run, by, Lie::WrongKind, Basis::Proved);
+        let abort = aborted(&world, run, by, Lie::WrongKind, Basis::Proved);
         let Some(wire::abort::Subject::Ballot(header)) = abort.subject else {
             panic!("{:?}", abort.subject)
         };
@@ -475,4 +553,32 @@ async fn what_one_connection_does_not_give_the_third_party_fetches() {
     }
     let sealed = world.sealed().await;
     assert_eq!(sealed[0].rows(), made.each_ref().map(|made| made.digest));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_longer_than_a_box_may_be_is_refused_by_its_partys_name() {
+    let mut world = World::with(Setting {
+        max_ballots: 20,
+        ..Setting::default()
+    });
+    let mut listed: Vec<Digest> = ballots(&mut world).iter().map(|made| made.digest).collect();
+    listed.extend((0..18).map(|n| Digest([n; 32])));
+    world.forge_list(LIAR, &listed, &[]);
+    let runs = world.seal(&Role::ALL).await;
+    for (by, run) in Role::ALL.into_iter().zip(runs).filter(|(by, _)| *by != LIAR) {
+        let Err(SealError::Waiting { of, item, source }) = run else {
+            panic!("{by}: {run:?}")
+        };
+        assert_eq!((of, item), (LIAR, Item::List));
+        assert!(
+            matches!(
+                source,
+                PeerError::Malformed {
+                    flaw: Flaw::TooLong,
+                    ..
+                }
+            ),
+            "{source}"
+        );
+    }
 }

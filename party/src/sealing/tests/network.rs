@@ -1,6 +1,7 @@
 //! Three sealings in one process, and whoever stands between them.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
@@ -47,6 +48,9 @@ pub(super) trait Saboteur: Send + Sync {
         parts: Answered<Vec<wire::FillPart>>,
     ) -> Answered<Vec<wire::FillPart>> {
         parts
+    }
+    fn answers_after(&self, from: Role) -> Duration {
+        Duration::ZERO
     }
     fn answer(
         &self,
@@ -209,6 +213,7 @@ impl Peers for Seen {
                 .answer(self.me, complaint.clone())
                 .await,
         );
+        tokio::time::sleep(self.network.saboteur.answers_after(peer)).await;
         self.network.saboteur.answer(peer, &complaint, honest)
     }
 

@@ -6,7 +6,7 @@ use tally_mpc::layout::Choice;
 use tally_proto::ballot::{BallotHeader, StationMark, sign_authority};
 use tally_proto::envelope::{Envelope, Kind as Signed, Signer};
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, StationId, UnixMillis, UnixSeconds, VoterIndex};
-use tally_proto::order::{Change, Correction, Order};
+use tally_proto::order::{Change, Correction, Order, Reissue};
 use tally_proto::receipt::{Acceptance, Receipt};
 use tally_proto::record::{Half, Issue, RecordHeader, RecordParts, Source, authorise};
 use tally_proto::shares::{Opening, PartyShares, ShareContext, split_ballot, split_credential_openings};
@@ -235,20 +235,43 @@ impl World {
         v: u32,
         (live, enrolled): (bool, bool),
     ) -> Vec<u8> {
-        let after = after.map(|bytes| Envelope::decode(bytes).expect("an order").hash());
         let correction = Correction {
             of_box: BoxId(BOX),
             voter: VoterIndex(v),
             live,
             enrolled,
         };
+        self.order_of(after, number, Change::Correction(correction))
+    }
+
+    /// Orders that let registrars issue up to these serials, in force at all three parties.
+    pub(super) fn reissue(&self, voters: &[(u32, u32)]) {
+        let mut last: Option<Vec<u8>> = None;
+        for (number, (v, serial)) in (1..).zip(voters) {
+            let reissue = Reissue {
+                of_box: BoxId(BOX),
+                voter: VoterIndex(*v),
+                until: UnixSeconds(0),
+                serial: *serial,
+            };
+            let order = self.order_of(last.as_deref(), number, Change::Reissue(reissue));
+            for role in Role::ALL {
+                self.order(number, &order, role);
+            }
+            last = Some(order);
+        }
+    }
+
+    /// A complete order, after another one.
+    fn order_of(&self, after: Option<&[u8]>, number: u32, change: Change) -> Vec<u8> {
+        let after = after.map(|bytes| Envelope::decode(bytes).expect("an order").hash());
         let order = Order {
             election: election(),
             manifest_hash: self.manifest.hash(),
             number,
             after,
             reason: "court order".to_owned(),
-            change: Change::Correction(correction),
+            change,
         };
         let mut envelope = self.coordinator.seal_envelope(Signed::Order, order.encode());
         for role in Role::ALL {

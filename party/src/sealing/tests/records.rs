@@ -1,6 +1,7 @@
 //! Which credential records stand.
 
 use tally_proto::ids::{Role, VoterIndex};
+use tally_proto::reason::Reason;
 
 use super::super::Lie;
 use super::objects::acceptance;
@@ -9,6 +10,7 @@ use super::world::{Setting, World};
 #[tokio::test(start_paused = true)]
 async fn a_record_needs_three_acceptances() {
     let mut world = World::new();
+    world.reissue(&[(1, 2)]);
     let lower = world.record(1, 1, 0, 11);
     let higher = world.record(1, 2, 0, 12);
     let alone = world.record(2, 1, 0, 13);
@@ -61,6 +63,7 @@ async fn a_claimed_receipt_makes_a_record_stand() {
 #[tokio::test(start_paused = true)]
 async fn the_highest_serial_stands_and_equal_serials_stand_for_nobody() {
     let mut world = World::new();
+    world.reissue(&[(1, 7), (2, 5)]);
     let ballot = world.online(10);
     let lower = world.record(1, 4, 0, 1);
     let higher = world.record(1, 7, 0, 2);
@@ -75,6 +78,27 @@ async fn the_highest_serial_stands_and_equal_serials_stand_for_nobody() {
             [(VoterIndex(1), higher.digest)]
         );
         assert!(!sealed.enrolled().get(2));
+    }
+}
+
+/// Three corrupted intakes would be needed to take it at all; what is sealed does not rest on them.
+#[tokio::test(start_paused = true)]
+async fn what_a_registrar_issues_again_without_an_order_is_excluded_and_the_first_stands() {
+    let mut world = World::new();
+    let ballot = world.online(10);
+    let first = world.record(1, 1, 0, 1);
+    let again = world.record(1, 2, 0, 2);
+    for made in [&ballot, &first, &again] {
+        world.accept_by_all(made);
+    }
+    for sealed in world.sealed().await {
+        assert_eq!(sealed.standing().expect("reads"), [(VoterIndex(1), first.digest)]);
+        let exclusions = &sealed.seal().seal().exclusions;
+        assert_eq!(exclusions.len(), 1);
+        assert_eq!(
+            (exclusions[0].digest, exclusions[0].reason),
+            (again.digest, Reason::RecordSerial)
+        );
     }
 }
 

@@ -66,8 +66,59 @@ async fn two_orders_of_one_number() {
     world.accept_by_all(&ballot);
     world.order(1, &world.correction(1, 2, false, false), Role::P1);
     world.order(1, &world.correction(1, 3, false, false), Role::P2);
-    for run in world.seal(&Role::ALL).await {
-        assert!(matches!(run, Err(SealError::OrdersDiffer { .. })), "{run:?}");
+    let runs = world.seal(&Role::ALL).await;
+    let [p1, p2, p3] = runs.as_slice() else {
+        panic!("three runs")
+    };
+    assert!(
+        matches!(p1, Err(SealError::OrdersDiffer { of: Role::P2 })),
+        "{p1:?}"
+    );
+    assert!(
+        matches!(p2, Err(SealError::OrdersDiffer { of: Role::P1 })),
+        "{p2:?}"
+    );
+    let contradict = SealError::OrdersContradict {
+        one: Role::P1,
+        other: Role::P2,
+    };
+    let Err(error) = p3 else { panic!("{p3:?}") };
+    assert_eq!(error.to_string(), contradict.to_string());
+}
+
+/// With made-up orders in its List, whichever party it is and however many orders there are: each of the two others names it.
+#[tokio::test(start_paused = true)]
+async fn made_up_orders_in_a_list() {
+    for liar in Role::ALL {
+        for in_force in 0..3u32 {
+            let mut world = World::new();
+            let ballot = world.online(10);
+            world.accept_by_all(&ballot);
+            let first = world.correction(1, 2, false, false);
+            let second = world.correction_after(Some(&first), 2, 3, (false, false));
+            let true_ones = [first, second];
+            for honest in Role::ALL.into_iter().filter(|role| *role != liar) {
+                for (number, order) in (1..=in_force).zip(&true_ones) {
+                    world.order(number, order, honest);
+                }
+            }
+            // As many as the others have and one more, so that it is the longest.
+            let mut last: Option<Vec<u8>> = None;
+            for number in 1..=in_force + 1 {
+                let order = world.correction_after(last.as_deref(), number, 7, (true, false));
+                world.order(number, &order, liar);
+                last = Some(order);
+            }
+            let runs = world.seal(&Role::ALL).await;
+            for (by, run) in Role::ALL.into_iter().zip(runs).filter(|(by, _)| *by != liar) {
+                let named = match run {
+                    Err(SealError::OrdersDiffer { of }) if in_force > 0 => of,
+                    Err(SealError::OrdersMissing { of, .. }) if in_force == 0 => of,
+                    other => panic!("{by}, {in_force} in force: {other:?}"),
+                };
+                assert_eq!(named, liar, "{by}, {in_force} in force");
+            }
+        }
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) struct World {
 pub(super) struct Setting {
     pub(super) registrars: usize,
     pub(super) min_submissions: u32,
+    pub(super) max_ballots: u32,
     pub(super) apart: manifest::Network,
     pub(super) saboteur: Arc<dyn Saboteur>,
 }
@@ -63,6 +64,7 @@ impl Default for Setting {
         Self {
             registrars: 1,
             min_submissions: 1,
+            max_ballots: 100_000,
             apart: manifest::Network::default(),
             saboteur: Arc::new(Honest),
         }
@@ -324,7 +326,9 @@ fn manifest(
             contests: vec![1],
             voters: VOTERS,
             roll_root: roll_root.0.to_vec(),
+            open: None,
             index_bits: 4,
+            max_ballots: setting.max_ballots,
         }],
         channels: vec![
             channel(wire::ChannelKind::Online, CLOSES),

@@ -6,6 +6,127 @@ use super::*;
 use crate::fixture::cards::CardKey;
 use crate::order::{Reissue, SignedOrder};
 
+/// Orders in force, one after the other.
+fn orders(world: &World, changes: impl IntoIterator<Item = Change>) -> Vec<SignedOrder> {
+    let mut orders: Vec<SignedOrder> = Vec::new();
+    for (number, change) in (1..).zip(changes) {
+        orders.push(world.order_after(orders.last(), number, change));
+    }
+    orders
+}
+
+/// Lets registrars issue the voter's credential again, and sets aside what the voter's card signed until then.
+fn reissue(voter: u32, serial: u32, until: u64) -> Change {
+    Change::Reissue(Reissue {
+        of_box: BOX,
+        voter: VoterIndex(voter),
+        until: UnixSeconds(until),
+        serial,
+    })
+}
+
+/// What is sealed of these records under these orders, each List naming all of them.
+fn seal_under(
+    world: &World,
+    orders: &[SignedOrder],
+    records: &[Record],
+    claimed: [Vec<Receipt>; 3],
+) -> (Sealed, Evidence) {
+    let election = EffectiveElection::new(Arc::clone(&world.manifest), orders).expect("in force");
+    let hashes: Vec<_> = orders.iter().map(SignedOrder::hash).collect();
+    let evidence = world.evidence(BOX, &[], records, claimed, [&hashes; 3]);
+    let sealed = compute(evidence.inputs(&election, BOX)).expect("a Seal");
+    (sealed, evidence)
+}
+
+fn excluded(sealed: &Sealed) -> Vec<(Digest, Reason)> {
+    let exclusions = sealed.seal.exclusions.iter();
+    exclusions.map(|e| (e.digest, e.reason)).collect()
+}
+
+#[test]
+fn a_registrar_replaces_no_credential_without_an_order_that_allows_its_serial() {
+    let mut world = World::new(Shape {
+        registrars: 2,
+        ..Shape::default()
+    });
+    let half = |n| Half::new(n, 2).expect("half");
+    let mut of = |voter, serial, n| record(&mut world, voter, serial, half(n), ALL);
+    let first: Vec<Record> = (0..4).flat_map(|v| [of(v, 1, 0), of(v, 1, 1)]).collect();
+    // After the close, the first registrar strikes whom it likes: with all three receipts.
+    let again = [of(0, 2, 0), of(1, 2, 0), of(2, 3, 0), of(3, 0, 0)];
+    let allowed = orders(&world, [reissue(1, 2, 0), reissue(2, 2, 0)]);
+    let d = |r: &Record| r.public.0.digest();
+    let v = VoterIndex;
+    let records = [first.clone(), again.to_vec()].concat();
+    let out = |which: &[usize]| {
+        let mut out: Vec<_> = which
+            .iter()
+            .map(|at| (d(&again[*at]), Reason::RecordSerial))
+            .collect();
+        out.sort();
+        out
+    };
+
+    let (sealed, _) = seal_under(&world, &[], &records, no_claims());
+    assert_eq!(excluded(&sealed), out(&[0, 1, 2, 3]));
+    let issued_first: Vec<_> = first
+        .iter()
+        .enumerate()
+        .map(|(at, r)| (v(at as u32 / 2), d(r)))
+        .collect();
+    assert_eq!(sealed.standing, issued_first);
+
+    // An order lets voter 1's second stand; of voter 2 it allows up to 2 only.
+    let (sealed, evidence) = seal_under(&world, &allowed, &records, no_claims());
+    assert_eq!(excluded(&sealed), out(&[0, 2, 3]));
+    let mut expected = issued_first;
+    expected[2].1 = d(&again[1]);
+    assert_eq!(sealed.standing, expected);
+    // Whoever recomputes the Seal without the order comes to another.
+    let without = EffectiveElection::new(Arc::clone(&world.manifest), []).expect("no orders");
+    assert!(compute(evidence.inputs(&without, BOX)).is_err());
+}
+
+#[test]
+fn an_order_allows_serials_of_one_voter_and_none_takes_them_back() {
+    let world = World::new(Shape::default());
+    let nothing = world.order(1, reissue(0, 2, 0));
+    let orders = [
+        nothing.clone(),
+        world.order_after(Some(&nothing), 2, reissue(0, 5, 0)),
+    ];
+    let third = world.order_after(Some(&orders[1]), 3, reissue(0, 3, 0));
+    let all = [&orders[0], &orders[1], &third];
+    let election = EffectiveElection::new(Arc::clone(&world.manifest), all).expect("in force");
+    let allows = |v, serial| election.allows_serial(BOX, VoterIndex(v), serial);
+    let serials = [0, 1, 2, 5, 6, u32::MAX];
+    assert_eq!(
+        serials.map(|s| allows(0, s)),
+        [false, true, true, true, false, false]
+    );
+    assert_eq!(
+        serials.map(|s| allows(1, s)),
+        [false, true, false, false, false, false]
+    );
+    assert!(!election.allows_serial(BoxId(2), VoterIndex(0), 2));
+    // One that allows nothing and sets nothing aside is none, nor does one set cards aside where there are none.
+    let refused = |change| {
+        let order = crate::order::Order {
+            change,
+            ..nothing.order().clone()
+        };
+        let envelope = world.sign_all(Kind::Order, order.encode());
+        SignedOrder::open(envelope, &world.manifest).expect_err("refused")
+    };
+    use crate::order::OrderError;
+    assert_eq!(refused(reissue(0, 1, 0)), OrderError::NoChange(1));
+    assert_eq!(
+        refused(reissue(0, 2, OPENS)),
+        OrderError::NoRegister { number: 1 }
+    );
+}
+
 #[test]
 fn a_record_stands_with_three_acceptances_and_the_highest_serial() {
     let mut world = World::new(Shape::default());
@@ -32,8 +153,8 @@ fn a_record_stands_with_three_acceptances_and_the_highest_serial() {
     ]
     .concat();
     let claimed = [vec![], vec![world.receipt(Role::P3, BOX, d(&v3_claimed))], vec![]];
-    let evidence = world.evidence(BOX, &[], &records, claimed, [&[]; 3]);
-    let sealed = compute(evidence.inputs(&world.election(), BOX)).expect("a Seal");
+    let allowed = orders(&world, [0, 1, 2].map(|voter| reissue(voter, 5, 0)));
+    let (sealed, _) = seal_under(&world, &allowed, &records, claimed);
     let v = VoterIndex;
     assert_eq!(
         sealed.standing,
@@ -51,15 +172,7 @@ fn a_record_stands_with_three_acceptances_and_the_highest_serial() {
         (d(&v4_station_only), Reason::VoterStationOnly),
     ];
     expected.sort();
-    assert_eq!(
-        sealed
-            .seal
-            .exclusions
-            .iter()
-            .map(|e| (e.digest, e.reason))
-            .collect::<Vec<_>>(),
-        expected
-    );
+    assert_eq!(excluded(&sealed), expected);
     assert_eq!(
         sealed.settled.hidden(),
         [Claimed {
@@ -88,7 +201,8 @@ fn both_halves_must_stand() {
         record(&mut world, 3, 1, half(1), ALL),
     ];
     let records = [both.to_vec(), vec![first_only, second_only], equal.to_vec()].concat();
-    let sealed = seal(&world, &[], &records);
+    let allowed = orders(&world, [reissue(0, 2, 0)]);
+    let (sealed, _) = seal_under(&world, &allowed, &records, no_claims());
     let d = |r: &Record| r.public.0.digest();
     assert_eq!(sealed.standing, both.each_ref().map(|r| (VoterIndex(0), d(r))));
     assert_eq!(sealed.enrolled.as_bytes(), [0b00001]);
@@ -158,15 +272,8 @@ fn a_card_record_beats_issued_ones_and_only_an_order_sets_it_aside() {
     let v5_card = by_card(&mut world, 5, at, ALL);
     let d = |r: &Record| r.public.0.digest();
     let v = VoterIndex;
-    let reissue = |after: Option<&SignedOrder>, number, voter| {
-        let (of_box, voter, until) = (BOX, v(voter), UnixSeconds(at));
-        world.order_after(after, number, Change::Reissue(Reissue { of_box, voter, until }))
-    };
-    let first = reissue(None, 1, 3);
-    let second = reissue(Some(&first), 2, 4);
-    let orders = [first, second];
-    let election = EffectiveElection::new(Arc::clone(&world.manifest), &orders).expect("two orders");
-    let hashes: Vec<_> = orders.iter().map(SignedOrder::hash).collect();
+    let changes = [reissue(0, u32::MAX, 0), reissue(3, 2, at), reissue(4, 0, at)];
+    let allowed = orders(&world, changes);
     let records = [
         vec![v0_issued, v0_card.clone(), v1_old, v1_new.clone(), v2_issued],
         v2_equal.clone(),
@@ -179,8 +286,7 @@ fn a_card_record_beats_issued_ones_and_only_an_order_sets_it_aside() {
         vec![v4_again.clone(), v5_card.clone()],
     ]
     .concat();
-    let evidence = world.evidence(BOX, &[], &records, no_claims(), [&hashes; 3]);
-    let sealed = compute(evidence.inputs(&election, BOX)).expect("a Seal");
+    let (sealed, evidence) = seal_under(&world, &allowed, &records, no_claims());
     assert_eq!(
         sealed.standing,
         [
@@ -191,12 +297,6 @@ fn a_card_record_beats_issued_ones_and_only_an_order_sets_it_aside() {
         ]
     );
     assert_eq!(sealed.enrolled.as_bytes(), [0b011011]);
-    let excluded: Vec<_> = sealed
-        .seal
-        .exclusions
-        .iter()
-        .map(|e| (e.digest, e.reason))
-        .collect();
     let mut expected = vec![
         (d(&v2_equal[0]), Reason::RecordSerial),
         (d(&v2_equal[1]), Reason::RecordSerial),
@@ -205,7 +305,7 @@ fn a_card_record_beats_issued_ones_and_only_an_order_sets_it_aside() {
         (d(&v5_card), Reason::VoterStationOnly),
     ];
     expected.sort();
-    assert_eq!(excluded, expected);
+    assert_eq!(excluded(&sealed), expected);
     let body = evidence.body.encode();
     assert_eq!(BoxBody::decode(&body, 6), Ok(evidence.body));
 }

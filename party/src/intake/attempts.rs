@@ -1,0 +1,79 @@
+//! How often the owner of a ticket has had a ciphertext opened.
+//!
+//! A good ticket with its owner's signature costs this party a decryption, whether or not anything comes of it: else one ticket would buy any
+//! number. It is counted only after that signature was checked, so whoever has copied a ticket uses up nothing of it. In memory, and bounded: a
+//! ticket that is pushed out, by as many others as there is room for, begins anew.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use crate::store::tickets::TicketKey;
+
+/// A device needs one; some more for one that was cut off before its receipt came.
+pub(super) const MOST: u8 = 16;
+/// Tickets that are counted at once: 4 MiB.
+const TICKETS: usize = 1 << 16;
+
+/// Counts by ticket.
+#[derive(Debug, Default)]
+pub(super) struct Attempts(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    of: HashMap<TicketKey, u8>,
+    order: VecDeque<TicketKey>,
+}
+
+impl Attempts {
+    /// Whether the ticket has had as many as there are.
+    pub(super) fn used_up(&self, ticket: &TicketKey) -> bool {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.of.get(ticket).is_some_and(|count| *count >= MOST)
+    }
+
+    /// Counts one more. Its owner's signature was checked.
+    pub(super) fn count(&self, ticket: TicketKey) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = &mut *counts;
+        match counts.of.get_mut(&ticket) {
+            Some(count) => *count = count.saturating_add(1),
+            None => {
+                if counts.order.len() >= TICKETS
+                    && let Some(oldest) = counts.order.pop_front()
+                {
+                    counts.of.remove(&oldest);
+                }
+                counts.of.insert(ticket, 1);
+                counts.order.push_back(ticket);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_is_used_up_and_no_other_is_and_memory_is_bounded() {
+        let attempts = Attempts::default();
+        let ticket = |n: u32| {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&n.to_be_bytes());
+            key
+        };
+        for _ in 0..MOST {
+            assert!(!attempts.used_up(&ticket(0)));
+            attempts.count(ticket(0));
+        }
+        assert!(attempts.used_up(&ticket(0)) && !attempts.used_up(&ticket(1)));
+        for n in 1..TICKETS as u32 {
+            attempts.count(ticket(n));
+        }
+        assert!(attempts.used_up(&ticket(0)));
+        attempts.count(ticket(u32::MAX));
+        assert!(!attempts.used_up(&ticket(0)));
+        let counts = attempts.0.lock().expect("one thread");
+        assert_eq!((counts.of.len(), counts.order.len()), (TICKETS, TICKETS));
+    }
+}

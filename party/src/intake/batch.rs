@@ -1,0 +1,475 @@
+//! One transaction of the writer: what is accepted in it, under one signature, and the others' receipts.
+//!
+//! Jobs are looked at in their order; rows are written at the end, table by table. What another party handed over for a ballot that is not here waits
+//! in memory, and is stored in the transaction that accepts the ballot.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use tally_proto::ballot::BallotHeader;
+use tally_proto::calendar::ChannelKind;
+use tally_proto::envelope::Signer;
+use tally_proto::ids::{BoxId, Digest, Role, RoleExt as _};
+use tally_proto::log::{self as log_entry, Entry as LogEntry};
+use tally_proto::manifest::{Capacity, MAX_RECORDS_OF_A_VOTER};
+use tally_proto::reason::Reason;
+use tally_proto::receipt::{Acceptance, Receipt, sign_batch, whole_batches};
+use tally_proto::refusal::Refusal;
+
+use super::early::Early;
+use super::recent::{Place, Recent};
+use super::waiting::Stored;
+use super::writer::{Checked, Delivered, Outcome, Work, Written};
+use crate::store::accepted::{self, Accepted, Counted};
+use crate::store::{
+    Kind, StoreError, Tables, WriteTx, boxes, log, receipts, registers, sequences, serials, tickets,
+};
+
+/// What a job of a batch has come to, before the batch's receipts are signed.
+pub(super) enum Step {
+    Done(Outcome),
+    /// Its receipt will be the one of that number.
+    Accepted(usize),
+}
+
+/// A transaction under way.
+pub(super) struct Batch<'t> {
+    tx: &'t WriteTx,
+    own: Role,
+    early: &'t mut Early,
+    recent: &'t mut Recent,
+    new: Vec<(Checked, Acceptance)>,
+    places: HashMap<(Kind, u32, u32, Digest), usize>,
+    frozen: HashMap<(u32, u32), bool>,
+    /// What each box of the batch holds, with what the batch has accepted so far.
+    rooms: HashMap<(u32, u32), Room>,
+    /// Of every election whose log grows: where it ended, and what is to be appended.
+    logs: HashMap<u32, (u64, Vec<LogEntry>)>,
+    /// Others' receipts, each with the position here of what it is for.
+    others: Vec<(Delivered, u64)>,
+    heard: Vec<Role>,
+}
+
+impl<'t> Batch<'t> {
+    pub(super) fn new(tx: &'t WriteTx, own: Role, early: &'t mut Early, recent: &'t mut Recent) -> Self {
+        Self {
+            tx,
+            own,
+            early,
+            recent,
+            new: Vec::new(),
+            places: HashMap::new(),
+            frozen: HashMap::new(),
+            rooms: HashMap::new(),
+            logs: HashMap::new(),
+            others: Vec::new(),
+            heard: Vec::new(),
+        }
+    }
+
+    /// All of it.
+    pub(super) fn write(mut self, works: Vec<Work>, signer: &Signer) -> Result<Written, StoreError> {
+        let steps = works
+            .into_iter()
+            .map(|work| self.apply(work))
+            .collect::<Result<Vec<Step>, StoreError>>()?;
+        self.finish(steps, signer)
+    }
+
+    /// One job. Refusing it leaves the others of the batch alone.
+    fn apply(&mut self, work: Work) -> Result<Step, StoreError> {
+        match work {
+            Work::Accept(checked) => self.accept(*checked),
+            Work::Deliver(delivered) => {
+                let outcome = match self.place(delivered)? {
+                    Placed::Stored => Outcome::Delivered,
+                    Placed::Early(of) => Outcome::Refused(Refusal::new(
+                        Reason::ReceiptEarly,
+                        format_args!(
+                            "party {}'s receipt is for something that this party has not accepted",
+                            of.party
+                        ),
+                    )),
+                    Placed::Untimely(of) => Outcome::Refused(Refusal::new(
+                        Reason::ReceiptInvalid,
+                        format_args!(
+                            "party {}'s receipt says that the ballot was received at {}, which is not in time",
+                            of.party, of.received_at
+                        ),
+                    )),
+                };
+                Ok(Step::Done(outcome))
+            }
+            Work::HandedOver(all, _permit) => {
+                for delivered in all {
+                    let party = delivered.party;
+                    match self.place(delivered)? {
+                        Placed::Stored if !self.heard.contains(&party) => self.heard.push(party),
+                        Placed::Early(of) => self.early.keep(of),
+                        // One that is no timely acceptance counts for nothing; its party is the only one that it harms.
+                        Placed::Stored | Placed::Untimely(_) => {}
+                    }
+                }
+                Ok(Step::Done(Outcome::Delivered))
+            }
+        }
+    }
+
+    /// Finds the place of another party's receipt. Claims use receipts for what this party accepted, and no others: nobody's junk fills the disk. A
+    /// voter's device brings the others' receipts when it has this party's own.
+    fn place(&mut self, delivered: Delivered) -> Result<Placed, StoreError> {
+        let key = (delivered.number, delivered.of_box.get(), delivered.digest);
+        let place = match self.recent.get(&key) {
+            Some(place) => Some(place),
+            None => self.look(key)?,
+        };
+        Ok(match place {
+            None => Placed::Early(delivered),
+            Some(place) if !place.is_timely(delivered.received_at) => Placed::Untimely(delivered),
+            Some(place) => {
+                self.others.push((delivered, place.position));
+                Placed::Stored
+            }
+        })
+    }
+
+    /// The place of something that was not accepted lately.
+    fn look(&self, (number, of_box, digest): (u32, u32, Digest)) -> Result<Option<Place>, StoreError> {
+        let digest = digest.as_bytes();
+        if let Some(row) = accepted::get(self.tx, Kind::Ballot, number, of_box, digest)? {
+            let header =
+                BallotHeader::decode(&row.header).map_err(|_| StoreError::Corrupt { table: "accepted" })?;
+            return Ok(Some(Place {
+                position: row.position,
+                cast: Some((header.cast_at(), header.channel())),
+            }));
+        }
+        let position = accepted::position(self.tx, Kind::Record, number, of_box, digest)?;
+        Ok(position.map(|position| Place { position, cast: None }))
+    }
+
+    fn accept(&mut self, new: Checked) -> Result<Step, StoreError> {
+        let tx = self.tx;
+        let of_box = new.of_box.get();
+        let kind = new.counted.kind();
+        let name = (kind, new.number, of_box, new.digest);
+        // Twice in one batch is once.
+        if let Some(&at) = self.places.get(&name) {
+            return Ok(Step::Accepted(at));
+        }
+        if let Some(stored) = accepted::get(tx, kind, new.number, of_box, new.digest.as_bytes())? {
+            let receipt = super::stored_receipt(self.own, &new.election, new.of_box, new.digest, &stored)?;
+            let others = super::stored_of_others(tx, self.own, new.number, stored.position)?;
+            return Ok(Step::Done(Outcome::accepted(receipt, others)));
+        }
+        if self.is_frozen(new.number, new.of_box)? {
+            return Ok(Step::Done(Outcome::Refused(Refusal::new(
+                Reason::ListAlready,
+                format_args!("box {of_box} is being sealed: this party's List of it is signed"),
+            ))));
+        }
+        if let Some(refusal) = self.no_room(&new)? {
+            return Ok(Step::Done(Outcome::Refused(refusal)));
+        }
+        if let Some((station, sequence)) = new.sequence
+            && !sequences::take(tx, new.number, of_box, (station, sequence), new.digest.as_bytes())?
+        {
+            return Ok(Step::Done(Outcome::Refused(Refusal::new(
+                Reason::BallotStationSequence,
+                format_args!(
+                    "another ballot of box {of_box} with number {sequence} of station {station} is here"
+                ),
+            ))));
+        }
+        if let Some(serial) = new.serial.filter(|_| new.paced)
+            && let Some(refusal) = paced(serials::pace(tx, new.number, of_box, serial)?)
+        {
+            return Ok(Step::Done(Outcome::Refused(refusal)));
+        }
+        if let Some(serial) = &new.serial
+            && !serials::take(tx, new.number, of_box, *serial, new.digest.as_bytes())?
+        {
+            return Ok(Step::Done(Outcome::Refused(Refusal::new(
+                Reason::RecordSerial,
+                format_args!(
+                    "another record of voter {} with serial {} is here",
+                    serial.voter, serial.serial
+                ),
+            ))));
+        }
+        if let Some(ticket) = &new.ticket
+            && !tickets::spend(tx, new.number, ticket, new.digest.as_bytes())?
+        {
+            return Ok(Step::Done(Outcome::Refused(super::ballots::ticket_spent())));
+        }
+        let entry = LogEntry::Accepted(log_entry::Accepted {
+            record: kind == Kind::Record,
+            of_box: new.of_box,
+            digest: new.digest,
+            ciphertext_hash: new.ciphertext_hash,
+            received_at: new.received_at,
+        });
+        let acceptance = Acceptance {
+            election: new.election.clone(),
+            of_box: new.of_box,
+            party: self.own,
+            digest: new.digest,
+            ciphertext_hash: new.ciphertext_hash,
+            received_at: new.received_at,
+            position: self.log(new.number, entry)?,
+        };
+        if let Some(room) = self.rooms.get_mut(&(new.number, of_box)) {
+            *room.here.of(new.counted) += 1;
+        }
+        let at = self.new.len();
+        self.places.insert(name, at);
+        self.new.push((new, acceptance));
+        Ok(Step::Accepted(at))
+    }
+
+    /// The refusal of what the box has no room for, or what one voter has had enough of.
+    fn no_room(&mut self, new: &Checked) -> Result<Option<Refusal>, StoreError> {
+        let (number, of_box) = (new.number, new.of_box.get());
+        let here = match self.rooms.entry((number, of_box)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(Room::of(self.tx, number, of_box)?),
+        };
+        if let Some(refusal) = no_room(new.of_box, here, new.counted, new.capacity) {
+            return Ok(Some(refusal));
+        }
+        let Some(serial) = &new.serial else {
+            return Ok(None);
+        };
+        let place = (serial.voter, serial.half);
+        let taken = serials::taken(self.tx, number, of_box, place, MAX_RECORDS_OF_A_VOTER)?;
+        Ok((taken >= MAX_RECORDS_OF_A_VOTER).then(|| {
+            Refusal::new(
+                Reason::BoxFull,
+                format_args!(
+                    "{taken} records of voter {} are here, as many as one voter may have",
+                    serial.voter
+                ),
+            )
+        }))
+    }
+
+    fn is_frozen(&mut self, number: u32, of_box: BoxId) -> Result<bool, StoreError> {
+        let name = (number, of_box.get());
+        if let Some(known) = self.frozen.get(&name) {
+            return Ok(*known);
+        }
+        let is_frozen = boxes::is_frozen(self.tx, number, of_box.get())?;
+        self.frozen.insert(name, is_frozen);
+        Ok(is_frozen)
+    }
+
+    /// The position that the entry will have.
+    fn log(&mut self, number: u32, entry: LogEntry) -> Result<u64, StoreError> {
+        if !self.logs.contains_key(&number) {
+            let size = log::size(self.tx, number)?;
+            self.logs.insert(number, (size, Vec::new()));
+        }
+        let (size, entries) = self.logs.entry(number).or_default();
+        entries.push(entry);
+        Ok(*size + entries.len() as u64 - 1)
+    }
+
+    fn finish(mut self, steps: Vec<Step>, signer: &Signer) -> Result<Written, StoreError> {
+        for (number, (_, entries)) in &self.logs {
+            log::append_all(self.tx, *number, entries)?;
+        }
+        let (new, acceptances): (Vec<Checked>, Vec<Acceptance>) =
+            std::mem::take(&mut self.new).into_iter().unzip();
+        // The others are handed the receipts of ballots, so records are signed apart: nobody's device waits for theirs.
+        let (mut receipts, mut whole) = (Vec::with_capacity(new.len()), Vec::new());
+        let mut rest = acceptances.into_iter();
+        for run in new.chunk_by(|one, next| one.counted.kind() == next.counted.kind()) {
+            let signed = sign_batch(rest.by_ref().take(run.len()).collect(), signer);
+            if run[0].counted.kind() == Kind::Ballot {
+                whole.extend(whole_batches(&signed));
+            }
+            receipts.extend(signed);
+        }
+        let delivered = self
+            .others
+            .iter()
+            .map(|(of, _)| (of.number, of.digest, of.party))
+            .collect();
+        let stored = self.insert(new, &receipts)?;
+        self.put_others()?;
+        Ok(Written {
+            steps,
+            receipts,
+            whole,
+            stored,
+            delivered,
+            heard: self.heard,
+        })
+    }
+
+    /// Writes the rows of what is accepted, and looks up what came early for it.
+    fn insert(&mut self, new: Vec<Checked>, receipts: &[Receipt]) -> Result<Vec<(u32, Stored)>, StoreError> {
+        let mut stored = Vec::with_capacity(new.len());
+        let mut rows = Vec::with_capacity(new.len());
+        for (new, receipt) in new.into_iter().zip(receipts) {
+            let position = receipt.unverified().position;
+            let mut of = [false; 3];
+            let place = Place {
+                position,
+                cast: match new.counted {
+                    Counted::Ballot(channel) => new.cast_at.map(|cast_at| (cast_at, channel)),
+                    Counted::Record => None,
+                },
+            };
+            self.recent
+                .note((new.number, new.of_box.get(), new.digest), place);
+            for early in self.early.take(new.number, new.of_box.get(), new.digest) {
+                if place.is_timely(early.received_at) {
+                    of[early.party.slot()] = true;
+                    self.others.push((early, position));
+                }
+            }
+            stored.push((new.number, of));
+            let row = Accepted {
+                header: new.header,
+                authority_signature: new.authority_signature,
+                ciphertext_hash: new.ciphertext_hash.0,
+                received_at_ms: new.received_at.get(),
+                position,
+                receipt_signature: receipt.signature().to_bytes(),
+                sealed_shares: new.sealed_shares,
+            };
+            rows.push((
+                (new.number, new.of_box),
+                new.digest,
+                new.counted,
+                row,
+                new.register,
+            ));
+        }
+        let all: Vec<_> = (rows.iter())
+            .map(|((number, of_box), digest, counted, row, _)| accepted::New {
+                election: *number,
+                of_box: of_box.get(),
+                digest: digest.as_bytes(),
+                counted: *counted,
+                row,
+            })
+            .collect();
+        accepted::insert_all(self.tx, &all)?;
+        for ((number, of_box), digest, _, _, register) in &rows {
+            if let Some(register) = register {
+                registers::note(
+                    self.tx,
+                    register.as_str(),
+                    *number,
+                    of_box.get(),
+                    digest.as_bytes(),
+                )?;
+            }
+        }
+        Ok(stored)
+    }
+
+    fn put_others(&self) -> Result<(), StoreError> {
+        let all: Vec<_> = (self.others.iter())
+            .map(|(of, own_position)| receipts::New {
+                election: of.number,
+                party: of.party.index(),
+                own_position: *own_position,
+                position: of.position,
+                receipt: &of.encoded,
+            })
+            .collect();
+        receipts::put_all(self.tx, &all)
+    }
+}
+
+/// Why a voter's record has to wait, if it has.
+fn paced(pace: serials::Pace) -> Option<Refusal> {
+    match pace {
+        serials::Pace::Good => None,
+        serials::Pace::Later => Some(Refusal::new(
+            Reason::CardLater,
+            "a record that this voter's card signed later is here; enrol again in a few seconds",
+        )),
+        serials::Pace::Wait(seconds) => Some(Refusal::new(
+            Reason::CardTooOften,
+            format_args!(
+                "many records of this voter are here: the next is taken {seconds} s after the newest"
+            ),
+        )),
+    }
+}
+
+/// What a box holds, and what a restored party accepted for it and has not got back: it is on the List like the rest.
+pub(super) struct Room {
+    here: boxes::Received,
+    lost_ballots: u64,
+    lost_records: u64,
+}
+
+impl Room {
+    /// Of that box.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the engine failed.
+    fn of(tx: &impl Tables, number: u32, of_box: u32) -> Result<Self, StoreError> {
+        let mut room = Self::from(boxes::received(tx, number, of_box)?);
+        for position in log::lost(tx, number)? {
+            match log::entry(tx, number, position)? {
+                Some(LogEntry::Accepted(of)) if of.of_box.get() != of_box => {}
+                Some(LogEntry::Accepted(of)) if of.record => room.lost_records += 1,
+                Some(LogEntry::Accepted(_)) => room.lost_ballots += 1,
+                _ => {}
+            }
+        }
+        Ok(room)
+    }
+}
+
+impl From<boxes::Received> for Room {
+    fn from(here: boxes::Received) -> Self {
+        Self {
+            here,
+            lost_ballots: 0,
+            lost_records: 0,
+        }
+    }
+}
+
+/// Why a box takes no more of what is counted as `counted`, if so. Of what is lost nobody knows the channel: it counts among all ballots.
+pub(super) fn no_room(of_box: BoxId, room: &Room, counted: Counted, capacity: Capacity) -> Option<Refusal> {
+    let here = &room.here;
+    let (online, stations) = (here.online, here.station + here.paper);
+    let ballots = online + stations + room.lost_ballots;
+    let (what, here, most) = match counted {
+        Counted::Record => {
+            let records = here.records + room.lost_records;
+            ("credential records", records, capacity.records)
+        }
+        Counted::Ballot(_) if room.lost_ballots > 0 && ballots >= capacity.ballots() => {
+            ("ballots", ballots, capacity.ballots())
+        }
+        Counted::Ballot(ChannelKind::Online) => ("online ballots", online, capacity.online),
+        Counted::Ballot(ChannelKind::Station | ChannelKind::Paper) => {
+            ("ballots of stations", stations, capacity.stations)
+        }
+    };
+    (here >= most).then(|| {
+        Refusal::new(
+            Reason::BoxFull,
+            format_args!("box {of_box} holds {here} {what}, as many as can be sealed and published"),
+        )
+    })
+}
+
+/// What became of another party's receipt.
+enum Placed {
+    /// It will be on disk.
+    Stored,
+    /// What it is for is not here.
+    Early(Delivered),
+    /// It is no acceptance in time.
+    Untimely(Delivered),
+}

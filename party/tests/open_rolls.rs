@@ -1,0 +1,366 @@
+//! An open roll at real servers over TLS: P1 gives the numbers, each party pairs number and person for good, and nothing that P1, a voter or a
+//! crash does gives one person two numbers or one number to two people.
+
+mod world;
+
+use std::sync::Arc;
+
+use tally_party::clock::ManualClock;
+use tally_party::entropy::SeededEntropy;
+use tally_party::intake::Lane;
+use tally_party::server::Deps;
+use tally_party::store::sim::SimDisk;
+use tally_party::store::{Kind, Storage, accepted, registers};
+use tally_proto::fixture::cards::{CardKey, CardShape, DAY, called};
+use tally_proto::fixture::{CLOSES, OPENS, OpenShape, Shape};
+use tally_proto::ids::{BoxId, Role, UnixSeconds, VoterIndex};
+use tally_proto::invitation::Credential;
+use tally_proto::pki::PeerRole;
+use tally_proto::reason::Reason;
+use tally_proto::receipt::Receipt;
+use tally_proto::record::RecordSubmission;
+use tally_proto::wire;
+use world::{Party, World, reason};
+
+const BOX: BoxId = BoxId(1);
+const FREEZES: u64 = OPENS + 3000;
+
+fn world(most: u32) -> World {
+    let open = OpenShape {
+        most,
+        freezes: FREEZES,
+        min_voters: 1,
+    };
+    let world = World::new(Shape {
+        cards: true,
+        registrars: 0,
+        open: Some(open),
+        ..Shape::default()
+    });
+    for role in Role::ALL {
+        world.write_revocations(role, &[], OPENS - DAY, OPENS + DAY);
+    }
+    world
+}
+
+/// The record of person `person`, for the three parties, without a number; signed `early` seconds before now.
+fn record(world: &mut World, person: u32, early: u64) -> [RecordSubmission; 3] {
+    let shape = CardShape::of(&called(9, person), CardKey::P256, OPENS);
+    let card = world.fixture.cards.as_mut().expect("cards").card(&shape);
+    let at = UnixSeconds(world.clock_s() - early);
+    world.fixture.card_record(&card, at, &Credential::new(7))
+}
+
+/// The part of P2 or P3 with a number that P1 says it gave.
+fn numbered(world: &World, all: &[RecordSubmission; 3], to: Role, v: u32) -> wire::RecordSubmission {
+    let digest = all[0].header().numbered(VoterIndex(v)).digest();
+    let receipt = world.fixture.receipt(Role::P1, BOX, digest);
+    let part = &all[usize::from(to.index()) - 1];
+    part.clone().numbered_by(VoterIndex(v), receipt).to_wire()
+}
+
+async fn enrol(party: &Party, part: wire::RecordSubmission) -> Result<wire::EnrolReply, tonic::Status> {
+    Ok(party.enrolment().enrol(part).await?.into_inner())
+}
+
+/// (number, digest) of the records that a party accepted, by number.
+fn on_roll(party: &tally_party::party::Party) -> Vec<(u32, [u8; 32])> {
+    let mut found = Vec::new();
+    let read = party.store.read(|tx| {
+        accepted::for_each(tx, Kind::Record, 1, 1, |digest, row| {
+            let (v, _) = row.authority_signature.split_first_chunk::<4>().expect("v");
+            found.push((u32::from_be_bytes(*v), *digest));
+            Ok::<_, tally_party::store::StoreError>(())
+        })
+    });
+    read.expect("read");
+    found.sort_unstable();
+    found
+}
+
+fn numbers(party: &Party) -> Vec<u32> {
+    on_roll(party.running.party())
+        .into_iter()
+        .map(|(v, _)| v)
+        .collect()
+}
+
+#[tokio::test]
+async fn p1_gives_numbers_in_order_and_enrolling_again_replaces() {
+    let mut world = world(5);
+    let p1 = world.start_in_force(Role::P1).await;
+    let p2 = world.start_in_force(Role::P2).await;
+    let mut all = Vec::new();
+    for (person, due) in [(40, 0), (30, 1), (40, 0)] {
+        let record = record(&mut world, person, 9 - all.len() as u64);
+        let first = enrol(&p1, record[0].to_wire()).await.expect("taken");
+        assert_eq!((first.r#box, first.v), (1, due), "person {person}");
+        let receipt = Receipt::from_wire(first.receipt.as_ref().expect("one")).expect("a receipt");
+        assert_eq!(
+            receipt.unverified().digest,
+            record[0].header().numbered(VoterIndex(due)).digest()
+        );
+        let part = record[1].clone().numbered_by(VoterIndex(due), receipt).to_wire();
+        let second = enrol(&p2, part.clone()).await.expect("taken");
+        assert_eq!((second.r#box, second.v), (1, due));
+        // The same again, a lost reply: the same receipts.
+        assert_eq!(enrol(&p1, record[0].to_wire()).await.expect("known"), first);
+        assert_eq!(enrol(&p2, part).await.expect("known"), second);
+        all.push(record);
+    }
+    assert_eq!(numbers(&p1), [0, 0, 1]);
+    assert_eq!(on_roll(p1.running.party()), on_roll(p2.running.party()));
+    // Whoever takes a digest from the log learns no number by it before the seal.
+    for (_, digest) in on_roll(p1.running.party()) {
+        let asked = wire::LookupRequest {
+            election: world.fixture.manifest.manifest().election().as_str().into(),
+            r#box: 1,
+            digest: digest.to_vec(),
+            record: true,
+        };
+        let known = p1.intake().lookup(asked).await.expect("known").into_inner();
+        assert!(known.receipt.is_some() && known.public.is_none() && known.authority_signature.is_empty());
+    }
+    // P2 keeps P1's word for each number: a P1 whose store is set back gets them by it.
+    let kept = p2.running.party().store.read(|tx| {
+        let mut kept = 0;
+        tally_party::store::receipts::for_each(tx, 1, 1, |_, by, _| {
+            kept += u32::from(by == 1);
+            Ok::<_, tally_party::store::StoreError>(())
+        })?;
+        Ok::<_, tally_party::store::StoreError>(kept)
+    });
+    assert_eq!(kept.expect("read"), 3);
+    // No other election of the register takes such a record over.
+    let noted = p1
+        .running
+        .party()
+        .store
+        .read(|tx| registers::not_taken_over(tx, tally_proto::fixture::cards::REGISTER, 2, 10));
+    assert!(noted.expect("read").is_empty());
+}
+
+#[tokio::test]
+async fn numbers_come_from_p1_and_from_nobody_else() {
+    let mut world = world(5);
+    let p1 = world.start_in_force(Role::P1).await;
+    let p2 = world.start_in_force(Role::P2).await;
+    let (one, other) = (record(&mut world, 1, 1), record(&mut world, 2, 1));
+    let v = VoterIndex(3);
+    let own = world
+        .fixture
+        .receipt(Role::P1, BOX, one[0].header().numbered(v).digest());
+    let of_other = world
+        .fixture
+        .receipt(Role::P1, BOX, other[0].header().numbered(v).digest());
+    let of_p3 = world
+        .fixture
+        .receipt(Role::P3, BOX, one[0].header().numbered(v).digest());
+    let mut forged = of_p3.to_wire();
+    forged.party = 1;
+    let forged = Receipt::from_wire(&forged).expect("well-formed");
+    let with =
+        |part: &RecordSubmission, receipt: &Receipt| part.clone().numbered_by(v, receipt.clone()).to_wire();
+    let mut no_receipt = with(&one[1], &own);
+    no_receipt.numbered = None;
+    let mut without = one[1].to_wire();
+    without.numbered = Some(own.to_wire());
+    // A voter chooses a number: at P1, and at P2 with what it could get hold of.
+    for (party, part) in [
+        (&p1, with(&one[0], &own)),
+        (&p2, one[1].to_wire()),
+        (&p2, no_receipt),
+        (&p2, without),
+        (&p2, with(&one[1], &of_other)),
+        (&p2, with(&one[1], &of_p3)),
+        (&p2, with(&one[1], &forged)),
+    ] {
+        assert_eq!(reason(enrol(party, part).await), Reason::RollNumberGiver);
+    }
+    // A number beyond the roll, though P1 says it gave it.
+    let beyond = numbered(&world, &one, Role::P2, 5);
+    assert_eq!(reason(enrol(&p2, beyond).await), Reason::VoterUnknown);
+    // A registrar's is not taken either, nor a card record of the kind for closed rolls.
+    let mut closed = one[0].to_wire();
+    let mark = closed.header.as_mut().and_then(|header| header.card.as_mut());
+    mark.expect("a card's").place = None;
+    assert_eq!(reason(enrol(&p1, closed).await), Reason::RollKind);
+    assert!(numbers(&p1).is_empty() && numbers(&p2).is_empty());
+    let next = |party: &Party| {
+        let store = &party.running.party().store;
+        store.read(|tx| registers::next_number(tx, 1, 1)).expect("read")
+    };
+    assert_eq!((next(&p1), next(&p2)), (0, 0), "nothing refused used a number up");
+}
+
+/// The malicious party is P1: its receipts are made by hand.
+#[tokio::test]
+async fn whatever_p1_gives_the_first_pairing_stands() {
+    let mut world = world(5);
+    let p2 = world.start_in_force(Role::P2).await;
+    let p3 = world.start_in_force(Role::P3).await;
+    let (one, other) = (record(&mut world, 1, 5), record(&mut world, 2, 5));
+    enrol(&p2, numbered(&world, &one, Role::P2, 3))
+        .await
+        .expect("taken");
+    // The same number to another person; another number to the same person, in the same record and in a later one.
+    let later = record(&mut world, 1, 1);
+    for part in [
+        numbered(&world, &other, Role::P2, 3),
+        numbered(&world, &one, Role::P2, 4),
+        numbered(&world, &later, Role::P2, 0),
+    ] {
+        assert_eq!(reason(enrol(&p2, part).await), Reason::RollNumberTaken);
+    }
+    // At the same time P3 was told another number of the same person: two digests, and neither has three acceptances.
+    enrol(&p3, numbered(&world, &one, Role::P3, 4))
+        .await
+        .expect("taken");
+    assert_eq!((numbers(&p2), numbers(&p3)), (vec![3], vec![4]));
+    let (at_2, at_3) = (on_roll(p2.running.party()), on_roll(p3.running.party()));
+    assert_ne!(at_2[0].1, at_3[0].1);
+    for (party, v) in [(&p2, 4), (&p3, 3)] {
+        let part = numbered(&world, &later, party.role, v);
+        assert_eq!(reason(enrol(party, part).await), Reason::RollNumberTaken);
+    }
+    // It is so after a restart, and the number of before still serves.
+    let disk = p2.disk.clone();
+    p2.running.stop().await;
+    let p2 = world.start_on(Role::P2, disk).await;
+    let part = numbered(&world, &other, Role::P2, 3);
+    assert_eq!(reason(enrol(&p2, part).await), Reason::RollNumberTaken);
+    enrol(&p2, numbered(&world, &later, Role::P2, 3))
+        .await
+        .expect("taken");
+    enrol(&p2, numbered(&world, &other, Role::P2, 0))
+        .await
+        .expect("taken");
+    assert_eq!(numbers(&p2), [0, 3, 3]);
+}
+
+#[tokio::test]
+async fn a_full_roll_takes_nobody_else_and_a_frozen_one_nothing() {
+    let mut world = world(2);
+    let party = world.start_in_force(Role::P1).await;
+    let (one, other) = (record(&mut world, 1, 9), record(&mut world, 2, 9));
+    enrol(&party, one[0].to_wire()).await.expect("taken");
+    enrol(&party, other[0].to_wire()).await.expect("taken");
+    let third = record(&mut world, 3, 9);
+    assert_eq!(reason(enrol(&party, third[0].to_wire()).await), Reason::RollFull);
+    // Whoever is on it may replace what they have.
+    let again = record(&mut world, 2, 1);
+    assert_eq!(enrol(&party, again[0].to_wire()).await.expect("taken").v, 1);
+    // The last second is in time, the one after it is not; what is known gets its receipt at any time.
+    world.clock.set(FREEZES * 1000 + 999);
+    let last = record(&mut world, 1, 0);
+    enrol(&party, last[0].to_wire()).await.expect("in time");
+    world.clock.set((FREEZES + 1) * 1000);
+    let late = record(&mut world, 1, 0);
+    assert_eq!(reason(enrol(&party, late[0].to_wire()).await), Reason::RollFrozen);
+    assert_eq!(enrol(&party, last[0].to_wire()).await.expect("known").v, 0);
+    assert_eq!(numbers(&party), [0, 0, 1, 1]);
+    // Ballots go on until the online channel closes.
+    const { assert!(FREEZES < CLOSES) };
+    let ballot = world.ballot();
+    party.intake().submit(party.part(&ballot)).await.expect("taken");
+}
+
+#[tokio::test]
+async fn an_open_roll_is_published_empty() {
+    let world = world(5);
+    let party = world.start(Role::P1).await;
+    world.hold_offset_keys(&party);
+    let mut parts = world.publication();
+    let Some(wire::publish_part::Part::Roll(roll)) = parts[1].part.as_mut() else {
+        panic!("the salt")
+    };
+    roll.entries.push(wire::RollEntry {
+        v: 0,
+        reference: "somebody".into(),
+        online: true,
+        persons: Vec::new(),
+    });
+    let mut control = party.control(&world.leaf_of(party.role, PeerRole::Coordinator));
+    let refused = control.publish(tokio_stream::iter(parts)).await;
+    assert_eq!(reason(refused), Reason::RollMismatch);
+    let without_salt = world.publication()[..1].to_vec();
+    let refused = control.publish(tokio_stream::iter(without_salt)).await;
+    assert_eq!(reason(refused), Reason::RollMismatch);
+    world.publish(&party).await.expect("published");
+}
+
+/// P1 on this disk, without a server.
+fn open(world: &World, disk: &SimDisk) -> Option<Arc<tally_party::party::Party>> {
+    let deps = Deps {
+        clock: Arc::new(ManualClock::new(world.clock_s() * 1000)),
+        storage: Storage::Backend(Box::new(disk.clone())),
+        entropy: Arc::new(SeededEntropy::new(1)),
+    };
+    let party = tally_party::party::Party::open(&world.config(Role::P1), deps).ok()?;
+    for election in party.elections.all() {
+        party.gate.open(election.number());
+    }
+    Some(Arc::new(party))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_number_and_receipt_gives_no_second_number() {
+    let mut world = world(5);
+    let prepared = world.start_in_force(Role::P1).await;
+    let disk = prepared.disk.clone();
+    prepared.running.stop().await;
+    let before = disk.after_crash(0);
+    let records = [
+        record(&mut world, 1, 9),
+        record(&mut world, 2, 9),
+        record(&mut world, 1, 3),
+    ];
+    let mut failures = 0;
+    for failing in 0.. {
+        let disk = before.after_crash(0);
+        let Some(party) = open(&world, &disk) else {
+            panic!("a sound disk opens")
+        };
+        let begun = disk.operations();
+        disk.fail_from(begun + failing);
+        let mut given = Vec::new();
+        for record in &records {
+            let reply = party.enrol(record[0].to_wire(), Lane::Known).await;
+            given.push(reply.ok().map(|reply| reply.v));
+        }
+        drop(party);
+        let whole = given.iter().all(Option::is_some);
+        for seed in [0, 0x5555_5555, u64::MAX] {
+            let disk = disk.after_crash(seed);
+            let party = open(&world, &disk).expect("it opens after a crash");
+            let mut after = Vec::new();
+            for record in &records {
+                let reply = party.enrol(record[0].to_wire(), Lane::Known).await;
+                after.push(reply.expect("taken").v);
+            }
+            // Whoever got a number has it still; both people have one each, and the same in both of one's records.
+            let kept = given
+                .iter()
+                .zip(&after)
+                .all(|(given, after)| given.is_none_or(|v| v == *after));
+            assert!(
+                kept,
+                "operation {failing}, seed {seed}: {given:?} became {after:?}"
+            );
+            assert_eq!(after[0], after[2], "operation {failing}, seed {seed}");
+            let mut both = [after[0], after[1]];
+            both.sort_unstable();
+            assert_eq!(
+                both,
+                [0, 1],
+                "operation {failing}, seed {seed}: nothing is skipped"
+            );
+            assert_eq!(on_roll(&party).len(), 3);
+        }
+        failures += u32::from(!whole);
+        if whole {
+            break;
+        }
+    }
+    assert!(failures > 5, "{failures} writes failed in turn");
+}

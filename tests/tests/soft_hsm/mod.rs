@@ -1,0 +1,138 @@
+//! Cards for tests: SoftHSM tokens and PKCS#12 files.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::object::{Attribute, CertificateType, ObjectClass};
+use cryptoki::session::UserType;
+use cryptoki::types::AuthPin;
+use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
+use tally_proto::fixture::cards;
+
+pub(crate) const PASSWORD: &str = "pilot";
+pub(crate) const PIN: &str = "2468";
+
+/// A PKCS#12 file in `root` as an authority hands it out: the key, its certificate and the issuing CA's.
+pub(crate) fn pkcs12(root: &Path, issuing: &[u8], card: &cards::Card) -> PathBuf {
+    let chain = [card.certificate.as_slice(), issuing].map(|der| Certificate::from_der(der).expect("read"));
+    let key = PrivateKey::from_der(&card.key_der()).expect("a key");
+    let mut store = KeyStore::new();
+    let entry = KeyStoreEntry::PrivateKeyChain(PrivateKeyChain::new("1", key, chain));
+    store.add_entry("voter", entry);
+    let path = root.join(format!("{}.p12", data_encoding::HEXLOWER.encode(&card.serial)));
+    std::fs::write(&path, store.writer(PASSWORD).write().expect("written")).expect("written");
+    path
+}
+
+/// SoftHSM's module and tool: installed, or fetched from Debian's packages and unpacked under target/ without root.
+pub(crate) fn soft_hsm() -> (PathBuf, PathBuf) {
+    let places = |root: &str| {
+        (
+            PathBuf::from(format!("{root}/usr/lib/softhsm/libsofthsm2.so")),
+            PathBuf::from(format!("{root}/usr/bin/softhsm2-util")),
+        )
+    };
+    let installed = places("");
+    if installed.0.exists() && installed.1.exists() {
+        return installed;
+    }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("softhsm");
+    let unpacked = places(&target.display().to_string());
+    if !unpacked.0.exists() {
+        std::fs::create_dir_all(&target).expect("a directory");
+        let script = "set -e; apt-get update -q >/dev/null 2>&1 || true; \
+            apt-get download -q softhsm2 libsofthsm2 softhsm2-common; \
+            for package in *.deb; do dpkg -x \"$package\" .; done";
+        let done = Command::new("sh")
+            .args(["-c", script])
+            .current_dir(&target)
+            .output();
+        let done = done.expect("a shell");
+        assert!(
+            done.status.success() && unpacked.0.exists(),
+            "softhsm2 is not installed and cannot be fetched (apt-get install softhsm2): {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+    unpacked
+}
+
+/// Puts key and certificate on a new token of that label; a second certificate, for signing, beside it.
+pub(crate) fn make_token(
+    tool: &Path,
+    module: &Path,
+    label: &str,
+    root: &Path,
+    card: &cards::Card,
+    other: &cards::Card,
+) {
+    let run = |args: &[&str]| {
+        let done = Command::new(tool).arg("--module").arg(module).args(args).output();
+        let done = done.expect("runs");
+        assert!(
+            done.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    };
+    run(&[
+        "--init-token",
+        "--free",
+        "--label",
+        label,
+        "--pin",
+        PIN,
+        "--so-pin",
+        "12345678",
+    ]);
+    let key = root.join(format!("{label}.p8"));
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        data_encoding::BASE64.encode(&card.key_der())
+    );
+    std::fs::write(&key, pem).expect("written");
+    run(&[
+        "--import",
+        &key.display().to_string(),
+        "--token",
+        label,
+        "--label",
+        "auth",
+        "--id",
+        "a1",
+        "--pin",
+        PIN,
+    ]);
+    let module = Arc::new(Pkcs11::new(module).expect("a module"));
+    let _ = module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+    let slots = module.get_slots_with_token().expect("slots");
+    let slot = slots
+        .into_iter()
+        .find(|slot| {
+            module
+                .get_token_info(*slot)
+                .is_ok_and(|info| info.label() == label)
+        })
+        .expect("the token");
+    let session = module.open_rw_session(slot).expect("a session");
+    session
+        .login(UserType::User, Some(&AuthPin::from(PIN)))
+        .expect("logged in");
+    for (id, der) in [(0xb2, &other.certificate), (0xa1, &card.certificate)] {
+        session
+            .create_object(&[
+                Attribute::Class(ObjectClass::CERTIFICATE),
+                Attribute::CertificateType(CertificateType::X_509),
+                Attribute::Token(true),
+                Attribute::Private(false),
+                Attribute::Id(vec![id]),
+                Attribute::Subject(vec![0x30, 0]),
+                Attribute::Value(der.clone()),
+            ])
+            .expect("stored");
+    }
+    session.logout().expect("logged out");
+}
