@@ -1,5 +1,7 @@
 //! A party comes back with an older copy of its store, on a new machine, or was just killed; and one of the two others lies about what it had.
 
+#[path = "regain/places.rs"]
+mod places;
 mod world;
 
 use std::sync::Arc;
@@ -9,9 +11,8 @@ use std::time::{Duration, Instant};
 use redb::{ReadableTableMetadata as _, TableDefinition};
 use tally_party::store::sim::SimDisk;
 use tally_party::store::{StoreError, Tables as _, log};
-use tally_proto::fixture::OPENS;
-use tally_proto::fixture::Shape;
 use tally_proto::fixture::cards::{CardKey, CardShape, DAY, called};
+use tally_proto::fixture::{OPENS, Shape};
 use tally_proto::ids::{Hash32, Role, RoleExt as _, StationId, UnixSeconds};
 use tally_proto::invitation::Credential;
 use tally_proto::note::Checkpoint;
@@ -360,6 +361,20 @@ async fn a_share_that_is_withheld_for_a_while_loses_nothing() {
     three.caught_up(&third, &[&two.party]).await;
     one.running.stop().await;
     three.world.boot(Role::P1);
+    let withheld = withholding(&two);
+    let one = three.start(Role::P1, backup).await;
+    open(&one).await;
+    assert_eq!(three.log_of(&one).await.lost, 5);
+    withheld.store(false, Ordering::Relaxed);
+    until("mended", async || three.log_of(&one).await.lost == 0).await;
+    for (ballot, receipt) in cast.iter().zip(&receipts) {
+        assert_eq!(submit(&one, ballot).await, *receipt);
+    }
+    drop(third);
+}
+
+/// From now on P2 gives P1 no shares, as long as that says so.
+fn withholding(two: &Liar) -> Arc<AtomicBool> {
     let withheld = Arc::new(AtomicBool::new(true));
     let is_withheld = Arc::clone(&withheld);
     two.lies(move |caller, method, _, honest| match (caller, method) {
@@ -370,15 +385,7 @@ async fn a_share_that_is_withheld_for_a_while_loses_nothing() {
         }
         _ => honest,
     });
-    let one = three.start(Role::P1, backup).await;
-    open(&one).await;
-    assert_eq!(three.log_of(&one).await.lost, 5);
-    withheld.store(false, Ordering::Relaxed);
-    until("mended", async || three.log_of(&one).await.lost == 0).await;
-    for (ballot, receipt) in cast.iter().zip(&receipts) {
-        assert_eq!(submit(&one, ballot).await, *receipt);
-    }
-    drop(third);
+    withheld
 }
 
 #[tokio::test(flavor = "multi_thread")]

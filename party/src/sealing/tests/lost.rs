@@ -13,12 +13,12 @@ use super::super::{Basis, Lie, PeerError, SealError, SealedBox};
 use super::network::Saboteur;
 use super::objects::Made;
 use super::world::{BOX, World, election};
-use crate::store::tables::{AcceptedRow, DigestKey};
+use crate::store::tables::DigestKey;
 use crate::store::{Kind, StoreError, accepted, boxes, log};
 
 type Answered<T> = Result<T, PeerError>;
 
-const BALLOTS: TableDefinition<'static, DigestKey, AcceptedRow> = TableDefinition::new("ballots");
+const BALLOTS: TableDefinition<'static, DigestKey, u64> = TableDefinition::new("ballots");
 
 /// P1 accepted a ballot, lost it with its disk, and has got its log back, and of what is behind it the halves that `from` gave.
 async fn lose(world: &World, made: &Made, from: &[Role]) {
