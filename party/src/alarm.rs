@@ -62,6 +62,8 @@ alarms! {
         "Find out why the sessions aborted, then `party allow-sessions`.";
     Flooded, "connections.refused", "Connections or requests are turned away, as a bound of the listeners is reached.",
         "See which bound, and have the network in front of this party stop the flood; voters are served meanwhile.";
+    TaskFailed, "task.failed", "A background task of this server ended by a fault of this program.",
+        "It was started again by itself: keep the log, tell the authors, and start the server again when nothing is under way.";
     StoreFailed, "store.failed", "Writing to the store failed: nothing is acknowledged any more.",
         "Look at the disk and start the server again; what was acknowledged is there.";
 }

@@ -42,6 +42,8 @@ pub struct Config {
     pub intake: IntakeLimits,
     /// Following the others.
     pub mirror: MirrorPace,
+    /// Directory in memory for the lengths of the logs.
+    pub marks: PathBuf,
     /// Directory of revocation lists.
     pub revocation_lists: PathBuf,
     /// Connections.

@@ -31,6 +31,7 @@ use crate::roles::Roles;
 use crate::rpc::seams::{Seals, Tallies};
 use crate::server::Deps;
 use crate::sight::Sight;
+use crate::store::marks::Marks;
 use crate::store::vault::StorageKey;
 use crate::store::{Store, StoreError};
 use crate::witness::Witness;
@@ -135,8 +136,15 @@ impl Party {
             leaf,
         } = Secrets::load(config, &own)?;
         let role = config.party;
+        let marks = Marks::open(&config.marks, &config.data_dir)
+            .inspect_err(|error| {
+                let path = config.marks.display();
+                tracing::warn!(%error, %path, "mirror.marks cannot be used: after a start this party needs the word of others");
+            })
+            .ok();
         let cache_bytes = config.intake.cache_bytes;
-        let store = Arc::new(Store::open_with_cache(deps.storage, role.index(), cache_bytes)?);
+        let store = Store::open_with_cache(deps.storage, role.index(), cache_bytes)?;
+        let store = Arc::new(store.with_marks(marks));
         let elections = Elections::load(&store)?;
         let signer = Arc::new(signer);
         let peers = Peers::new(role, &identities, &leaf)?;

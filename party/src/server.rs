@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream};
 use serde_json::json;
 use tally_proto::connect::{self, ConnectError, MAX_MESSAGE_BYTES};
 use tally_proto::guard::{Guard, Limits};
@@ -18,7 +19,7 @@ use tally_proto::wire::registration_server::RegistrationServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tonic::codegen::http;
 use tonic::transport::server::{Connected, Router, ServerTlsConfig, TcpIncoming};
 use tonic_health::ServingStatus;
@@ -250,15 +251,33 @@ impl Server {
         for service in SERVICES {
             health.set_service_status(service, ServingStatus::Serving).await;
         }
-        for peer in [party.role.next(), party.role.prev()] {
-            tokio::spawn(mirror::follow(Arc::clone(&party), following.clone(), peer));
-        }
+        let keep = |name, task: fn(Arc<Party>, Sealing) -> BoxFuture<'static, ()>| {
+            let (party, sealing) = (Arc::clone(&party), following.clone());
+            tokio::spawn(kept(Arc::clone(&party), name, move || {
+                task(Arc::clone(&party), sealing.clone())
+            }));
+        };
         intake::serve(&party);
-        tokio::spawn(mirror::recollect(Arc::clone(&party), following));
-        tokio::spawn(mirror::scribe(Arc::clone(&party)));
-        tokio::spawn(clock_watch::watch(Arc::clone(&party)));
-        tokio::spawn(lookout::keep(Arc::clone(&party)));
-        tokio::spawn(Arc::clone(&party).take_over_always());
+        keep("following the next party", |party, sealing| {
+            let peer = party.role.next();
+            mirror::follow(party, sealing, peer).boxed()
+        });
+        keep("following the previous party", |party, sealing| {
+            let peer = party.role.prev();
+            mirror::follow(party, sealing, peer).boxed()
+        });
+        keep("recollection", |party, sealing| {
+            mirror::recollect(party, sealing).boxed()
+        });
+        keep("mending of what was lost", |party, sealing| {
+            mirror::mend(party, sealing).boxed()
+        });
+        keep("writing of events", |party, _| mirror::scribe(party).boxed());
+        keep("watching of clocks", |party, _| clock_watch::watch(party).boxed());
+        keep("lookout", |party, _| lookout::keep(party).boxed());
+        keep("taking over of card records", |party, _| {
+            party.take_over_always().boxed()
+        });
         let metrics_address = metrics.map(|(listener, bound)| {
             tokio::spawn(metrics::serve::serve(listener, Arc::clone(&party)));
             bound
@@ -277,6 +296,36 @@ impl Server {
             health,
             party,
         })
+    }
+}
+
+/// Pause before a task that ended by a fault of this program is started again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Runs a task until it ends by itself, as it does when the server stops. One that ends by a fault of this program is started again, and a person
+/// is told: without it no election would open any more, or a wrong clock stay unseen.
+pub(crate) async fn kept(party: Arc<Party>, name: &'static str, task: impl Fn() -> BoxFuture<'static, ()>) {
+    let again = again(task, || {
+        tracing::error!(party = %party.role, task = name, "a task ended by a fault of this program and is started again");
+        let detail = format!("{name} ended by a fault of this program and was started again");
+        party.alarm(Alarm::TaskFailed, name, Some(detail));
+    });
+    tokio::select! {
+        () = again => {}
+        () = party.stopping() => {}
+    }
+}
+
+/// Starts a task again as long as it ends by a panic, and tells of each.
+async fn again(task: impl Fn() -> BoxFuture<'static, ()>, tell: impl Fn()) {
+    let mut running = JoinSet::new();
+    running.spawn(task());
+    while let Some(Err(error)) = running.join_next().await
+        && error.is_panic()
+    {
+        tell();
+        tokio::time::sleep(AGAIN_AFTER).await;
+        running.spawn(task());
     }
 }
 
@@ -423,5 +472,30 @@ impl Running {
         }
         self.party.witness.record(Event::Stopped, json!({}));
         tracing::info!(party = %self.party.role, "stopped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_is_started_again_and_told() {
+        let (runs, told) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+        let count = Arc::clone(&runs);
+        let task = move || {
+            let run = count.fetch_add(1, Ordering::Relaxed);
+            async move { assert!(run >= 2, "a fault that a test makes") }.boxed()
+        };
+        again(task, || {
+            told.fetch_add(1, Ordering::Relaxed);
+        })
+        .await;
+        assert_eq!(
+            (runs.load(Ordering::Relaxed), told.load(Ordering::Relaxed)),
+            (3, 2)
+        );
     }
 }

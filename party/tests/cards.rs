@@ -290,7 +290,7 @@ async fn records_are_taken_until_the_online_channel_closes_and_not_against_an_or
     let sent = part(&mut world, &party, &good(), 0);
     enrolment.enrol(sent).await.expect("taken");
     // Stations deliver for hours yet, but who enrols now would lose what they cast and could cast nothing anew.
-    assert!(CLOSES < DRAINED);
+    const { assert!(CLOSES < DRAINED) };
     let shape = CardShape {
         not_after: DRAINED + DAY,
         ..CardShape::of(&called(1, 1), CardKey::P256, OPENS)

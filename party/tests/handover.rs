@@ -19,6 +19,7 @@ use tally_proto::wire;
 use tally_proto::wire::peer_client::PeerClient;
 use tonic::transport::Channel;
 
+use world::three::open;
 use world::{Party, World, reason};
 
 /// What must come about comes about within this.
@@ -45,6 +46,8 @@ async fn start(world: &World, role: Role, ports: [u16; 3], wait_ms: u64) -> Part
     let storage = Storage::Backend(Box::new(disk.clone()));
     let party = world.start_with(config, storage, disk).await;
     world.put_in_force(&party).await;
+    // A party asks both others first, whoever says nothing for two seconds.
+    open(&party).await;
     party
 }
 

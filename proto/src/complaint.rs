@@ -1,12 +1,12 @@
 //! Complaints: how three parties find out which of two lies about a share, without trusting anyone's word and without anyone learning
 //! a share it is not entitled to.
 //!
-//! P_j filled a candidate and the share that the sender S gave does not open the commitment, or S gave none. Only P_j has seen
-//! that, so P_j's word would stand against S's. Instead:
+//! P_j filled a candidate (one that it did not accept, or that it accepted and lost with its disk) and the share that the sender S gave does not
+//! open the commitment, or S gave none. Only P_j has seen that, so P_j's word would stand against S's. Instead:
 //!
 //! 1. P_j makes a one-time HPKE key *for that digest* and signs it in a Complaint. It goes to the third party M.
-//! 2. M sees that P_j lacks the candidate and that S accepted it (both follow from Lists and Claims) and that the key takes answers,
-//!    and asks S. S seals (nonce, share) to the one-time key and signs that. M has seen S's signature and hands the answer on.
+//! 2. M sees that S accepted the candidate (that follows from Lists and Claims) and that the key takes answers, and asks S. S seals
+//!    (nonce, share) to the one-time key and signs that. M has seen S's signature and hands the answer on.
 //!    S need not judge the complaint: P_j is entitled to that share of every ballot, so false requests learn nothing.
 //! 3. *No answer*: M signs that S is silent, P_j says so too: S is named by two, **stated**.
 //! 4. The answer opens the commitment: P_j takes it and goes on. Nobody is named for one; a party that does so time and again is told of by P_j
@@ -38,8 +38,8 @@ pub enum ComplaintError {
     /// Not of this election and box, or the parties are not caller and third party.
     #[error("it names another election or box, or not the caller and the third party")]
     Subject,
-    /// The complainant accepted the digest itself, or the accused did not, or it is no candidate.
-    #[error("{} is not a candidate that the accused accepted and the complainant did not", .digest.short())]
+    /// The accused did not accept the digest, or it is no candidate.
+    #[error("{} is not a candidate that the accused accepted", .digest.short())]
     NotOwed {
         /// The digest complained of.
         digest: Digest,

@@ -234,6 +234,14 @@ impl Entry {
         }
     }
 
+    /// What was accepted; `None` for an event.
+    pub fn accepted(&self) -> Option<&Accepted> {
+        match self {
+            Self::Accepted(accepted) => Some(accepted),
+            Self::Event(..) => None,
+        }
+    }
+
     /// When, on the clock of the log's party.
     pub fn at(&self) -> UnixMillis {
         match self {

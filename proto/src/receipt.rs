@@ -13,7 +13,7 @@ use crate::decode::{DecodeError, decode_canonical};
 use crate::envelope::{PublicKey, Signer};
 use crate::ids::{BoxId, Digest, ElectionId, Hash32, IdError, Role, RoleExt as _, UnixMillis};
 use crate::layout::{Writer, tag};
-use crate::merkle::leaf_hash;
+use crate::merkle::{MAX_LEAVES, leaf_hash};
 use crate::order::EffectiveElection;
 use crate::wire;
 
@@ -34,6 +34,9 @@ pub enum ReceiptError {
         "a receipt's signature of {0} bytes: it has 64, or 68 and a path of 32 bytes a node as long as its place in its batch requires"
     )]
     Signature(usize),
+    /// No log is so long.
+    #[error("a receipt names position {0}; a log has at most {MAX_LEAVES} entries")]
+    Position(u64),
     /// The form of a whole batch.
     #[error("a whole batch of receipts is malformed: {what}")]
     Whole {
@@ -51,7 +54,9 @@ impl ReceiptError {
         use crate::reason::Reason;
         match self {
             Self::Decode(error) => crate::refusal::Refusal::from(error.clone()).reason,
-            Self::Id(_) | Self::Signature(_) | Self::Whole { .. } => Reason::MessageMalformed,
+            Self::Id(_) | Self::Signature(_) | Self::Position(_) | Self::Whole { .. } => {
+                Reason::MessageMalformed
+            }
             Self::BadSignature(_) => Reason::ReceiptInvalid,
         }
     }
@@ -142,6 +147,9 @@ impl Receipt {
     /// # Errors
     /// [`ReceiptError`].
     pub fn from_wire(wire: &wire::Receipt) -> Result<Self, ReceiptError> {
+        if wire.position >= MAX_LEAVES {
+            return Err(ReceiptError::Position(wire.position));
+        }
         Ok(Self {
             acceptance: Acceptance {
                 election: ElectionId::new(&wire.election)?,

@@ -273,6 +273,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         "How old an entry of another party's log must be before its ballot is asked for: voters send it to all three at about the same time.",
     ),
     optional(
+        "mirror",
+        "marks",
+        Kind::PathOrNone,
+        "\"\"",
+        "Directory in memory, outside of every backup, where the lengths of this party's logs are noted: after a mere kill they show that the \
+         store is the newest there was, without the others. Empty: the service's RUNTIME_DIRECTORY, else /dev/shm.",
+    ),
+    optional(
         "server",
         "max_requests_per_connection",
         Kind::Number { min: 1, max: 100_000 },

@@ -343,6 +343,7 @@ impl Values {
                 every_ms: self.number("mirror.every_ms")?,
                 grace_ms: self.number("mirror.grace_ms")?,
             },
+            marks: self.path_or_none("mirror.marks")?.unwrap_or_else(in_memory),
             revocation_lists: self.path("revocation_lists")?,
             intake: IntakeLimits {
                 max_submission_bytes: self.size("intake.max_submission_bytes")?,
@@ -394,4 +395,11 @@ impl Values {
             log_filter: self.text("log.filter")?.to_owned(),
         })
     }
+}
+
+/// Where files live that end with the machine's boot: the service's own place, else everybody's.
+fn in_memory() -> PathBuf {
+    let service = std::env::var_os("RUNTIME_DIRECTORY");
+    let first = service.and_then(|service| std::env::split_paths(&service).next());
+    first.unwrap_or_else(|| PathBuf::from("/dev/shm"))
 }

@@ -12,7 +12,7 @@ use tally_proto::refusal::Refusal;
 use tally_proto::shares::{ShareContext, ShareError};
 use tally_proto::wire;
 
-use super::batch::no_room;
+use super::batch::{Room, no_room};
 use super::pool::Lane;
 use super::waiting::Stored;
 use super::writer::Checked;
@@ -184,7 +184,12 @@ impl Party {
         let here = self
             .store
             .read(|tx| boxes::received(tx, election.number(), of_box.get()))?;
-        match no_room(of_box, &here, Counted::Ballot(header.channel()), capacity) {
+        match no_room(
+            of_box,
+            &Room::from(here),
+            Counted::Ballot(header.channel()),
+            capacity,
+        ) {
             None => Ok(()),
             Some(refusal) => Err(refusal),
         }

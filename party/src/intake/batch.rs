@@ -21,7 +21,9 @@ use super::recent::{Place, Recent};
 use super::waiting::Stored;
 use super::writer::{Checked, Delivered, Outcome, Work, Written};
 use crate::store::accepted::{self, Accepted, Counted};
-use crate::store::{Kind, StoreError, WriteTx, boxes, log, receipts, registers, sequences, serials, tickets};
+use crate::store::{
+    Kind, StoreError, Tables, WriteTx, boxes, log, receipts, registers, sequences, serials, tickets,
+};
 
 /// What a job of a batch has come to, before the batch's receipts are signed.
 pub(super) enum Step {
@@ -40,7 +42,7 @@ pub(super) struct Batch<'t> {
     places: HashMap<(Kind, u32, u32, Digest), usize>,
     frozen: HashMap<(u32, u32), bool>,
     /// What each box of the batch holds, with what the batch has accepted so far.
-    rooms: HashMap<(u32, u32), boxes::Received>,
+    rooms: HashMap<(u32, u32), Room>,
     /// Of every election whose log grows: where it ended, and what is to be appended.
     logs: HashMap<u32, (u64, Vec<LogEntry>)>,
     /// Others' receipts, each with the position here of what it is for.
@@ -217,7 +219,7 @@ impl<'t> Batch<'t> {
             position: self.log(new.number, entry)?,
         };
         if let Some(room) = self.rooms.get_mut(&(new.number, of_box)) {
-            *room.of(new.counted) += 1;
+            *room.here.of(new.counted) += 1;
         }
         let at = self.new.len();
         self.places.insert(name, at);
@@ -230,7 +232,7 @@ impl<'t> Batch<'t> {
         let (number, of_box) = (new.number, new.of_box.get());
         let here = match self.rooms.entry((number, of_box)) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(boxes::received(self.tx, number, of_box)?),
+            Entry::Vacant(unknown) => unknown.insert(Room::of(self.tx, number, of_box)?),
         };
         if let Some(refusal) = no_room(new.of_box, here, new.counted, new.capacity) {
             return Ok(Some(refusal));
@@ -400,19 +402,58 @@ fn paced(pace: serials::Pace) -> Option<Refusal> {
     }
 }
 
-/// Why a box that holds `here` takes no more of what is counted as `counted`, if so.
-pub(super) fn no_room(
-    of_box: BoxId,
-    here: &boxes::Received,
-    counted: Counted,
-    capacity: Capacity,
-) -> Option<Refusal> {
+/// What a box holds, and what a restored party accepted for it and has not got back: it is on the List like the rest.
+pub(super) struct Room {
+    here: boxes::Received,
+    lost_ballots: u64,
+    lost_records: u64,
+}
+
+impl Room {
+    /// Of that box.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the engine failed.
+    fn of(tx: &impl Tables, number: u32, of_box: u32) -> Result<Self, StoreError> {
+        let mut room = Self::from(boxes::received(tx, number, of_box)?);
+        for position in log::lost(tx, number)? {
+            match log::entry(tx, number, position)? {
+                Some(LogEntry::Accepted(of)) if of.of_box.get() != of_box => {}
+                Some(LogEntry::Accepted(of)) if of.record => room.lost_records += 1,
+                Some(LogEntry::Accepted(_)) => room.lost_ballots += 1,
+                _ => {}
+            }
+        }
+        Ok(room)
+    }
+}
+
+impl From<boxes::Received> for Room {
+    fn from(here: boxes::Received) -> Self {
+        Self {
+            here,
+            lost_ballots: 0,
+            lost_records: 0,
+        }
+    }
+}
+
+/// Why a box takes no more of what is counted as `counted`, if so. Of what is lost nobody knows the channel: it counts among all ballots.
+pub(super) fn no_room(of_box: BoxId, room: &Room, counted: Counted, capacity: Capacity) -> Option<Refusal> {
+    let here = &room.here;
+    let (online, stations) = (here.online, here.station + here.paper);
+    let ballots = online + stations + room.lost_ballots;
     let (what, here, most) = match counted {
-        Counted::Record => ("credential records", here.records, capacity.records),
-        Counted::Ballot(ChannelKind::Online) => ("online ballots", here.online, capacity.online),
+        Counted::Record => {
+            let records = here.records + room.lost_records;
+            ("credential records", records, capacity.records)
+        }
+        Counted::Ballot(_) if room.lost_ballots > 0 && ballots >= capacity.ballots() => {
+            ("ballots", ballots, capacity.ballots())
+        }
+        Counted::Ballot(ChannelKind::Online) => ("online ballots", online, capacity.online),
         Counted::Ballot(ChannelKind::Station | ChannelKind::Paper) => {
-            let here = here.station + here.paper;
-            ("ballots of stations", here, capacity.stations)
+            ("ballots of stations", stations, capacity.stations)
         }
     };
     (here >= most).then(|| {

@@ -119,7 +119,7 @@ pub(crate) async fn send(party: Arc<Party>, sent: usize) {
 impl Party {
     /// One message to `peer`.
     async fn give(&self, peer: Role, batches: Vec<wire::ReceiptBatch>) -> Result<(), Refusal> {
-        let mut client = self.peer_client(peer)?;
+        let mut client = self.bounded_client(peer)?;
         let call = client.hand_over(wire::ReceiptBatches { batches });
         tokio::pin!(call);
         let waiting = &self.intake.waiting;

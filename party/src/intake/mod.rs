@@ -28,6 +28,8 @@ mod waiting;
 mod writer;
 
 use std::sync::Arc;
+
+use futures::FutureExt as _;
 use tally_proto::envelope::Signer;
 use tally_proto::ids::{BoxId, Digest, ElectionId, Role, RoleExt as _, StationId};
 use tally_proto::reason::Reason;
@@ -39,6 +41,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::IntakeLimits;
 use crate::metrics::Metrics;
 use crate::party::Party;
+use crate::server::kept;
 use crate::store::{Accepted, Store, StoreError, Tables, receipts};
 use attempts::Attempts;
 use batches::Batches;
@@ -137,10 +140,21 @@ impl Intake {
 /// Starts the tasks that hand receipts over and see to it that answers leave in time; they end when the server stops.
 pub(crate) fn serve(party: &Arc<Party>) {
     for sent in 0..party.intake.sent.len() {
-        tokio::spawn(handover::send(Arc::clone(party), sent));
+        let of = Arc::clone(party);
+        let send = move || handover::send(Arc::clone(&of), sent).boxed();
+        tokio::spawn(kept(Arc::clone(party), "handing over of receipts", send));
     }
+    let of = Arc::clone(party);
+    let keep_time = move || {
+        let party = Arc::clone(&of);
+        async move { party.intake.waiting.keep_time().await }.boxed()
+    };
+    tokio::spawn(kept(Arc::clone(party), "answering in time", keep_time));
     let party = Arc::clone(party);
-    tokio::spawn(async move { party.intake.waiting.keep_time(party.stopping()).await });
+    tokio::spawn(async move {
+        party.stopping().await;
+        party.intake.waiting.end();
+    });
 }
 
 /// Whose receipts are on disk for what stands at a position of this party's log.

@@ -223,20 +223,18 @@ impl Waiting {
         next
     }
 
-    /// Sees to it that every answer leaves in time, until `stopping`; then all leave at once.
-    pub(super) async fn keep_time(&self, stopping: impl Future<Output = ()>) {
-        let keep = async {
-            loop {
-                match self.expire(Instant::now()) {
-                    Some(next) => tokio::time::sleep_until(next.max(Instant::now() + TICK)).await,
-                    None => self.begun.notified().await,
-                }
+    /// Sees to it that every answer leaves in time; has no end of its own.
+    pub(super) async fn keep_time(&self) {
+        loop {
+            match self.expire(Instant::now()) {
+                Some(next) => tokio::time::sleep_until(next.max(Instant::now() + TICK)).await,
+                None => self.begun.notified().await,
             }
-        };
-        tokio::select! {
-            () = keep => {}
-            () = stopping => {}
         }
+    }
+
+    /// All answers leave at once, and whatever comes later does not wait.
+    pub(super) fn end(&self) {
         let left = {
             let mut entries = self.entries();
             entries.is_over = true;
@@ -312,10 +310,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_leaves_when_its_time_is_over_with_what_there_is() {
         let waiting = Arc::new(Waiting::new(Role::P2, PATIENCE));
-        let (stop, stopped) = oneshot::channel::<()>();
         let keeper = {
             let waiting = Arc::clone(&waiting);
-            tokio::spawn(async move { waiting.keep_time(async { drop(stopped.await) }).await })
+            tokio::spawn(async move { waiting.keep_time().await })
         };
         let began = Instant::now();
         for n in 0..3 {
@@ -330,8 +327,8 @@ mod tests {
         assert!(waiting.entries().ends.is_empty());
         // Whatever waits at the end is answered.
         let left = begin(&waiting, 9, [false; 3]);
-        stop.send(()).expect("it keeps time");
-        keeper.await.expect("ended");
+        waiting.end();
+        keeper.abort();
         assert!(matches!(left.await, Ok(Outcome::Accepted(_))));
         assert!(
             told(&mut begin(&waiting, 10, [false; 3])).is_some(),

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use futures::TryStreamExt as _;
 use tally_proto::ids::{BoxId, Digest, Role};
 use tally_proto::log::{ENTRY_BYTES, Entry};
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
-use super::follow::answer;
+use super::follow::collected;
 use crate::elections::Election;
 use crate::party::Party;
 use crate::sealing::known::MAX_SHARE;
@@ -106,11 +105,9 @@ impl Party {
             Kind::Ballot => request.ballots = bytes,
             Kind::Record => request.records = bytes,
         }
-        let mut client = self.peer_client(peer)?;
-        answer(peer, async move {
-            let parts = client.share(request).await?.into_inner();
-            let parts: Vec<_> = parts.try_collect().await?;
-            Ok(tonic::Response::new(parts))
+        let mut client = self.bounded_client(peer)?;
+        collected(peer, digests.len(), async move {
+            Ok(client.share(request).await?.into_inner())
         })
         .await
     }

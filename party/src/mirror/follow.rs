@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tally_proto::connect;
-use tally_proto::ids::{Role, RoleExt as _};
-use tally_proto::log::{MAX_PAGE, decode_page};
-use tally_proto::merkle::verify_consistency;
+use tally_proto::ids::{ElectionId, Role, RoleExt as _};
+use tally_proto::log::{Entry, Happening, MAX_PAGE, decode_page};
+use tally_proto::merkle::{MAX_LEAVES, verify_consistency};
 use tally_proto::note::Checkpoint;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
-use tonic::{Response, Status};
+use tonic::{Response, Status, Streaming};
 
+use super::Floor;
 use super::contents::LOOK;
 use super::serve::open_note;
 use crate::alarm::Alarm;
@@ -23,6 +24,8 @@ use crate::store::{StoreError, mirrors};
 
 /// How long a peer may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long whoever is asked besides may take.
+const SHORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Pages pulled of one log before another log's turn.
 const PAGES_A_TURN: usize = 16;
 
@@ -65,6 +68,37 @@ pub(super) async fn answer<T>(
     }
 }
 
+/// Most bytes of one answer in parts.
+const MAX_COLLECTED_BYTES: usize = 128 << 20;
+
+/// An answer of at most `most` parts, within [`PATIENCE`].
+pub(super) async fn collected<T: prost::Message>(
+    peer: Role,
+    most: usize,
+    call: impl Future<Output = Result<Streaming<T>, Status>>,
+) -> Result<Vec<T>, Refusal> {
+    let too_many = || {
+        Refusal::new(
+            Reason::MessageTooLarge,
+            format_args!(
+                "{peer} answers with more than the {most} parts or {MAX_COLLECTED_BYTES} bytes that there can be"
+            ),
+        )
+    };
+    let parts = answer(peer, async {
+        let (mut stream, mut parts, mut bytes) = (call.await?, Vec::new(), 0usize);
+        while let Some(part) = stream.message().await? {
+            bytes = bytes.saturating_add(part.encoded_len());
+            if parts.len() == most || bytes > MAX_COLLECTED_BYTES {
+                return Ok(Response::new(None));
+            }
+            parts.push(part);
+        }
+        Ok(Response::new(Some(parts)))
+    });
+    parts.await?.ok_or_else(too_many)
+}
+
 /// What a page came to.
 enum Page {
     /// So many entries were appended.
@@ -79,14 +113,26 @@ impl Party {
     /// # Errors
     /// The peer does not answer, or answers nonsense; the store.
     pub async fn follow_once(self: &Arc<Self>, sealing: &Sealing, peer: Role) -> Result<bool, Refusal> {
-        let heads = answer(peer, self.peer_client(peer)?.log_heads(wire::LogHeadsRequest {})).await?;
+        let heads = answer(
+            peer,
+            self.bounded_client(peer)?.log_heads(wire::LogHeadsRequest {}),
+        )
+        .await?;
         let now = self.now().get();
         self.following.heard(peer, |heard| heard.at_ms = now);
         let (mut more, mut all_behind) = (false, 0);
         let mut foreign: Vec<String> = Vec::new();
         for head in heads.heads {
-            let Ok(election) = self.elections.get(&head.election) else {
-                // All three have signed it: this store lost it, with a machine or by going back to a backup.
+            if ElectionId::new(&head.election).is_err() || head.size > MAX_LEAVES {
+                return Err(Refusal::new(
+                    Reason::MessageMalformed,
+                    format_args!("{peer} names a log that cannot be"),
+                ));
+            }
+            let known = self.elections.get(&head.election);
+            let complete = |election: &Arc<Election>| election.signed_manifest().is_complete();
+            let Some(election) = known.ok().filter(complete) else {
+                // All three have signed it: this store lost it, or its last signatures, with a machine or by going back to a backup.
                 if let Err(refusal) = self.take_over(peer, head.election.clone()).await {
                     tracing::debug!(party = %self.role, %peer, election = head.election, %refusal, "an election that is in force elsewhere cannot be taken over");
                     let named: String = head.election.chars().take(80).collect();
@@ -94,9 +140,6 @@ impl Party {
                 }
                 continue;
             };
-            if !election.signed_manifest().is_complete() {
-                continue;
-            }
             let number = election.number();
             self.following.heard(peer, |heard| {
                 let seen = heard.sizes.entry(number).or_default();
@@ -105,6 +148,7 @@ impl Party {
                     heard.open_at_ms.insert(number, now);
                 }
             });
+            self.catch_up_orders(peer, &election).await;
             let quiet = (head.size, head.cosigned_size);
             if self
                 .following
@@ -114,10 +158,10 @@ impl Party {
             }
             let turn = self.follow_log(sealing, &election, peer, &head).await;
             match turn {
-                Ok((again, behind)) => {
+                Ok((again, behind, settled)) => {
                     more |= again;
-                    all_behind += behind;
-                    if behind == 0 {
+                    all_behind = u64::saturating_add(all_behind, behind);
+                    if behind == 0 && settled {
                         self.following
                             .heard(peer, |heard| heard.quiet.insert(number, quiet));
                     }
@@ -143,45 +187,121 @@ impl Party {
         Ok(more)
     }
 
-    /// Returns whether there is more to do at once, and how many entries this party is behind.
+    /// Returns whether there is more to do at once, how many entries this party is behind, and whether nothing else is left to do.
     async fn follow_log(
         self: &Arc<Self>,
         sealing: &Sealing,
         election: &Arc<Election>,
         peer: Role,
         head: &wire::LogHead,
-    ) -> Result<(bool, u64), Refusal> {
+    ) -> Result<(bool, u64, bool), Refusal> {
         let number = election.number();
         let (mut size, looked_at, convicted) = self.mirrored(number, peer).await?;
         if convicted {
             // What was mirrored before stands and is caught up with.
             self.raise_rewritten(election, peer);
             let looked = self.look(sealing, election, peer, looked_at, size).await?;
-            return Ok((looked < size && looked > looked_at, size - looked));
+            return Ok((looked < size && looked > looked_at, size - looked, true));
         }
-        let before = size;
         let mut pages = 0;
         while size < head.size && pages < PAGES_A_TURN {
             match self.pull(election, peer, size).await? {
                 Page::Appended(0) => break,
                 Page::Appended(count) => size += count,
-                Page::Rewritten => return Ok((false, size - looked_at)),
+                Page::Rewritten => return Ok((false, size - looked_at, true)),
             }
             pages += 1;
         }
-        if size > before {
-            self.cosign(election, peer).await?;
-        } else if head.size < size {
+        if head.size < size {
             self.check_shorter(election, peer, head.size).await?;
         }
         if head.size >= size {
             self.following.heard(peer, |heard| heard.trouble.remove(&number));
         }
         let compared = self.compare_third(election, peer, head.cosigned_size).await?;
+        let floor = self.cosigned_above(election, peer).await;
+        let last = self.following.cosigned_here(number, peer);
+        if floor.is_some_and(|floor| size > floor.max(last)) {
+            self.cosign(election, peer).await?;
+            self.following.keep_cosigned_here(number, peer, size);
+        }
         let looked = self.look(sealing, election, peer, looked_at, size).await?;
         let more = size < head.size || (looked < size && looked - looked_at >= LOOK as u64);
         // What is still to be compared keeps the log from being passed over.
-        Ok((more, head.size.max(size) - looked + u64::from(!compared)))
+        let behind = head.size.max(size).saturating_sub(looked);
+        Ok((more, behind.saturating_add(u64::from(!compared)), floor.is_some()))
+    }
+
+    /// Takes over orders that are in force at `peer` and whose completion did not come here: asked for after a start, and whenever it names one in its
+    /// log. Not before this party has its own log back, which says which orders were in force.
+    async fn catch_up_orders(self: &Arc<Self>, peer: Role, election: &Arc<Election>) {
+        let number = election.number();
+        let asked = self
+            .following
+            .heard(peer, |heard| heard.ordered.contains(&number));
+        if asked || !self.gate.is_open(number) {
+            return;
+        }
+        match self.follow_orders(peer, election).await {
+            Ok(()) => {
+                self.following.heard(peer, |heard| heard.ordered.insert(number));
+            }
+            Err(refusal) => {
+                tracing::warn!(party = %self.role, %peer, election = %election.manifest().election(), %refusal, "the orders in force elsewhere cannot be taken over");
+            }
+        }
+    }
+
+    /// Above which length this party may cosign the log of `peer`; `None`: not now. Not while its own gate is shut: then its mirrors may be older than
+    /// its cosignatures. Nor after that at a length that whoever else follows the log has seen, before this party has compared that.
+    async fn cosigned_above(self: &Arc<Self>, election: &Arc<Election>, peer: Role) -> Option<u64> {
+        let number = election.number();
+        if !self.gate.is_open(number) {
+            return None;
+        }
+        if let Floor::Above(floor) = self.following.floor(number, peer) {
+            return Some(floor);
+        }
+        match self.seen_by_third(election, peer).await {
+            Ok(floor) => {
+                self.following.cosign_above(number, peer, floor);
+                Some(floor)
+            }
+            Err(refusal) => {
+                tracing::debug!(party = %self.role, %peer, %refusal, "nothing is cosigned before the third party has said what it saw");
+                None
+            }
+        }
+    }
+
+    /// The largest size of the log of `peer` that it signed and that the third party, or a note with this party's own cosignature, shows.
+    async fn seen_by_third(self: &Arc<Self>, election: &Arc<Election>, peer: Role) -> Result<u64, Refusal> {
+        let id = election.manifest().election();
+        let keys = election.manifest().party_keys();
+        let third = self.role.third(peer).unwrap_or(peer);
+        let request = wire::ElectionRef {
+            election: id.as_str().to_owned(),
+        };
+        let mut client = self.bounded_client(third)?;
+        let asked = answer(third, client.cosigned(request.clone()));
+        // Nobody is followed more slowly because somebody else hangs.
+        let asked = tokio::time::timeout(SHORT_PATIENCE, asked).await;
+        let theirs = asked
+            .unwrap_or_else(|_| Err(Refusal::new(Reason::PartyUnreachable, "no answer")))?
+            .note;
+        let seen = open_note(&theirs, id, peer, &keys).map_or(0, |(size, _)| size);
+        let channel = self
+            .peers
+            .channel(peer)
+            .ok_or_else(|| Refusal::new(Reason::Internal, "a party is no peer of its own"))?;
+        let shown = answer(peer, connect::intake(channel).checkpoint(request))
+            .await?
+            .cosigned;
+        let own = Checkpoint::open_cosigned(shown.as_bytes(), id, peer, &keys)
+            .ok()
+            .filter(|(_, by)| by.iter().any(|of| of.by == self.role))
+            .map_or(0, |(checkpoint, _)| checkpoint.size);
+        Ok(seen.max(own))
     }
 
     /// (entries mirrored, entries looked at, whether the peer is convicted of rewriting).
@@ -208,7 +328,7 @@ impl Party {
             from,
             most: MAX_PAGE as u32,
         };
-        let page = answer(peer, self.peer_client(peer)?.log(request)).await?;
+        let page = answer(peer, self.bounded_client(peer)?.log(request)).await?;
         let keys = election.manifest().party_keys();
         let wrong = |what: &str| {
             Refusal::new(
@@ -227,6 +347,8 @@ impl Party {
         if count == 0 {
             return Ok(Page::Appended(0));
         }
+        let names_order = |entry: &Entry| matches!(entry, Entry::Event(Happening::Order(..), _));
+        let ordered = entries.iter().any(names_order);
         let (number, note, bytes) = (election.number(), page.note.clone(), page.entries.clone());
         let fits = self
             .blocking(move |party| {
@@ -244,6 +366,9 @@ impl Party {
             })
             .await?;
         if fits {
+            if ordered {
+                self.following.heard(peer, |heard| heard.ordered.remove(&number));
+            }
             let told = self
                 .following
                 .heard(peer, |heard| heard.trouble.remove(&number).is_some());
@@ -290,7 +415,7 @@ impl Party {
             from,
             most: 0,
         };
-        let again = answer(peer, self.peer_client(peer)?.log(request)).await?;
+        let again = answer(peer, self.bounded_client(peer)?.log(request)).await?;
         if let Some((at, root)) = open_note(&again.note, id, peer, &keys)
             && at == from
             && root != old_root
@@ -333,7 +458,7 @@ impl Party {
             from: size,
             most: 0,
         };
-        let page = answer(peer, self.peer_client(peer)?.log(request)).await?;
+        let page = answer(peer, self.bounded_client(peer)?.log(request)).await?;
         let theirs = open_note(&page.note, id, peer, &election.manifest().party_keys());
         let (root, old) = self
             .blocking(move |party| {
@@ -430,7 +555,7 @@ impl Party {
         let request = wire::CosignRequest {
             note: note + &cosignature.line,
         };
-        answer(peer, self.peer_client(peer)?.cosign(request)).await?;
+        answer(peer, self.bounded_client(peer)?.cosign(request)).await?;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
+use tally_proto::ids::UnixMillis;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 
@@ -17,7 +18,10 @@ struct State {
     open: HashSet<u32>,
     /// Opened by the operator's word.
     trusted: HashSet<u32>,
-    why: HashMap<u32, String>,
+    /// Why it is closed, and since when.
+    why: HashMap<u32, (String, UnixMillis)>,
+    /// Whose log is being got back.
+    regaining: HashSet<u32>,
 }
 
 impl Gate {
@@ -38,10 +42,10 @@ impl Gate {
         if state.always || state.open.contains(&election) {
             return Ok(());
         }
-        let why = state
-            .why
-            .get(&election)
-            .map_or("it has just started", String::as_str);
+        let why = state.why.get(&election).map_or_else(
+            || "it has just started".to_owned(),
+            |(why, since)| format!("{why} (since {})", since.seconds()),
+        );
         Err(Refusal::new(
             Reason::PartyRecollecting,
             format_args!(
@@ -61,11 +65,29 @@ impl Gate {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         state.open.insert(election);
         state.why.remove(&election);
+        state.regaining.remove(&election);
     }
 
-    pub(super) fn wait_for(&self, election: u32, why: String) -> bool {
+    /// What is being waited for, and whether that is new.
+    pub(super) fn wait_for(&self, election: u32, why: String, now: UnixMillis) -> bool {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        state.why.insert(election, why.clone()) != Some(why)
+        let since = match state.why.get(&election) {
+            Some((before, since)) if *before == why => *since,
+            _ => now,
+        };
+        let before = state.why.insert(election, (why.clone(), since));
+        before.is_none_or(|(before, _)| before != why)
+    }
+
+    /// How far it is.
+    pub(super) fn tell(&self, election: u32, so_far: String, now: UnixMillis) {
+        self.wait_for(election, so_far, now);
+    }
+
+    /// Whether getting the log back begins only now.
+    pub(super) fn begins(&self, election: u32) -> bool {
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        state.regaining.insert(election)
     }
 
     pub(super) fn is_trusted(&self, election: u32) -> bool {

@@ -5,11 +5,12 @@ mod follow;
 mod gate;
 mod provision;
 mod recollect;
+mod regain;
 mod scribe;
 mod serve;
 mod third;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -26,11 +27,14 @@ pub use gate::Gate;
 use crate::party::Party;
 
 pub(crate) use follow::follow;
-pub(crate) use recollect::recollect;
+pub(crate) use recollect::{mend, recollect};
 pub(crate) use scribe::{phase_of, scribe};
 
 /// Questions of one peer that are answered at once; more are refused as `party.busy`.
 const AT_ONCE: usize = 4;
+
+/// Largest message of another party about logs: a page of entries, a thousand rows of a roll.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 /// What this party remembers of its following, besides what its store holds.
 #[derive(Debug)]
@@ -42,6 +46,19 @@ pub struct Following {
     taking: tokio::sync::Mutex<()>,
     published: Mutex<HashMap<u32, (u64, Instant)>>,
     cosigned: Mutex<HashMap<(u32, u8), Cosigned>>,
+    /// Which logs of others this party may cosign above which size, by election and owner.
+    floors: Mutex<HashMap<(u32, u8), Floor>>,
+    /// Where the next look at lost positions begins, by election.
+    mended: Mutex<HashMap<u32, u64>>,
+}
+
+/// From where on another party's log may be cosigned here.
+#[derive(Clone, Copy, Debug)]
+enum Floor {
+    /// This store may be older than this party's own cosignatures: whoever else follows that log is asked first.
+    Unknown,
+    /// Above that size. Whatever this party cosigned before is no longer than that, or stands in its mirror.
+    Above(u64),
 }
 
 /// The newest cosignature of this party's log by one other. Not stored: a second after a start there is another.
@@ -68,6 +85,10 @@ struct Heard {
     trouble: HashMap<u32, String>,
     /// The size of the third party's checkpoint that was last compared, by election.
     compared: HashMap<u32, u64>,
+    /// The size of its log that was last cosigned here, by election.
+    cosigned: HashMap<u32, u64>,
+    /// Elections of which it was asked what orders are in force, since it last named a new one.
+    ordered: HashSet<u32>,
     /// (its size, the size of the third's that it cosigned) with which nothing was left to do, by election.
     quiet: HashMap<u32, (u64, u64)>,
 }
@@ -82,7 +103,51 @@ impl Following {
             permits: std::array::from_fn(|_| Semaphore::new(AT_ONCE)),
             published: Mutex::default(),
             cosigned: Mutex::default(),
+            floors: Mutex::default(),
+            mended: Mutex::default(),
         }
+    }
+
+    /// The gate of that election opens. `same`: because the store itself is the newest there was, and its mirrors are.
+    fn may_cosign_from(&self, election: u32, same: bool) {
+        let mut floors = self.floors.lock().unwrap_or_else(PoisonError::into_inner);
+        for owner in Role::ALL {
+            let floor = if same { Floor::Above(0) } else { Floor::Unknown };
+            floors.insert((election, owner.index()), floor);
+        }
+    }
+
+    fn floor(&self, election: u32, owner: Role) -> Floor {
+        let floors = self.floors.lock().unwrap_or_else(PoisonError::into_inner);
+        let floor = floors.get(&(election, owner.index()));
+        floor.copied().unwrap_or(Floor::Unknown)
+    }
+
+    fn cosign_above(&self, election: u32, owner: Role, size: u64) {
+        let mut floors = self.floors.lock().unwrap_or_else(PoisonError::into_inner);
+        floors.insert((election, owner.index()), Floor::Above(size));
+    }
+
+    fn cosigned_here(&self, election: u32, owner: Role) -> u64 {
+        self.heard(owner, |heard| heard.cosigned.get(&election).copied())
+            .unwrap_or_default()
+    }
+
+    fn keep_cosigned_here(&self, election: u32, owner: Role, size: u64) {
+        self.heard(owner, |heard| heard.cosigned.insert(election, size));
+    }
+
+    fn mended(&self, election: u32) -> Option<u64> {
+        let mended = self.mended.lock().unwrap_or_else(PoisonError::into_inner);
+        mended.get(&election).copied()
+    }
+
+    fn mend_from(&self, election: u32, last: Option<u64>) {
+        let mut mended = self.mended.lock().unwrap_or_else(PoisonError::into_inner);
+        match last {
+            Some(last) => mended.insert(election, last),
+            None => mended.remove(&election),
+        };
     }
 
     fn cosigned(&self, election: u32, by: Role) -> Option<Cosigned> {
@@ -110,12 +175,13 @@ impl Following {
 }
 
 impl Party {
-    pub(crate) fn peer_client(&self, peer: Role) -> Result<PeerClient<Channel>, Refusal> {
+    /// A client whose answers are no longer than what parties say about logs.
+    pub(crate) fn bounded_client(&self, peer: Role) -> Result<PeerClient<Channel>, Refusal> {
         let channel = self
             .peers
             .channel(peer)
             .ok_or_else(|| Refusal::new(Reason::Internal, "a party is no peer of its own"))?;
-        Ok(connect::peer(channel))
+        Ok(connect::peer(channel).max_decoding_message_size(MAX_ANSWER_BYTES))
     }
 
     /// The two others.

@@ -4,12 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::TryStreamExt as _;
 use tally_proto::card::Salt;
 use tally_proto::connect;
 use tally_proto::envelope::Envelope;
 use tally_proto::ids::{BoxId, ElectionId, Role};
-use tally_proto::log::Happening;
 use tally_proto::manifest::SignedManifest;
 use tally_proto::order::SignedOrder;
 use tally_proto::reason::Reason;
@@ -17,13 +15,13 @@ use tally_proto::refusal::Refusal;
 use tally_proto::roll::Roll;
 use tally_proto::wire;
 
-use super::follow::answer;
+use super::follow::{answer, collected};
 use crate::elections::Election;
 use crate::party::Party;
 use crate::store::log;
 
 impl Party {
-    /// Takes over every election in force at `peer` that is not known here, with its rolls and orders: all of it signed by everybody concerned, so
+    /// Takes over every election in force at `peer` that is not known here, with its rolls: all of it signed by everybody concerned, so
     /// that it does not matter whom it comes from. Returns the elections taken over.
     ///
     /// Then the gate stays closed until this party has its log back: see [`Party::recollect_once`].
@@ -31,7 +29,11 @@ impl Party {
     /// # Errors
     /// The peer does not answer, or what it gives is not signed by all, not of this party's configured identities, or does not make up the roll.
     pub async fn provision(self: &Arc<Self>, peer: Role) -> Result<Vec<ElectionId>, Refusal> {
-        let heads = answer(peer, self.peer_client(peer)?.log_heads(wire::LogHeadsRequest {})).await?;
+        let heads = answer(
+            peer,
+            self.bounded_client(peer)?.log_heads(wire::LogHeadsRequest {}),
+        )
+        .await?;
         let mut taken = Vec::new();
         for head in heads.heads {
             taken.extend(self.take_over(peer, head.election).await?);
@@ -39,7 +41,7 @@ impl Party {
         Ok(taken)
     }
 
-    /// Takes over one election. `None`: it is known here.
+    /// Takes over one election; its orders follow with this party's log, which says which they are. `None`: it is known here and in force.
     pub(super) async fn take_over(
         self: &Arc<Self>,
         peer: Role,
@@ -47,10 +49,26 @@ impl Party {
     ) -> Result<Option<ElectionId>, Refusal> {
         // Both peers are followed at once.
         let _one = self.following.taking.lock().await;
-        if self.elections.get(&election).is_ok() {
+        let known = self.elections.get(&election).ok();
+        if known
+            .as_ref()
+            .is_some_and(|known| known.signed_manifest().is_complete())
+        {
             return Ok(None);
         }
-        let (manifest, orders) = self.signed_by_all(peer, &election).await?;
+        let (manifest, _) = self.signed_by_all(peer, &election).await?;
+        if let Some(known) = known
+            && known.signed_manifest().hash() == manifest.hash()
+        {
+            // Published here, and its last signatures did not come, or were lost with an older copy.
+            let envelope = manifest.envelope().clone();
+            self.blocking(move |party| {
+                let completed = party.elections.complete(&party.store, party.role, &envelope);
+                completed.map(drop)
+            })
+            .await?;
+            return Ok(Some(manifest.manifest().election().clone()));
+        }
         let mut rolls: BTreeMap<BoxId, Roll> = BTreeMap::new();
         let mut salt = None;
         for of_box in manifest.manifest().boxes() {
@@ -58,12 +76,9 @@ impl Party {
                 election: election.clone(),
                 r#box: of_box.id().get(),
             };
-            let mut client = self.peer_client(peer)?;
-            let parts: Vec<wire::RollPart> = answer(peer, async move {
-                let parts = client.roll(of).await?.into_inner();
-                Ok(tonic::Response::new(parts.try_collect().await?))
-            })
-            .await?;
+            let mut client = self.bounded_client(peer)?;
+            let rows = of_box.voters() as usize;
+            let parts = collected(peer, rows, async move { Ok(client.roll(of).await?.into_inner()) }).await?;
             for part in &parts {
                 if !part.salt.is_empty() {
                     let bytes = part.salt.as_slice().try_into();
@@ -78,8 +93,7 @@ impl Party {
             let roll = Roll::from_wire(entries).map_err(|error| Refusal::new(error.reason(), error))?;
             rolls.insert(of_box.id(), roll);
         }
-        let id = manifest.manifest().election().clone();
-        let taken = id.clone();
+        let taken = manifest.manifest().election().clone();
         self.blocking(move |party| {
             party.elections.publish(
                 &party.store,
@@ -89,9 +103,6 @@ impl Party {
                 &rolls,
                 salt,
             )?;
-            for order in orders {
-                party.elections.take_over(&party.store, party.role, &id, order)?;
-            }
             Ok(())
         })
         .await?;
@@ -99,23 +110,99 @@ impl Party {
         Ok(Some(taken))
     }
 
-    /// Takes over the orders that this party's own log names and its store does not know: it was restored to before them.
-    pub(super) async fn take_over_orders(
+    /// Gets the orders that this party's own log names and its store does not know: it was restored to before them. Nothing is accepted without
+    /// them: it would be under another calendar, or from a station that was revoked. Returns the election with them.
+    ///
+    /// # Errors
+    /// `party.recollecting`: the store has another order in force, or neither peer gives the one that lacks.
+    pub(super) async fn regain_orders(
+        self: &Arc<Self>,
+        election: &Arc<Election>,
+    ) -> Result<Arc<Election>, Refusal> {
+        let (id, number) = (election.manifest().election().clone(), election.number());
+        let due = self
+            .blocking(move |party| Ok(party.store.read(|tx| log::orders(tx, number))?))
+            .await?;
+        let mut offered: Option<Vec<SignedOrder>> = None;
+        for (at, (_, of_number, hash)) in due.into_iter().enumerate() {
+            let known = self.elections.get(id.as_str())?;
+            match known.orders_in_force().get(at) {
+                Some(order) if order.hash() == hash => continue,
+                Some(order) => {
+                    return Err(Refusal::new(
+                        Reason::PartyRecollecting,
+                        format_args!(
+                            "its log names order {of_number}, and order {} is in force here in its place",
+                            order.order().number
+                        ),
+                    ));
+                }
+                None => {}
+            }
+            if offered.is_none() {
+                let [one, other] = self.others();
+                let (one, other) = futures::future::join(
+                    self.signed_by_all(one, id.as_str()),
+                    self.signed_by_all(other, id.as_str()),
+                )
+                .await;
+                let all = [one, other].into_iter().flatten().flat_map(|(_, orders)| orders);
+                offered = Some(all.collect());
+            }
+            let order = offered
+                .iter()
+                .flatten()
+                .find(|order| order.hash() == hash)
+                .cloned();
+            let Some(order) = order else {
+                let [one, other] = self.others();
+                return Err(Refusal::new(
+                    Reason::PartyRecollecting,
+                    format_args!(
+                        "its log names order {of_number}, which is not here, and neither {one} nor {other} gives it now"
+                    ),
+                ));
+            };
+            let of = id.clone();
+            self.blocking(move |party| party.elections.take_over(&party.store, party.role, &of, order))
+                .await?;
+        }
+        self.elections.get(id.as_str())
+    }
+
+    /// Takes over the orders that are in force at `peer`, follow those in force here, and are not known: their completion did not come here.
+    ///
+    /// # Errors
+    /// The peer does not answer, or what it gives is not signed by all.
+    pub(super) async fn follow_orders(
         self: &Arc<Self>,
         peer: Role,
         election: &Election,
     ) -> Result<(), Refusal> {
-        let (id, number) = (election.manifest().election().clone(), election.number());
-        let known = election.orders_in_force().len();
-        let (_, orders) = self.signed_by_all(peer, id.as_str()).await?;
+        let id = election.manifest().election().clone();
+        let (manifest, orders) = self.signed_by_all(peer, id.as_str()).await?;
+        if manifest.hash() != election.signed_manifest().hash() {
+            return Ok(());
+        }
         self.blocking(move |party| {
-            for order in orders.into_iter().skip(known) {
-                let happened = Happening::Order(order.order().number, order.hash());
-                let named = party.store.read(|tx| log::last(tx, number, &happened))?;
-                if named.is_none_or(|(_, hash)| hash != order.hash()) {
-                    break;
+            for order in orders {
+                let known = party.elections.get(id.as_str())?;
+                let last = known.orders_in_force().last().map(SignedOrder::hash);
+                if order.order().after != last {
+                    continue;
                 }
-                party.elections.take_over(&party.store, party.role, &id, order)?;
+                let number = order.order().number;
+                match party.elections.take_over(&party.store, party.role, &id, order) {
+                    Ok(()) => {
+                        tracing::info!(party = %party.role, %peer, election = %id, number, "an order was taken over from another party");
+                    }
+                    Err(refusal) if refusal.reason == Reason::StoreFailed => return Err(refusal),
+                    // Asked again when its log names another.
+                    Err(refusal) => {
+                        tracing::warn!(party = %party.role, %peer, election = %id, number, %refusal, "an order in force elsewhere is not taken over");
+                        break;
+                    }
+                }
             }
             Ok(())
         })

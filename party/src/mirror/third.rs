@@ -41,7 +41,7 @@ impl Party {
         let request = wire::ElectionRef {
             election: election.manifest().election().as_str().to_owned(),
         };
-        let theirs = answer(peer, self.peer_client(peer)?.cosigned(request))
+        let theirs = answer(peer, self.bounded_client(peer)?.cosigned(request))
             .await?
             .note;
         let keys = election.manifest().party_keys();

@@ -40,7 +40,7 @@ impl SealedBox {
             let list = &inner.lists(tx, subject)?[inner.me.slot()];
             let sealed = inner.compute(tx, subject);
             let roll = roll(tx, subject);
-            let acceptances = acceptances(tx, inner.me, subject, list)?;
+            let acceptances = acceptances(tx, inner, subject, list)?;
             let mut items = vec![
                 item(Check::Roll, roll),
                 item(Check::Log, acceptances.log),
@@ -260,10 +260,11 @@ struct Acceptances {
 /// Rebuilds the log of the election from what is stored, and the List of the box from the log.
 fn acceptances(
     tx: &impl Tables,
-    me: Role,
+    inner: &Inner,
     subject: &Subject,
     list: &SignedList,
 ) -> Result<Acceptances, SealError> {
+    let me = inner.me;
     let size = log::size(tx, subject.key.election)?;
     let mut stored = vec![false; usize::try_from(size).unwrap_or(usize::MAX)];
     let mut stray = None;
@@ -316,6 +317,16 @@ fn acceptances(
                 },
             )?;
         }
+    }
+    // What the log names and a disk lost is listed as well.
+    for (kind, digest) in inner.lost(tx, subject.key)? {
+        let slot = usize::from(kind == Kind::Record);
+        if !timely[slot].contains(&digest) {
+            timely[slot].push(digest);
+        }
+    }
+    for digests in &mut timely {
+        digests.sort_unstable_by_key(|digest| digest.0);
     }
     Ok(Acceptances {
         log: judge_log(tx, me, subject, list, (stored, stray))?,
@@ -434,10 +445,23 @@ fn judge_log(
         }
         if wrong.is_none() {
             let is_stored = usize::try_from(at).is_ok_and(|at| stored.get(at) == Some(&true));
+            let is_lost = lost.binary_search(&at).is_ok();
             wrong = match entry {
-                Entry::Accepted(of) if !is_stored && lost.binary_search(&at).is_err() => {
+                Entry::Accepted(of) if !is_stored && !is_lost => {
                     let kind = if of.record { Kind::Record } else { Kind::Ballot };
                     Some(format!("{kind} {} of box {} is not stored", of.digest, of.of_box))
+                }
+                // Whatever became of its content, it was accepted: then it stands on the List.
+                Entry::Accepted(of)
+                    if !is_stored
+                        && of.of_box == subject.of_box
+                        && !tables::lists(tx, subject.key, me.index(), Kind::Ballot, &of.digest.0)?
+                        && !tables::lists(tx, subject.key, me.index(), Kind::Record, &of.digest.0)? =>
+                {
+                    Some(format!(
+                        "{} was accepted, its content was lost with a disk, and it is not on the List",
+                        of.digest
+                    ))
                 }
                 _ => story.read(tx, &entry)?.err(),
             }

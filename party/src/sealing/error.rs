@@ -249,6 +249,16 @@ pub enum SealError {
         /// Which object.
         item: Item,
     },
+    /// This party's log says that it signed another List for the box, and only whoever was shown that one can give it back.
+    #[error(
+        "this party's log names its List {} of the box, what its store holds makes another: nothing is signed until a party that was shown the \
+         first one gives it back",
+        .before.short()
+    )]
+    ListedOther {
+        /// The hash of the List that was signed.
+        before: Hash32,
+    },
     /// Something asked for is not there yet.
     #[error("{0} is not there yet; ask again")]
     NotYet(Item),
@@ -282,9 +292,10 @@ impl From<SealError> for Refusal {
             SealError::UnknownBox { .. } => Reason::BoxUnknown,
             SealError::NotCountersigned { .. } => Reason::ManifestNotCountersigned,
             SealError::TooEarly { .. } => Reason::BoxPhase,
-            SealError::Waiting { .. } | SealError::OrdersMissing { .. } | SealError::NotYet(_) => {
-                Reason::SealPending
-            }
+            SealError::Waiting { .. }
+            | SealError::OrdersMissing { .. }
+            | SealError::ListedOther { .. }
+            | SealError::NotYet(_) => Reason::SealPending,
             SealError::OrdersDiffer { .. }
             | SealError::OrdersContradict { .. }
             | SealError::OddOneOut { .. } => Reason::SealDisagreement,

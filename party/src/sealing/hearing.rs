@@ -101,10 +101,12 @@ impl Sealing {
                 if tables::signed(tx, subject.key, tables::Once::List, inner.me.index())?.is_none() {
                     return Err(SealError::NotYet(Item::Answer));
                 }
-                let held = Held::accepted(tx, &subject, complaint::kind(&complaint), &complaint.digest)?
-                    .ok_or(ComplaintError::NotHeld {
+                // Also what it lost and got back: it stands on its List.
+                let held = Held::any(tx, &subject, complaint::kind(&complaint), &complaint.digest)?.ok_or(
+                    ComplaintError::NotHeld {
                         digest: complaint.digest,
-                    })?;
+                    },
+                )?;
                 let opening = held.opening(inner, &subject, common_share(inner.me, complaint.complainant))?;
                 let key = &complaint.one_time_key;
                 let answer = complaint::answer(
@@ -201,7 +203,8 @@ impl Sealing {
         Ok((subject, complaint))
     }
 
-    /// A complaint is heard only where Lists and Claims say that the accused accepted and the complainant did not.
+    /// A complaint is heard only where Lists and Claims say that the accused accepted a candidate. The complainant may have accepted it as well: a
+    /// restored party has lost what it listed, and nobody else can know that.
     async fn check_owed(&self, subject: &Subject, complaint: &Complaint) -> Result<(), SealError> {
         let (subject, complaint) = (subject.clone(), complaint.clone());
         let item = Item::Mediation;
@@ -215,14 +218,8 @@ impl Sealing {
                             return Ok(None);
                         }
                         let kind = complaint::kind(&complaint);
-                        let Complaint {
-                            digest,
-                            complainant,
-                            accused,
-                            ..
-                        } = &complaint;
+                        let Complaint { digest, accused, .. } = &complaint;
                         let owed = accepts(tx, &subject, *accused, kind, digest)?
-                            && !tables::lists(tx, subject.key, complainant.index(), kind, &digest.0)?
                             && is_candidate(tx, &subject, kind, digest)?;
                         if !owed {
                             return Err(ComplaintError::NotOwed { digest: *digest }.into());

@@ -10,8 +10,8 @@
 
 use futures::StreamExt as _;
 use redb::{ReadableTable, TableDefinition};
+use tally_proto::card::MAX_AUTHORISATION_BYTES;
 use tally_proto::ids::{Digest, Hash32, Role, RoleExt as _};
-use tally_proto::manifest::Manifest;
 use tally_proto::shares::{Opening, PartyShares};
 use tally_proto::ticket::Use;
 use tally_proto::wire;
@@ -72,15 +72,15 @@ fn known(
 pub(crate) struct Regained {
     /// Canonical bytes.
     pub(crate) public: Public,
-    /// The authority's signature or the use of the ticket, as each neighbour gave it; empty where there is none.
-    given: [Vec<u8>; 2],
+    /// The authority's signature or the use of the ticket, as each neighbour gave it, where it holds; empty where there is none.
+    given: Vec<Vec<u8>>,
     /// Both shares, sealed as those of something accepted.
     pub(crate) sealed_shares: Vec<u8>,
 }
 
 impl Regained {
-    /// What `me` kept beside the header when it accepted this with a ciphertext of that hash. `None`: it was cast with a ticket, and neither
-    /// neighbour has its owner's signature over that ciphertext.
+    /// What `me` kept beside the header when it accepted this with a ciphertext of that hash. `None`: neither neighbour gave what its authority
+    /// signed, or it was cast with a ticket, and neither has its owner's signature over that ciphertext.
     pub(crate) fn authority(&self, me: Role, ciphertext: &Hash32) -> Option<Vec<u8>> {
         let of_mine = |given: &&Vec<u8>| {
             self.public.ticket().is_none()
@@ -100,19 +100,53 @@ pub(crate) struct Batch {
 
 struct Checked {
     public: Public,
-    authority_signature: Vec<u8>,
+    /// `None`: what came with it is not what the header's authority signed.
+    authority_signature: Option<Vec<u8>>,
     opening: Opening,
 }
 
+/// Most bytes beside a header: a card's certificates and signature, and its voter's number.
+const MAX_AUTHORITY_BYTES: usize = 4 + MAX_AUTHORISATION_BYTES;
+
 impl Batch {
+    /// As this one, without what was given.
+    fn none_of(&self) -> Self {
+        Self {
+            subject: self.subject.clone(),
+            from: self.from,
+            kind: self.kind,
+            given: Vec::new(),
+        }
+    }
+
     /// How many could be used.
     pub(crate) fn len(&self) -> usize {
         self.given.len() - self.dropped()
     }
 
+    /// Those whose header was given, usable or not otherwise.
+    pub(crate) fn known(&self) -> impl Iterator<Item = Digest> {
+        let given = self.given.iter().filter(|(_, given)| given.is_some());
+        given.map(|(digest, _)| *digest)
+    }
+
+    /// Headers that were given, each with what its authority signed, where it holds.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&Digest, &Public, Option<&[u8]>)> {
+        self.given.iter().filter_map(|(digest, given)| {
+            let given = given.as_ref()?;
+            Some((digest, &given.public, given.authority_signature.as_deref()))
+        })
+    }
+
     /// How many of them could not be used.
     pub(crate) fn dropped(&self) -> usize {
-        self.given.iter().filter(|(_, given)| given.is_none()).count()
+        let usable = |given: &&(Digest, Option<Checked>)| {
+            given
+                .1
+                .as_ref()
+                .is_some_and(|given| given.authority_signature.is_some())
+        };
+        self.given.len() - self.given.iter().filter(usable).count()
     }
 }
 
@@ -136,27 +170,13 @@ impl Sealing {
         // Checking signatures and commitments of a thousand takes a while.
         self.blocking(move |inner| {
             let of = common_share(inner.me, from);
-            let given = digests
-                .into_iter()
-                .zip(parts)
-                .map(|(digest, part)| {
-                    let given = Given::new(part, kind, &digest);
-                    let checked = given.public.and_then(|public| {
-                        let context = public.context(&subject).ok()?;
-                        let opening = given
-                            .opening
-                            .filter(|opening| public.is_opened_by(&context, of, opening))?;
-                        let authority_signature =
-                            authority(&public, subject.manifest(), &digest, given.authority_signature)?;
-                        Some(Checked {
-                            public,
-                            authority_signature,
-                            opening,
-                        })
-                    });
-                    (digest, checked)
-                })
-                .collect();
+            let given = inner.store.read(|tx| {
+                let checked = digests.into_iter().zip(parts).map(|(digest, part)| {
+                    let checked = check(tx, &subject, kind, &digest, of, part)?;
+                    Ok::<_, StoreError>((digest, checked))
+                });
+                checked.collect::<Result<Vec<_>, _>>()
+            })?;
             Ok(Batch {
                 subject,
                 from,
@@ -195,15 +215,19 @@ impl Sealing {
     /// The store, or the other half does not open at rest.
     pub(crate) fn keep(&self, tx: &WriteTx, batch: &Batch) -> Result<(), SealError> {
         for (digest, given) in &batch.given {
-            if let Some(given) = given {
-                self.0.keep_half(tx, batch, digest, given)?;
+            if let Some((given, authority_signature)) = given
+                .as_ref()
+                .and_then(|given| Some((given, given.authority_signature.as_ref()?)))
+            {
+                self.0.keep_half(tx, batch, digest, given, authority_signature)?;
             }
         }
         Ok(())
     }
 
-    /// Joins the two halves that the neighbours gave for the same digests, in the same order, into rows of something accepted.
-    pub(crate) fn regain(&self, one: Batch, other: Batch) -> Vec<(Digest, Option<Regained>)> {
+    /// Joins the two halves that the neighbours gave for the same digests, in the same order, into rows of something accepted. What only one of
+    /// them gave comes back as batches of halves.
+    pub(crate) fn regain(&self, one: Batch, other: Batch) -> (Vec<(Digest, Regained)>, [Batch; 2]) {
         let kind = one.kind;
         let inner = &self.0;
         let (this, next) = if common_share(inner.me, one.from) == inner.me {
@@ -211,29 +235,35 @@ impl Sealing {
         } else {
             (other, one)
         };
-        this.given
-            .into_iter()
-            .zip(next.given)
-            .map(|((digest, this), (_, next))| {
-                let regained = this.zip(next).map(|(this, next)| {
+        let mut whole = Vec::new();
+        let mut halves = [this.none_of(), next.none_of()];
+        for ((digest, this), (_, next)) in this.given.into_iter().zip(next.given) {
+            match (this, next) {
+                (Some(this), Some(next))
+                    if this.authority_signature.is_some() || next.authority_signature.is_some() =>
+                {
                     let shares = PartyShares {
                         this: this.opening,
                         next: next.opening,
                     };
-                    Regained {
-                        sealed_shares: inner.vault.seal(
-                            kind,
-                            inner.me.index(),
-                            &digest.0,
-                            &shares.to_bytes(),
-                        ),
+                    let sealed = inner
+                        .vault
+                        .seal(kind, inner.me.index(), &digest.0, &shares.to_bytes());
+                    let given = [this.authority_signature, next.authority_signature];
+                    let regained = Regained {
+                        sealed_shares: sealed,
                         public: this.public,
-                        given: [this.authority_signature, next.authority_signature],
-                    }
-                });
-                (digest, regained)
-            })
-            .collect()
+                        given: given.into_iter().flatten().collect(),
+                    };
+                    whole.push((digest, regained));
+                }
+                (this, next) => {
+                    halves[0].given.push((digest, this));
+                    halves[1].given.push((digest, next));
+                }
+            }
+        }
+        (whole, halves)
     }
 
     /// For digests that the caller did not accept: header, authority signature and the one share that caller and this party both hold, of all
@@ -272,16 +302,57 @@ impl Sealing {
     }
 }
 
-/// The authority's signature in `given` if it verifies; of a ballot with a ticket the use of it, or nothing where that does not verify, which
-/// proves nothing against the ballot.
-fn authority(public: &Public, manifest: &Manifest, digest: &Digest, given: Vec<u8>) -> Option<Vec<u8>> {
+/// What was given of one digest, checked; `None` where the header is not the digest's or the share does not open its commitment.
+fn check(
+    tx: &impl Tables,
+    subject: &Subject,
+    kind: Kind,
+    digest: &Digest,
+    of: Role,
+    part: wire::FillPart,
+) -> Result<Option<Checked>, StoreError> {
+    let given = Given::new(part, kind, digest);
+    let Some(public) = given.public else {
+        return Ok(None);
+    };
+    let opening = public.context(subject).ok().and_then(|context| {
+        given
+            .opening
+            .filter(|opening| public.is_opened_by(&context, of, opening))
+    });
+    let Some(opening) = opening else {
+        return Ok(None);
+    };
+    let authority_signature = authority(tx, &public, subject, digest, given.authority_signature)?;
+    Ok(Some(Checked {
+        public,
+        authority_signature,
+        opening,
+    }))
+}
+
+/// What the header's authority signed, if it is in `given`: a card's authorisation by this party's own roll, so that nothing a peer makes up is
+/// kept. Of a ballot with a ticket the use of it, or nothing where that does not verify, which proves nothing against the ballot.
+fn authority(
+    tx: &impl Tables,
+    public: &Public,
+    subject: &Subject,
+    digest: &Digest,
+    given: Vec<u8>,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    if given.len() > MAX_AUTHORITY_BYTES {
+        return Ok(None);
+    }
+    let manifest = subject.manifest();
     let Some(ticket) = public.ticket() else {
-        return public.is_authorised(manifest, digest, &given).then_some(given);
+        let holds = public.is_authorised(manifest, digest, &given)
+            && public.is_authorised_by_card(tx, subject, &given)?;
+        return Ok(holds.then_some(given));
     };
     let used = Use::from_bytes(&given).is_ok_and(|used| used.is_by(ticket, digest));
-    public
+    Ok(public
         .is_authorised(manifest, digest, &[])
-        .then(|| if used { given } else { Vec::new() })
+        .then(|| if used { given } else { Vec::new() }))
 }
 
 /// Which of this party's two shares it is: 0 its own, 1 the next one's.
@@ -290,6 +361,17 @@ fn place_of(me: Role, of: Role) -> usize {
 }
 
 impl Inner {
+    /// Whether the header of that digest is here, of something that this party does not hold as accepted.
+    pub(super) fn is_known(
+        &self,
+        tx: &impl Tables,
+        key: BoxKey,
+        kind: Kind,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        Ok(tables::filled(tx, key, kind, &digest.0)?.is_some() || known(tx, key, kind, digest)?.is_some())
+    }
+
     fn share_part(
         &self,
         tx: &impl Tables,
@@ -344,6 +426,7 @@ impl Inner {
         batch: &Batch,
         digest: &Digest,
         given: &Checked,
+        authority_signature: &[u8],
     ) -> Result<(), SealError> {
         let (key, kind) = (batch.subject.key, batch.kind);
         if accepted::position(tx, kind, key.election, key.of_box, &digest.0)?.is_some()
@@ -366,7 +449,7 @@ impl Inner {
             .map(|known| &known.sealed[1 - place])
             .filter(|sealed| !sealed.is_empty());
         if let Some(sealed) = other_half {
-            let authority_signature = given.authority_signature.clone();
+            let authority_signature = authority_signature.to_vec();
             let other_authority = other
                 .as_ref()
                 .map_or_else(Vec::new, |known| known.authority_signature.clone());
@@ -404,15 +487,7 @@ impl Inner {
             (&[], &sealed)
         };
         tx.table_mut(KNOWN)?
-            .insert(
-                at,
-                (
-                    header.as_slice(),
-                    given.authority_signature.as_slice(),
-                    this,
-                    next,
-                ),
-            )
+            .insert(at, (header.as_slice(), authority_signature, this, next))
             .map_err(StoreError::from)?;
         Ok(())
     }

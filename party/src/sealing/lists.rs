@@ -4,7 +4,7 @@ use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use tally_proto::envelope::{Envelope, Kind as Signed};
 use tally_proto::ids::{Digest, Hash32, Role, RoleExt as _, UnixMillis};
-use tally_proto::log::Happening;
+use tally_proto::log::{Entry, Happening};
 use tally_proto::sealing::{List, ListError, SignedList};
 use tally_proto::wire;
 use tally_proto::wire::list_part::Part;
@@ -230,10 +230,51 @@ impl Inner {
         self.gate.check(subject.key.election).map_err(SealError::Closed)?;
         self.store.write(|tx| {
             let key = subject.key;
-            let ballots = accepted::digests(tx, Kind::Ballot, key.election, key.of_box)?;
-            let records = accepted::digests(tx, Kind::Record, key.election, key.of_box)?;
+            let mut ballots = accepted::digests(tx, Kind::Ballot, key.election, key.of_box)?;
+            let mut records = accepted::digests(tx, Kind::Record, key.election, key.of_box)?;
+            let lost = self.lost(tx, key)?;
+            if !lost.is_empty() {
+                // Filled like candidates that this party did not accept, with complaints of whoever withholds a share.
+                tables::put_adopted(tx, key)?;
+            }
+            for (kind, digest) in lost {
+                match kind {
+                    Kind::Ballot => ballots.push(digest.0),
+                    Kind::Record => records.push(digest.0),
+                }
+            }
+            for digests in [&mut ballots, &mut records] {
+                digests.sort_unstable();
+                digests.dedup();
+            }
             self.sign_list(tx, subject, &ballots, &records)
         })
+    }
+
+    /// What this party's own log names for the box and its store, which was restored, does not hold whole: it was accepted, and is listed. Not
+    /// what nobody has shown a header of: nobody can tell a ballot from a record then, or ever give its shares.
+    pub(super) fn lost(
+        &self,
+        tx: &impl Tables,
+        key: tables::BoxKey,
+    ) -> Result<Vec<(Kind, Digest)>, StoreError> {
+        let mut lost = Vec::new();
+        for position in log::lost(tx, key.election)? {
+            let entry = log::entry(tx, key.election, position)?;
+            let Some(of) = entry
+                .as_ref()
+                .and_then(Entry::accepted)
+                .filter(|of| of.of_box.get() == key.of_box)
+            else {
+                continue;
+            };
+            for kind in [Kind::Ballot, Kind::Record] {
+                if self.is_known(tx, key, kind, &of.digest)? {
+                    lost.push((kind, of.digest));
+                }
+            }
+        }
+        Ok(lost)
     }
 
     /// Refuses while the box may still take something, by this party's own clock; never once its List is signed.
@@ -268,9 +309,19 @@ impl Inner {
     ) -> Result<(), SealError> {
         let (key, me) = (subject.key, self.me.index());
         boxes::freeze(tx, key.election, key.of_box)?;
-        // The checkpoint in the List covers it: whoever has the log sees that nothing of the box follows.
+        let now = UnixMillis(self.clock.now_ms());
         let closed = Happening::BoxClosed(subject.of_box);
-        log::append_once(tx, key.election, closed, UnixMillis(self.clock.now_ms()))?;
+        if log::last(tx, key.election, &closed)?.is_none() {
+            // What the List is made under stands before it.
+            for order in subject.orders.iter() {
+                let in_force = Happening::Order(order.order().number, order.hash());
+                log::append_once(tx, key.election, in_force, now)?;
+            }
+            log::append(tx, key.election, &Entry::Event(closed, now))?;
+        }
+        // The List follows from the log up to the closing of the box, so that one that has to be made again is the same, byte by byte. Its checkpoint
+        // covers the closing: whoever has the log sees that nothing of the box follows.
+        let (checkpoint, orders) = self.until_closed(tx, subject)?;
         let stated = |digests: &[[u8; 32]]| (digests.len() as u64, Hash32::of(digests.as_flattened()));
         let list = List {
             election: subject.election.clone(),
@@ -279,14 +330,40 @@ impl Inner {
             manifest_hash: subject.manifest_hash,
             ballots: stated(ballots),
             records: stated(records),
-            checkpoint: subject.checkpoint(tx, self.me, &self.signer)?.into_bytes(),
-            orders: subject.order_hashes(),
+            checkpoint: checkpoint.into_bytes(),
+            orders,
         };
         let envelope = self.signer.seal_envelope(Signed::List, list.encode());
+        let made = Happening::ListMade(subject.of_box, envelope.hash());
+        if let Some((_, before)) = log::last(tx, key.election, &made)?
+            && before != envelope.hash()
+        {
+            return Err(SealError::ListedOther { before });
+        }
         tables::put_body(tx, key, me, Kind::Ballot, ballots)?;
         tables::put_body(tx, key, me, Kind::Record, records)?;
         tables::sign(tx, key, Once::List, me, &envelope.encode())?;
         Ok(())
+    }
+
+    /// The signed head of the log up to where the box was closed, and the orders named before.
+    fn until_closed(&self, tx: &WriteTx, subject: &Subject) -> Result<(String, Vec<Hash32>), SealError> {
+        let election = subject.key.election;
+        let corrupt = || StoreError::Corrupt { table: "log_events" };
+        let closed = Happening::BoxClosed(subject.of_box);
+        let (at, _) = log::last(tx, election, &closed)?.ok_or_else(corrupt)?;
+        let orders = log::orders(tx, election)?;
+        let before = orders.into_iter().filter(|(position, ..)| *position < at);
+        let orders: Vec<_> = before.map(|(.., hash)| hash).collect();
+        // The log of a restored party may name more than came back: then nothing is signed without them.
+        if subject.order_hashes().get(..orders.len()) != Some(orders.as_slice()) {
+            return Err(SealError::OrdersMissing {
+                of: self.me,
+                theirs: orders.len(),
+                ours: subject.orders.len(),
+            });
+        }
+        Ok((subject.checkpoint_of(tx, self.me, &self.signer, at + 1)?, orders))
     }
 
     /// A party that lists something this party accepted as the other kind, its List, and what it is.

@@ -121,14 +121,14 @@ impl Subject {
         }
     }
 
-    /// The signed tree head of the log of `party`, as it stands in this transaction.
-    pub(super) fn checkpoint(
+    /// The signed tree head of the log of `party` when it had `size` entries.
+    pub(super) fn checkpoint_of(
         &self,
         tx: &impl Tables,
         party: Role,
         signer: &Signer,
+        size: u64,
     ) -> Result<String, SealError> {
-        let size = log::size(tx, self.key.election)?;
         let root =
             log::root(tx, self.key.election, size)?.ok_or(StoreError::Corrupt { table: "log_nodes" })?;
         Ok(Checkpoint {

@@ -5,6 +5,7 @@ mod complaints;
 mod crash;
 mod honest;
 mod lies;
+mod lost;
 mod network;
 mod objects;
 mod records;

@@ -10,7 +10,7 @@
 
 use redb::ReadableTable;
 use tally_proto::ids::{ElectionId, Hash32, Role, UnixMillis};
-use tally_proto::log::{ENTRY_BYTES, Entry, Happening};
+use tally_proto::log::{Accepted, ENTRY_BYTES, Entry, Happening};
 use tally_proto::merkle::{Frontier, Node, Nodes, ProofError, consistency_proof, inclusion_proof};
 use tally_proto::note::Checkpoint;
 
@@ -54,6 +54,7 @@ pub fn append_all(tx: &WriteTx, election: u32, entries: &[Entry]) -> Result<u64,
         }
     }
     tx.table_mut(LOG_SIZE)?.insert(election, tree.size())?;
+    tx.grows(election, tree.size());
     Ok(first)
 }
 
@@ -154,6 +155,49 @@ pub fn frontier(tx: &impl Tables, election: u32) -> Result<Frontier, StoreError>
 pub fn put_lost(tx: &WriteTx, election: u32, position: u64) -> Result<(), StoreError> {
     tx.table_mut(LOG_LOST)?.insert((election, position), ())?;
     Ok(())
+}
+
+/// The content behind a position is here again.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn take_lost(tx: &WriteTx, election: u32, position: u64) -> Result<(), StoreError> {
+    tx.table_mut(LOG_LOST)?.remove((election, position))?;
+    Ok(())
+}
+
+/// Corrects of which kind an acceptance is: its leaf does not tell a ballot from a record, its header does.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed, or another entry stands there.
+pub fn put_kind(tx: &WriteTx, election: u32, position: u64, of: &Accepted) -> Result<(), StoreError> {
+    let right = Entry::Accepted(*of);
+    match entry(tx, election, position)? {
+        Some(known) if known == right => Ok(()),
+        Some(known) if known.leaf() == right.leaf() => {
+            tx.table_mut(LOG_ENTRIES)?
+                .insert((election, position), &right.to_bytes())?;
+            Ok(())
+        }
+        _ => Err(corrupt()),
+    }
+}
+
+/// The orders that the log names, in its order: position, number, hash.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn orders(tx: &impl Tables, election: u32) -> Result<Vec<(u64, u32, Hash32)>, StoreError> {
+    let (kind, ..) = Happening::Order(0, Hash32([0; 32])).fields();
+    let table = tx.table(LOG_EVENTS)?;
+    let mut orders = Vec::new();
+    for row in table.range((election, kind, 0, 0)..=(election, kind, u32::MAX, u8::MAX))? {
+        let row = row?;
+        let (position, hash) = row.1.value();
+        orders.push((position, row.0.value().2, Hash32(*hash)));
+    }
+    orders.sort_unstable_by_key(|(position, ..)| *position);
+    Ok(orders)
 }
 
 /// Positions whose content is lost.

@@ -45,6 +45,7 @@ pub mod accepted;
 pub mod boxes;
 pub mod elections;
 pub mod log;
+pub mod marks;
 pub mod mirrors;
 pub mod receipts;
 pub mod registers;
@@ -56,6 +57,8 @@ pub mod tickets;
 mod untouched;
 pub mod vault;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use redb::{
@@ -64,6 +67,7 @@ use redb::{
 };
 
 pub use accepted::{Accepted, Kind};
+use marks::Marks;
 use untouched::Untouched;
 
 /// Where the store keeps its bytes.
@@ -181,7 +185,7 @@ from_engine!(
 pub struct ReadTx(redb::ReadTransaction);
 
 /// A write transaction: durable as a whole once [`Store::write`] returns `Ok`, else without any trace.
-pub struct WriteTx(redb::WriteTransaction);
+pub struct WriteTx(redb::WriteTransaction, RefCell<BTreeMap<u32, u64>>);
 
 /// Reading a table, in either kind of transaction.
 pub trait Tables {
@@ -214,6 +218,11 @@ impl Tables for WriteTx {
 }
 
 impl WriteTx {
+    /// Once this is on disk, the log of that election has so many entries.
+    fn grows(&self, election: u32, entries: u64) {
+        self.1.borrow_mut().insert(election, entries);
+    }
+
     /// Opens `table` for writing; made when missing. A table can be open once at a time in a transaction.
     ///
     /// # Errors
@@ -230,6 +239,7 @@ impl WriteTx {
 pub struct Store {
     database: Opened,
     free: Option<FreeBytes>,
+    marks: Option<Marks>,
 }
 
 /// How the file is open.
@@ -322,7 +332,11 @@ impl Store {
             Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::InUse),
             Err(error) => return Err(error.into()),
         };
-        let store = Store { database, free: None };
+        let store = Store {
+            database,
+            free: None,
+            marks: None,
+        };
         store.read(|tx| tables::check(tx, party))?;
         Ok(store)
     }
@@ -343,6 +357,7 @@ impl Store {
         let store = Store {
             database: Opened::Writing(database),
             free: None,
+            marks: None,
         };
         store.write(|tx| tables::create(tx, party))?;
         Ok(store)
@@ -371,17 +386,46 @@ impl Store {
         let Opened::Writing(database) = &self.database else {
             return Err(StoreError::ReadOnly.into());
         };
-        let tx = WriteTx(database.begin_write().map_err(StoreError::from)?);
-        match body(&tx) {
+        let begun = database.begin_write().map_err(StoreError::from)?;
+        let tx = WriteTx(begun, RefCell::default());
+        let body = body(&tx);
+        let WriteTx(tx, grown) = tx;
+        match body {
             Ok(value) => {
-                tx.0.commit().map_err(StoreError::from)?;
+                tx.commit().map_err(StoreError::from)?;
+                self.mark(&grown.into_inner())?;
                 Ok(value)
             }
             Err(error) => {
-                tx.0.abort().map_err(StoreError::from)?;
+                tx.abort().map_err(StoreError::from)?;
                 Err(error)
             }
         }
+    }
+
+    /// From now on the lengths of logs are noted there.
+    #[must_use]
+    pub fn with_marks(self, marks: Option<Marks>) -> Store {
+        Store { marks, ..self }
+    }
+
+    /// Where the lengths of logs are noted besides.
+    pub fn marks(&self) -> Option<&Marks> {
+        self.marks.as_ref()
+    }
+
+    /// Notes how long logs are now on disk: before whoever wrote can tell anybody.
+    fn mark(&self, grown: &BTreeMap<u32, u64>) -> Result<(), StoreError> {
+        let Some(marks) = self.marks.as_ref().filter(|_| !grown.is_empty()) else {
+            return Ok(());
+        };
+        let elections = self.read(elections::all)?;
+        for (election, number) in elections {
+            if let Some(entries) = grown.get(&number) {
+                marks.grow(&election, *entries);
+            }
+        }
+        Ok(())
     }
 }
 

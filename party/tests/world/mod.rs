@@ -1,6 +1,9 @@
 //! Parties running in this process, over real TLS on loopback, with a hand-driven clock and disks in memory.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod liar;
+pub(crate) mod three;
+
 use std::fs;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -82,13 +85,25 @@ impl World {
         }
     }
 
+    /// The machine of a party is booted, or is a new one: what it kept in memory is gone.
+    pub(crate) fn boot(&self, role: Role) {
+        let memory = self.directory(role).join("run");
+        fs::remove_dir_all(&memory).expect("removed");
+        fs::create_dir(&memory).expect("made");
+    }
+
+    /// Where the manifest says that a party is, in a connected world.
+    pub(crate) fn peer_port(&self, role: Role) -> u16 {
+        self.ports.expect("a connected world")[role.slot()]
+    }
+
     fn directory(&self, role: Role) -> std::path::PathBuf {
         self.root.path().join(role.to_string())
     }
 
     fn write_files(&self, role: Role) {
         let (directory, i) = (self.directory(role), role.slot());
-        for name in ["keys", "tls", "data"] {
+        for name in ["keys", "tls", "data", "run"] {
             fs::create_dir_all(directory.join(name)).expect("directory");
         }
         let secret = |name: &str, bytes: &[u8]| {
@@ -115,7 +130,7 @@ impl World {
             &format!(
                 "party = {}\n[listen]\npublic = \"127.0.0.1:0\"\npeer = \"127.0.0.1:0\"\n[identities]\nown = \"{role}.identity.toml\"\n\
                  others = [\"{next}.identity.toml\", \"{prev}.identity.toml\"]\ncoordinator = \"coordinator.identity.toml\"\n\
-                 [intake]\nheld_ballots = 2\n[server]\nshutdown_grace_s = 5\n",
+                 [mirror]\nmarks = \"run\"\n[intake]\nheld_ballots = 2\n[server]\nshutdown_grace_s = 5\n",
                 role.number()
             ),
         );

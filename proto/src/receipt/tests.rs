@@ -35,6 +35,21 @@ fn a_receipt_is_of_its_own_party_and_content() {
 }
 
 #[test]
+fn a_position_beyond_every_log_is_refused() {
+    let world = World::new(Shape::default());
+    let at = |position| Acceptance {
+        position,
+        ..acceptance()
+    };
+    for (position, fits) in [(MAX_LEAVES - 1, true), (MAX_LEAVES, false), (u64::MAX, false)] {
+        let receipt = at(position).sign(&world.signers[1]);
+        let read = Receipt::decode(&receipt.encode());
+        assert_eq!(read.is_ok(), fits, "{position}");
+        assert!(fits || read == Err(ReceiptError::Position(position)));
+    }
+}
+
+#[test]
 fn one_signature_covers_a_batch_and_speaks_for_its_receipts_only() {
     let world = World::new(Shape::default());
     let keys = world.manifest.manifest().party_keys();
@@ -116,6 +131,11 @@ fn whole_batches_say_what_their_receipts_say_and_have_one_form() {
         refused(&|of| of.elections[1] = "No slug".into()),
         ReceiptError::Id(_)
     ));
+    let beyond = u64::MAX.to_be_bytes();
+    assert_eq!(
+        refused(&|of| of.receipts[WHOLE_RECEIPT_BYTES - 8..WHOLE_RECEIPT_BYTES].copy_from_slice(&beyond)),
+        ReceiptError::Position(u64::MAX)
+    );
     let whole = |error| matches!(error, ReceiptError::Whole { .. });
     assert!(whole(refused(&|of| _ = of.receipts.pop())));
     assert!(whole(refused(&|of| of.receipts.clear())));

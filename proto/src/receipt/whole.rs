@@ -5,6 +5,7 @@
 
 use crate::envelope::SignatureBytes;
 use crate::ids::{BoxId, Digest, ElectionId, Hash32, Role, UnixMillis};
+use crate::merkle::MAX_LEAVES;
 use crate::wire;
 
 use super::batch::Tree;
@@ -24,7 +25,7 @@ impl WholeBatch {
     /// From the wire, as a batch of `party`.
     ///
     /// # Errors
-    /// [`ReceiptError::Whole`] for what has another form, and those of ids and signatures.
+    /// [`ReceiptError::Whole`] for what has another form, and those of positions, ids and signatures.
     pub fn from_wire(wire: &wire::ReceiptBatch, party: Role) -> Result<Self, ReceiptError> {
         let signature: [u8; 64] = (wire.signature.as_slice().try_into())
             .map_err(|_| ReceiptError::Signature(wire.signature.len()))?;
@@ -50,6 +51,10 @@ impl WholeBatch {
             let (digest, rest) = split(rest);
             let (ciphertext_hash, rest) = split(rest);
             let (received_at, position) = split::<8>(rest);
+            let position = u64::from_be_bytes(split(position).0);
+            if position >= MAX_LEAVES {
+                return Err(ReceiptError::Position(position));
+            }
             let number = usize::from(u16::from_be_bytes(number));
             named = named.max(number + usize::from(number == named));
             let election = (elections.get(number))
@@ -64,7 +69,7 @@ impl WholeBatch {
                 digest: Digest(digest),
                 ciphertext_hash: Hash32(ciphertext_hash),
                 received_at: UnixMillis(u64::from_be_bytes(received_at)),
-                position: u64::from_be_bytes(split(position).0),
+                position,
             });
         }
         let twice = || (elections.iter().enumerate()).any(|(i, id)| elections[..i].contains(id));

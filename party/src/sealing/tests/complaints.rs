@@ -222,13 +222,14 @@ async fn refused(world: &World, caller: Role, complaint: &Complaint, by: Role) -
 async fn complaints_that_the_rules_do_not_allow_are_refused() {
     let mut world = World::new();
     let ballot = missing_at_p1(&mut world);
-    let everybodys = world.online(20);
-    world.accept_by_all(&everybodys);
+    let not_theirs = world.online(20);
+    world.accept(&not_theirs, Role::P1);
+    world.accept(&not_theirs, Role::P3);
     world.sealed().await;
     let key = OneTimeKey::generate(&mut case_rng(3));
     let fair = complaint(&ballot, &key);
-    // Of what the complainant accepted itself, or nobody did.
-    for digest in [everybodys.digest, tally_proto::ids::Digest([7; 32])] {
+    // Of what the accused did not accept, or nobody did.
+    for digest in [not_theirs.digest, tally_proto::ids::Digest([7; 32])] {
         let error = refused(
             &world,
             Role::P1,
