@@ -74,14 +74,14 @@ impl Answers {
     /// Takes what `party` answered.
     pub(super) async fn take(&mut self, party: &Party, ended: Result<Ended, PartyError>) -> Wait {
         let words = match ended {
-            Ok(Ended::Sealed(mut answer)) => match {
+            Ok(Ended::Sealed(mut answer)) => {
                 let proofs = std::mem::take(&mut answer.done.proofs);
                 self.proofs(party, proofs);
-                self.judge(*answer).await
-            } {
-                Ok(()) => return Wait::Enough,
-                Err(error) => format!("{} sent a seal that does not hold: {error}", party.name()),
-            },
+                match self.judge(*answer).await {
+                    Ok(()) => return Wait::Enough,
+                    Err(error) => format!("{} sent a seal that does not hold: {error}", party.name()),
+                }
+            }
             Ok(Ended::Aborted(abort)) => self.stopped(party, abort),
             Ok(Ended::Nothing) => format!("{} ended without an outcome", party.name()),
             Err(error) => {
