@@ -250,6 +250,7 @@ mod tests {
     use super::*;
     use crate::fixture::{Shape, World};
     use crate::ids::UnixMillis;
+    use crate::merkle::MAX_LEAVES;
     use crate::receipt::{Acceptance, sign_batch};
 
     #[test]
@@ -263,7 +264,7 @@ mod tests {
             digest: Digest([7; 32]),
             ciphertext_hash: Hash32([n as u8; 32]),
             received_at: UnixMillis(u64::MAX),
-            position: u64::MAX - n,
+            position: MAX_LEAVES - 1 - n,
         };
         // Batches of one, and one whose paths are long.
         let mut receipts: Vec<Receipt> = (0..40)
