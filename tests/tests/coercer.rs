@@ -330,7 +330,10 @@ fn learned(voters: &[(bool, Vec<f64>)]) -> usize {
     );
     let mut best = (0, 0, 0.0, true);
     for at in 0..width {
-        for bound in accomplices.iter().map(|(_, figures)| figures[at]) {
+        // In the middle between two neighbours: as far as possible from both.
+        let mut seen: Vec<f64> = accomplices.iter().map(|(_, figures)| figures[at]).collect();
+        seen.sort_by(f64::total_cmp);
+        for bound in seen.windows(2).map(|pair| f64::midpoint(pair[0], pair[1])) {
             for above in [true, false] {
                 let score = right(accomplices, at, bound, above);
                 if score > best.0 {
