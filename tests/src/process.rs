@@ -183,7 +183,8 @@ impl Program {
         })
     }
 
-    /// Starts a server and waits until it listens on all `addresses`.
+    /// Starts a server and waits until it listens on all `addresses`. As a service does it has a runtime directory of its own, [`run_dir`]:
+    /// nothing stays behind in the machine's memory.
     ///
     /// # Errors
     /// [`ProcessError::Silent`] with the end of its log.
@@ -195,11 +196,14 @@ impl Program {
         addresses: &[SocketAddr],
     ) -> Result<Server, ProcessError> {
         let log = directory.join(format!("{name}.log"));
+        let run = run_dir(directory, name);
+        std::fs::create_dir_all(&run).map_err(os("making a runtime directory"))?;
         let file = open_log(&log)?;
         let errors = file.try_clone().map_err(os("sharing a log file"))?;
         let child = Command::new(&self.path)
             .args(words)
             .current_dir(directory)
+            .env("RUNTIME_DIRECTORY", run)
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(errors)
@@ -215,6 +219,11 @@ impl Program {
         }
         Ok(server)
     }
+}
+
+/// The runtime directory of the server of that name started in `directory`: what stands there lives until the machine is booted.
+pub fn run_dir(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.run"))
 }
 
 fn open_log(path: &Path) -> Result<File, ProcessError> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
 
-use crate::process::{ProcessError, Program, Said, Server, free_addresses_at};
+use crate::process::{ProcessError, Program, Said, Server, free_addresses_at, run_dir};
 use crate::script::{Place, Roll};
 use crate::utc;
 
@@ -361,6 +361,14 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What the machine of party `i` (0 based) noted in its memory is gone, as after a boot or on another machine. The server must not run.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn boot_machine(&self, i: usize) -> std::io::Result<()> {
+        std::fs::remove_dir_all(run_dir(&self.root, &party_dir(i)))
     }
 
     /// Pulls the plug of party server `i` (0 based).

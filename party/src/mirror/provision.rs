@@ -24,7 +24,7 @@ impl Party {
     /// Takes over every election in force at `peer` that is not known here, with its rolls: all of it signed by everybody concerned, so
     /// that it does not matter whom it comes from. Returns the elections taken over.
     ///
-    /// Then the gate stays closed until this party has its log back: see [`Party::recollect_once`].
+    /// Then the gate stays closed until this party has its log back: see [`crate::mirror`].
     ///
     /// # Errors
     /// The peer does not answer, or what it gives is not signed by all, not of this party's configured identities, or does not make up the roll.
