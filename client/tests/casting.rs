@@ -1,5 +1,4 @@
 //! Voters against three parties over real TLS: all well, one away, one lying, one slow, two refusing, and time running out.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -14,13 +13,8 @@ use tally_proto::ids::{BoxId, Hash32, Role, RoleExt};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod fake;
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod world;
-
-use fake::{Manner, Plain, Town};
-use world::Agencies;
+use crate::fake::{self, Manner, Plain, Town};
+use crate::world::{self, Agencies};
 
 const CREDENTIAL: u64 = 0x1234_5678_9abc_def1;
 

@@ -1,5 +1,4 @@
 //! The command line as a person or a script uses it, against three parties over real TLS.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -14,14 +13,9 @@ use tally_proto::invitation::{Credential, Invitation, Letter, Message, Part};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod fake;
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod world;
-
-use fake::history::Telling;
-use fake::{Manner, Plain, Town};
-use world::Agencies;
+use crate::fake::history::Telling;
+use crate::fake::{Manner, Plain, Town};
+use crate::world::Agencies;
 
 /// A town on a runtime of its own, and a desk with the files of a voter and a station.
 struct Desk {

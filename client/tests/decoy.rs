@@ -1,5 +1,4 @@
 //! A ballot with the true credential and one with a decoy's: nothing on the device, on the screen or on the network differs.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,12 +10,7 @@ use tally_client::{
 };
 use tally_proto::ids::Role;
 
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod fake;
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod world;
-
-use fake::Town;
+use crate::fake::Town;
 
 const CREDENTIAL: u64 = 0xfeed_beef_1234_9876;
 

@@ -1,5 +1,4 @@
 //! The officer's dialogue, typed line by line against three parties that play their part.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fmt::Write as _;
 use std::io::Cursor;
@@ -13,13 +12,8 @@ use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::sign_ins::SignIns;
 
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod fake;
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod world;
-
-use fake::{Manner, Town};
-use world::Agencies;
+use crate::fake::{Manner, Town};
+use crate::world::{self, Agencies};
 
 struct Hall {
     town: Town,

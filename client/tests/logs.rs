@@ -1,5 +1,4 @@
 //! A ballot in the parties' public logs: found where the log is true, and a party that rewrote its log is convicted by what it signed.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
 
@@ -12,13 +11,8 @@ use tally_proto::note::Checkpoint;
 use tally_proto::reason::Reason;
 use tally_proto::wire;
 
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod fake;
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod world;
-
-use fake::Town;
-use fake::history::Telling;
+use crate::fake::Town;
+use crate::fake::history::Telling;
 
 /// Two ballots, so that a log has more than one entry; the receipts of the second, and its name.
 async fn two_ballots(town: &Town) -> (Connections, Vec<wire::Receipt>, Named) {

@@ -1,5 +1,4 @@
 //! The second device: what an honest device's ballot shows there, and how a device that cheats is exposed.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use rand::{SeedableRng, rngs::StdRng};
 use tally_client::{Choices, Connections, Device, InspectError, Voter, inspect};
@@ -9,13 +8,8 @@ use tally_proto::ids::{BoxId, Role};
 use tally_proto::reason::Reason;
 use tally_proto::shares::{Opening, ShareContext, split_ballot};
 
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod fake;
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod world;
-
-use fake::Town;
-use fake::history::Telling;
+use crate::fake::Town;
+use crate::fake::history::Telling;
 
 const CREDENTIAL: u64 = 0xfeed_beef_1234_9876;
 

@@ -1,5 +1,4 @@
 //! A polling station: offline, killed, drained to parties that come and go; and what its disk holds.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,13 +13,8 @@ use tally_proto::ids::{BoxId, Digest, Role, StationId, VoterIndex};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod fake;
-#[allow(dead_code, unreachable_pub, reason = "shared between test programs")]
-mod world;
-
-use fake::{Manner, Plain, Town};
-use world::{Agencies, NOON_S};
+use crate::fake::{Manner, Plain, Town};
+use crate::world::{self, Agencies, NOON_S};
 
 const STATION: StationId = StationId(3);
 const NORTH: BoxId = BoxId(1);

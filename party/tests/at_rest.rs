@@ -1,7 +1,5 @@
 //! Shares at rest: what the store's file holds of ballots and credential records, and what becomes of rows that are moved.
 
-mod world;
-
 use redb::TableDefinition;
 use tally_party::store::sim::SimDisk;
 use tally_party::store::vault::StorageKey;
@@ -12,7 +10,8 @@ use tally_proto::invitation::Credential;
 use tally_proto::pki::PeerRole;
 use tally_proto::record::Half;
 use tally_proto::shares::ShareContext;
-use world::World;
+
+use crate::world::World;
 
 /// The storage key that the test world gives party 1.
 const STORAGE_KEY: [u8; 32] = [1; 32];

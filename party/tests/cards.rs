@@ -1,7 +1,5 @@
 //! Enrolment by card at real servers over TLS: who is taken, each refusal, and one record for several elections of a register.
 
-mod world;
-
 use std::time::Duration;
 
 use tally_party::store::{Kind, accepted, registers};
@@ -14,7 +12,8 @@ use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::record::RecordSubmission;
 use tally_proto::wire;
-use world::{Party, World, reason, refusal};
+
+use crate::world::{Party, World, reason, refusal};
 
 fn world() -> World {
     let world = World::new(Shape {

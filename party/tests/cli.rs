@@ -1,7 +1,5 @@
 //! The command: what it makes, what it refuses, and what an operator sees before signing.
 
-mod world;
-
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -13,7 +11,8 @@ use tally_proto::fixture::Shape;
 use tally_proto::ids::Role;
 use tally_proto::order::{Change, Order};
 use tally_proto::pki::PeerRole;
-use world::World;
+
+use crate::world::{self, World};
 
 fn party(arguments: &[&str]) -> ExitCode {
     main_with(["party"].iter().chain(arguments).map(OsString::from))

@@ -1,7 +1,5 @@
 //! A party whose clock is over a second from both others' accepts nothing, says by how much, and accepts again once it is right.
 
-mod world;
-
 use tally_party::clock::ManualClock;
 use tally_party::clock_watch::compare;
 use tally_party::store::Storage;
@@ -12,7 +10,7 @@ use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::wire;
 
-use world::{Party, World, refusal};
+use crate::world::{Party, World, refusal};
 
 const NOW_MS: u64 = (OPENS + 100) * 1000;
 

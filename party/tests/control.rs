@@ -1,7 +1,5 @@
 //! The coordinator, the operator and registrars over mutual TLS: who may do what, and what a party refuses to sign.
 
-mod world;
-
 use tally_proto::calendar::ChannelKind;
 use tally_proto::envelope::{Envelope, Kind, Signature};
 use tally_proto::fixture::{CLOSES, DRAINED, OPENS, Shape};
@@ -16,7 +14,8 @@ use tally_proto::wire;
 use tally_proto::wire::control_client::ControlClient;
 use tally_proto::wire::record_receipt::Outcome;
 use tonic::transport::Channel;
-use world::{Party, World, reason, refusal};
+
+use crate::world::{Party, World, reason, refusal};
 
 fn leaf(world: &World, role: PeerRole) -> Leaf {
     world.leaf_of(Role::P1, role)

@@ -1,8 +1,6 @@
 //! Whatever write of the disk fails, and whatever part of the unsynced writes a loss of power leaves: every receipt that was handed out is
 //! found after the restart, and the log's root is the root of what is there.
 
-mod world;
-
 use std::sync::Arc;
 
 use tally_party::clock::ManualClock;
@@ -20,7 +18,8 @@ use tally_proto::merkle::Frontier;
 use tally_proto::reason::{Class, Reason};
 use tally_proto::receipt::Receipt;
 use tally_proto::refusal::Refusal;
-use world::{World, reason};
+
+use crate::world::{self, World, reason};
 
 fn open(world: &World, disk: &SimDisk) -> Result<Arc<Party>, PartyError> {
     let deps = Deps {

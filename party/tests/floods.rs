@@ -1,8 +1,6 @@
 //! Floods of the public listener at a real server: more connections than it bears, handshakes, headers and bodies that drip, more streams than it
 //! takes, messages beyond all bounds, requests that are given up, and submissions without a good ticket; and a voter who votes on.
 
-mod world;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +20,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::codegen::http;
-use world::{Party, World, reason};
+
+use crate::world::{Party, World, reason};
 
 /// What must come about at all comes about within this.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,7 +1,5 @@
 //! Parties hand each other their receipts: what a voter's device is told in one answer, and what a malicious party can do with it.
 
-mod world;
-
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -19,8 +17,8 @@ use tally_proto::wire;
 use tally_proto::wire::peer_client::PeerClient;
 use tonic::transport::Channel;
 
-use world::three::open;
-use world::{Party, World, reason};
+use crate::world::three::open;
+use crate::world::{Party, World, reason};
 
 /// What must come about comes about within this.
 const DEADLINE: Duration = Duration::from_secs(30);

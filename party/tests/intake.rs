@@ -1,7 +1,5 @@
 //! Ballots over real TLS: what is accepted, what is refused and why, and that a receipt is what it says.
 
-mod world;
-
 use tally_party::store::{Kind, StoreError, accepted, log};
 use tally_proto::ballot::BallotHeader;
 use tally_proto::fixture::{CLOSES, DRAINED, OPENS, Shape};
@@ -13,7 +11,8 @@ use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::wire;
-use world::{Party, World, reason, refusal};
+
+use crate::world::{Party, World, reason, refusal};
 
 async fn one() -> (World, Party) {
     let world = World::new(Shape::default());

@@ -1,7 +1,5 @@
 //! Three servers that follow each other's logs: catching up, cosigning, getting a log back after a restore, and naming whoever rewrites one.
 
-mod world;
-
 use std::time::{Duration, Instant};
 
 use redb::TableDefinition;
@@ -16,8 +14,8 @@ use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::wire;
 
-use world::three::{DEADLINE, ID, Three, open, open_by_operator, stopped, submit, trust, until};
-use world::{Party, reason, refusal};
+use crate::world::three::{DEADLINE, ID, Three, open, open_by_operator, stopped, submit, trust, until};
+use crate::world::{Party, reason, refusal};
 
 fn lookup(ballot: &[Submission; 3]) -> wire::LookupRequest {
     wire::LookupRequest {

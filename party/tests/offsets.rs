@@ -1,7 +1,5 @@
 //! Three servers agree on the keys of the offsets of enrolled credentials, over mutual TLS.
 
-mod world;
-
 use std::sync::Arc;
 
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -26,7 +24,7 @@ use tally_proto::wire;
 use tally_proto::wire::seal_event::Event;
 use tonic::Status;
 
-use world::{Party, World, reason};
+use crate::world::{Party, World, reason};
 
 const REGISTER: &str = "city-2027";
 

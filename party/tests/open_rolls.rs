@@ -1,8 +1,6 @@
 //! An open roll at real servers over TLS: P1 gives the numbers, each party pairs number and person for good, and nothing that P1, a voter or a
 //! crash does gives one person two numbers or one number to two people.
 
-mod world;
-
 use std::sync::Arc;
 
 use tally_party::clock::ManualClock;
@@ -20,7 +18,8 @@ use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::record::RecordSubmission;
 use tally_proto::wire;
-use world::{Party, World, reason};
+
+use crate::world::{Party, World, reason};
 
 const BOX: BoxId = BoxId(1);
 const FREEZES: u64 = OPENS + 3000;

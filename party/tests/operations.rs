@@ -1,7 +1,5 @@
 //! What operators see of a running party: figures over HTTP, alarms, and the journal.
 
-mod world;
-
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -15,7 +13,8 @@ use tally_proto::reason::Reason;
 use tally_proto::wire;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use world::{Party, World, reason};
+
+use crate::world::{Party, World, reason};
 
 /// A party with figures on a free port.
 async fn observed(world: &World) -> Party {

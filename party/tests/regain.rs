@@ -2,7 +2,6 @@
 
 #[path = "regain/places.rs"]
 mod places;
-mod world;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,9 +22,9 @@ use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tonic::Status;
 
-use world::liar::{Liar, change};
-use world::three::{ID, Three, open, open_by_operator, stopped, submit, until};
-use world::{Party, refusal};
+use crate::world::liar::{Liar, change};
+use crate::world::three::{ID, Three, open, open_by_operator, stopped, submit, until};
+use crate::world::{self, Party, refusal};
 
 fn is_open(party: &Party) -> bool {
     let party = party.running.party();

@@ -1,7 +1,5 @@
 //! Three servers on loopback, mutual TLS between them: a box is sealed over the real services.
 
-mod world;
-
 use prost::Message as _;
 use tally_proto::envelope::Envelope;
 use tally_proto::fixture::{DRAINED, Shape};
@@ -14,7 +12,7 @@ use tally_proto::wire;
 use tally_proto::wire::seal_event::Event;
 use tonic::Status;
 
-use world::{Party, World, reason};
+use crate::world::{Party, World, reason};
 
 struct Heard {
     phases: Vec<String>,

@@ -1,7 +1,5 @@
 //! Tickets at a real server over TLS: who is let in, what a thief can do, and that nothing is stored before a ticket is good.
 
-mod world;
-
 use tally_party::store::{Kind, accepted, tickets};
 use tally_proto::ballot::Submission;
 use tally_proto::envelope::Signer;
@@ -10,7 +8,8 @@ use tally_proto::ids::{BoxId, Hash32, Role, UnixSeconds};
 use tally_proto::reason::Reason;
 use tally_proto::ticket::{OwnTicket, Use};
 use tally_proto::wire;
-use world::{Party, World, reason, refusal};
+
+use crate::world::{Party, World, reason, refusal};
 
 async fn one() -> (World, Party) {
     let world = World::new(Shape {

@@ -1,7 +1,5 @@
 //! Bytes that no honest client sends, and what operators' tools ask: health and reflection.
 
-mod world;
-
 use std::marker::PhantomData;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -15,7 +13,8 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
-use world::{World, reason};
+
+use crate::world::{World, reason};
 
 /// Sends bytes as they are.
 #[derive(Default)]

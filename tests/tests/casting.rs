@@ -19,10 +19,7 @@ use tally_proto::reason::Reason;
 use tally_proto::secret_file;
 use tally_proto::wire;
 
-#[path = "../../party/tests/world/mod.rs"]
-mod world;
-
-use world::{Party, World};
+use crate::world::{Party, World};
 
 /// Three parties at work `after_opening_ms`, whose clock goes on with real time.
 async fn start(after_opening_ms: i64) -> (World, Vec<Party>) {

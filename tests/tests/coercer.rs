@@ -28,10 +28,7 @@ use tally_proto::wire;
 use tally_proto::wire::seal_event::Event;
 use zeroize::Zeroizing;
 
-#[path = "../../party/tests/world/mod.rs"]
-mod world;
-
-use world::{Party, World};
+use crate::world::{Party, World};
 
 /// Voters in league with the coercer: of these it knows the truth, and learns from them.
 const ACCOMPLICES: usize = 16;

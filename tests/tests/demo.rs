@@ -14,6 +14,7 @@ fn demo(directory: &Path, more: &[&str]) -> Output {
 
 #[test]
 fn a_small_election_is_counted_right_and_a_fault_of_one_vote_is_found() {
+    let _one = crate::ONE.blocking_lock();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let honest = demo(&directory.path().join("honest"), &[]);
     let said =

@@ -113,6 +113,7 @@ fn online(v: u32) -> Cast {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_desk_survives_a_power_cut_and_a_surplus_is_refused_before_the_seal() {
+    let _one = crate::ONE.lock().await;
     tally_proto::connect::install_tls_provider();
     let root = tempfile::tempdir().expect("a directory");
     let program = Program::at(env!("CARGO_BIN_EXE_tally-tests"));

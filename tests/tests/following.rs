@@ -70,9 +70,6 @@ async fn await_that(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// One world at a time: the addresses of one are not taken by the connections of another.
-static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 /// An election in which everybody may vote, and its voters.
 async fn voting(root: PathBuf) -> (World, Crowd, BTreeMap<Place, String>) {
     connect::install_tls_provider();
@@ -215,7 +212,7 @@ fn counted_right(world: &World, done: &[Done]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_was_away_and_is_killed_while_it_catches_up_holds_what_the_others_hold_before_sealing() {
     let directory = tempfile::tempdir().expect("a directory");
-    let _one = ONE.lock().await;
+    let _one = crate::ONE.lock().await;
     let (mut world, mut crowd, invitations) = voting(directory.path().join("world")).await;
     vote(&mut crowd, 0..1).await;
     world.kill_party(2);
@@ -256,7 +253,7 @@ async fn one_that_was_away_and_is_killed_while_it_catches_up_holds_what_the_othe
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_copy_of_a_store_accepts_nothing_until_it_has_its_log_back() {
     let directory = tempfile::tempdir().expect("a directory");
-    let _one = ONE.lock().await;
+    let _one = crate::ONE.lock().await;
     let (mut world, mut crowd, _) = voting(directory.path().join("world")).await;
     vote(&mut crowd, 0..1).await;
     let store = world.root.join("party-3/data/party.redb");

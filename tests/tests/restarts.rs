@@ -150,6 +150,7 @@ fn refused_with(error: CrowdError, reason: Reason) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_and_started_again_in_every_phase() {
+    let _one = crate::ONE.lock().await;
     tally_proto::connect::install_tls_provider();
     let directory = tempfile::tempdir().expect("a directory");
     let began = Instant::now();

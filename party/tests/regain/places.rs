@@ -11,9 +11,10 @@ use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::wire;
 
-use super::world::three::{Three, open, submit, until};
-use super::world::{Party, refusal};
 use super::{with_liar, withholding};
+
+use crate::world::three::{Three, open, submit, until};
+use crate::world::{Party, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_whole_keeps_its_station_s_number_and_its_room() {

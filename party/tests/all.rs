@@ -1,0 +1,22 @@
+//! Tests of the party's server, in one program: linking each file by itself would take longer than running it.
+
+mod world;
+
+mod at_rest;
+mod cards;
+mod cli;
+mod clock;
+mod control;
+mod crash;
+mod floods;
+mod handover;
+mod intake;
+mod mirror;
+mod officials;
+mod offsets;
+mod open_rolls;
+mod operations;
+mod regain;
+mod sealing;
+mod tickets;
+mod wire;

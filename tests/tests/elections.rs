@@ -1,0 +1,24 @@
+//! Whole elections on real processes, and what else needs a world of its own, in one program: linking each file by itself would take longer than
+//! running it. Apart from it stand what measures times (`trouble`, `cheating`), what loads a module for smart cards into the process (`cards`,
+//! `enrol`), and the list of refusals.
+
+mod casting;
+mod channels;
+mod coercer;
+mod corrections;
+mod demo;
+mod deploy;
+mod desk;
+mod following;
+mod many;
+mod officials;
+mod operations;
+mod restarts;
+mod setup;
+mod soak;
+mod tickets;
+#[path = "../../party/tests/world/mod.rs"]
+mod world;
+
+/// One world of processes at a time: the addresses of one are not taken by the connections of another.
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
