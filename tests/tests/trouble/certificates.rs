@@ -102,10 +102,9 @@ async fn a_party_whose_certificate_has_ended_is_named_and_mended_without_touchin
         .world
         .start_party(2)
         .expect("it runs, for its figures and its log");
-    says(
-        &read(&scene.world.party_log(2)),
-        &["alarm=\"certificate.expires\"", ENDED_TEXT],
-    );
+    let log = scene.world.party_log(2);
+    await_that("its own log says so", async || read(&log).contains(ENDED_TEXT)).await;
+    says(&read(&log), &["alarm=\"certificate.expires\""]);
     let cast = scene.vote_by_command(3, "Ben");
     assert!(cast.status.success(), "two are enough: {cast:?}");
     says(
