@@ -159,6 +159,11 @@ impl RollFile {
         Ok(Self { voters })
     }
 
+    /// The voter with exactly this reference.
+    pub fn of(&self, reference: &str) -> Option<&OnRoll> {
+        self.voters.get(reference)
+    }
+
     /// The voters whose reference begins so, capitals or not, at most `most`; and whether there are more. A whole reference comes alone.
     pub fn find(&self, beginning: &str, most: usize) -> (Vec<&OnRoll>, bool) {
         if let Some(whole) = self.voters.get(beginning) {
