@@ -43,6 +43,7 @@ fn place(online: bool) -> OnRoll {
         of_box: BoxId(2),
         voter: VoterIndex(1),
         online,
+        missing_at: None,
     }
 }
 

@@ -23,9 +23,9 @@ pub(super) struct CarryOver {
     /// The roll of the later election, as the commission publishes it.
     #[arg(long, value_name = "FILE")]
     roll: PathBuf,
-    /// What that roll calls you.
+    /// What that roll calls you. Default: asked for. (Other users of a machine can read arguments.)
     #[arg(long, value_name = "TEXT")]
-    reference: String,
+    reference: Option<String>,
     /// Writes the code to a new file that only this user can read, instead of showing it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -40,9 +40,13 @@ impl CarryOver {
             return Err(CarryError::OpenRoll(later.id().clone()).into());
         }
         let roll = RollFile::read(&self.roll, &later, |_| true)?;
-        let place = roll.of(&self.reference).ok_or_else(|| CarryError::NotOnRoll {
+        let reference = match self.reference {
+            Some(reference) => reference,
+            None => console.ask("What the roll calls you:", "give --reference")?.to_string(),
+        };
+        let place = roll.of(&reference).ok_or_else(|| CarryError::NotOnRoll {
             election: later.id().clone(),
-            reference: self.reference.clone(),
+            reference: reference.clone(),
         })?;
         let invitation = self.invitation.load(console)?;
         let (carried, before) = carry_over(&earlier, &invitation, &later, place)?;
