@@ -230,3 +230,48 @@ fn what_cannot_be_carried_over_is_refused_by_name() {
     let error = of(&earlier, &code(&earlier, 7), &signed(&open, &wire));
     assert!(matches!(error, CarryError::OpenRoll(_)), "{error}");
 }
+
+/// One party that sees ballots in both elections finds nothing in them that a voter's two have in common and those of others have not: not in
+/// what all see, nor in what it opens.
+#[test]
+fn ballots_in_two_elections_have_nothing_in_common() {
+    use rand::SeedableRng as _;
+    use std::collections::HashSet;
+    use tally_proto::ids::Role;
+
+    const WINDOW: usize = 12;
+    let world = world(Shape::default());
+    let (earlier, later) = (earlier(&world), later(&world, |_| {}));
+    let own = code(&earlier, 0x1234_5678_9abc_def0);
+    let (carried, _) = carry_over(&earlier, &own, &later, &place(true)).unwrap();
+    let mut rng = rand::rngs::StdRng::seed_from_u64(17);
+    let mut sent = |election: &Election, invitation: &Invitation, at: u64| {
+        let form = election.form_for(invitation).unwrap();
+        let choices = crate::Choices::parse(&form, ["Mayor=Ada"]).unwrap();
+        let (parcel, _) =
+            crate::sealing::seal_online(election, invitation, &choices, UnixSeconds(at), None, &mut rng)
+                .unwrap();
+        let windows = |bytes: &[u8]| bytes.windows(WINDOW).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let mut seen: HashSet<Vec<u8>> = windows(&parcel.header().encode()).into_iter().collect();
+        for party in Role::ALL {
+            seen.extend(windows(&parcel.ciphertexts()[party.slot()]));
+            let of_box = election.ballot_box(invitation.of_box()).unwrap();
+            let header = parcel.header();
+            let opened = tally_proto::shares::ShareContext::ballot(election.id(), of_box)
+                .open(
+                    party,
+                    &world.opening_keys[party.slot()],
+                    &parcel.digest(),
+                    header.commitments(),
+                    &parcel.ciphertexts()[party.slot()],
+                )
+                .unwrap();
+            seen.extend(windows(&opened.to_bytes()));
+        }
+        seen
+    };
+    let first = sent(&earlier, &own, OPENS);
+    let second = sent(&later, &carried, OPENS + 5);
+    assert!(first.len() > 300 && second.len() > 300);
+    assert!(first.is_disjoint(&second));
+}

@@ -42,7 +42,9 @@ impl CarryOver {
         let roll = RollFile::read(&self.roll, &later, |_| true)?;
         let reference = match self.reference {
             Some(reference) => reference,
-            None => console.ask("What the roll calls you:", "give --reference")?.to_string(),
+            None => console
+                .ask("What the roll calls you:", "give --reference")?
+                .to_string(),
         };
         let place = roll.of(&reference).ok_or_else(|| CarryError::NotOnRoll {
             election: later.id().clone(),
