@@ -1,4 +1,4 @@
-//! The command line: `client show | draw | enrol | vote | inspect | check | receipts | erase | decoy` and `client station init | desk | vote |
+//! The command line: `client show | draw | enrol | carry-over | vote | inspect | check | receipts | erase | decoy` and `client station init | desk | vote |
 //! paper | drain | status`.
 
 use std::ffi::OsString;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+mod carry;
 mod check;
 mod console;
 mod desk;
@@ -58,6 +59,8 @@ enum Verb {
     Draw(voter::Draw),
     /// Enrols with an identity card, and shows the invitation that this makes.
     Enrol(enrol::Enrol),
+    /// Makes of the code that you got by enrolling with your card the code for a later election of the same register, without the card.
+    CarryOver(carry::CarryOver),
     /// Casts a ballot. Casting again revotes: the last ballot counts.
     Vote(voter::Vote),
     /// Shows, on another device, what a ballot holds that was cast with `vote --second-device`.
@@ -195,6 +198,7 @@ impl Command {
             Verb::Show(show) => show.run(console),
             Verb::Draw(draw) => draw.run(console).await,
             Verb::Enrol(enrol) => enrol.run(console).await,
+            Verb::CarryOver(carry) => carry.run(console),
             Verb::Vote(vote) => vote.run(console).await,
             Verb::Inspect(inspect) => inspect.run(console).await,
             Verb::Check(check) => check.run(console).await,

@@ -60,6 +60,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 
 pub mod card;
+mod carry;
 mod check;
 mod choice;
 pub mod cli;
@@ -91,6 +92,7 @@ mod voter;
 #[allow(dead_code, unreachable_pub, reason = "shared with the test programs")]
 mod world;
 
+pub use carry::{CarryError, Differs, carry_over};
 pub use check::{Checked, Shown, check};
 pub use choice::{ChoiceError, Choices};
 pub use connections::{Connections, NoTime};

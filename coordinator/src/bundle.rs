@@ -168,7 +168,7 @@ pub fn checks(checked: &Checked, width: u16, styled: bool) -> String {
         format!("P{} {}", role.number(), party.agency())
     };
     for b in &report.boxes {
-        for words in named_by_claims(&b.hidden, &b.false_claims, agency) {
+        for words in named_by_claims([&b.hidden, &b.elsewhere, &b.false_claims], agency) {
             out += &format!("\nBox {}, which this does not bear on: {words}\n", b.of_box);
         }
     }
@@ -203,8 +203,7 @@ pub fn checks(checked: &Checked, width: u16, styled: bool) -> String {
 
 /// Whom Lists and Claims convict, in sentences.
 pub(crate) fn named_by_claims(
-    hidden: &[Claimed],
-    false_claims: &[Claimed],
+    [hidden, elsewhere, false_claims]: [&[Claimed]; 3],
     name: impl Fn(Role) -> String,
 ) -> Vec<String> {
     let mut said = Vec::new();
@@ -218,6 +217,14 @@ pub(crate) fn named_by_claims(
         if let Some((count, first)) = of(hidden) {
             said.push(format!(
                 "{} did not list {} that it gave receipts for (the first: {first}); they were sealed by these receipts, which prove it",
+                name(role),
+                grouped(count)
+            ));
+        }
+        if let Some((count, first)) = of(elsewhere) {
+            said.push(format!(
+                "{} did not take over {} enrolments that it accepted for another election of the register (the first: {first}); they were sealed by \
+                 its receipts there: it was away until the end, or leaves people out",
                 name(role),
                 grouped(count)
             ));

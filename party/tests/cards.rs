@@ -250,6 +250,50 @@ async fn a_voter_may_not_bring_records_without_end() {
     assert_eq!(records(&party, 1, 1).len(), 11);
 }
 
+/// Somebody else had the card and has used up what one voter may bring: the order that sets that aside gives the card its records again.
+#[tokio::test]
+async fn an_order_gives_a_card_its_records_again() {
+    let (mut world, party) = one().await;
+    let mut enrolment = party.enrolment();
+    for early in (10..18).rev() {
+        let sent = part(&mut world, &party, &good(), early);
+        enrolment.enrol(sent).await.expect("taken");
+    }
+    let mut newest = world.clock_s() - 10;
+    for doublings in 0..8 {
+        newest += 60 << doublings;
+        world.clock.set(newest * 1000);
+        let sent = part(&mut world, &party, &good(), 0);
+        enrolment.enrol(sent).await.expect("taken");
+    }
+    assert_eq!(records(&party, 1, 1).len(), 16);
+    world.clock.set((newest + (60 << 8)) * 1000);
+    let sent = part(&mut world, &party, &good(), 0);
+    assert_eq!(reason(enrolment.enrol(sent).await), Reason::BoxFull);
+    let reissue = Change::Reissue(Reissue {
+        serial: 0,
+        of_box: BoxId(1),
+        voter: VoterIndex(0),
+        until: UnixSeconds(newest),
+    });
+    let order = world.fixture.order(1, reissue);
+    let mut control = party.control(&world.leaf_of(party.role, PeerRole::Coordinator));
+    control
+        .complete(order.envelope().to_wire())
+        .await
+        .expect("in force");
+    // As at first: eight at will, then a wait.
+    for early in (0..8).rev() {
+        let sent = part(&mut world, &party, &good(), early);
+        enrolment.enrol(sent).await.expect("taken");
+    }
+    let now = world.clock_s();
+    world.clock.set((now + 1) * 1000);
+    let sent = part(&mut world, &party, &good(), 0);
+    assert_eq!(reason(enrolment.enrol(sent).await), Reason::CardTooOften);
+    assert_eq!(records(&party, 1, 1).len(), 24);
+}
+
 #[tokio::test]
 async fn a_record_from_the_future_stands_against_none_of_the_meantime() {
     let (mut world, party) = one().await;

@@ -644,6 +644,39 @@ async fn no_order_changes_an_hour_that_has_passed() {
 }
 
 #[tokio::test]
+async fn no_order_sets_aside_what_cards_are_yet_to_sign() {
+    let world = World::new(Shape {
+        cards: true,
+        ..Shape::default()
+    });
+    let party = world.start_in_force(Role::P1).await;
+    let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
+    let mut operator = party.control(&leaf(&world, PeerRole::Operator(Role::P1)));
+    let until = world.clock_s() + 1;
+    let reissue = Change::Reissue(Reissue {
+        of_box: BoxId(1),
+        voter: VoterIndex(0),
+        until: UnixSeconds(until),
+        serial: 0,
+    });
+    let (made, proposed) = order(&world, 1, reissue);
+    let refused = refusal(coordinator.propose_order(proposed.clone()).await);
+    assert_eq!(refused.reason, Reason::OrderInvalid);
+    assert!(refused.detail.contains("yet to come"), "{refused}");
+    world.clock.set(until * 1000);
+    coordinator.propose_order(proposed).await.expect("now");
+    // A clock that is set back: the operator's signature is refused as well.
+    world.clock.set((until - 1) * 1000);
+    let sign = wire::CountersignRequest {
+        object_hash: Hash32::of(&made.encode()).0.to_vec(),
+        confirmation: "ward-7".into(),
+    };
+    assert_eq!(reason(operator.countersign(sign).await), Reason::OrderInvalid);
+    world.clock.set(until * 1000);
+    countersign(&mut operator, &made).await;
+}
+
+#[tokio::test]
 async fn an_order_needs_all_signatures_and_never_moves_a_close_into_the_past() {
     let mut world = World::new(Shape::default());
     let party = world.start_in_force(Role::P1).await;

@@ -9,7 +9,7 @@ use tally_party::mirror::Gate;
 use tally_party::offsets::Held;
 use tally_party::sealing::{Parts, Patience, SealedBox, Sealing};
 use tally_party::store::accepted::{self, Accepted, Counted};
-use tally_party::store::{Kind, StoreError, receipts};
+use tally_party::store::{Kind, StoreError, receipts, registers};
 use tally_proto::audit::{Check, Verdict};
 use tally_proto::connect;
 use tally_proto::fixture::cards::{CardKey, DAY};
@@ -530,5 +530,89 @@ async fn a_manifest_with_keys_that_are_not_here_is_not_taken() {
         reason(three.world.publish(&party).await),
         Reason::OffsetsMissing,
         "other keys"
+    );
+}
+
+/// One corrupted party could otherwise keep chosen voters from voting in every later election of a register, unseen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_one_party_does_not_take_over_stands_and_the_party_is_named() {
+    let mut three = Three::with(Shape {
+        cards: true,
+        ..Shape::default()
+    });
+    three.world.clock.set((OPENS - 3000) * 1000);
+    let mut parties = Vec::new();
+    for role in Role::ALL {
+        three
+            .world
+            .write_revocations(role, &[], OPENS - DAY, OPENS + 30 * DAY);
+        let party = three.start(role).await;
+        three.world.put_in_force(&party).await;
+        parties.push(party);
+    }
+    let drawn = Credential::new(0x0f1e_2d3c_4b5a_6978);
+    let now = UnixSeconds(three.world.clock_s());
+    let card = three.world.fixture.card(BoxId(1), VoterIndex(0), CardKey::P256);
+    let record = three.world.fixture.card_record(&card, now, &drawn);
+    let digest = record[0].digest();
+    let mut given = Vec::new();
+    for party in &parties {
+        let mut device = connect::registration(party.public_channel());
+        let reply = device.enrol(record[party.role.slot()].to_wire()).await;
+        given.push(reply.expect("enrolled").into_inner().receipt.expect("a receipt"));
+    }
+    // As the device does when it asks for its offsets.
+    for party in &parties {
+        for (of, receipt) in Role::ALL.into_iter().zip(&given) {
+            if of != party.role {
+                party.intake().deliver(receipt.clone()).await.expect("delivered");
+            }
+        }
+    }
+    // P3 looks at nothing that was enrolled elsewhere.
+    let store = &parties[Role::P3.slot()].running.party().store;
+    store
+        .write(|tx| registers::put_taken_over(tx, 2, 1_000))
+        .expect("written");
+    three.world.define_another("second");
+    for party in &parties {
+        three.world.put_in_force(party).await;
+    }
+    let taken = |party: &Party| {
+        let store = &party.running.party().store;
+        let here = store.read(|tx| accepted::digests(tx, Kind::Record, 2, 1));
+        here.expect("read").contains(&digest.0)
+    };
+    let begun = std::time::Instant::now();
+    while !(taken(&parties[0]) && taken(&parties[1])) {
+        assert!(
+            begun.elapsed() < std::time::Duration::from_secs(60),
+            "not taken over"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(!taken(&parties[2]));
+    three.world.clock.set((DRAINED + 1) * 1000);
+    futures::future::join_all(parties.iter().map(|party| seal(&three.world, party))).await;
+
+    let mut own = 0;
+    let offsets = Role::ALL.iter().fold(0, |sum, j| {
+        let keys = &three.world.fixture.offset_keys;
+        sum ^ keys[j.slot()].offset(*j, &digest).expose()
+    });
+    for party in &parties {
+        let sealed = sealed_box(&three.world, party).await;
+        assert_eq!(sealed.standing().expect("read"), [(VoterIndex(0), digest)]);
+        let [finding] = sealed.findings() else {
+            panic!("{:?}", sealed.findings())
+        };
+        assert_eq!((finding.named, finding.digest), (Role::P3, Some(digest)));
+        assert_eq!(finding.lie.reason(), Reason::SealNotTakenOver);
+        own ^= sealed.credentials().expect("all shares").own[0];
+    }
+    assert_eq!(
+        own,
+        drawn.expose() ^ offsets,
+        "the credential of the first election"
     );
 }

@@ -11,7 +11,7 @@ use tally_party::store::sim::SimDisk;
 use tally_party::store::{Kind, Storage, accepted, registers};
 use tally_proto::fixture::cards::{CardKey, CardShape, DAY, called};
 use tally_proto::fixture::{CLOSES, OPENS, OpenShape, Shape};
-use tally_proto::ids::{BoxId, Role, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, Role, UnixMillis, UnixSeconds, VoterIndex};
 use tally_proto::invitation::Credential;
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
@@ -190,6 +190,65 @@ async fn numbers_come_from_p1_and_from_nobody_else() {
         store.read(|tx| registers::next_number(tx, 1, 1)).expect("read")
     };
     assert_eq!((next(&p1), next(&p2)), (0, 0), "nothing refused used a number up");
+}
+
+/// N follows the highest number, and the tally N: P1 and a friend with one card could make both as large as the manifest allows.
+#[tokio::test]
+async fn p1_gives_no_number_far_above_how_many_there_are() {
+    let most = 100_000;
+    let mut world = world(most);
+    let others = [
+        world.start_in_force(Role::P2).await,
+        world.start_in_force(Role::P3).await,
+    ];
+    let (first, friend) = (record(&mut world, 1, 1), record(&mut world, 2, 1));
+    for party in &others {
+        let part = numbered(&world, &first, party.role, 0);
+        enrol(party, part).await.expect("taken");
+        for v in [most - 1, 1_002] {
+            let part = numbered(&world, &friend, party.role, v);
+            assert_eq!(reason(enrol(party, part).await), Reason::RollNumberAhead);
+        }
+        assert_eq!(numbers(party), [0]);
+        // Some people begin and do not finish.
+        let part = numbered(&world, &friend, party.role, 1_001);
+        enrol(party, part).await.expect("taken");
+        assert_eq!(numbers(party), [0, 1_001]);
+    }
+    // Who has a number keeps it, however few there are.
+    let again = record(&mut world, 2, 0);
+    for party in &others {
+        let part = numbered(&world, &again, party.role, 1_001);
+        enrol(party, part).await.expect("taken");
+    }
+}
+
+/// What is begun while another party is away cannot be finished, and would only leave gaps.
+#[tokio::test]
+async fn p1_gives_nobody_a_new_number_while_another_party_is_away() {
+    let mut world = world(5);
+    let p1 = world.start_in_force(Role::P1).await;
+    let silent = || {
+        p1.running
+            .party()
+            .sight
+            .silent(Role::P3, "nothing listens".to_owned())
+    };
+    silent();
+    let first = record(&mut world, 1, 1);
+    assert_eq!(enrol(&p1, first[0].to_wire()).await.expect("taken").v, 0);
+    world.clock.set((world.clock_s() + 61) * 1000);
+    silent();
+    let sight = &p1.running.party().sight;
+    sight.answered(Role::P2, UnixMillis(world.clock_s() * 1000), 0);
+    let other = record(&mut world, 2, 0);
+    let refused = enrol(&p1, other[0].to_wire()).await.expect_err("away");
+    assert!(refused.message().contains("P3 does not answer P1"), "{refused}");
+    assert_eq!(reason::<()>(Err(refused)), Reason::PartyUnreachable);
+    // Whoever has a number is told what is wrong by the party that is away.
+    let again = record(&mut world, 1, 0);
+    assert_eq!(enrol(&p1, again[0].to_wire()).await.expect("taken").v, 0);
+    assert_eq!(numbers(&p1), [0, 0]);
 }
 
 /// The malicious party is P1: its receipts are made by hand.

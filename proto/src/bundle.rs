@@ -232,6 +232,8 @@ pub struct BoxReport {
     /// Acceptances that a party did not list though it had given receipts, and receipts that a party claimed though they do not hold. The Seal is
     /// right all the same; the Lists and Claims here prove it of these parties.
     pub hidden: Vec<Claimed>,
+    /// Card records that a party accepted for another election of the register and did not take over, by its receipt there.
+    pub elsewhere: Vec<Claimed>,
     /// See `hidden`: by whom, and the digest that the false receipt names.
     pub false_claims: Vec<Claimed>,
     /// What parties stated when they stopped sessions before. None of it bears on the result.
@@ -374,6 +376,7 @@ fn verify_box(
         live: sealed.live.count_ones(),
         enrolled: sealed.enrolled.count_ones(),
         hidden: sealed.settled.hidden().to_vec(),
+        elsewhere: sealed.settled.elsewhere().to_vec(),
         false_claims: sealed.settled.false_claims().to_vec(),
         result: result.result().clone(),
         signers: result.signers().collect(),

@@ -98,6 +98,10 @@ pub mod tag {
     pub const SURPLUS: &str = "tally/v1/draw-surplus";
     /// What the coordinator holds of a draw code.
     pub const DRAW_CODE: &str = "tally/v1/draw-code";
+    /// A number and a name of an open roll, as a party states it for stations.
+    pub const OPEN_ROLL_NAME: &str = "tally/v1/open-roll-name";
+    /// All of them, under a party's signature.
+    pub const OPEN_ROLL_HEAD: &str = "tally/v1/open-roll-head";
 }
 
 /// Builds one fixed layout. See the module's documentation for the format.

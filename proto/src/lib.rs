@@ -30,6 +30,7 @@ pub mod moment;
 pub mod note;
 pub mod offsets;
 pub mod one_time;
+pub mod open_roll;
 pub mod order;
 pub mod pki;
 pub mod reason;

@@ -363,6 +363,10 @@ impl Manifest {
     pub fn open_box(&self) -> Option<&BallotBox> {
         self.boxes.iter().find(|b| b.open().is_some())
     }
+    /// Whether the roll of that box is open.
+    pub fn is_open(&self, id: BoxId) -> bool {
+        self.open_box().is_some_and(|of_box| of_box.id() == id)
+    }
     /// The contests of a box in payload order.
     pub fn contests_of<'a>(&'a self, of_box: &'a BallotBox) -> impl Iterator<Item = &'a Contest> {
         of_box.contests().iter().filter_map(|id| self.contest(*id))

@@ -90,6 +90,16 @@ pub enum OrderError {
         /// Its number.
         number: u32,
     },
+    /// Lets a credential be issued again where none is issued.
+    #[error(
+        "order {number} lets registrars issue a credential again, and box {of_box} has an open roll: its voters enrol by card, and nothing is issued"
+    )]
+    NothingIssued {
+        /// Its number.
+        number: u32,
+        /// The box.
+        of_box: BoxId,
+    },
     /// Revokes a station that is not there.
     #[error("order {number} revokes station {station}, which this election does not have")]
     NoStation {
@@ -156,7 +166,9 @@ impl Reissue {
         let mut does = Vec::new();
         if self.until != UnixSeconds(0) {
             does.push(format!(
-                "what the voter's card signed up to {} does not stand; a credential that a registrar issued does",
+                "what the voter's card signed up to {} does not stand, and no online vote cast with it counts, before or after; a credential that a \
+                 registrar issued stands again, where there is one (on an open roll there is none); a vote at a station counts; the voter may enrol by \
+                 card again, as often as at first",
                 self.until
             ));
         }
@@ -377,6 +389,10 @@ impl SignedOrder {
                     of_box: r.of_box,
                     voter: r.voter,
                 });
+            }
+            Change::Reissue(r) if r.serial > FIRST_SERIAL && manifest.is_open(r.of_box) => {
+                let of_box = r.of_box;
+                return Err(OrderError::NothingIssued { number, of_box });
             }
             Change::Calendar(_) | Change::Correction(_) | Change::Revocation(_) | Change::Reissue(_) => {}
         }

@@ -225,6 +225,9 @@ reasons! {
     RollNumberGiver "roll.number-giver" Reject
         "A record for an open roll came to P1 with a number, or to another party without P1's receipt for its number."
         "Bring it to P1 first, without a number, then to P2 and P3 with the number and the receipt that P1 gave.";
+    RollNumberAhead "roll.number-ahead" Retry
+        "P1 gave a number of the open roll far above how many voters have one here: it would make the tally larger than it is, or others did not finish their enrolment."
+        "Enrol again in a few minutes; if it stays so for everybody, tell the commission: P1 gives numbers that nobody has.";
     RollNumberTaken "roll.number-taken" Reject
         "P1 gave one number of the open roll to two people, or one person two numbers; at this party the first pairing stands."
         "P1 breaks the protocol, or its store was set back: tell the election commission and the operators.";
@@ -420,6 +423,9 @@ reasons! {
     SealAcceptanceHidden "seal.acceptance-hidden" Abort
         "A party gave a receipt for a ballot or record that its List leaves out; the receipt counts as its acceptance."
         "Sealing goes on. Keep List and Claims, which prove it; ask the named party's operators whether it was restored from a backup.";
+    SealNotTakenOver "seal.not-taken-over" Abort
+        "A party accepted a card record for another election of the register and does not list it in this one; its receipt there counts as its acceptance."
+        "Sealing goes on. The named party was away until the end, or leaves people out: ask its operators for its log of those hours.";
     SealWrongKind "seal.listed-as-other-kind" Abort
         "A party listed a ballot as a credential record, or a record as a ballot; the header of that digest proves it."
         "Keep the List and the header; the named party broke the rules.";

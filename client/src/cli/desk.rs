@@ -99,6 +99,12 @@ impl Desk {
             "Station {station} {name}. {}.",
             in_language(election.manifest().title(), &languages)
         ));
+        if let Some(at) = roll.as_of() {
+            console.say(&format!(
+                "The list of voters is of {}: who enrolled later is not on it. Ask the commission for a newer one if that is long ago.",
+                super::voter::moment(at.get())
+            ));
+        }
         tell_machine(&mut counter, console).await?;
         let manifest = election.manifest_hash().to_string();
         let book =
@@ -410,6 +416,13 @@ impl AtWork<'_, '_> {
                 "Votes at stations only."
             }
         ));
+        if let Some(party) = voter.missing_at {
+            self.console.say(&format!(
+                "{} ({party}) does not have this enrolment, the two others have: it may not be finished. Let the voter vote all the same; if the enrolment does \
+                 not stand, the vote here does not count either. Tell the commission.",
+                self.election.party(party).agency()
+            ));
+        }
         if self.book.has_signed_in(voter.of_box, voter.voter) {
             self.console.say(
                 "THIS VOTER HAS SIGNED IN HERE BEFORE. A second vote takes the place of the first, and one on paper of both. Look into it and \

@@ -11,6 +11,7 @@ use tally_proto::reason::Reason;
 use tally_proto::secret_file::SecretFileError;
 use thiserror::Error;
 
+use crate::carry::CarryError;
 use crate::choice::ChoiceError;
 use crate::device::DeviceError;
 use crate::election::ElectionError;
@@ -44,6 +45,9 @@ pub enum Failure {
     /// Enrolling.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
+    /// Carrying a code over.
+    #[error(transparent)]
+    Carry(#[from] CarryError),
     /// Casting.
     #[error(transparent)]
     Cast(#[from] CastError),
@@ -149,6 +153,7 @@ impl Failure {
             Self::Choice(error) => Some(error.reason()),
             Self::Inspect(error) => Some(error.reason()),
             Self::Enrol(EnrolError::Card(error)) => error.reason(),
+            Self::Carry(error) => Some(error.reason()),
             Self::OtherFingerprint { .. } => Some(Reason::ManifestOther),
             Self::NotThere => Some(Reason::BallotNotHeld),
             Self::Tickets(error) | Self::Cast(CastError::Ticket(error)) => error.reason(),
@@ -164,7 +169,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Election(_) | Self::Invitation(_) | Self::Choice(_) | Self::NotANumber { .. } => 3,
-            Self::OtherFingerprint { .. } | Self::NotAName { .. } | Self::Sheet(_) => 3,
+            Self::OtherFingerprint { .. } | Self::NotAName { .. } | Self::Sheet(_) | Self::Carry(_) => 3,
             Self::False => 7,
             Self::Inspect(error) => match error {
                 InspectError::NotHeld { .. } => 5,

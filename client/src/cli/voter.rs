@@ -66,7 +66,7 @@ impl InvitationArg {
         Ok(texts)
     }
 
-    fn load(&self, console: &mut Console<'_>) -> Result<Invitation, Failure> {
+    pub(super) fn load(&self, console: &mut Console<'_>) -> Result<Invitation, Failure> {
         let texts = self.texts(console)?;
         let texts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
         Ok(read_invitation(&texts)?)

@@ -1,10 +1,13 @@
 //! The roll as a station looks voters up in it: the commission's CSV, of which the columns `box`, `reference`, `online`, `index` and `code` are
 //! read. It must be the manifest's roll, voter by voter: two numbers exchanged would strike one voter's ballot for another's.
+//!
+//! An open roll has no root before the seal: its list is the one of [`tally_proto::open_roll`], of which every line bears the signatures of two parties.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tally_proto::ids::{BoxId, Hash32, VoterIndex};
+use tally_proto::ids::{BoxId, Hash32, Role, UnixSeconds, VoterIndex};
+use tally_proto::open_roll::{OpenRollError, OpenRollList};
 use tally_proto::roll::{Roll, RollEntry, RollError};
 use thiserror::Error;
 
@@ -31,6 +34,17 @@ pub enum RollFileError {
         /// The line, from 1.
         line: usize,
     },
+    /// Not the list of the open roll, or not as the parties have signed it.
+    #[error(
+        "{path} is not the list of this election's open roll with the signatures of two parties: {source}. Ask the commission for a new one (`coordinator \
+         open-roll`)"
+    )]
+    OpenRoll {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: OpenRollError,
+    },
     /// Another roll.
     #[error(
         "{path}, box {of_box}: {source}. Ask the commission for the roll of this election, the file `roll.csv` of its directory"
@@ -56,12 +70,15 @@ pub struct OnRoll {
     pub voter: VoterIndex,
     /// Whether the voter may vote online too.
     pub online: bool,
+    /// On an open roll, the party that does not have this voter though both others have: the enrolment may not be finished.
+    pub missing_at: Option<Role>,
 }
 
 /// The voters whom a station serves, by reference.
 #[derive(Debug)]
 pub struct RollFile {
     voters: BTreeMap<String, OnRoll>,
+    as_of: Option<UnixSeconds>,
 }
 
 fn code(hexadecimal: &str) -> Option<Hash32> {
@@ -83,6 +100,12 @@ impl RollFile {
             path: path.to_owned(),
             source,
         })?;
+        if let Some(of) = election.manifest().open_box() {
+            return Self::open(path, election, of.id(), &bytes).map(|mut roll| {
+                roll.voters.retain(|_, voter| serves(voter.of_box));
+                roll
+            });
+        }
         let wrong = |line| RollFileError::Line {
             path: path.to_owned(),
             line,
@@ -125,6 +148,7 @@ impl RollFile {
                 of_box,
                 voter,
                 online: entry.online,
+                missing_at: None,
             };
             if entries.insert(voter, entry).is_some()
                 || (serves(of_box) && voters.insert(on_roll.reference.clone(), on_roll).is_some())
@@ -134,29 +158,45 @@ impl RollFile {
         }
         for of in election.manifest().boxes() {
             let entries = boxes.remove(&of.id()).unwrap_or_default();
-            let fits = if of.open().is_some() {
-                // It may still grow, and has gaps where an enrolment was not finished. Its root is in the Seal: until then it stands on the
-                // commission's word.
-                let highest = entries
-                    .last_key_value()
-                    .map_or(0, |(v, _)| v.get().saturating_add(1));
-                match of.voters() {
-                    most if highest <= most => Ok(()),
-                    most => Err(RollError::OtherNumber {
-                        expected: most,
-                        actual: highest,
-                    }),
-                }
-            } else {
-                Roll::new(entries.into_values().collect()).and_then(|roll| roll.check_box(of))
-            };
+            let fits = Roll::new(entries.into_values().collect()).and_then(|roll| roll.check_box(of));
             fits.map_err(|source| RollFileError::OtherRoll {
                 path: path.to_owned(),
                 of_box: of.id(),
                 source,
             })?;
         }
-        Ok(Self { voters })
+        Ok(Self { voters, as_of: None })
+    }
+
+    fn open(path: &Path, election: &Election, of_box: BoxId, bytes: &[u8]) -> Result<Self, RollFileError> {
+        let refused = |source| RollFileError::OpenRoll {
+            path: path.to_owned(),
+            source,
+        };
+        let text = std::str::from_utf8(bytes).map_err(|_| refused(OpenRollError::Line(1)))?;
+        let list = OpenRollList::decode(text, election.manifest(), of_box).map_err(refused)?;
+        let on_roll = |on: tally_proto::open_roll::OnOpenRoll<'_>| OnRoll {
+            reference: on.name.to_owned(),
+            of_box,
+            voter: on.voter,
+            online: true,
+            missing_at: on.missing_at,
+        };
+        let voters = list.voters().map(on_roll);
+        Ok(Self {
+            voters: voters.map(|voter| (voter.reference.clone(), voter)).collect(),
+            as_of: Some(list.as_of()),
+        })
+    }
+
+    /// Of the list of an open roll, up to when two parties have signed who enrolled.
+    pub fn as_of(&self) -> Option<UnixSeconds> {
+        self.as_of
+    }
+
+    /// The voter with exactly this reference.
+    pub fn of(&self, reference: &str) -> Option<&OnRoll> {
+        self.voters.get(reference)
     }
 
     /// The voters whose reference begins so, capitals or not, at most `most`; and whether there are more. A whole reference comes alone.
@@ -173,3 +213,6 @@ impl RollFile {
         (first, found.next().is_some())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -248,7 +248,7 @@ pub(super) enum OrderChange {
         /// Issued records of the voter stand up to this serial; the first issue has 1
         #[arg(long, value_parser = clap::value_parser!(u32).range(2..))]
         serial: Option<u32>,
-        /// Local time of the online channel's zone, past or to come: "YYYY-MM-DD HH:MM"
+        /// What the voter's card signed up to then does not stand: local time of the online channel's zone, not to come, "YYYY-MM-DD HH:MM"
         #[arg(long)]
         until: Option<String>,
     },

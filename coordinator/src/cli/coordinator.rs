@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tally_proto::ids::{BoxId, RegisterId, Role};
+use tally_proto::ids::{BoxId, RegisterId, Role, RoleExt as _};
 use tally_proto::manifest::BallotBox;
 use tally_proto::pki::{Life, PeerRole, Shown};
 
@@ -268,20 +268,14 @@ async fn fetch_open_roll(office: &Office, console: &Console) -> Result<(), Error
     let (directory, election) = (&office.directory, &office.election);
     let roll = open_roll::fetch(directory, election, console.patience, &*console.progress).await?;
     println!(
-        "{} voters are on the open roll of election {} so far",
-        grouped(roll.voters.len() as u64),
+        "{} voters are on the open roll of election {} so far: two parties have signed for each of them",
+        grouped(roll.list.voters().count() as u64),
         office.called()
     );
-    if roll.unfinished > 0 {
-        println!(
-            "{} enrolments are not finished: not all three parties have them, and they do not count",
-            roll.unfinished
-        );
-    }
-    for v in &roll.differing {
-        println!(
-            "Number {v}: the parties name different people. One of them breaks the protocol: tell their operators"
-        );
+    let manifest = election.signed().manifest();
+    let agency = |role: Role| format!("P{} {}", role.number(), manifest.party(role).agency());
+    for sentence in roll.in_words(agency) {
+        println!("{sentence}");
     }
     println!(
         "In           {} (names people; for stations)",

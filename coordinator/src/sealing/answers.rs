@@ -172,8 +172,10 @@ impl Answers {
         };
         let manifest = Arc::clone(&self.manifest);
         let name = |role: Role| format!("P{} {}", role.number(), manifest.manifest().party(role).agency());
-        self.named
-            .extend(named_by_claims(settled.hidden(), settled.false_claims(), name));
+        self.named.extend(named_by_claims(
+            [settled.hidden(), settled.elsewhere(), settled.false_claims()],
+            name,
+        ));
         self.holds = Some(bundle);
         Ok(())
     }

@@ -55,7 +55,7 @@ impl Elections {
                 ),
             ));
         }
-        check_calendar(&election, &order, now)?;
+        check_times(&election, &order, now)?;
         check_boxes(store, &election, &order)?;
         // One that somebody has signed may still come into force, until this party signs another.
         let kept = waiting.iter().filter(|known| signed(known));
@@ -132,7 +132,7 @@ impl Elections {
                 Ok(signature)
             }
             Found::Order(election, order) => {
-                check_calendar(&election, &order, now)?;
+                check_times(&election, &order, now)?;
                 check_boxes(store, &election, &order)?;
                 let number = order.order().number;
                 if election
@@ -367,9 +367,23 @@ fn check_boxes(store: &Store, election: &Election, order: &SignedOrder) -> Resul
 
 /// An order may not end a channel before now on this party's clock, nor change any hour before: what was accepted in time stays so, and what was
 /// refused does too. Ballots dated a little ahead are accepted as well, so the past ends where these do.
-fn check_calendar(election: &Election, order: &SignedOrder, now: UnixMillis) -> Result<(), Refusal> {
-    let Change::Calendar(channel) = &order.order().change else {
-        return Ok(());
+///
+/// Nor may it set aside what cards are yet to sign: whoever enrols before that moment would be told of an enrolment that does not stand.
+fn check_times(election: &Election, order: &SignedOrder, now: UnixMillis) -> Result<(), Refusal> {
+    let channel = match &order.order().change {
+        Change::Calendar(channel) => channel,
+        Change::Reissue(reissue) if reissue.until > now.seconds() => {
+            return Err(Refusal::new(
+                Reason::OrderInvalid,
+                format_args!(
+                    "order {} sets aside what the voter's card signs up to {}, which is yet to come: this party's clock shows {}",
+                    order.order().number,
+                    reissue.until,
+                    now.seconds()
+                ),
+            ));
+        }
+        _ => return Ok(()),
     };
     let past = |what: &str| {
         Refusal::new(

@@ -240,7 +240,7 @@ impl<'t> Batch<'t> {
         let Some(serial) = &new.serial else {
             return Ok(None);
         };
-        let place = (serial.voter, serial.half);
+        let place = (serial.voter, serial.half, serial.after);
         let taken = serials::taken(self.tx, number, of_box, place, MAX_RECORDS_OF_A_VOTER)?;
         Ok((taken >= MAX_RECORDS_OF_A_VOTER).then(|| {
             Refusal::new(

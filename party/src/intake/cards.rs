@@ -11,8 +11,9 @@ use std::time::SystemTime;
 
 use futures::StreamExt as _;
 use tally_proto::card::{self, CardAuthorisation, CardError, RevocationList, Salt, check_revocation};
-use tally_proto::ids::{BoxId, Digest, Hash32, Role, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, Digest, Hash32, Role, UnixMillis, UnixSeconds, VoterIndex};
 use tally_proto::manifest::{Manifest, Register};
+use tally_proto::open_roll::{Head, Subject, name_of};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::record::{Authorisation, RecordError, RecordHeader, RecordSubmission};
@@ -43,6 +44,11 @@ const CARD: u8 = 2;
 const AT_ONCE: usize = 256;
 /// Entries of an open roll in one message.
 const NAMES_A_PART: usize = 5_000;
+/// By how much a number of an open roll may be above the count of those that are paired here, beside an eighth of that count: people whose
+/// enrolment was not finished have numbers at P1 alone. Else P1 could make N, and the tally, as large as the manifest allows.
+const NUMBERS_AHEAD: u32 = 1_000;
+/// P1 gives no new number while another party has not answered for so long: the enrolment could not be finished.
+const ANSWERED_WITHIN_MS: u64 = 60_000;
 /// Pause between looks at the registers when nothing happened.
 const TAKE_OVER_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -320,12 +326,14 @@ impl Party {
         if open {
             // A party that accepts nothing gives no number either.
             self.may_accept(election)?;
+            if self.role == Role::P1 && self.place_so_far(number, &due)?.is_none() {
+                self.others_answer(now)?;
+            }
         }
+        let mut after = 0;
         if let Some((of_box, voter)) = self.place_so_far(number, &due)? {
-            let binding = election.binding(self.role);
-            let until = binding
-                .filter_map(|under| under.reissued_until(of_box, voter))
-                .max();
+            let until = self.set_aside_until(election, of_box, voter);
+            after = until.map_or(0, serial_at);
             if until.is_some_and(|until| signed_at <= until) {
                 return Err(Refusal::new(
                     Reason::RecordReissued,
@@ -345,7 +353,10 @@ impl Party {
             capacity: election.ballot_box(of_box)?.capacity(),
             sequence: None,
             cast_at: None,
-            serial: Some(serial(voter, &header)),
+            serial: Some(Serial {
+                after,
+                ..serial(voter, &header)
+            }),
             ticket: None,
             // What is for one open roll is for no other election.
             register: (!open).then(|| register.id().clone()),
@@ -357,6 +368,33 @@ impl Party {
             sealed_shares: self.seal_record(digest, &shares.to_bytes()),
         };
         Ok((of_box, voter, Outcome::New(Box::new(checked))))
+    }
+
+    /// Refuses while another party is away: all three must take a record for an open roll.
+    fn others_answer(&self, now: UnixMillis) -> Result<(), Refusal> {
+        for other in self.sight.others() {
+            let silent = now.get().saturating_sub(self.sight.last_answer(other).get());
+            if let Some(why) = self.sight.trouble(other)
+                && silent > ANSWERED_WITHIN_MS
+            {
+                return Err(Refusal::new(
+                    Reason::PartyUnreachable,
+                    format_args!(
+                        "{other} does not answer {}: {why}. An enrolment needs all three parties",
+                        self.role
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Up to which moment records of the voter's card are out, by the orders in force and by those that this party has countersigned.
+    fn set_aside_until(&self, election: &Election, of_box: BoxId, voter: VoterIndex) -> Option<UnixSeconds> {
+        let binding = election.binding(self.role);
+        binding
+            .filter_map(|under| under.reissued_until(of_box, voter))
+            .max()
     }
 
     /// Refuses what comes after the last moment for records of the box, under the orders in force and under those that this party has
@@ -413,6 +451,24 @@ impl Party {
                 "this number of the open roll is another person's here, or this person has another number: P1 gave both",
             )
         };
+        if let Some(v) = given {
+            let there = self.store.read(|tx| {
+                let paired = registers::paired(tx, number, of_box.get())?;
+                Ok::<_, StoreError>((paired, registers::place(tx, number, person)?))
+            })?;
+            let (paired, place) = there;
+            let ahead = paired.saturating_add(paired / 8).saturating_add(NUMBERS_AHEAD);
+            if place.is_none() && v.get() > ahead {
+                tracing::error!(party = %self.role, election = %election.manifest().election(), number = v.get(), paired,
+                    "P1 gave a number of the open roll far above how many people have one here");
+                return Err(Refusal::new(
+                    Reason::RollNumberAhead,
+                    format_args!(
+                        "P1 gave number {v}, and {paired} voters have a number here: at most {ahead} is taken now"
+                    ),
+                ));
+            }
+        }
         let found = self.store.write(|tx| {
             // Again, as another record of the same person may have come meanwhile.
             if let (None, Some((_, v))) = (given, registers::place(tx, number, person)?) {
@@ -444,7 +500,7 @@ impl Party {
         }
     }
 
-    /// Control.OpenRoll: number and name of everybody whose record for an open roll this party accepted.
+    /// Control.OpenRoll: number and name of everybody whose record for an open roll this party accepted, under its signature.
     ///
     /// # Errors
     /// `election.unknown`, `box.unknown`, `roll.other-kind`; a stored record that does not hold.
@@ -454,7 +510,7 @@ impl Party {
     pub(crate) async fn open_roll(
         self: &Arc<Self>,
         of: wire::BoxRef,
-    ) -> Result<Answers<wire::RollPart>, Refusal> {
+    ) -> Result<Answers<wire::OpenRollPart>, Refusal> {
         let election = self.elections.get(&of.election)?.in_force()?;
         if election.ballot_box(BoxId(of.r#box))?.open().is_none() {
             return Err(record_refused(RecordError::Roll { open: true }));
@@ -469,10 +525,15 @@ impl Party {
                             named(tx, number, manifest, &header, &row.authority_signature)
                         });
                         let (v, said) = named.ok_or(StoreError::Corrupt { table: "records" })?;
-                        names.insert(v.get(), said);
+                        names.insert(v.get(), name_of(&said));
                         Ok::<_, StoreError>(())
                     })
                 })?;
+                let subject = Subject {
+                    election: manifest.election(),
+                    of_box: BoxId(of.r#box),
+                };
+                let head = Head::sign(subject, party.role, party.now().seconds(), &names, &party.signer);
                 let entry = |(v, reference)| wire::RollEntry {
                     v,
                     reference,
@@ -480,12 +541,16 @@ impl Party {
                     persons: Vec::new(),
                 };
                 let entries: Vec<_> = names.into_iter().map(entry).collect();
-                let part = |entries: &[wire::RollEntry]| wire::RollPart {
-                    r#box: of.r#box,
+                let part = |entries: &[wire::RollEntry]| wire::OpenRollPart {
                     entries: entries.to_vec(),
-                    salt: Vec::new(),
+                    head: None,
                 };
-                Ok(entries.chunks(NAMES_A_PART).map(part).collect::<Vec<_>>())
+                let mut parts: Vec<_> = entries.chunks(NAMES_A_PART).map(part).collect();
+                parts.push(wire::OpenRollPart {
+                    entries: Vec::new(),
+                    head: Some(head.to_wire()),
+                });
+                Ok(parts)
             })
             .await?;
         Ok(futures::stream::iter(parts.into_iter().map(Ok)).boxed())
@@ -532,7 +597,7 @@ impl Party {
             for noted in noted.into_iter().filter(|noted| noted.election != number) {
                 let of = Arc::clone(election);
                 let found = self
-                    .blocking(move |party| Ok(party.store.read(|tx| party.to_take_over(tx, &of, &noted))?))
+                    .blocking(move |party| party.store.read(|tx| party.to_take_over(tx, &of, &noted)))
                     .await?;
                 let Some(checked) = found else { continue };
                 match self.intake.writer.accept(checked).await {
@@ -562,7 +627,7 @@ impl Party {
         tx: &impl Tables,
         election: &Election,
         noted: &registers::Noted,
-    ) -> Result<Option<Checked>, StoreError> {
+    ) -> Result<Option<Checked>, Refusal> {
         let corrupt = || StoreError::Corrupt { table: "records" };
         let stored = accepted::get(tx, Kind::Record, noted.election, noted.of_box, &noted.digest)?
             .ok_or_else(corrupt)?;
@@ -580,8 +645,11 @@ impl Party {
         }
         let times = [header.signed_at];
         let place = place_of(tx, election.number(), register, &header, &authorisation, &times);
-        let Ok((_, of_box, voter)) = place else {
-            return Ok(None);
+        let (of_box, voter) = match place {
+            Ok((_, of_box, voter)) => (of_box, voter),
+            // It would count as looked at for ever.
+            Err(refusal) if refusal.reason == Reason::StoreFailed => return Err(refusal),
+            Err(_) => return Ok(None),
         };
         let Some(found) = election.manifest().ballot_box(of_box) else {
             return Ok(None);
@@ -600,7 +668,10 @@ impl Party {
             capacity: found.capacity(),
             sequence: None,
             cast_at: None,
-            serial: Some(serial(voter, &header)),
+            serial: Some(Serial {
+                after: self.set_aside_until(election, of_box, voter).map_or(0, serial_at),
+                ..serial(voter, &header)
+            }),
             ticket: None,
             register: None,
             paced: false,
@@ -675,5 +746,11 @@ pub(crate) fn serial(voter: VoterIndex, header: &RecordHeader) -> Serial {
         voter: voter.get(),
         half: CARD,
         serial: header.serial,
+        after: 0,
     }
+}
+
+/// The serial of what a card signed at that moment.
+fn serial_at(moment: UnixSeconds) -> u32 {
+    u32::try_from(moment.get()).unwrap_or(u32::MAX)
 }

@@ -192,5 +192,6 @@ fn serial(issue: &Issue, serial: u32) -> Serial {
         voter: issue.voter.get(),
         half,
         serial,
+        after: 0,
     }
 }

@@ -555,6 +555,7 @@ fn occupy(
             voter: issue.voter.get(),
             half: u8::try_from(issue.half.number()).unwrap_or(u8::MAX),
             serial: header.serial,
+            after: 0,
         },
         Source::Card(card) => {
             let manifest = election.manifest();

@@ -91,7 +91,7 @@ async fn receive(
 impl Control for ControlService {
     type SealStream = Answers<wire::SealEvent>;
     type TallyStream = Answers<wire::TallyEvent>;
-    type OpenRollStream = Answers<wire::RollPart>;
+    type OpenRollStream = Answers<wire::OpenRollPart>;
 
     async fn publish(
         &self,

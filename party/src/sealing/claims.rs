@@ -2,6 +2,9 @@
 //!
 //! A receipt makes a difference only where the third party did not list the digest either (for a record: always, it needs three). All
 //! such receipts are claimed. Of those that make no difference one for each signer is claimed, since it names the signer.
+//!
+//! Where a party did not take a card record over from another election of the register, and both others did, its receipt of that election is
+//! claimed: see [`tally_proto::sealing::settle_by`].
 
 use std::collections::BTreeSet;
 
@@ -18,7 +21,7 @@ use super::subject::Subject;
 use super::tables::{self, BoxKey, Once};
 use super::waiting::ask;
 use super::{Inner, Sealing};
-use crate::store::{Kind, StoreError, Tables, receipts};
+use crate::store::{Kind, StoreError, Tables, receipts, registers};
 
 /// Checks signature, form and subject of the Claims of `of`.
 pub(super) fn open_claims(envelope: &Envelope, subject: &Subject, of: Role) -> Result<Claims, Flaw> {
@@ -153,7 +156,7 @@ impl Sealing {
             })?;
             let Some(settled) = settled else { return Ok(()) };
             inner.store.write(|tx| {
-                settled.hidden().iter().try_for_each(|by| {
+                settled.claimed().try_for_each(|by| {
                     tables::put_claimed(tx, subject.key, &by.digest.0, by.party.index())
                 })?;
                 tables::put_settled(tx, subject.key)
@@ -181,7 +184,7 @@ impl Inner {
                 of_box: subject.of_box,
                 party: self.me,
                 list_hashes: self.lists(tx, subject)?.each_ref().map(SignedList::hash),
-                receipts: self.unlisted(tx, key)?,
+                receipts: self.unlisted(tx, subject)?,
             }))
         })?;
         let Some(claims) = claims else { return Ok(()) };
@@ -200,11 +203,13 @@ impl Inner {
     }
 
     /// Receipts of others for digests in this party's List that their signers did not list, neither as ballots nor as records.
-    fn unlisted(&self, tx: &impl Tables, key: BoxKey) -> Result<Vec<Receipt>, SealError> {
+    fn unlisted(&self, tx: &impl Tables, subject: &Subject) -> Result<Vec<Receipt>, SealError> {
+        let key = subject.key;
         let (ballots, records) = (
             self.bodies(tx, key, Kind::Ballot)?,
             self.bodies(tx, key, Kind::Record)?,
         );
+        let mut elsewhere = self.not_taken_over(&records);
         // Receipts come in the order of their digests, so every body is walked once.
         let mut ballots = ballots.each_ref().map(|body| Walk(body));
         let mut records = records.each_ref().map(|body| Walk(body));
@@ -224,6 +229,7 @@ impl Inner {
             );
             let hidden = !ballots[by.slot()].finds(digest) && !records[by.slot()].finds(digest);
             if hidden && (ballot || record) {
+                elsewhere.remove(&(*digest, by));
                 let matters = record || !ballots[third.slot()].finds(digest);
                 if named.insert(by) || matters {
                     if !room.take(bytes.len()) {
@@ -237,7 +243,55 @@ impl Inner {
             }
             Ok::<_, SealError>(())
         })?;
+        let Some(register) = subject.manifest().register().filter(|_| !elsewhere.is_empty()) else {
+            return Ok(claims);
+        };
+        let mut full = 0u64;
+        registers::for_each(tx, register.id().as_str(), |noted| {
+            for by in [self.me.next(), self.me.prev()] {
+                if noted.election == key.election || !elsewhere.contains(&(noted.digest, by)) {
+                    continue;
+                }
+                let of = (noted.election, noted.of_box, &noted.digest);
+                let Some(bytes) = receipts::get(tx, of.0, of.1, of.2, by.index())? else {
+                    continue;
+                };
+                let receipt =
+                    Receipt::decode(&bytes).map_err(|_| StoreError::Corrupt { table: "receipts" })?;
+                // By the key that this election knows: a party may have had another one in the other.
+                if receipt.verify(&subject.keys).is_err() {
+                    continue;
+                }
+                elsewhere.remove(&(noted.digest, by));
+                // To have been away is no lie, and stops nothing: what has no room does not stand.
+                if room.take(bytes.len()) {
+                    claims.push(receipt);
+                } else {
+                    full += 1;
+                }
+            }
+            Ok::<_, SealError>(())
+        })?;
+        if full > 0 {
+            tracing::error!(party = %self.me, election = %subject.election, full, "enrolments that another party did not take over have no room in Claims");
+        }
         Ok(claims)
+    }
+
+    /// Records that this party and one other list, and which other party does not.
+    fn not_taken_over(&self, records: &Bodies) -> BTreeSet<([u8; 32], Role)> {
+        let mut found = BTreeSet::new();
+        for by in [self.me.next(), self.me.prev()] {
+            let Some(third) = self.me.third(by) else { continue };
+            let mut others = [third, by].map(|party| Walk(&records[party.slot()]));
+            for digest in &records[self.me.slot()] {
+                let [listed, left_out] = others.each_mut().map(|walk| walk.finds(digest));
+                if listed && !left_out {
+                    found.insert((*digest, by));
+                }
+            }
+        }
+        found
     }
 
     /// What the three Claims say. Everyone computes the same from the same signed objects.
@@ -276,6 +330,7 @@ impl Inner {
         };
         let hidden = settled.hidden().iter().map(finding(Lie::HidAcceptance));
         Ok(hidden
+            .chain(settled.elsewhere().iter().map(finding(Lie::NotTakenOver)))
             .chain(settled.false_claims().iter().map(finding(Lie::FalseClaim)))
             .collect())
     }

@@ -29,6 +29,8 @@ pub enum Lie {
     WrongKind,
     /// Signed a receipt for a digest that it did not list.
     HidAcceptance,
+    /// Did not take over a card record that it accepted for another election of the register. To have been away until the end looks alike.
+    NotTakenOver,
     /// Signed Claims that hold a receipt which is not what it says.
     FalseClaim,
     /// Answered a complaint with something that does not open the commitment.
@@ -51,6 +53,7 @@ impl Lie {
             Self::OtherSeal => Reason::SealDisagreement,
             Self::WrongKind => Reason::SealWrongKind,
             Self::HidAcceptance => Reason::SealAcceptanceHidden,
+            Self::NotTakenOver => Reason::SealNotTakenOver,
             Self::FalseClaim => Reason::SealClaimFalse,
             Self::WrongAnswer => Reason::SealShareWrong,
             Self::FalseComplaint => Reason::SealComplaintFalse,
@@ -69,6 +72,9 @@ impl fmt::Display for Lie {
             Self::OtherSeal => "signed a Seal that does not follow from the Lists and Claims",
             Self::WrongKind => "listed a ballot as a record or a record as a ballot",
             Self::HidAcceptance => "did not list what it gave a receipt for",
+            Self::NotTakenOver => {
+                "did not take over a card record that it accepted for another election of the register: it was away until the end, or leaves people out"
+            }
             Self::FalseClaim => "claimed a receipt that is not what it says",
             Self::WrongAnswer => "answered a complaint with what does not open the commitment",
             Self::FalseComplaint => "complained of an answer that opens the commitment",

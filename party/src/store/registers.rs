@@ -6,6 +6,7 @@
 //! | `persons` | election, person code | box, v |
 //! | `registered` | register, number | election, box and digest under which the record was accepted first |
 //! | `numbers` | election, box, v | code of the person who has that number on an open roll; `persons` holds the same the other way round |
+//! | `paired` | election, box | how many numbers of an open roll are paired |
 //! | `taken_over` | election | the number up to which the records of its register were looked at |
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ const SALTS: TableDefinition<'static, u32, &[u8; 32]> = TableDefinition::new("sa
 const PERSONS: TableDefinition<'static, (u32, &[u8; 32]), Place> = TableDefinition::new("persons");
 const REGISTERED: TableDefinition<'static, (&str, u64), Registered> = TableDefinition::new("registered");
 const NUMBERS: TableDefinition<'static, (u32, u32, u32), &[u8; 32]> = TableDefinition::new("numbers");
+const PAIRED: TableDefinition<'static, (u32, u32), u32> = TableDefinition::new("paired");
 const TAKEN_OVER: TableDefinition<'static, u32, u64> = TableDefinition::new("taken_over");
 
 /// Makes the tables of this module, in the store's opening transaction.
@@ -31,6 +33,7 @@ pub(super) fn create(tx: &WriteTx) -> Result<(), StoreError> {
     tx.table_mut(REGISTERED)?;
     tx.table_mut(TAKEN_OVER)?;
     tx.table_mut(NUMBERS)?;
+    tx.table_mut(PAIRED)?;
     Ok(())
 }
 
@@ -56,11 +59,25 @@ pub fn pair(tx: &WriteTx, election: u32, of_box: u32, v: u32, person: &Hash32) -
         (None, None) => {
             persons.insert((election, &person.0), (of_box, v))?;
             numbers.insert((election, of_box, v), &person.0)?;
+            let mut paired = tx.table_mut(PAIRED)?;
+            let before = paired.get((election, of_box))?.map_or(0, |row| row.value());
+            paired.insert((election, of_box), before.saturating_add(1))?;
             Paired::Stands
         }
         (Some(place), Some(holder)) if place == (of_box, v) && holder == person.0 => Paired::Stands,
         _ => Paired::Other,
     })
+}
+
+/// How many numbers of an open roll are paired here.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn paired(tx: &impl Tables, election: u32, of_box: u32) -> Result<u32, StoreError> {
+    Ok(tx
+        .table(PAIRED)?
+        .get((election, of_box))?
+        .map_or(0, |row| row.value()))
 }
 
 /// One more than the highest number of an open roll that is paired here; 0 when none is.
@@ -196,6 +213,30 @@ pub fn not_taken_over(
         });
     }
     Ok(found)
+}
+
+/// Calls `each` with every record of `register`, in the order in which they were accepted.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed; or what `each` returns.
+pub fn for_each<E: From<StoreError>>(
+    tx: &impl Tables,
+    register: &str,
+    mut each: impl FnMut(Noted) -> Result<(), E>,
+) -> Result<(), E> {
+    let table = tx.table(REGISTERED)?;
+    let all = (register, 0)..=(register, u64::MAX);
+    for row in table.range(all).map_err(StoreError::from)? {
+        let (key, value) = row.map_err(StoreError::from)?;
+        let (election, of_box, digest) = value.value();
+        each(Noted {
+            number: key.value().1,
+            election,
+            of_box,
+            digest: *digest,
+        })?;
+    }
+    Ok(())
 }
 
 /// Notes that the records up to `number` were looked at for `election`.

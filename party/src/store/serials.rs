@@ -14,6 +14,8 @@ pub struct Serial {
     pub half: u8,
     /// The record's serial.
     pub serial: u32,
+    /// Records up to this serial are out by an order, and use nothing up.
+    pub after: u32,
 }
 
 /// Serials of so many records of a voter are given without waiting.
@@ -45,7 +47,7 @@ pub fn pace(tx: &WriteTx, election: u32, of_box: u32, serial: Serial) -> Result<
     let (mut count, mut newest) = (0usize, 0);
     for row in table.range(at(0)..=at(u32::MAX))? {
         newest = row?.0.value().4;
-        count += 1;
+        count += usize::from(newest > serial.after);
     }
     if count > 0 && serial.serial < newest {
         return Ok(Pace::Later);
@@ -81,7 +83,7 @@ pub fn take(
     Ok(true)
 }
 
-/// How many records of the voter and half are here, up to `most`.
+/// How many records of the voter and half are here with serials above `after`, up to `most`.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
@@ -89,15 +91,17 @@ pub fn taken(
     tx: &impl Tables,
     election: u32,
     of_box: u32,
-    (voter, half): (u32, u8),
+    (voter, half, after): (u32, u8, u32),
     most: usize,
 ) -> Result<usize, StoreError> {
     let table = tx.table(SERIALS)?;
     let of = |serial| (election, of_box, voter, half, serial);
     let mut taken = 0;
-    for row in table.range(of(0)..=of(u32::MAX))?.take(most) {
-        row?;
-        taken += 1;
+    for row in table.range(of(0)..=of(u32::MAX))? {
+        taken += usize::from(row?.0.value().4 > after || after == 0);
+        if taken >= most {
+            break;
+        }
     }
     Ok(taken)
 }

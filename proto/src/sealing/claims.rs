@@ -171,6 +171,7 @@ pub struct Claimed {
 pub struct Settled {
     acceptances: HashSet<Claimed>,
     hidden: Vec<Claimed>,
+    elsewhere: Vec<Claimed>,
     false_claims: Vec<Claimed>,
 }
 
@@ -189,6 +190,17 @@ impl Settled {
         &self.hidden
     }
 
+    /// Parties that accepted a card record for another election of the register and did not take it over into this one, by their own receipts for
+    /// that one, in order of the Claims. They left it out, or were away.
+    pub fn elsewhere(&self) -> &[Claimed] {
+        &self.elsewhere
+    }
+
+    /// Every acceptance that claimed receipts show.
+    pub fn claimed(&self) -> impl Iterator<Item = &Claimed> {
+        self.hidden.iter().chain(&self.elsewhere)
+    }
+
     /// Claimants of receipts that are not what they say, in order of the Claims.
     pub fn false_claims(&self) -> &[Claimed] {
         &self.false_claims
@@ -199,6 +211,11 @@ impl Settled {
 /// digest that the claimant listed and the signer did not. What does not hold is disregarded, and its claimant is named.
 ///
 /// A receipt's time is not looked at: a receipt *means* accepted in time, and of claimant and signer at least one is honest.
+///
+/// A card record is of its register, and one party that does not take it over from another election could otherwise keep chosen voters from voting
+/// here, unseen: three acceptances are needed. So its receipt for the same digest in *another* election is its acceptance too, where **both**
+/// others list the record here: one of them is honest, and has found that the record is this election's. What is issued or cast names its election,
+/// so no honest party has such a receipt for anything else.
 pub fn settle(manifest: &Manifest, of_box: BoxId, claims: [&Claims; 3], body: &BoxBody) -> Settled {
     settle_by(manifest, of_box, claims, |digest, party| {
         body.is_listed(digest, party)
@@ -214,34 +231,37 @@ pub fn settle_by(
     is_listed: impl Fn(&Digest, Role) -> bool,
 ) -> Settled {
     let keys = manifest.party_keys();
-    let mut settled = Settled::default();
+    let takes_over = manifest.register().is_some() && manifest.open_box().is_none();
+    let (mut settled, mut proved) = (Settled::default(), HashSet::new());
     for claims in claims {
         for receipt in &claims.receipts {
             let digest = receipt.unverified().digest;
-            let holds = receipt.verify(&keys).is_ok_and(|a| {
-                let lists = |party: Role| is_listed(&digest, party);
-                a.election == *manifest.election()
-                    && a.of_box == of_box
-                    && a.party != claims.party
-                    && lists(claims.party)
-                    && !lists(a.party)
+            let lists = |party: Role| is_listed(&digest, party);
+            let judged = receipt.verify(&keys).ok().and_then(|a| {
+                let third = claims.party.third(a.party)?;
+                let here = a.election == *manifest.election() && a.of_box == of_box;
+                let elsewhere = a.election != *manifest.election() && takes_over && lists(third);
+                let holds = lists(claims.party) && !lists(a.party) && (here || elsewhere);
+                holds.then_some((a.party, here))
             });
-            if !holds {
+            let Some((party, here)) = judged else {
                 settled.false_claims.push(Claimed {
                     party: claims.party,
                     digest,
                 });
                 continue;
-            }
-            let claimed = Claimed {
-                party: receipt.unverified().party,
-                digest,
             };
-            if settled.acceptances.insert(claimed) {
+            let claimed = Claimed { party, digest };
+            let first = settled.acceptances.insert(claimed);
+            if here && proved.insert(claimed) {
                 settled.hidden.push(claimed);
+            } else if !here && first {
+                settled.elsewhere.push(claimed);
             }
         }
     }
+    // Another of the claimants may have had the receipt of this election.
+    settled.elsewhere.retain(|claimed| !proved.contains(claimed));
     settled
 }
 

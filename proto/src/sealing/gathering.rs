@@ -1,5 +1,6 @@
 //! The Seal from evidence that comes part by part, so that a million headers never stand in memory at once.
 
+use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::thread;
 
@@ -13,7 +14,7 @@ use super::rows::{Key, Rows};
 use super::seal::{Exclusion, Seal};
 use super::{Sealed, SealingError, orders_in_force, records, rows};
 use crate::bitmap::Bitmap;
-use crate::ids::{BoxId, Digest, Hash32, Role, RoleExt as _};
+use crate::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, VoterIndex};
 use crate::manifest::BallotBox;
 use crate::order::EffectiveElection;
 use crate::roll::open_root;
@@ -45,6 +46,8 @@ pub struct Gathering<'a> {
     records: Listed,
     keys: Vec<Key>,
     taken: Taken,
+    /// Whose records an order alone puts out.
+    set_aside: BTreeSet<VoterIndex>,
     exclusions: Vec<Exclusion>,
 }
 
@@ -56,6 +59,8 @@ pub(super) enum Judged<T> {
     In(T),
     /// It does not.
     Out(Exclusion),
+    /// An order alone puts it out: whose it is stays so.
+    SetAside(Exclusion, VoterIndex),
 }
 
 /// The Lists that the evidence of one kind makes up.
@@ -140,6 +145,7 @@ impl<'a> Gathering<'a> {
             records: Listed::new("records"),
             keys: Vec::new(),
             taken: Taken::default(),
+            set_aside: BTreeSet::new(),
             exclusions: Vec::new(),
         })
     }
@@ -159,7 +165,7 @@ impl<'a> Gathering<'a> {
         for judged in judged {
             match judged? {
                 Judged::In(key) => self.keys.push(key),
-                Judged::Out(exclusion) => self.exclusions.push(exclusion),
+                Judged::Out(exclusion) | Judged::SetAside(exclusion, _) => self.exclusions.push(exclusion),
                 Judged::NoCandidate => {}
             }
         }
@@ -182,6 +188,10 @@ impl<'a> Gathering<'a> {
             match judged? {
                 Judged::In(record) => self.taken.push(record),
                 Judged::Out(exclusion) => self.exclusions.push(exclusion),
+                Judged::SetAside(exclusion, voter) => {
+                    self.exclusions.push(exclusion);
+                    self.set_aside.insert(voter);
+                }
                 Judged::NoCandidate => {}
             }
         }
@@ -208,6 +218,7 @@ impl<'a> Gathering<'a> {
             records,
             keys,
             taken,
+            set_aside: mut there,
             mut exclusions,
         } = self;
         let manifest = election.manifest();
@@ -227,6 +238,7 @@ impl<'a> Gathering<'a> {
                 minimum,
             });
         }
+        there.extend(taken.voters());
         let Standing {
             records,
             mut enrolled,
@@ -240,11 +252,13 @@ impl<'a> Gathering<'a> {
                     Bitmap::from_bits((0..voters as usize).map(|_| true)),
                 )
             }
-            // Who has no record that stands is not on an open roll.
+            // Whoever enrolled is on an open roll. An order that sets a card's records aside, or two records of one second, end online votes, and not
+            // those at a station: the order may be there because somebody else had the card.
             None => {
-                let voters = records.last().map_or(0, |(v, _)| v.get() + 1);
+                let voters = there.last().map_or(0, |v| v.get() + 1);
                 enrolled = Bitmap::from_bits((0..voters as usize).map(|v| enrolled.get(v)));
-                let (voters_there, minimum) = (enrolled.count_ones(), manifest.policy().min_voters.max(1));
+                let live = Bitmap::from_bits((0..voters).map(|v| there.contains(&VoterIndex(v))));
+                let (voters_there, minimum) = (live.count_ones(), manifest.policy().min_voters.max(1));
                 if (voters_there as u64) < u64::from(minimum) {
                     return Err(SealingError::TooFewVoters {
                         of_box,
@@ -253,7 +267,7 @@ impl<'a> Gathering<'a> {
                         minimum,
                     });
                 }
-                (voters, open_root(voters, &records), enrolled.clone())
+                (voters, open_root(voters, &records), live)
             }
         };
         for correction in election.corrections(of_box) {

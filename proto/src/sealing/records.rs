@@ -49,6 +49,11 @@ pub(super) struct Passed {
 pub(super) struct Taken(BTreeMap<(VoterIndex, Part, u32), Vec<Digest>>);
 
 impl Taken {
+    /// Whose they are.
+    pub(super) fn voters(&self) -> impl Iterator<Item = VoterIndex> {
+        self.0.keys().map(|(voter, ..)| *voter)
+    }
+
     /// Takes one more.
     pub(super) fn push(&mut self, record: Passed) {
         let place = (record.voter, record.part, record.serial);
@@ -85,9 +90,27 @@ pub(super) fn judge(
                 serial: header.serial,
                 digest,
             }),
-            Err(reason) => Judged::Out(Exclusion { digest, reason }),
+            Err(Unfit::Out(reason)) => Judged::Out(Exclusion { digest, reason }),
+            Err(Unfit::SetAside(voter)) => {
+                let reason = Reason::RecordReissued;
+                Judged::SetAside(Exclusion { digest, reason }, voter)
+            }
         },
     )
+}
+
+/// Why a record does not pass.
+enum Unfit {
+    /// For this reason.
+    Out(Reason),
+    /// An order sets this voter's card records aside; nothing else is wrong with it.
+    SetAside(VoterIndex),
+}
+
+impl From<Reason> for Unfit {
+    fn from(reason: Reason) -> Self {
+        Self::Out(reason)
+    }
 }
 
 /// The highest serials of one voter.
@@ -154,19 +177,19 @@ fn public_check(
     header: &RecordHeader,
     digest: &Digest,
     endorsement: Endorsement,
-) -> Result<(VoterIndex, Part), Reason> {
+) -> Result<(VoterIndex, Part), Unfit> {
     let manifest = election.manifest();
     let (voter, part) = match endorsement {
         Endorsement::Registrar(authorisation) => {
             let issue = header.check_place(manifest).map_err(|error| error.reason())?;
             if issue.of_box != of_box {
-                return Err(Reason::BoxUnknown);
+                return Err(Reason::BoxUnknown.into());
             }
             header
                 .check_authorisation(digest, &authorisation)
                 .map_err(|error| error.reason())?;
             if !election.allows_serial(of_box, issue.voter, header.serial) {
-                return Err(Reason::RecordSerial);
+                return Err(Reason::RecordSerial.into());
             }
             (issue.voter, Part::Half(issue.half.number()))
         }
@@ -174,16 +197,16 @@ fn public_check(
             header.check_register(manifest).map_err(|error| error.reason())?;
             let place = header.open_place();
             if place.is_some_and(|place| place.voter != Some(voter)) {
-                return Err(Reason::RollNumberGiver);
+                return Err(Reason::RollNumberGiver.into());
             }
             if place.is_none() && voter.get() as usize >= online.len() {
-                return Err(Reason::VoterUnknown);
+                return Err(Reason::VoterUnknown.into());
             }
             if election
                 .reissued_until(of_box, voter)
                 .is_some_and(|until| header.signed_at <= until)
             {
-                return Err(Reason::RecordReissued);
+                return Err(Unfit::SetAside(voter));
             }
             (voter, Part::Card)
         }
@@ -192,7 +215,7 @@ fn public_check(
     if header.open_place().is_some() || online.get(voter.get() as usize) {
         Ok((voter, part))
     } else {
-        Err(Reason::VoterStationOnly)
+        Err(Reason::VoterStationOnly.into())
     }
 }
 

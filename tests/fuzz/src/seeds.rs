@@ -1,5 +1,7 @@
 //! Valid objects of a made-up election.
 
+use std::collections::BTreeMap;
+
 use tally_mpc::layout::Choice;
 use tally_mpc::{ContestTotals, Counts, Outcome};
 use tally_proto::bundle::{BoxParts, sign_bundle};
@@ -7,12 +9,13 @@ use tally_proto::disclosure::Disclosure;
 use tally_proto::envelope::{Kind, Signer};
 use tally_proto::fixture::{Cast, Evidence, Listed, OPENS, Shape, World};
 use tally_proto::ids::{
-    BoxId, Digest, ElectionId, Hash32, Role, StationId, UnixMillis, UnixSeconds, VoterIndex,
+    BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _, StationId, UnixMillis, UnixSeconds, VoterIndex,
 };
 use tally_proto::invitation::{Credential, Invitation, Letter, Message, Part};
 use tally_proto::log;
 use tally_proto::merkle::empty_root;
 use tally_proto::note::Checkpoint;
+use tally_proto::open_roll::{Head, OpenRollList, Subject, Told};
 use tally_proto::order::{Change, Correction};
 use tally_proto::receipt::{sign_batch, whole_batches};
 use tally_proto::record::{Endorsement, Half, RecordSubmission};
@@ -210,6 +213,27 @@ impl Seeds {
     pub fn invitation(&self) -> Vec<u8> {
         let invitation = Invitation::new(&Hash32([7; 32]), BOX, VoterIndex(3), Credential::new(9));
         invitation.to_link().as_bytes().to_vec()
+    }
+
+    /// Who is on an open roll.
+    pub fn open_roll(&self) -> Vec<u8> {
+        let of = Subject {
+            election: self.world.manifest.manifest().election(),
+            of_box: BOX,
+        };
+        let told = |party: Role, numbers: &[u32]| {
+            let names: BTreeMap<u32, String> = numbers.iter().map(|v| (*v, format!("person {v}"))).collect();
+            let signer = &self.world.signers[party.slot()];
+            let head = Head::sign(of, party, UnixSeconds(OPENS), &names, signer);
+            Told::new(of, party, &signer.public_key(), names, head).ok()
+        };
+        let told = [
+            told(Role::P1, &[0, 1, 3]),
+            told(Role::P2, &[0, 3]),
+            told(Role::P3, &[0, 1]),
+        ];
+        let list = OpenRollList::join(told).expect("three heads");
+        list.encode(of).into_bytes()
     }
 
     /// A station's closing statement.

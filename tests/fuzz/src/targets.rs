@@ -12,6 +12,7 @@ use tally_proto::ballot::{BallotHeader, Submission};
 use tally_proto::bundle::verify_bundle;
 use tally_proto::disclosure::Disclosure;
 use tally_proto::envelope::{Envelope, Kind, Signer};
+use tally_proto::fixture::{Shape, World};
 use tally_proto::identity::{CoordinatorIdentity, PartyIdentity, RegistrarIdentity, StationIdentity};
 use tally_proto::ids::UnixSeconds;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
@@ -19,6 +20,7 @@ use tally_proto::invitation::Part;
 use tally_proto::log;
 use tally_proto::manifest::Manifest;
 use tally_proto::note::Checkpoint;
+use tally_proto::open_roll::{OpenRollList, Subject};
 use tally_proto::order::Order;
 use tally_proto::pki::{Anchor, PeerRole};
 use tally_proto::receipt::{Receipt, WholeBatch, whole_batches};
@@ -159,6 +161,11 @@ pub const TARGETS: &[Target] = &[
         name: "sign_ins",
         run: sign_ins,
         seeds: |s| vec![s.sign_ins()],
+    },
+    Target {
+        name: "open_roll",
+        run: open_roll,
+        seeds: |s| vec![s.open_roll()],
     },
     Target {
         name: "invitation",
@@ -439,6 +446,25 @@ fn sign_ins(data: &[u8]) {
         let signer = Signer::from_seed(&[7; 32]).expect("a seed");
         let again = statement.sign(&signer).expect("what reads can be signed");
         assert_eq!(SignIns::read(&again).expect("its own text reads").0, statement);
+    }
+}
+
+fn open_roll(data: &[u8]) {
+    // The keys follow from its seed: what the seeds sign verifies.
+    static WORLD: LazyLock<World> = LazyLock::new(|| World::new(Shape::default()));
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let manifest = WORLD.manifest.manifest();
+    if let Ok(list) = OpenRollList::decode(text, manifest, BoxId(1)) {
+        let of = Subject {
+            election: manifest.election(),
+            of_box: BoxId(1),
+        };
+        assert_eq!(
+            OpenRollList::decode(&list.encode(of), manifest, BoxId(1)),
+            Ok(list)
+        );
     }
 }
 

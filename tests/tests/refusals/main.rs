@@ -126,6 +126,8 @@ async fn meet(reason: Reason) -> Met {
         R::SealDisagreement => lie(&[Lie::OtherSeal]),
         R::SealWrongKind => lie(&[Lie::WrongKind]),
         R::SealAcceptanceHidden => lie(&[Lie::HidAcceptance]),
+        R::RollNumberAhead => elsewhere("party/tests"),
+        R::SealNotTakenOver => elsewhere("party/tests"),
         R::SealClaimFalse => lie(&[Lie::FalseClaim]),
         R::SealShareWrong => lie(&[Lie::WrongAnswer]),
         R::SealComplaintFalse => lie(&[Lie::FalseComplaint]),

@@ -461,10 +461,15 @@ fn whom_lists_and_claims_convict_is_said_with_a_number() {
         digest: Digest([n; 32]),
     };
     let hidden = [claimed(Role::P2, 1), claimed(Role::P3, 2), claimed(Role::P2, 3)];
-    let said = named_by_claims(&hidden, &[claimed(Role::P1, 4)], |role| {
-        format!("P{}", role.number())
-    });
-    assert_eq!(said.len(), 3);
+    let said = named_by_claims(
+        [&hidden, &[claimed(Role::P3, 5)], &[claimed(Role::P1, 4)]],
+        |role| format!("P{}", role.number()),
+    );
+    assert_eq!(said.len(), 4);
+    assert!(
+        said[3].starts_with("P3 did not take over 1 enrolments"),
+        "{said:?}"
+    );
     assert!(
         said[0].starts_with("P1 claimed 1 receipts that are not what they say"),
         "{said:?}"
@@ -477,5 +482,5 @@ fn whom_lists_and_claims_convict_is_said_with_a_number() {
         said[2].starts_with("P3 did not list 1 that it gave receipts for"),
         "{said:?}"
     );
-    assert!(named_by_claims(&[], &[], |_| String::new()).is_empty());
+    assert!(named_by_claims([&[]; 3], |_| String::new()).is_empty());
 }

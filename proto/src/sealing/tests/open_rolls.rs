@@ -63,8 +63,9 @@ fn the_roll_is_whose_records_stand() {
     let standing = [(v(0), d(&v0)), (v(1), d(&v1_new)), (v(4), d(&v4))];
     assert_eq!(sealed.standing, standing);
     assert_eq!(sealed.seal.voters, 5, "up to the highest number that stands");
-    assert_eq!(sealed.live.as_bytes(), [0b10011]);
-    assert_eq!(sealed.enrolled, sealed.live);
+    // Who has two of one second may vote at a station.
+    assert_eq!(sealed.live.as_bytes(), [0b11011]);
+    assert_eq!(sealed.enrolled.as_bytes(), [0b10011]);
     assert_eq!((sealed.live.len(), evidence.body.online().len()), (5, 0));
     assert_eq!(sealed.seal.roll_root, open_root(5, &standing));
     let other_roots = [
@@ -175,9 +176,11 @@ fn nobody_is_on_it_by_an_order_or_another_kind_of_record() {
     let hashes = orders.each_ref().map(SignedOrder::hash);
     let evidence = world.evidence(BOX, &[], &records, no_claims(), [&hashes; 3]);
     let sealed = compute(evidence.inputs(&election, BOX)).expect("a Seal");
-    assert_eq!(sealed.seal.voters, 3);
-    assert_eq!(sealed.live.as_bytes(), [0b101]);
-    assert_eq!(sealed.enrolled.as_bytes(), [0b110]);
+    // The order that puts 3's record out ends online votes only.
+    assert_eq!(sealed.seal.voters, 4);
+    assert_eq!(sealed.live.as_bytes(), [0b1101]);
+    assert_eq!(sealed.enrolled.as_bytes(), [0b0110]);
+    assert_eq!(sealed.seal.roll_root, open_root(4, &sealed.standing));
     let mut expected = vec![
         (d(&v3), Reason::RecordReissued),
         (d(&other), Reason::RollNumberGiver),
@@ -192,4 +195,74 @@ fn nobody_is_on_it_by_an_order_or_another_kind_of_record() {
         .map(|e| (e.digest, e.reason))
         .collect();
     assert_eq!(excluded, expected);
+}
+
+/// Somebody else had the voter's card: the commission has its records set aside, and the voter votes at the station.
+#[test]
+fn an_order_ends_online_votes_and_leaves_the_station_vote() {
+    let mut world = world(8, 3);
+    let records = [
+        with_number(&mut world, 0, AT, ALL),
+        with_number(&mut world, 1, AT, ALL),
+        with_number(&mut world, 2, AT, ALL),
+        with_number(&mut world, 2, AT + 9, ALL),
+    ];
+    let sealed_until = |until: u64| {
+        let change = Change::Reissue(Reissue {
+            serial: 0,
+            of_box: BOX,
+            voter: VoterIndex(2),
+            until: UnixSeconds(until),
+        });
+        let order = world.order(1, change);
+        let election = EffectiveElection::new(Arc::clone(&world.manifest), [&order]).expect("applies");
+        let hashes = [order.hash()];
+        let evidence = world.evidence(BOX, &[], &records, no_claims(), [&hashes; 3]);
+        compute(evidence.inputs(&election, BOX)).expect("a Seal: three are on the roll")
+    };
+    let sealed = sealed_until(AT + 9);
+    assert_eq!(sealed.seal.voters, 3);
+    assert_eq!(
+        (sealed.live.as_bytes(), sealed.enrolled.as_bytes()),
+        (&[0b111][..], &[0b011][..])
+    );
+    assert_eq!(sealed.seal.exclusions.len(), 2);
+    // Who enrolled again after the moment of the order votes online too.
+    let sealed = sealed_until(AT + 8);
+    assert_eq!(
+        (sealed.live.as_bytes(), sealed.enrolled.as_bytes()),
+        (&[0b111][..], &[0b111][..])
+    );
+    assert_eq!(sealed.standing[2], (VoterIndex(2), d(&records[3])));
+
+    // Registrars issue nothing there, so no order lets them issue again.
+    let again = crate::order::Order {
+        change: Change::Reissue(Reissue {
+            serial: 2,
+            of_box: BOX,
+            voter: VoterIndex(1),
+            until: UnixSeconds(AT),
+        }),
+        ..world
+            .order(
+                1,
+                Change::Reissue(Reissue {
+                    serial: 0,
+                    of_box: BOX,
+                    voter: VoterIndex(1),
+                    until: UnixSeconds(AT),
+                }),
+            )
+            .order()
+            .clone()
+    };
+    let envelope = world.sign_all(Kind::Order, again.encode());
+    let refused = SignedOrder::open(envelope, &world.manifest).expect_err("refused");
+    assert_eq!(
+        refused,
+        crate::order::OrderError::NothingIssued {
+            number: 1,
+            of_box: BOX
+        }
+    );
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::fixture::cards::CardKey;
+use crate::ids::RoleExt as _;
 use crate::order::{Reissue, SignedOrder};
 
 /// Orders in force, one after the other.
@@ -308,4 +309,81 @@ fn a_card_record_beats_issued_ones_and_only_an_order_sets_it_aside() {
     assert_eq!(excluded(&sealed), expected);
     let body = evidence.body.encode();
     assert_eq!(BoxBody::decode(&body, 6), Ok(evidence.body));
+}
+
+/// `party`'s receipt for the record in another election, validly signed.
+fn receipt_elsewhere(world: &World, party: Role, record: &Record) -> Receipt {
+    let receipt = world.receipt(party, BoxId(2), record.public.0.digest());
+    let mut acceptance = receipt.unverified().clone();
+    acceptance.election = crate::ids::ElectionId::new("ward-6").expect("an id");
+    acceptance.sign(&world.signers[party.slot()])
+}
+
+#[test]
+fn what_one_party_does_not_take_over_stands_by_its_receipt_in_the_other_election() {
+    let mut world = World::new(Shape {
+        cards: true,
+        ..Shape::default()
+    });
+    let two = [true, true, false];
+    let at = OPENS - 1000;
+    let records: Vec<Record> = (0..3).map(|voter| by_card(&mut world, voter, at, two)).collect();
+    let [left_out, hidden, unknown] = records.as_slice() else {
+        panic!("three")
+    };
+    let d = |r: &Record| r.public.0.digest();
+    let claimed = [
+        vec![
+            receipt_elsewhere(&world, Role::P3, left_out),
+            receipt_elsewhere(&world, Role::P3, hidden),
+        ],
+        // P2 has P3's receipt of this election: that proves more.
+        vec![world.receipt(Role::P3, BOX, d(hidden))],
+        vec![],
+    ];
+    let (sealed, _) = seal_under(&world, &[], &records, claimed);
+    let standing = [(VoterIndex(0), d(left_out)), (VoterIndex(1), d(hidden))];
+    assert_eq!(sealed.standing, standing);
+    assert!(!sealed.enrolled.get(2), "{}: two acceptances", d(unknown));
+    let by_p3 = |record| Claimed {
+        party: Role::P3,
+        digest: d(record),
+    };
+    assert_eq!(sealed.settled.elsewhere(), [by_p3(left_out)]);
+    assert_eq!(sealed.settled.hidden(), [by_p3(hidden)]);
+    assert!(sealed.settled.false_claims().is_empty());
+}
+
+/// One party cannot bring a record into an election by itself, however many receipts of another election it has: whether it is that
+/// election's nobody else has found. Nor are there such receipts where nothing is taken over.
+#[test]
+fn receipts_of_another_election_stand_only_for_what_both_others_list() {
+    let attempt = |shape: Shape, listed: [bool; 3], of_card: bool| {
+        let mut world = World::new(shape);
+        let made = if of_card {
+            by_card(&mut world, 0, OPENS - 1000, listed)
+        } else {
+            record(&mut world, 0, 1, Half::WHOLE, listed)
+        };
+        let claimed = [Role::P2, Role::P3]
+            .into_iter()
+            .filter(|party| !listed[party.slot()])
+            .map(|party| receipt_elsewhere(&world, party, &made))
+            .collect::<Vec<_>>();
+        let count = claimed.len();
+        let evidence = RecordEvidence::bare(made.public.0.digest(), listed);
+        let body = BoxBody::new(vec![], vec![evidence], world.rolls[0].online()).expect("a body");
+        let evidence = world.sign_evidence(BOX, body, [claimed, vec![], vec![]], [&[]; 3]);
+        let sealed = compute(evidence.inputs(&world.election(), BOX)).expect("a Seal");
+        assert!(sealed.standing.is_empty() && sealed.settled.elsewhere().is_empty());
+        let named = sealed.settled.false_claims();
+        assert_eq!(named.len(), count);
+        assert!(named.iter().all(|by| by.party == Role::P1));
+    };
+    let cards = Shape {
+        cards: true,
+        ..Shape::default()
+    };
+    attempt(cards, [true, false, false], true);
+    attempt(Shape::default(), [true, true, false], false);
 }
