@@ -1,6 +1,6 @@
 use tally_proto::calendar::ChannelKind;
 use tally_proto::ids::Role;
-use tally_proto::ids::{BoxId, Digest, Hash32, UnixMillis};
+use tally_proto::ids::{BoxId, Digest, Hash32, UnixSeconds};
 use tally_proto::log::{Accepted, Entry, Happening};
 use tally_proto::merkle::{Frontier, node_hash, verify_inclusion};
 
@@ -34,7 +34,7 @@ fn entry(i: u8) -> Entry {
         of_box: BoxId(2),
         digest: Digest([i; 32]),
         ciphertext_hash: Hash32([i; 32]),
-        received_at: UnixMillis(1000 + u64::from(i)),
+        received_at: UnixSeconds(1000 + u64::from(i)),
     })
 }
 
@@ -76,7 +76,7 @@ fn row(i: u8) -> accepted::Accepted {
         header: vec![i; 100],
         authority_signature: Vec::new(),
         ciphertext_hash: [i; 32],
-        received_at_ms: 1000 + u64::from(i),
+        received_at_s: 1000 + u64::from(i),
         position: u64::from(i),
         receipt_signature: vec![i; 64],
         sealed_shares: vec![i; 150],
@@ -322,15 +322,15 @@ fn an_event_stands_once_and_a_channel_as_often_as_it_changes() {
     let closed = Happening::BoxClosed(BoxId(2));
     store
         .write(|tx| {
-            log::append_once(tx, 1, closed, UnixMillis(5))?;
+            log::append_once(tx, 1, closed, UnixSeconds(5))?;
             log::append(tx, 1, &entry(1))?;
-            log::append_once(tx, 1, closed, UnixMillis(6))?;
-            log::append_once(tx, 1, Happening::BoxClosed(BoxId(3)), UnixMillis(7))?;
+            log::append_once(tx, 1, closed, UnixSeconds(6))?;
+            log::append_once(tx, 1, Happening::BoxClosed(BoxId(3)), UnixSeconds(7))?;
             log::append_once(
                 tx,
                 1,
                 Happening::ListMade(BoxId(2), Hash32([9; 32])),
-                UnixMillis(8),
+                UnixSeconds(8),
             )
         })
         .expect("writes");
