@@ -361,9 +361,17 @@ fn an_event_stands_once_and_a_channel_as_often_as_it_changes() {
 #[test]
 fn a_mirror_has_every_root_and_serves_its_pages_from_any_entry() {
     let store = open(&SimDisk::new()).expect("opens");
-    let entries: Vec<Entry> = (0..30).map(entry).collect();
+    let entries: Vec<Entry> = (0..300u16).map(|i| entry((i % 250) as u8)).collect();
     let (mut tree, mut roots) = (Frontier::new(), vec![Frontier::new().root()]);
-    for part in [&entries[..7], &entries[7..8], &entries[8..30]] {
+    // Short pages are continued, a long one stands alone.
+    let parts = [
+        &entries[..7],
+        &entries[7..8],
+        &entries[8..30],
+        &entries[30..290],
+        &entries[290..],
+    ];
+    for part in parts {
         for entry in part {
             tree.push(entry.leaf());
             roots.push(tree.root());
@@ -385,13 +393,21 @@ fn a_mirror_has_every_root_and_serves_its_pages_from_any_entry() {
             for (size, root) in (0..).zip(&roots) {
                 assert_eq!(mirrors::root(tx, 1, Role::P2, size)?, Some(*root), "{size}");
             }
-            assert_eq!(mirrors::root(tx, 1, Role::P2, 31)?, None);
+            assert_eq!(mirrors::root(tx, 1, Role::P2, 301)?, None);
             assert_eq!(
                 mirrors::root(tx, 1, Role::P3, 1)?,
                 None,
                 "another party's is another mirror"
             );
-            for (from, end) in [(0, 7), (6, 7), (7, 8), (8, 30), (29, 30)] {
+            for (from, end) in [
+                (0, 30),
+                (7, 30),
+                (29, 30),
+                (30, 290),
+                (289, 290),
+                (290, 300),
+                (299, 300),
+            ] {
                 let page = mirrors::page(tx, 1, Role::P2, from)?.expect("mirrored");
                 let bytes: Vec<u8> = entries[from as usize..end]
                     .iter()
@@ -399,10 +415,10 @@ fn a_mirror_has_every_root_and_serves_its_pages_from_any_entry() {
                     .collect();
                 assert_eq!((page.entries, page.note), (bytes, format!("note of {end}")));
             }
-            assert_eq!(mirrors::page(tx, 1, Role::P2, 30)?, None);
+            assert_eq!(mirrors::page(tx, 1, Role::P2, 300)?, None);
             assert_eq!(mirrors::page(tx, 1, Role::P2, u64::MAX)?, None);
             let state = mirrors::state(tx, 1, Role::P2)?;
-            assert_eq!((state.size(), state.looked_at), (30, 12));
+            assert_eq!((state.size(), state.looked_at), (300, 12));
             assert_eq!(state.frontier, tree);
             Ok::<_, StoreError>(())
         })

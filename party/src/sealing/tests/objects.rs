@@ -136,9 +136,7 @@ impl World {
     /// Has `by` accept a ballot a second after it was cast, or a record when it was signed.
     pub(super) fn accept_in_time(&self, made: &Made, by: Role) -> Receipt {
         let at = BallotHeader::decode(&made.header).map_or(OPENS - 1000, |header| header.cast_at().get());
-        let receipt = self
-            .store(by)
-            .write(|tx| self.accept_in(tx, made, by, (at + 1) * 1000));
+        let receipt = self.store(by).write(|tx| self.accept_in(tx, made, by, at + 1));
         receipt.expect("an open store")
     }
 
