@@ -68,8 +68,12 @@ pub async fn check(
             }
         };
         let log = match &known.accepted {
+            None if known.says_accepted => {
+                faults.push(link.withholds());
+                continue;
+            }
             None => None,
-            Some((acceptance, _)) => match in_log(link, acceptance, earlier, until).await {
+            Some((acceptance, _)) => match in_log(connections, link, acceptance, earlier, until).await {
                 Ok(log) => Some(log),
                 Err(fault) => {
                     faults.push(fault);

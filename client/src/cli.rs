@@ -41,7 +41,7 @@ Exit codes:
   5  too few parties could be reached; try again
   6  `station drain` ended, and some party still lacks some ballots
   7  what was checked is false: a check code that does not open the ballot, a log that was rewritten, contradicting parties
-  8  `check`: the ballot is not where it should be";
+  8  `check`: the ballot is not where it should be, or no other party has seen it there";
 
 /// Casts ballots, for voters and polling stations.
 #[derive(Parser)]

@@ -44,6 +44,31 @@ pub enum Fault {
         /// (Signatures bear no order: an old note with a later receipt proves nothing to who did not see which came first.)
         evidence: Vec<String>,
     },
+    /// It shows a log so far into which neither of the two others has seen, and both say so. It may be slow, or cut off from them; or this device is shown
+    /// a log of its own.
+    #[error(
+        "{agency} ({party}) shows the ballot at place {} of its log, and neither of the two other parties has seen that far. {}",
+        .position + 1, Reason::LogUnseen.action()
+    )]
+    Unseen {
+        /// Which party.
+        party: Role,
+        /// Who runs it.
+        agency: String,
+        /// The ballot's place in what it shows.
+        position: u64,
+    },
+    /// It says that it accepted the ballot, and does not show its receipt. Either the words are not those of the ballot's holder, or it withholds it.
+    #[error(
+        "{agency} ({party}) says that it accepted the ballot, and shows no receipt for it. {}",
+        Reason::ReceiptWithheld.action()
+    )]
+    Withheld {
+        /// Which party.
+        party: Role,
+        /// Who runs it.
+        agency: String,
+    },
     /// It answered with a receipt that proves nothing.
     #[error("{agency} ({party}) gave a false receipt: {what}. Tell the election commission")]
     FalseReceipt {
@@ -93,6 +118,8 @@ impl Fault {
             Self::Away { party, .. }
             | Self::Refused { party, .. }
             | Self::FalseAnswer { party, .. }
+            | Self::Unseen { party, .. }
+            | Self::Withheld { party, .. }
             | Self::FalseReceipt { party, .. } => *party,
         }
     }
@@ -102,6 +129,8 @@ impl Fault {
         match self {
             Self::Away { refusal, .. } | Self::Refused { refusal, .. } => refusal.reason,
             Self::FalseAnswer { reason, .. } => *reason,
+            Self::Unseen { .. } => Reason::LogUnseen,
+            Self::Withheld { .. } => Reason::ReceiptWithheld,
             Self::FalseReceipt { .. } => Reason::ReceiptInvalid,
         }
     }
@@ -121,7 +150,7 @@ impl Fault {
 
     /// Whether trying the same again may help.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Away { .. })
+        matches!(self, Self::Away { .. } | Self::Unseen { .. })
     }
 
     /// Whether the ballot's ticket was used by another: a copy of this device, or a process that was killed at the wrong moment. Another one

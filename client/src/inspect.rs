@@ -119,14 +119,20 @@ pub async fn inspect(
         election: election.id().clone(),
         of_box: of_box.id(),
         digest: disclosure.digest(),
+        holder: disclosure.holder(),
     };
     let (mut header, mut held_by, mut faults) = (None, Vec::new(), Vec::new());
+    let mut shows = Vec::new();
     for (party, answer) in Role::ALL.into_iter().zip(known::ask(connections, &named).await) {
         match answer {
             Ok(known) => {
                 // A header alone is no acceptance: anybody who saw the ballot has it. A party that signed a receipt accepted it, and one whose box
-                // is sealed has it on the list.
-                let holds = known.accepted.is_some() || matches!(known.sealed, Some((_, Sealed::Listed)));
+                // is sealed has it on the list. The receipt is shown to who has the ballot's words, and a device that lies gives false ones.
+                let listed = matches!(known.sealed, Some((_, Sealed::Listed)));
+                if known.accepted.is_some() || listed {
+                    shows.push(party);
+                }
+                let holds = known.says_accepted || listed;
                 if let Some(shown) = known.header.filter(|_| holds) {
                     // All are of one digest, so all are equal.
                     header = Some(shown);
@@ -140,6 +146,17 @@ pub async fn inspect(
         return Err(InspectError::NotHeld { by: held_by, faults });
     };
     let plain = disclosure.open(election.id(), of_box, &header)?;
+    // The code opens the ballot, so its words are right: who still shows no receipt withholds it.
+    held_by.retain(|party| {
+        let shown = shows.contains(party);
+        if !shown {
+            faults.push(connections.link(*party).withholds());
+        }
+        shown
+    });
+    if held_by.len() < 2 {
+        return Err(InspectError::NotHeld { by: held_by, faults });
+    }
     let form = Form::of(election.manifest(), of_box);
     let choices = of_box.layout().choices(&plain);
     let choices = choices.map_err(|source| DisclosureError::Layout {

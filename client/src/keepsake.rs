@@ -63,8 +63,8 @@ pub struct KeptReceipt {
     pub box_id: u32,
     /// SHA-256 of the ciphertext it took, hexadecimal.
     pub ciphertext_hash: String,
-    /// When it received the ballot, milliseconds since 1970.
-    pub received_at_ms: u64,
+    /// When it received the ballot, seconds since 1970.
+    pub received_at_s: u64,
     /// The position in its log.
     pub position: u64,
     /// Its signature, hexadecimal.
@@ -104,7 +104,7 @@ impl Kept {
                 party: receipt.party,
                 digest: bytes(&self.digest),
                 ciphertext_hash: bytes(&receipt.ciphertext_hash),
-                received_at_ms: receipt.received_at_ms,
+                received_at_s: receipt.received_at_s,
                 position: receipt.position,
                 signature: bytes(&receipt.signature),
             })
@@ -118,7 +118,7 @@ impl KeptReceipt {
             party: receipt.party,
             box_id: receipt.r#box,
             ciphertext_hash: HEXLOWER.encode(&receipt.ciphertext_hash),
-            received_at_ms: receipt.received_at_ms,
+            received_at_s: receipt.received_at_s,
             position: receipt.position,
             signature: HEXLOWER.encode(&receipt.signature),
         }
@@ -232,7 +232,7 @@ mod tests {
             party: 3,
             digest: HEXLOWER.decode(digest.as_bytes()).unwrap(),
             ciphertext_hash: vec![9; 32],
-            received_at_ms: 17,
+            received_at_s: 17,
             position: 4,
             signature: vec![8; 64],
         };

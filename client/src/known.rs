@@ -1,6 +1,7 @@
 //! What a party says it knows of a ballot, checked as far as it can be: its receipt against its key, the header against the digest.
 
 use tally_proto::ballot::BallotHeader;
+use tally_proto::holder::Holder;
 use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Acceptance, Receipt};
@@ -12,8 +13,8 @@ use crate::connections::Connections;
 use crate::fault::Fault;
 use crate::link::Link;
 
-/// A ballot by its public name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A ballot by its name: the public digest, and what shows that somebody was given it by whoever cast the ballot.
+#[derive(Clone, Debug)]
 pub struct Named {
     /// The election.
     pub election: ElectionId,
@@ -21,6 +22,20 @@ pub struct Named {
     pub of_box: BoxId,
     /// The digest.
     pub digest: Digest,
+    /// Without it no party says when it took the ballot and where in its log.
+    pub holder: Holder,
+}
+
+impl Named {
+    /// The name as people keep it: BOX:DIGEST-WORDS.
+    pub fn to_text(&self) -> String {
+        format!(
+            "{}:{}-{}",
+            self.of_box,
+            self.digest,
+            self.holder.to_text(&self.digest)
+        )
+    }
 }
 
 /// What became of a ballot when its box was sealed, as one party says.
@@ -40,7 +55,9 @@ pub enum Sealed {
 /// One party's checked answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
-    /// Its own acceptance, and the receipt with its signature.
+    /// It says that it accepted the ballot.
+    pub(crate) says_accepted: bool,
+    /// Its own acceptance, and the receipt with its signature: shown to who shows the words of the ballot's holder.
     pub(crate) accepted: Option<(Acceptance, wire::Receipt)>,
     /// The header of exactly this digest.
     pub(crate) header: Option<BallotHeader>,
@@ -57,6 +74,7 @@ pub(crate) async fn ask(connections: &Connections, named: &Named) -> [Result<Kno
             r#box: named.of_box.get(),
             digest: named.digest.0.to_vec(),
             record: false,
+            holder: named.holder.word_for(party).to_vec(),
         };
         check(link, named, link.lookup(asked).await?)
     };
@@ -65,6 +83,12 @@ pub(crate) async fn ask(connections: &Connections, named: &Named) -> [Result<Kno
 }
 
 fn check(link: &Link, named: &Named, reply: wire::LookupReply) -> Result<Known, Fault> {
+    if reply.receipt.is_some() && !reply.accepted {
+        return Err(link.lies(
+            Reason::ReceiptInvalid,
+            "shows a receipt for what it says that it did not accept",
+        ));
+    }
     let accepted = reply
         .receipt
         .as_ref()
@@ -108,6 +132,7 @@ fn check(link: &Link, named: &Named, reply: wire::LookupReply) -> Result<Known, 
         })
     });
     Ok(Known {
+        says_accepted: reply.accepted,
         accepted: accepted.transpose()?.zip(reply.receipt),
         header,
         sealed: sealed.transpose()?,
@@ -134,6 +159,14 @@ impl Link {
     /// A false answer that no signature proves.
     pub(crate) fn lies(&self, reason: Reason, what: &str) -> Fault {
         self.proven(reason, what.to_owned(), Vec::new())
+    }
+
+    /// It shows no receipt for what it says that it accepted.
+    pub(crate) fn withholds(&self) -> Fault {
+        Fault::Withheld {
+            party: self.party,
+            agency: self.agency.clone(),
+        }
     }
 
     /// A false answer, with the signatures that do not fit together.

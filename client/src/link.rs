@@ -8,7 +8,7 @@ use tally_proto::ballot::BallotHeader;
 use tally_proto::calendar::{MAX_AHEAD_MS, MAX_BEHIND_MS};
 use tally_proto::connect;
 use tally_proto::envelope::PublicKey;
-use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _, UnixMillis, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _, UnixSeconds, VoterIndex};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Receipt, ReceiptError};
 use tally_proto::record::RecordSubmission;
@@ -30,6 +30,8 @@ const CLOCK_LIMIT: Duration = Duration::from_secs(3);
 /// A submission waits for the party's next durable batch.
 const SUBMIT_LIMIT: Duration = Duration::from_secs(20);
 const DELIVER_LIMIT: Duration = Duration::from_secs(10);
+/// Whoever is asked about a third one's log keeps nobody waiting long.
+const MIRRORED_LIMIT: Duration = Duration::from_secs(3);
 const LOG_LIMIT: Duration = Duration::from_secs(10);
 /// Requests under way to one party at a time, over all casts of the process: what waits here has no time limit running, so that
 /// thousands of casts at once do not time each other out.
@@ -59,7 +61,7 @@ pub enum FalseReceipt {
         /// The ballot's time.
         cast_at: UnixSeconds,
         /// The moment in the receipt.
-        received_at: UnixMillis,
+        received_at: UnixSeconds,
     },
 }
 
@@ -91,8 +93,8 @@ pub fn judge(
         return Err(FalseReceipt::OtherCiphertext);
     }
     let (cast_at, received_at) = (header.cast_at(), acceptance.received_at);
-    let early = cast_at.millis().0.saturating_sub(received_at.0) > MAX_AHEAD_MS;
-    let late = received_at.0.saturating_sub(cast_at.millis().0) > MAX_BEHIND_MS;
+    let early = cast_at.millis().0.saturating_sub(received_at.millis().0) > MAX_AHEAD_MS;
+    let late = received_at.millis().0.saturating_sub(cast_at.millis().0) > MAX_BEHIND_MS;
     if early || (late && !header.channel().at_station()) {
         return Err(FalseReceipt::NotInTime { cast_at, received_at });
     }
@@ -215,6 +217,18 @@ impl Link {
         let election = election.as_str().to_owned();
         self.limited(LOG_LIMIT, intake.checkpoint(wire::ElectionRef { election }))
             .await
+    }
+
+    /// The checkpoint of another party's log under which this one mirrors it; empty: it mirrors nothing of it.
+    pub(crate) async fn mirrored(&self, election: &ElectionId, of: Role) -> Result<String, Fault> {
+        let _turn = self.under_way.acquire().await;
+        let mut intake = self.intake.clone();
+        let asked = wire::MirroredRef {
+            election: election.as_str().to_owned(),
+            party: of.number(),
+        };
+        let reply = self.limited(MIRRORED_LIMIT, intake.mirrored(asked)).await?;
+        Ok(reply.note)
     }
 
     /// The path from the leaf at `position` to the root of the log of `size`.

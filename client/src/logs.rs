@@ -11,6 +11,11 @@
 //!
 //! All of it happens in memory; nothing is stored. What stands behind the cosigned checkpoint is seen by this device only: it is
 //! asked for again until another party has cosigned it, for as long as the caller has patience.
+//!
+//! **A log for one voter alone** is found by asking the two others: each shows the checkpoint under which it mirrors that log, with its owner's
+//! signature, and the owner has to prove that what it shows here goes on from there, or leads there. What the cosigned note says comes from the owner,
+//! which may show none; the mirrors do not. If both others answer and neither has seen as far as the ballot when patience is over, that is a fault:
+//! [`Fault::Unseen`]. It convicts nobody: the owner may be cut off from the others.
 
 use std::time::Duration;
 
@@ -39,6 +44,8 @@ pub struct InLog {
     pub position: u64,
     /// The other parties that have cosigned a checkpoint of this log which holds the ballot; empty while none has yet.
     pub cosigned_by: Vec<Role>,
+    /// The other parties that showed a checkpoint of this log, of its owner, which holds the ballot, and to which the log shown here leads.
+    pub seen_by: Vec<Role>,
     /// The log's checkpoint now, a signed note: to compare a later one with, where the voter wants to keep it.
     pub note: String,
 }
@@ -70,7 +77,7 @@ pub async fn find(
                     "gave a receipt whose signature is not its own",
                 ));
             };
-            in_log(link, acceptance, earlier, until).await
+            in_log(connections, link, acceptance, earlier, until).await
         }
     };
     futures::future::join_all(receipts.iter().map(of)).await
@@ -78,6 +85,7 @@ pub async fn find(
 
 /// The same for one party whose acceptance is known.
 pub(crate) async fn in_log(
+    connections: &Connections,
     link: &Link,
     acceptance: &Acceptance,
     earlier: &[String],
@@ -104,14 +112,25 @@ pub(crate) async fn in_log(
             view.extends(link, note).await?;
         }
         let cosigned_by = view.cosigned_by(link, acceptance.position).await?;
-        if cosigned_by.is_empty() && Instant::now() < until {
-            sleep(PAUSE).await;
-            continue;
+        let (seen_by, answered) = view.seen_by(connections, link, acceptance.position).await?;
+        if cosigned_by.is_empty() && seen_by.is_empty() {
+            if Instant::now() < until {
+                sleep(PAUSE).await;
+                continue;
+            }
+            if answered == 2 {
+                return Err(Fault::Unseen {
+                    party: link.party,
+                    agency: link.agency.clone(),
+                    position: acceptance.position,
+                });
+            }
         }
         return Ok(InLog {
             party: link.party,
             position: acceptance.position,
             cosigned_by,
+            seen_by,
             note: reply.note,
         });
     }
@@ -179,6 +198,41 @@ impl<'a> View<'a> {
         } else {
             Vec::new()
         })
+    }
+
+    /// Who of the two others shows that it has seen the entry at `position` of this very log, and how many of them answered.
+    async fn seen_by(
+        &self,
+        connections: &Connections,
+        link: &Link,
+        position: u64,
+    ) -> Result<(Vec<Role>, usize), Fault> {
+        let others = [link.party.next(), link.party.prev()];
+        let ask = |other: Role| async move {
+            let mirrored = connections.link(other).mirrored(self.election, link.party);
+            (other, mirrored.await)
+        };
+        let (mut seen_by, mut answered) = (Vec::new(), 0);
+        for (other, mirrored) in futures::future::join_all(others.map(ask)).await {
+            // Who is away says nothing, and neither does a note that the log's owner has not signed.
+            let Ok(note) = mirrored else { continue };
+            if note.is_empty() {
+                answered += 1;
+                continue;
+            }
+            let key = &link.keys[link.party.slot()];
+            let Ok(seen) = Checkpoint::open(note.as_bytes(), self.election, link.party, key) else {
+                continue;
+            };
+            answered += 1;
+            self.consistent(link, &seen, &note, "the other parties were shown")
+                .await?;
+            if position < seen.size {
+                seen_by.push(other);
+            }
+        }
+        seen_by.sort_unstable();
+        Ok((seen_by, answered))
     }
 
     /// The log as it is now goes on from where it stood in `note`, which the voter kept; a note of another party or election says nothing.

@@ -21,6 +21,7 @@ use crate::device::{Device, DeviceError};
 use crate::election::{Election, ElectionError};
 use crate::fault::Fault;
 use crate::form::Form;
+use crate::known::Named;
 use crate::sealing::{SealError, seal_online};
 use crate::tickets::{DrawError, Hours, PurseKey};
 
@@ -224,7 +225,12 @@ impl Voter {
                 .await;
             if progress.standing.is_success() {
                 return Ok(Cast {
-                    digest: parcel.digest(),
+                    named: Named {
+                        election: self.election.id().clone(),
+                        of_box: self.of_box(),
+                        digest: parcel.digest(),
+                        holder: disclosure.holder(),
+                    },
                     cast_at_s,
                     progress,
                     delivery,
@@ -408,7 +414,7 @@ impl Told {
 /// Dropping it leaves the third party to the background, where it is tried until the ballot is a minute old, as long as the
 /// program runs.
 pub struct Cast {
-    digest: Digest,
+    named: Named,
     cast_at_s: u64,
     progress: Progress,
     delivery: Delivery,
@@ -424,7 +430,12 @@ impl fmt::Debug for Cast {
 impl Cast {
     /// The public name of the ballot.
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.named.digest
+    }
+
+    /// Its name: with it anybody can later ask the parties for it, and sees when it was cast.
+    pub fn named(&self) -> &Named {
+        &self.named
     }
 
     /// The second it was cast at.

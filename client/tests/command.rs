@@ -124,7 +124,7 @@ fn a_voter_looks_votes_and_erases() {
     assert_eq!(
         asked.out,
         "Your ballot was accepted by Court, University and Statistics.\n\
-         It stands in the public log of Court, University and Statistics, and other parties have signed that.\n"
+         It stands in the public log of Court, University and Statistics, and other parties have seen that.\n"
     );
     let cast = desk.run(&format!("{vote} --yes --json"), None);
     let json: serde_json::Value = serde_json::from_str(&cast.out).unwrap();
@@ -413,7 +413,7 @@ fn a_ballot_is_inspected_on_another_device_and_nothing_of_it_is_left_on_this_one
     );
     let voted = desk.run(&vote, Some("yes\n\n"));
     assert_eq!(voted.code, 0, "{}", voted.err);
-    assert!(voted.out.contains("It stands in the public log of Court, University and Statistics, and other parties have signed that."), "{}", voted.out);
+    assert!(voted.out.contains("It stands in the public log of Court, University and Statistics, and other parties have seen that."), "{}", voted.out);
     let code = voted
         .err
         .lines()
@@ -431,7 +431,7 @@ fn a_ballot_is_inspected_on_another_device_and_nothing_of_it_is_left_on_this_one
         .lines()
         .find_map(|line| line.strip_prefix("Its name: "))
         .unwrap();
-    let digest = name.strip_prefix("1:").unwrap();
+    let (digest, words) = name.strip_prefix("1:").unwrap().split_once('-').unwrap();
 
     // On the device: the second of its last cast, and nothing else.
     let mut left = files(&desk.path("state"));
@@ -445,6 +445,7 @@ fn a_ballot_is_inspected_on_another_device_and_nothing_of_it_is_left_on_this_one
     let text = String::from_utf8(left[0].1.clone()).unwrap();
     for trace in [
         digest,
+        words,
         &digest[..8],
         &code[14..22],
         "party-",
@@ -582,6 +583,30 @@ fn a_kept_name_is_checked_later_and_a_rewritten_log_convicts() {
     assert!(!kept.contains(&name[2..]), "the ballot is not named: {kept}");
     assert_eq!(desk.run(&format!("{check} --earlier @kept --json"), None).code, 0);
 
+    // Mistyped, it convicts nobody.
+    let (digest, words) = name.split_once('-').unwrap();
+    let others = format!("{digest}-{}", words.chars().rev().collect::<String>());
+    let mistyped = desk.run(&format!("check --manifest @manifest --patience 0 {others}"), None);
+    assert_eq!(
+        (mistyped.code, mistyped.out.as_str()),
+        (3, ""),
+        "{}",
+        mistyped.err
+    );
+
+    desk.town.party(Role::P2).tell(Telling::Private);
+    let unseen = desk.run(&check, None);
+    assert_eq!(unseen.code, 8, "{}", unseen.out);
+    assert!(
+        unseen
+            .out
+            .contains("neither of the two other parties has seen that far")
+            && unseen.err.contains("(log.unseen)"),
+        "{}{}",
+        unseen.out,
+        unseen.err
+    );
+
     desk.town.party(Role::P2).tell(Telling::Rewritten);
     let convicted = desk.run(&format!("{check} --earlier @kept"), None);
     assert_eq!(convicted.code, 7, "{}", convicted.out);
@@ -616,7 +641,13 @@ fn a_kept_name_is_checked_later_and_a_rewritten_log_convicts() {
     let gone = desk.run(&check, None);
     assert_eq!(gone.code, 8, "{}", gone.out);
     assert!(gone.err.contains("(ballot.not-held)"), "{}", gone.err);
-    for (given, code) in [("zz", 3), ("1:zz", 3), (&format!("9:{}", &name[2..])[..], 3)] {
+    let (digest, _) = name.split_once('-').unwrap();
+    for (given, code) in [
+        ("zz", 3),
+        ("1:zz", 3),
+        (digest, 3),
+        (&format!("9:{}", &name[2..])[..], 3),
+    ] {
         assert_eq!(
             desk.run(&format!("check --manifest @manifest {given}"), None)
                 .code,

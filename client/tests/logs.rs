@@ -6,7 +6,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use tally_client::{
     Choices, Connections, Device, Fault, InLog, Keepsakes, Kept, Named, Sealed, Voter, check, find,
 };
-use tally_proto::ids::{BoxId, Hash32, Role, RoleExt};
+use tally_proto::ids::{Hash32, Role, RoleExt};
 use tally_proto::note::Checkpoint;
 use tally_proto::reason::Reason;
 use tally_proto::wire;
@@ -25,11 +25,7 @@ async fn two_ballots(town: &Town) -> (Connections, Vec<wire::Receipt>, Named) {
         let choices = Choices::parse(voter.form(), ["Mayor=1"]).unwrap();
         let mut cast = voter.cast(&choices, &mut rng).await.unwrap();
         cast.third().await;
-        let named = Named {
-            election: town.election.id().clone(),
-            of_box: BoxId(1),
-            digest: cast.digest(),
-        };
+        let named = cast.named().clone();
         last = Some((cast.receipts(), named));
     }
     let (receipts, named) = last.unwrap();
@@ -59,12 +55,16 @@ async fn a_ballot_is_found_in_every_log_and_others_have_signed_it() {
     town.party(Role::P2).tell(Telling::Behind);
     town.party(Role::P3).tell(Telling::Alone);
     let found = find(&connections, &receipts, &[], Duration::ZERO).await;
+    // P2's last entry has been seen by nobody, P3's by both others.
+    assert_eq!(found[1].as_ref().unwrap_err().reason(), Reason::LogUnseen);
+    let third = found[2].as_ref().unwrap();
     assert_eq!(
-        found[1..].iter().map(by).collect::<Vec<_>>(),
-        [Some(vec![]), Some(vec![])]
+        (third.cosigned_by.as_slice(), third.seen_by.as_slice()),
+        (&[][..], &[Role::P1, Role::P2][..])
     );
 
     // Waited for while there is patience.
+    town.party(Role::P3).tell(Telling::Behind);
     let later = find(&connections, &receipts, &[], Duration::from_secs(60));
     let cosign = async {
         town.party(Role::P2)
@@ -80,8 +80,10 @@ async fn a_ballot_is_found_in_every_log_and_others_have_signed_it() {
         town.party(Role::P3).tell(Telling::Truth);
     };
     let (found, ()) = tokio::join!(later, cosign);
+    // A mirror may show it before its cosignature is seen.
+    let covered = |log: &InLog| !log.cosigned_by.is_empty() || log.seen_by.len() == 2;
     assert!(
-        found.iter().all(|log| by(log).is_some_and(|by| by.len() == 2)),
+        found.iter().all(|log| log.as_ref().is_ok_and(covered)),
         "{found:?}"
     );
 
@@ -147,7 +149,21 @@ async fn a_checkpoint_that_the_voter_kept_convicts_where_nobody_else_has_signed(
     assert!(again.iter().all(Result::is_ok), "{again:?}");
     town.party(Role::P1).tell(Telling::RewrittenAlone);
     let without = find(&connections, &receipts, &[], Duration::ZERO).await;
-    assert!(without[0].is_ok(), "nobody else has signed: it is not noticed");
+    let fault = without[0].as_ref().unwrap_err();
+    assert!(
+        fault
+            .to_string()
+            .contains("not the one the other parties were shown"),
+        "{fault}"
+    );
+    for other in [Role::P2, Role::P3] {
+        town.party(other).tell(Telling::Mute);
+    }
+    let without = find(&connections, &receipts, &[], Duration::ZERO).await;
+    assert!(
+        without[0].is_ok(),
+        "nobody else says what it has seen: it is not noticed"
+    );
     let with = find(&connections, &receipts, &kept, Duration::ZERO).await;
     let fault = with[0].as_ref().unwrap_err();
     assert_eq!((fault.party(), fault.reason()), (Role::P1, Reason::LogRewritten));
@@ -197,6 +213,56 @@ async fn what_became_of_a_ballot_at_sealing_is_told_when_two_parties_agree() {
     let now = checked().await;
     assert_eq!(now.faults.len(), 1);
     assert!(!now.faults[0].to_string().contains("did not count"));
+}
+
+#[tokio::test]
+async fn a_log_that_is_shown_to_one_voter_alone_is_found_through_the_two_others() {
+    let town = Town::open().await;
+    let (connections, receipts, named) = two_ballots(&town).await;
+    let second = || async { find(&connections, &receipts, &[], Duration::ZERO).await.remove(1) };
+    // It cosigns nothing that others have not seen, and the others have not seen the ballot.
+    town.party(Role::P2).tell(Telling::Private);
+    let fault = second().await.unwrap_err();
+    assert_eq!((fault.party(), fault.reason()), (Role::P2, Reason::LogUnseen));
+    assert!(!fault.is_false() && fault.may_pass(), "it may be slow: {fault}");
+    let checked = check(&connections, &named, &[], Duration::ZERO).await;
+    assert_eq!((checked.in_logs(), checked.faults.len()), (2, 1), "{checked:?}");
+    // With one of the others silent it is not known who is at fault, and nobody is named.
+    town.party(Role::P3).tell(Telling::Mute);
+    assert_eq!(by(&second().await), Some(vec![]));
+    // Once its true log has gone on, it cannot lead from the one to the other: its own signatures convict it, through either of the others.
+    town.party(Role::P2).tell(Telling::TwoViews);
+    for (mute, tells) in [(Role::P3, Role::P1), (Role::P1, Role::P3)] {
+        town.party(mute).tell(Telling::Mute);
+        town.party(tells).tell(Telling::Truth);
+        let fault = second().await.unwrap_err();
+        assert_eq!((fault.party(), fault.reason()), (Role::P2, Reason::LogRewritten));
+        assert_eq!(fault.evidence().len(), 2, "two roots of one size: {fault}");
+    }
+}
+
+#[tokio::test]
+async fn the_holder_alone_is_told_where_a_ballot_stands_and_who_withholds_it_is_noticed() {
+    let town = Town::open().await;
+    let (connections, _, named) = two_ballots(&town).await;
+    // The digest alone, with what the holder of another ballot has: none of the three says more than that it has it.
+    let connection = Connections::open(&town.election).unwrap();
+    let invitation = town.invitation(42, 9);
+    let voter = Voter::new(&town.election, &connection, invitation, &Device::in_memory()).unwrap();
+    let choices = Choices::parse(voter.form(), ["Mayor=1"]).unwrap();
+    let mut rng = StdRng::seed_from_u64(99);
+    let other = voter.cast(&choices, &mut rng).await.unwrap().named().clone();
+    let stranger = Named {
+        holder: other.holder,
+        ..named.clone()
+    };
+    let checked = check(&connections, &stranger, &[], Duration::ZERO).await;
+    assert_eq!((checked.in_logs(), checked.faults.len()), (0, 3), "{checked:?}");
+    let fault = &checked.faults[0];
+    assert_eq!(fault.reason(), Reason::ReceiptWithheld);
+    assert!(!fault.is_false(), "the words may be wrong: {fault}");
+    let checked = check(&connections, &named, &[], Duration::ZERO).await;
+    assert_eq!((checked.in_logs(), checked.faults.len()), (3, 0), "{checked:?}");
 }
 
 #[tokio::test]

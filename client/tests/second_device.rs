@@ -128,7 +128,12 @@ async fn one_party_cannot_deceive_the_other_device_nor_keep_it_from_seeing() {
     let text = cast(&town, CREDENTIAL, &["Mayor=Jan Novak"]).await;
     cast(&town, 5, &["Mayor=Maria Schmidt"]).await;
     let (shown, _) = seen(&town, &text).await.unwrap();
-    for telling in [Telling::OtherHeader, Telling::Ignorant, Telling::HeaderOnly] {
+    for telling in [
+        Telling::OtherHeader,
+        Telling::Ignorant,
+        Telling::HeaderOnly,
+        Telling::Withholding,
+    ] {
         town.party(Role::P2).tell(telling);
         let (same, held_by) = seen(&town, &text).await.unwrap();
         assert_eq!(

@@ -50,6 +50,8 @@ alarms! {
         "Call this agency's key officials to unlock it.";
     LogRewritten, "log.rewritten", "A party's public log no longer extends what it showed before.",
         "Keep everything as it is, save both checkpoints and call the commission.";
+    LogFlooded, "log.flooded", "Another party's log holds more than an honest one's can, and is followed no further.",
+        "Call its operator and the commission; voting goes on, and sealing asks for what it needs.";
     Behind, "party.behind", "A party's accepted ballots are behind the others'.",
         "Leave it running: it catches up by itself; look into its disk and network if the gap grows.";
     NotTakenOver, "election.not-taken-over", "An election is in force at another party that this one cannot take over.",

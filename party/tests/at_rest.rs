@@ -162,7 +162,7 @@ async fn rows_that_change_places_do_not_open() {
                             own.header.as_slice(),
                             own.authority_signature.as_slice(),
                             &own.ciphertext_hash,
-                            own.received_at_ms,
+                            own.received_at_s,
                             own.receipt_signature.as_slice(),
                             rows[other].sealed_shares.as_slice(),
                         ),

@@ -63,7 +63,7 @@ fn check(party: &Party, receipts: &[Receipt], failed: u64, seed: u64) {
                 let row = accepted::get(tx, Kind::Ballot, 1, 1, &entry.digest.0)?
                     .expect("the ballot of every entry");
                 assert_eq!(row.position, position);
-                assert_eq!(entry.received_at.get(), row.received_at_ms);
+                assert_eq!(entry.received_at.get(), row.received_at_s);
                 assert_eq!(entry.ciphertext_hash.0, row.ciphertext_hash);
                 party
                     .vault

@@ -9,7 +9,7 @@ use tally_party::store::{Storage, StoreError, Tables as _, receipts};
 use tally_proto::ballot::Submission;
 use tally_proto::connect;
 use tally_proto::fixture::Shape;
-use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _, StationId, UnixMillis};
+use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _, StationId, UnixSeconds};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Acceptance, Receipt, sign_batch, whole_batches};
@@ -166,7 +166,7 @@ impl Alone {
             party,
             digest,
             ciphertext_hash: Hash32([7; 32]),
-            received_at: UnixMillis(self.world.clock_s() * 1000),
+            received_at: UnixSeconds(self.world.clock_s()),
             position: 5,
         }
     }
@@ -348,14 +348,14 @@ async fn a_batch_is_its_bearer_s_own_whole_and_signed() {
 #[tokio::test]
 async fn a_receipt_that_is_no_timely_acceptance_takes_no_place() {
     let mut alone = Alone::new().await;
-    let now_ms = alone.world.clock_s() * 1000;
+    let now_s = alone.world.clock_s();
     // P2 gives the voter a good receipt and hands over one that will count for nothing: before the ballot, or after.
     for before in [true, false] {
-        for received_ms in [now_ms - 2_001, now_ms + 60_001] {
+        for received_s in [now_s - 3, now_s + 61] {
             let ballot = alone.world.ballot();
             let digest = ballot[0].digest();
             let useless = Acceptance {
-                received_at: UnixMillis(received_ms),
+                received_at: UnixSeconds(received_s),
                 ..alone.acceptance(Role::P2, digest)
             };
             let receipt = useless.clone().sign(&alone.world.fixture.signers[1]).to_wire();

@@ -262,7 +262,7 @@ impl Three {
             header: header.encode(),
             authority_signature: Vec::new(),
             ciphertext_hash: submission.ciphertext_hash().0,
-            received_at_ms: OPENS * 1000,
+            received_at_s: OPENS,
             position: 0,
             receipt_signature: Vec::new(),
             sealed_shares: own.vault.seal(
@@ -342,7 +342,7 @@ async fn offsets_are_told_for_three_receipts_of_one_card_record_only() {
         assert_eq!(reason(refused), Reason::MessageMalformed);
     }
     let mut forged = right.clone();
-    forged[1].received_at_ms += 1;
+    forged[1].received_at_s += 1;
     assert_eq!(
         reason(enrolled.ask(role, forged, &proof).await),
         Reason::ReceiptInvalid

@@ -116,9 +116,11 @@ async fn p1_gives_numbers_in_order_and_enrolling_again_replaces() {
             r#box: 1,
             digest: digest.to_vec(),
             record: true,
+            holder: Vec::new(),
         };
         let known = p1.intake().lookup(asked).await.expect("known").into_inner();
-        assert!(known.receipt.is_some() && known.public.is_none() && known.authority_signature.is_empty());
+        assert!(known.accepted && known.receipt.is_none());
+        assert!(known.public.is_none() && known.authority_signature.is_empty());
     }
     // P2 keeps P1's word for each number: a P1 whose store is set back gets them by it.
     let kept = p2.running.party().store.read(|tx| {

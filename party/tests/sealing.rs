@@ -140,14 +140,28 @@ async fn a_box_is_sealed_over_mutual_tls() {
         r#box: 1,
         digest,
         record: false,
+        holder: Vec::new(),
     };
     for party in &parties {
-        let mut receipts = 0;
+        let mut accepted = 0;
         for ballot in &ballots {
             let digest = ballot[0].digest();
             let found = party.intake().lookup(lookup(digest.0.to_vec())).await;
             let found = found.expect("an answer").into_inner();
-            receipts += u32::from(found.receipt.is_some());
+            accepted += u32::from(found.accepted);
+            // The digest is public from now on, when and where in the log is not.
+            assert!(found.receipt.is_none() && found.authority_signature.is_empty());
+            let shown = wire::LookupRequest {
+                holder: world::word(party, &digest).unwrap_or_default(),
+                ..lookup(digest.0.to_vec())
+            };
+            let to_holder = party
+                .intake()
+                .lookup(shown)
+                .await
+                .expect("an answer")
+                .into_inner();
+            assert_eq!(to_holder.receipt.is_some(), found.accepted);
             let Some(wire::lookup_reply::Public::Ballot(header)) = found.public else {
                 panic!("no header")
             };
@@ -156,7 +170,7 @@ async fn a_box_is_sealed_over_mutual_tls() {
             assert_eq!(fate.seal_hash, sealed.hash().0);
             assert_eq!(fate.fate, Some(wire::sealed_fate::Fate::OnList(true)));
         }
-        assert!(receipts < 7, "each party was away for some");
+        assert!(accepted < 7, "each party was away for some");
         let never = party
             .intake()
             .lookup(lookup(vec![7; 32]))

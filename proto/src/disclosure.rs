@@ -21,6 +21,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::ballot::BallotHeader;
 use crate::crockford::{self, Base32Error};
+use crate::holder::Holder;
 use crate::ids::{BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _};
 use crate::invitation;
 use crate::layout::{Writer, tag};
@@ -229,6 +230,12 @@ impl Disclosure {
     /// The ballot's public name.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// What shows that somebody holds this code.
+    pub fn holder(&self) -> Holder {
+        let [one, two, _] = &self.shares;
+        Holder::of_voter_parts(&self.digest, [&one.0, &two.0])
     }
 
     /// Its box.

@@ -682,7 +682,7 @@ impl World {
             party,
             digest,
             ciphertext_hash: Hash32([party.index(); 32]),
-            received_at: at.millis(),
+            received_at: at,
             position: 0,
         };
         acceptance.sign(&self.signers[party.slot()])

@@ -22,6 +22,8 @@ pub mod tag {
     pub const SHARE_CHOICE: &str = "tally/v1/share-choice";
     /// Checksum of what another device is shown of one ballot.
     pub const DISCLOSURE: &str = "tally/v1/disclosure";
+    /// What the holder of a ballot shows.
+    pub const HOLDER: &str = "tally/v1/holder";
     /// Credential record header, hence its digest.
     pub const RECORD: &str = "tally/v1/record";
     /// Card record header, hence its digest.

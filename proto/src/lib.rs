@@ -19,6 +19,7 @@ pub mod envelope;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 pub mod guard;
+pub mod holder;
 pub mod identity;
 pub mod ids;
 pub mod invitation;

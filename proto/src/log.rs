@@ -1,10 +1,10 @@
 //! Entries of a party's append-only log of an election, in the one fixed layout in which parties store, exchange and hash them.
 //!
 //! ```text
-//! kind u8 | of u32 | channel u8 | hash 32 | ciphertext hash 32 | at_ms u64        78 bytes, big endian
+//! kind u8 | of u32 | channel u8 | hash 32 | ciphertext hash 32 | at_s u64         78 bytes, big endian
 //! ```
 //!
-//! | kind | what | of | channel | hash | ciphertext hash | at_ms |
+//! | kind | what | of | channel | hash | ciphertext hash | at_s |
 //! |---|---|---|---|---|---|---|
 //! | 1 | ballot accepted | box | 0 | digest | of what this party took | received_at |
 //! | 2 | credential record accepted | box | 0 | digest | of what this party took | received_at |
@@ -20,10 +20,10 @@
 //!
 //! The **leaf** of kinds 1 and 2 is [`crate::receipt::log_leaf`], so that a receipt alone gives it (a receipt does not say which of the two
 //! kinds it is; the header does). The leaf of the other kinds is the RFC 6962 leaf hash of (tag `tally/v1/log-event`, kind, of, channel,
-//! hash, at_ms). The tags differ, so no leaf can be read as another kind's.
+//! hash, at_s). The tags differ, so no leaf can be read as another kind's.
 
 use crate::calendar::ChannelKind;
-use crate::ids::{BoxId, Digest, Hash32, UnixMillis};
+use crate::ids::{BoxId, Digest, Hash32, UnixSeconds};
 use crate::layout::{Writer, tag};
 use crate::merkle::leaf_hash;
 use crate::receipt::log_leaf;
@@ -61,8 +61,8 @@ pub struct Accepted {
     pub digest: Digest,
     /// SHA-256 of the ciphertext that the log's party took.
     pub ciphertext_hash: Hash32,
-    /// When, on that party's clock.
-    pub received_at: UnixMillis,
+    /// When, on that party's clock, to the second: a log says no more than a ballot's own header.
+    pub received_at: UnixSeconds,
 }
 
 /// What a channel does.
@@ -103,7 +103,7 @@ pub enum Entry {
     /// A ballot or record.
     Accepted(Accepted),
     /// Anything else, and when the party wrote it down.
-    Event(Happening, UnixMillis),
+    Event(Happening, UnixSeconds),
 }
 
 const NONE: Hash32 = Hash32([0; 32]);
@@ -202,7 +202,7 @@ impl Entry {
         ciphertext_hash.0.copy_from_slice(&rest[37..69]);
         let mut at = [0; 8];
         at.copy_from_slice(&rest[69..]);
-        let at = UnixMillis(u64::from_be_bytes(at));
+        let at = UnixSeconds(u64::from_be_bytes(at));
         match kind {
             1 | 2 if channel != 0 => Err(EntryError::Field(kind)),
             1 | 2 => Ok(Self::Accepted(Accepted {
@@ -243,7 +243,7 @@ impl Entry {
     }
 
     /// When, on the clock of the log's party.
-    pub fn at(&self) -> UnixMillis {
+    pub fn at(&self) -> UnixSeconds {
         match self {
             Self::Accepted(a) => a.received_at,
             Self::Event(_, at) => *at,
@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<Entry> {
-        let (of_box, hash, at) = (BoxId(7), Hash32::of(b"x"), UnixMillis(1_234_567));
+        let (of_box, hash, at) = (BoxId(7), Hash32::of(b"x"), UnixSeconds(1_234_567));
         let accepted = |record| {
             Entry::Accepted(Accepted {
                 record,
@@ -311,7 +311,7 @@ mod tests {
         let all = all();
         for entry in &all {
             assert_eq!(Entry::from_bytes(&entry.to_bytes()), Ok(*entry));
-            assert_eq!(entry.at(), UnixMillis(1_234_567));
+            assert_eq!(entry.at(), UnixSeconds(1_234_567));
         }
         let leaves: BTreeSet<_> = all.iter().map(|entry| entry.leaf().0).collect();
         // A receipt does not say whether it is for a ballot or a record, so these two share theirs.
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn what_a_kind_does_not_use_must_be_zero() {
-        let entry = Entry::Event(Happening::Complete(Hash32::of(b"x")), UnixMillis(1)).to_bytes();
+        let entry = Entry::Event(Happening::Complete(Hash32::of(b"x")), UnixSeconds(1)).to_bytes();
         for (at, unused) in [(4, 1), (5, 1), (40, 1)] {
             let mut bytes = entry;
             bytes[at] = unused;

@@ -327,6 +327,9 @@ reasons! {
     ReceiptInvalid "receipt.invalid" Reject
         "The receipt's signature does not verify, or it is not in time."
         "Hand over receipts as the party gave them.";
+    ReceiptWithheld "receipt.withheld" Reject
+        "The party says that it accepted the ballot, and shows its receipt not to whoever shows these words."
+        "Compare the name with the one that the device gave when the ballot was cast; if they are the same, tell the election commission.";
     ReceiptEarly "receipt.early" Retry
         "A party's receipt is for a ballot or record that this party has not accepted."
         "Submit to this party first, then bring the others' receipts.";
@@ -342,6 +345,12 @@ reasons! {
     LogPageWrong "log.page-wrong" Abort
         "A party gave log entries that do not make up the checkpoint it signed for them."
         "Voting goes on and the entries are asked for again. Ask that party's operators for the state of its disk.";
+    LogUnseen "log.unseen" Retry
+        "Neither of the two other parties has seen that far into a party's log, though both answer."
+        "Check again a minute later. If it stays so, that party shows you a log that it shows to nobody else: tell the election commission.";
+    LogFlooded "log.flooded" Abort
+        "A party's log holds more entries than the manifest lets it take, or too many with nothing behind them."
+        "Voting goes on, and sealing asks for what it needs. Ask that party's operators what they write into their log, and tell the commission.";
     BundleAltered "bundle.altered" Reject
         "The bundle is not what was signed: a byte was changed, or what it states does not follow from its evidence."
         "Fetch the bundle again from the coordinator; if it fails again, do not trust the result.";

@@ -11,7 +11,7 @@ use crate::ballot::BallotHeader;
 use crate::calendar::Timing;
 use crate::decode::{DecodeError, decode_canonical};
 use crate::envelope::{PublicKey, Signer};
-use crate::ids::{BoxId, Digest, ElectionId, Hash32, IdError, Role, RoleExt as _, UnixMillis};
+use crate::ids::{BoxId, Digest, ElectionId, Hash32, IdError, Role, RoleExt as _, UnixSeconds};
 use crate::layout::{Writer, tag};
 use crate::merkle::{MAX_LEAVES, leaf_hash};
 use crate::order::EffectiveElection;
@@ -75,8 +75,9 @@ pub struct Acceptance {
     pub digest: Digest,
     /// SHA-256 of the ciphertext that this party took.
     pub ciphertext_hash: Hash32,
-    /// The party's clock at that moment.
-    pub received_at: UnixMillis,
+    /// The party's clock at that moment, to the second: a receipt says no more of a ballot's time than its header does. What was in time to the
+    /// millisecond is in time by its second.
+    pub received_at: UnixSeconds,
     /// Position in the party's log of this election.
     pub position: u64,
 }
@@ -115,17 +116,22 @@ impl Acceptance {
     /// Whether a ballot with `header` was in time when this was signed; the header must be that of the digest.
     pub fn is_timely(&self, header: &BallotHeader, election: &EffectiveElection) -> bool {
         let channel = election.channel(header.channel());
-        channel.is_some_and(|c| c.check(header.cast_at(), self.received_at) == Ok(Timing::InTime))
+        channel.is_some_and(|c| c.check(header.cast_at(), self.received_at.millis()) == Ok(Timing::InTime))
     }
 
     /// Whether a record was in time when this was signed: while the election still takes anything, and before an open roll froze.
     pub fn is_timely_record(&self, election: &EffectiveElection) -> bool {
-        self.received_at.seconds() <= election.records_until(self.of_box)
+        self.received_at <= election.records_until(self.of_box)
     }
 }
 
 /// The leaf of a party's log for one acceptance.
-pub fn log_leaf(of_box: BoxId, digest: &Digest, ciphertext_hash: &Hash32, received_at: UnixMillis) -> Hash32 {
+pub fn log_leaf(
+    of_box: BoxId,
+    digest: &Digest,
+    ciphertext_hash: &Hash32,
+    received_at: UnixSeconds,
+) -> Hash32 {
     let layout = Writer::new(tag::LOG)
         .ballot_box(of_box)
         .fixed(&digest.0)
@@ -157,7 +163,7 @@ impl Receipt {
                 party: Role::from_number(wire.party)?,
                 digest: Digest::from_slice(&wire.digest)?,
                 ciphertext_hash: Hash32::from_slice(&wire.ciphertext_hash)?,
-                received_at: UnixMillis(wire.received_at_ms),
+                received_at: UnixSeconds(wire.received_at_s),
                 position: wire.position,
             },
             signature: BatchSignature::from_slice(&wire.signature)?,
@@ -181,7 +187,7 @@ impl Receipt {
             party: a.party.number(),
             digest: a.digest.0.to_vec(),
             ciphertext_hash: a.ciphertext_hash.0.to_vec(),
-            received_at_ms: a.received_at.get(),
+            received_at_s: a.received_at.get(),
             position: a.position,
             signature: self.signature.to_bytes(),
         }

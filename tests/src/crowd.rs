@@ -180,6 +180,7 @@ impl Crowd {
             cast,
             cast_at_s: ballot.cast_at().0,
             digest: *ballot.digest().as_bytes(),
+            name: ballot.named().to_text(),
             sequence: 0,
         })
     }
@@ -252,6 +253,7 @@ impl Crowd {
                 cast,
                 cast_at_s: queued.cast_at.0,
                 digest,
+                name: String::new(),
                 sequence: queued.sequence,
             });
             count += 1;

@@ -14,6 +14,8 @@ pub struct Done {
     pub cast_at_s: u64,
     /// The ballot's public name.
     pub digest: [u8; 32],
+    /// The name that its voter may keep; empty at a station.
+    pub name: String,
     /// The station's running number; 0 online.
     pub sequence: u64,
 }
@@ -90,6 +92,7 @@ mod tests {
             cast,
             cast_at_s,
             digest: [digest; 32],
+            name: String::new(),
             sequence: 0,
         }
     }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rand::{SeedableRng, rngs::StdRng};
 use tally_client::station::StationKeys;
 use tally_client::{
-    CastError, Choices, Connections, Device, Election, Fault, Named, Patience, Station, StationVote, Voter,
-    check, find, inspect,
+    CastError, Choices, Connections, Device, Election, Fault, Patience, Station, StationVote, Voter, check,
+    find, inspect,
 };
 use tally_party::clock::Clock as _;
 use tally_proto::fixture::{OPENS, Shape};
@@ -254,11 +254,7 @@ async fn a_ballot_is_inspected_from_another_device_and_found_in_the_logs() {
         shown.push(inspected.choices().confirmation(inspected.form(), &[]));
         let found = find(&connections, &cast.receipts(), &[], Duration::ZERO).await;
         assert!(found.iter().all(Result::is_ok), "{found:?}");
-        let named = Named {
-            election: election.id().clone(),
-            of_box: BoxId(1),
-            digest: cast.digest(),
-        };
+        let named = cast.named().clone();
         let notes: Vec<String> = found.into_iter().flatten().map(|log| log.note).collect();
         let checked = check(&connections, &named, &notes, Duration::ZERO).await;
         assert_eq!(

@@ -178,7 +178,7 @@ fn ballot_of(party: &Party, digest: &Digest) -> (Vec<u8>, Vec<f64>) {
         .read(|tx| log::entries(tx, 1, row.position, 1))
         .expect("read");
     bytes.extend_from_slice(&entry);
-    let mut lengths = vec![bytes.len() as f64, (row.received_at_ms % 1000) as f64];
+    let mut lengths = vec![bytes.len() as f64];
     for by in Role::ALL {
         let receipt = store
             .read(|tx| receipts::get(tx, 1, 1, digest.as_bytes(), by.index()))

@@ -213,8 +213,6 @@ async fn one_voters_online_votes_are_struck_and_restored_and_nobody_learns_of_th
 fn checked_alike(world: &World, crowd: &Crowd) {
     let manifest = world.manifest_file().expect("a manifest");
     let told = |done: &&Done| {
-        let digest: String = done.digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let name = format!("{}:{digest}", done.cast.place.box_id);
         let words = [
             "client",
             "check",
@@ -222,7 +220,7 @@ fn checked_alike(world: &World, crowd: &Crowd) {
             &manifest.to_string_lossy(),
             "--patience",
             "0",
-            &name,
+            &done.name,
         ];
         let text = world.run(&words, "").expect("it is where it should be");
         // The places in the logs, and who has cosigned which by now, are the ballots' own.

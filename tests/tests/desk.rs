@@ -242,6 +242,7 @@ async fn a_desk_survives_a_power_cut_and_a_surplus_is_refused_before_the_seal() 
         },
         cast_at_s: u64::MAX,
         digest: [0; 32],
+        name: String::new(),
         sequence: 1,
     });
     assert_eq!(result[0].count, recount(1, &world.plan.roll, 2, &done));

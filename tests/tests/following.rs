@@ -181,10 +181,11 @@ async fn held(world: &World, i: usize, done: &[Done]) -> (usize, usize) {
             r#box: 1,
             digest: done.digest.to_vec(),
             record: false,
+            holder: Vec::new(),
         };
         let found = intake.lookup(asked).await.expect("an answer").into_inner();
-        accepted += usize::from(found.receipt.is_some());
-        known += usize::from(found.receipt.is_none() && found.public.is_some());
+        accepted += usize::from(found.accepted);
+        known += usize::from(!found.accepted && found.public.is_some());
     }
     (accepted, known)
 }

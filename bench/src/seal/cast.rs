@@ -16,9 +16,7 @@ use tally_party::store::vault::StorageKey;
 use tally_party::store::{Accepted, Kind, Store, StoreError, WriteTx, accepted, elections, log, receipts};
 use tally_proto::ballot::{BallotHeader, StationMark, sign_authority};
 use tally_proto::envelope::{PublicKey, Signer};
-use tally_proto::ids::{
-    Digest, ElectionId, Hash32, RoleExt as _, StationId, UnixMillis, UnixSeconds, VoterIndex,
-};
+use tally_proto::ids::{Digest, ElectionId, Hash32, RoleExt as _, StationId, UnixSeconds, VoterIndex};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::record::{Half, Issue, RecordHeader, RecordParts, Source, authorise};
 use tally_proto::shares::{Opening, PartyShares, ShareContext, split_ballot, split_credential_openings};
@@ -38,7 +36,7 @@ struct Made {
     /// Who signs it, where somebody does.
     authority: Option<Authority>,
     openings: [Opening; 3],
-    received_at_ms: u64,
+    received_at_s: u64,
     /// By party: who accepted it.
     by: [bool; 3],
 }
@@ -115,7 +113,7 @@ impl Maker<'_> {
             header: header.encode(),
             authority: Some(Authority::Registrar),
             openings,
-            received_at_ms: (OPENS - 999) * 1000,
+            received_at_s: OPENS - 999,
             by: [true; 3],
         })
     }
@@ -148,7 +146,7 @@ impl Maker<'_> {
             authority: header.station_mark().map(|_| Authority::Station),
             header: header.encode(),
             openings,
-            received_at_ms: (cast_at.get() + 1) * 1000,
+            received_at_s: cast_at.get() + 1,
             by: accepted_by(number),
         })
     }
@@ -170,7 +168,7 @@ impl Filling<'_> {
         if !made.by[self.role.slot()] {
             return Ok(());
         }
-        let (digest, received_at) = (made.digest, UnixMillis(made.received_at_ms));
+        let (digest, received_at) = (made.digest, UnixSeconds(made.received_at_s));
         let entry = tally_proto::log::Entry::Accepted(tally_proto::log::Accepted {
             record: made.kind == Kind::Record,
             of_box: BOX,
@@ -193,7 +191,7 @@ impl Filling<'_> {
             header: made.header.clone(),
             authority_signature,
             ciphertext_hash: [3; 32],
-            received_at_ms: made.received_at_ms,
+            received_at_s: made.received_at_s,
             position,
             // Sealing reads the signatures of receipts that it claims; here is none to claim.
             receipt_signature: vec![0; 64],
@@ -249,7 +247,7 @@ pub(super) fn fill(
         log::append(
             tx,
             number,
-            &tally_proto::log::Entry::Event(complete, UnixMillis(0)),
+            &tally_proto::log::Entry::Event(complete, UnixSeconds(0)),
         )?;
         Ok::<_, StoreError>(number)
     })?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tally_proto::holder::Holder;
 use tally_proto::ids::{BoxId, Digest, Role, RoleExt};
 use tally_proto::reason::Reason;
 
@@ -16,13 +17,14 @@ use crate::check::{Checked, check};
 use crate::connections::Connections;
 use crate::disk::{RealDisk, replace};
 use crate::election::Election;
+use crate::fault::Fault;
 use crate::known::{Named, Sealed};
 
 #[derive(Args)]
 pub(crate) struct Check {
     #[command(flatten)]
     manifest: ManifestArg,
-    /// The ballot's name, as `client vote --show-name` gave it: BOX:DIGEST, or the digest alone where there is one box.
+    /// The ballot's name, as `client vote --show-name` gave it: BOX:DIGEST-WORDS; without BOX where there is one box.
     #[arg(
         value_name = "NAME",
         required_unless_present = "code",
@@ -61,7 +63,12 @@ impl Check {
             (None, code) => {
                 let disclosure = read_code(code.as_ref(), console)?;
                 disclosure.check_election(&election.manifest_hash())?;
-                named(&election, disclosure.of_box(), disclosure.digest())?
+                named(
+                    &election,
+                    disclosure.of_box(),
+                    disclosure.digest(),
+                    disclosure.holder(),
+                )?
             }
         };
         let earlier = self.earlier.as_ref().map_or(Ok(Vec::new()), read_notes)?;
@@ -75,8 +82,11 @@ impl Check {
         } else {
             say(&election, &checked, console);
         }
+        let unseen = |fault: &Fault| matches!(fault, Fault::Unseen { .. });
         if checked.is_false() {
             Err(Failure::False)
+        } else if checked.faults.iter().any(unseen) {
+            Err(Failure::Unseen)
         } else if checked.in_logs() < 2 && checked.shown.len() < 2 {
             Err(Failure::TooFewAnswers)
         } else if checked.in_logs() < 2 || matches!(checked.sealed, Some(Sealed::NoCandidate)) {
@@ -87,25 +97,29 @@ impl Check {
     }
 }
 
-fn named(election: &Election, of_box: BoxId, digest: Digest) -> Result<Named, Failure> {
+fn named(election: &Election, of_box: BoxId, digest: Digest, holder: Holder) -> Result<Named, Failure> {
     election.ballot_box(of_box)?;
     Ok(Named {
         election: election.id().clone(),
         of_box,
         digest,
+        holder,
     })
 }
 
 fn name_of(election: &Election, name: &str) -> Result<Named, Failure> {
     let boxes = election.manifest().boxes();
     let bad = || Failure::NotAName { boxes: boxes.len() };
-    let (of_box, digest) = match (name.trim().split_once(':'), boxes) {
-        (Some((of_box, digest)), _) => (BoxId(of_box.parse().map_err(|_| bad())?), digest),
-        (None, [only]) => (only.id(), name.trim()),
+    let name = name.trim().to_ascii_lowercase();
+    let (of_box, rest) = match (name.split_once(':'), boxes) {
+        (Some((of_box, rest)), _) => (BoxId(of_box.parse().map_err(|_| bad())?), rest),
+        (None, [only]) => (only.id(), name.as_str()),
         (None, _) => return Err(bad()),
     };
-    let digest: Digest = digest.to_ascii_lowercase().parse().map_err(|_| bad())?;
-    named(election, of_box, digest)
+    let (digest, words) = rest.split_once('-').ok_or_else(bad)?;
+    let digest: Digest = digest.parse().map_err(|_| bad())?;
+    let holder = Holder::parse(&digest, words).ok_or_else(bad)?;
+    named(election, of_box, digest, holder)
 }
 
 fn read_notes(path: &PathBuf) -> Result<Vec<String>, Failure> {
@@ -138,6 +152,15 @@ fn say(election: &Election, checked: &Checked, console: &mut Console<'_>) {
     for shown in &checked.shown {
         console.say(&match &shown.log {
             None => format!("{} has not accepted this ballot.", agency(shown.party)),
+            Some(log) if log.cosigned_by.is_empty() && !log.seen_by.is_empty() => {
+                let by: Vec<&str> = log.seen_by.iter().map(|party| agency(*party)).collect();
+                format!(
+                    "{} has it in its log, at place {}, as {} saw it too.",
+                    agency(shown.party),
+                    log.position + 1,
+                    super::voter::join(&by)
+                )
+            }
             Some(log) if log.cosigned_by.is_empty() => format!(
                 "{} has it in its log, at place {}; no other party has cosigned that yet.",
                 agency(shown.party),
@@ -198,6 +221,7 @@ fn checked_json(checked: &Checked) -> serde_json::Value {
                 "party": shown.party.number(),
                 "accepted": shown.log.is_some(),
                 "position": shown.log.as_ref().map(|log| log.position),
+                "seen_by": shown.log.as_ref().map(|log| log.seen_by.iter().map(|by| by.number()).collect::<Vec<_>>()),
                 "cosigned_by": shown.log.as_ref().map(|log| log.cosigned_by.iter().map(|by| by.number()).collect::<Vec<_>>()),
                 "sealed": shown.sealed.as_ref().map(sealed_word),
             })

@@ -104,7 +104,9 @@ pub enum Failure {
         has: Fingerprint,
     },
     /// No ballot's name.
-    #[error("a ballot's name is BOX:DIGEST, as `client vote --show-name` gives it; there are {boxes} boxes")]
+    #[error(
+        "a ballot's name is BOX:DIGEST-WORDS, as `client vote --show-name` gives it; there are {boxes} boxes"
+    )]
     NotAName {
         /// How many boxes there are.
         boxes: usize,
@@ -130,6 +132,11 @@ pub enum Failure {
         "what the parties show is false, see above: tell the election commission, and keep this text as evidence"
     )]
     False,
+    /// A party shows a log into which no other party has seen as far.
+    #[error(
+        "a party's log is shown to you and, so far, to no other party, see above: check again a minute later"
+    )]
+    Unseen,
     /// Fewer than two parties could be asked.
     #[error("fewer than two parties could be asked: try again later")]
     TooFewAnswers,
@@ -156,6 +163,7 @@ impl Failure {
             Self::Carry(error) => Some(error.reason()),
             Self::OtherFingerprint { .. } => Some(Reason::ManifestOther),
             Self::NotThere => Some(Reason::BallotNotHeld),
+            Self::Unseen => Some(Reason::LogUnseen),
             Self::Tickets(error) | Self::Cast(CastError::Ticket(error)) => error.reason(),
             Self::NotANumber { .. } | Self::Station(StationError::NotInRoll { .. }) => {
                 Some(Reason::VoterUnknown)
@@ -189,6 +197,7 @@ impl Failure {
                 | EnrolError::Time(_),
             ) => 5,
             Self::TooFewAnswers => 5,
+            Self::Unseen => 8,
             Self::NotThere => 8,
             Self::NobodyToAsk { .. } | Self::NotConfirmed => 2,
             Self::Cast(CastError::Refused { .. }) => 4,

@@ -182,7 +182,7 @@ pub(super) struct Vote {
     /// Shows a check code for another device afterwards, once: `client inspect` there shows what this ballot holds.
     #[arg(long)]
     second_device: bool,
-    /// Shows the ballot's public name, for `client check` later. It shows that a ballot was cast and when, never whose.
+    /// Shows the ballot's name, for `client check` later. It shows that a ballot was cast and when, never whose.
     #[arg(long)]
     show_name: bool,
     /// Waits at most this long for the parties' logs to show the ballot under another party's signature; 0: the logs are not asked.
@@ -307,7 +307,7 @@ impl Vote {
         } else {
             console.say(&summary(&election, &cast));
             if self.show_name {
-                console.say(&format!("Its name: {}:{}", voter.of_box(), cast.digest()));
+                console.say(&format!("Its name: {}", cast.named().to_text()));
             }
             say_logs(&election, &logs, console);
             if let Some(disclosure) = cast.take_disclosure().filter(|_| self.second_device) {
@@ -425,19 +425,19 @@ fn say_logs(election: &Election, logs: &[Result<InLog, Fault>], console: &mut Co
         let found = logs
             .iter()
             .flatten()
-            .filter(|log| log.cosigned_by.is_empty() != cosigned);
+            .filter(|log| (log.cosigned_by.is_empty() && log.seen_by.is_empty()) != cosigned);
         found.map(|log| election.party(log.party).agency()).collect()
     };
     match (agencies(true), agencies(false)) {
         (cosigned, _) if !cosigned.is_empty() => {
             console.say(&format!(
-                "It stands in the public log of {}, and other parties have signed that.",
+                "It stands in the public log of {}, and other parties have seen that.",
                 join(&cosigned)
             ));
         }
         (_, seen) if !seen.is_empty() => {
             console.say(&format!(
-                "It stands in the public log of {}; no other party has signed that yet.",
+                "It stands in the public log of {}; no other party has seen that yet.",
                 join(&seen)
             ));
         }
@@ -459,6 +459,7 @@ fn log_json(log: &Result<InLog, Fault>) -> serde_json::Value {
         Ok(log) => json!({
             "party": log.party.number(),
             "position": log.position,
+            "seen_by": log.seen_by.iter().map(|by| by.number()).collect::<Vec<_>>(),
             "cosigned_by": log.cosigned_by.iter().map(|by| by.number()).collect::<Vec<_>>(),
         }),
         Err(fault) => {
@@ -537,7 +538,7 @@ impl Receipts {
                 console.say(&format!(
                     "   P{} at {}, position {} of its log{verdict}",
                     receipt.party,
-                    moment(receipt.received_at_ms / 1000),
+                    moment(receipt.received_at_s),
                     receipt.position
                 ));
             }

@@ -18,6 +18,12 @@ pub enum Telling {
     Behind,
     /// As it is; nobody has cosigned anything.
     Alone,
+    /// As it is, and nobody has cosigned anything; the others were shown it without its last entry.
+    Private,
+    /// As it is, and nobody has cosigned anything; the others were shown another entry in the place of the last.
+    TwoViews,
+    /// As it is; of the others' logs it says nothing.
+    Mute,
     /// Another first entry.
     Rewritten,
     /// Another first entry, and nothing that others have cosigned.
@@ -32,6 +38,8 @@ pub enum Telling {
     OtherHeader,
     /// The header, and no receipt.
     HeaderOnly,
+    /// That it accepted the ballot, and no receipt.
+    Withholding,
 }
 
 /// A tree with all its nodes.
@@ -88,7 +96,13 @@ pub fn notes(
         Telling::Behind => &leaves[..leaves.len() - 1],
         _ => leaves,
     };
-    if matches!(telling, Telling::Alone | Telling::RewrittenAlone) || seen.is_empty() {
+    let alone = [
+        Telling::Alone,
+        Telling::Private,
+        Telling::TwoViews,
+        Telling::RewrittenAlone,
+    ];
+    if alone.contains(&telling) || seen.is_empty() {
         return (now, String::new());
     }
     let seen = checkpoint(seen);
@@ -97,6 +111,31 @@ pub fn notes(
         cosigned += &seen.cosign(by, UnixSeconds(1), &signers[by.slot()]).line;
     }
     (now, cosigned)
+}
+
+/// The signed note of what such a party has shown to the others.
+pub fn mirrored(
+    leaves: &[Hash32],
+    telling: Telling,
+    (election, party): (&ElectionId, Role),
+    signer: &Signer,
+) -> String {
+    let mut leaves = leaves.to_vec();
+    match telling {
+        Telling::Behind | Telling::Private => _ = leaves.pop(),
+        Telling::TwoViews => *leaves.last_mut().unwrap() = Hash32([8; 32]),
+        _ => {}
+    }
+    if leaves.is_empty() {
+        return String::new();
+    }
+    let checkpoint = Checkpoint {
+        election: election.clone(),
+        party,
+        size: leaves.len() as u64,
+        root: Tree::of(&leaves).edge.root(),
+    };
+    checkpoint.sign(signer)
 }
 
 pub fn inclusion(leaves: &[Hash32], telling: Telling, position: u64, size: u64) -> Vec<Hash32> {

@@ -5,13 +5,14 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use tally_client::Election;
 use tally_proto::ballot::Submission;
 use tally_proto::connect::{mutual_tls, public_tls};
 use tally_proto::envelope::Signer;
+use tally_proto::holder::is_holder;
 use tally_proto::identity::StationIdentity;
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt, UnixMillis, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation};
@@ -20,7 +21,7 @@ use tally_proto::pki::{Anchor, PeerRole, Trust};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Acceptance, Receipt};
 use tally_proto::refusal::Refusal;
-use tally_proto::shares::ShareContext;
+use tally_proto::shares::{Opening, PartyShares, ShareContext};
 use tally_proto::suite::{OpeningKey, Suite};
 use tally_proto::wire;
 use tally_proto::wire::board_server::{Board, BoardServer};
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
 
 use super::world::{Agencies, NOON_S};
 use history::Telling;
@@ -96,6 +98,8 @@ pub struct Fake {
     /// How far this party's clock is off.
     pub skew_ms: AtomicI64,
     begun: Instant,
+    /// All three: each has seen the others' logs.
+    town: OnceLock<[Weak<Fake>; 3]>,
     seen: watch::Sender<Seen>,
 }
 
@@ -137,6 +141,24 @@ impl Fake {
             .send_modify(|seen| seen.calls.push((name, message.encoded_len())));
     }
 
+    /// Whether that is what the ballot's holder has.
+    fn is_holder(&self, seen: &Seen, digest: &Digest, shown: &[u8]) -> bool {
+        let [this, next] = &seen.shares[digest];
+        let opening = |(nonce, share): &NonceAndShare| {
+            let nonce = nonce.as_slice().try_into().unwrap();
+            Opening::from_parts(Zeroizing::new(nonce), Zeroizing::new(share.clone()))
+        };
+        let shares = PartyShares {
+            this: opening(this),
+            next: opening(next),
+        };
+        let manifest = self.signed.get().unwrap().manifest();
+        let of_box = manifest
+            .ballot_box(seen.submissions[digest].header().of_box())
+            .unwrap();
+        is_holder(of_box.layout(), self.role, digest, &shares, shown)
+    }
+
     fn accept(&self, submission: wire::Submission) -> Result<wire::Receipt, Refusal> {
         let manifest = self.signed.get().unwrap().manifest();
         let malformed = |error: &dyn std::fmt::Display| Refusal::new(Reason::MessageMalformed, error);
@@ -151,10 +173,10 @@ impl Fake {
         header
             .check_authority(&digest, submission.authority_signature(), manifest)
             .map_err(|error| Refusal::new(error.reason(), error))?;
-        let received_at = UnixMillis(self.now_ms());
+        let now = UnixMillis(self.now_ms());
         let channel = manifest.channel(header.channel()).unwrap();
         channel
-            .check(header.cast_at(), received_at)
+            .check(header.cast_at(), now)
             .map_err(|error| Refusal::new(error.reason(), error))?;
         let context = ShareContext::ballot(manifest.election(), of_box);
         let ciphertext = submission.ciphertext();
@@ -174,14 +196,14 @@ impl Fake {
             party: self.role,
             digest,
             ciphertext_hash: submission.ciphertext_hash(),
-            received_at,
+            received_at: now.seconds(),
             position: self.seen(|seen| seen.receipts.len() as u64),
         };
         let mut signer = &self.signer;
         match manner {
             Manner::OtherDigest => acceptance.digest = Digest([1; 32]),
             Manner::OtherCiphertext => acceptance.ciphertext_hash.0[0] ^= 1,
-            Manner::OtherTime => acceptance.received_at.0 -= 10_000,
+            Manner::OtherTime => acceptance.received_at.0 -= 10,
             Manner::WrongKey => signer = &self.wrong,
             Manner::OtherParty => {
                 acceptance.party = self.role.next();
@@ -322,6 +344,22 @@ impl Intake for Service {
         Ok(Response::new(wire::ConsistencyReply { path }))
     }
 
+    async fn mirrored(
+        &self,
+        request: Request<wire::MirroredRef>,
+    ) -> Result<Response<wire::MirroredReply>, Status> {
+        self.0.note("mirrored", request.get_ref());
+        if self.0.telling() == Telling::Mute {
+            return Err(Refusal::new(Reason::PartyBusy, "as the test wants it").into());
+        }
+        let of = Role::from_number(request.get_ref().party).unwrap();
+        let owner = self.0.town.get().unwrap()[of.slot()].upgrade().unwrap();
+        let election = self.0.signed.get().unwrap().manifest().election().clone();
+        let leaves = owner.seen(|seen| seen.leaves.clone());
+        let note = history::mirrored(&leaves, owner.telling(), (&election, of), &owner.signer);
+        Ok(Response::new(wire::MirroredReply { note }))
+    }
+
     async fn lookup(
         &self,
         request: Request<wire::LookupRequest>,
@@ -332,17 +370,18 @@ impl Intake for Service {
         let reply = self.0.seen(|seen| {
             let header = |digest: &Digest| Public::Ballot(seen.submissions[digest].header().to_wire());
             let known = seen.submissions.contains_key(&digest) && telling != Telling::Ignorant;
-            let shown = match telling {
+            let of = match telling {
                 Telling::OtherHeader => *seen.submissions.keys().find(|other| **other != digest).unwrap(),
                 _ => digest,
             };
+            let accepted = known && telling != Telling::HeaderOnly && seen.receipts.contains_key(&digest);
+            let shown = accepted
+                && telling != Telling::Withholding
+                && self.0.is_holder(seen, &digest, &request.get_ref().holder);
             wire::LookupReply {
-                receipt: seen
-                    .receipts
-                    .get(&digest)
-                    .filter(|_| known && telling != Telling::HeaderOnly)
-                    .cloned(),
-                public: known.then(|| header(&shown)),
+                accepted,
+                receipt: shown.then(|| seen.receipts[&digest].clone()),
+                public: known.then(|| header(&of)),
                 authority_signature: Vec::new(),
                 sealed: seen.sealed.clone(),
             }
@@ -433,9 +472,13 @@ impl Town {
                 telling: Mutex::new(Telling::Truth),
                 skew_ms: AtomicI64::new(0),
                 begun,
+                town: OnceLock::new(),
                 seen: watch::Sender::new(Seen::default()),
             })
         });
+        for fake in &parties {
+            let _ = fake.town.set(parties.each_ref().map(Arc::downgrade));
+        }
         let hosts = ["127.0.0.1"];
         for (fake, (public, peer)) in parties.iter().zip(public.into_iter().zip(peer)) {
             if away.contains(&fake.role) {

@@ -233,6 +233,13 @@ fn election(text: &mut String, election: &wire::ElectionStatus) {
             "  log of P{}: {} of {} entries followed, {} behind; it cosigned {} here",
             log.party, log.mirrored, log.size, log.behind, log.cosigned_size
         );
+        if log.not_given > 0 {
+            let _ = writeln!(
+                text,
+                "    {} ballots and records in it were not given, or wrongly: sealing asks again",
+                log.not_given
+            );
+        }
         if !log.trouble.is_empty() {
             text.push_str(&wrapped(&log.trouble, 4));
         }
@@ -306,7 +313,7 @@ fn object(status: &wire::StatusReply) -> serde_json::Value {
             "election": election.election, "in_force": election.countersigned_by_all, "log_size": election.log_size, "intake_trouble": election.intake_trouble, "lost": election.lost,
             "peers": election.peers.iter().map(|log| json!({
                 "party": log.party, "size": log.size, "mirrored": log.mirrored, "behind": log.behind, "cosigned_size": log.cosigned_size,
-                "trouble": log.trouble, "evidence": log.evidence,
+                "not_given": log.not_given, "trouble": log.trouble, "evidence": log.evidence,
             })).collect::<Vec<_>>(),
             "boxes": boxes(election),
         })).collect::<Vec<_>>(),

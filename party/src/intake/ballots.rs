@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tally_proto::ballot::{BallotError, BallotHeader, Submission};
 use tally_proto::calendar::{Timing, TimingError};
-use tally_proto::ids::{Digest, UnixMillis};
+use tally_proto::ids::{Digest, UnixMillis, UnixSeconds};
 use tally_proto::manifest::Capacity;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
@@ -225,15 +225,15 @@ impl Party {
         }
     }
 
-    /// Holds a ballot until it is in range, and returns the moment at which it was found so.
-    async fn in_time(&self, header: &BallotHeader) -> Result<UnixMillis, Refusal> {
+    /// Holds a ballot until it is in range, and returns the second in which it was found so.
+    async fn in_time(&self, header: &BallotHeader) -> Result<UnixSeconds, Refusal> {
         let mut place = None;
         loop {
             // Its operator may have countersigned an order since the ballot came.
             let election = self.elections.get(header.election().as_str())?;
             self.check_revoked(&election, header)?;
             let until = match self.timing(&election, header)? {
-                (Timing::InTime, now) => return Ok(now),
+                (Timing::InTime, now) => return Ok(now.seconds()),
                 (Timing::HoldUntil(until), _) => until,
             };
             if place.is_none() {
@@ -374,7 +374,7 @@ struct CheckedBallot {
 }
 
 impl CheckedBallot {
-    fn received(self, received_at: UnixMillis) -> Checked {
+    fn received(self, received_at: UnixSeconds) -> Checked {
         Checked {
             register: None,
             paced: false,

@@ -334,7 +334,7 @@ impl<'t> Batch<'t> {
                 header: new.header,
                 authority_signature: new.authority_signature,
                 ciphertext_hash: new.ciphertext_hash.0,
-                received_at_ms: new.received_at.get(),
+                received_at_s: new.received_at.get(),
                 position,
                 receipt_signature: receipt.signature().to_bytes(),
                 sealed_shares: new.sealed_shares,

@@ -41,7 +41,7 @@ impl Batches {
 mod tests {
     use super::*;
     use tally_proto::envelope::Signer;
-    use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, UnixMillis};
+    use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, UnixSeconds};
     use tally_proto::receipt::Acceptance;
 
     fn batch(n: u64, signer: &Signer) -> Batch {
@@ -51,7 +51,7 @@ mod tests {
             party: Role::P1,
             digest: Digest([1; 32]),
             ciphertext_hash: Hash32([2; 32]),
-            received_at: UnixMillis(3),
+            received_at: UnixSeconds(3),
             position: n,
         };
         acceptance.sign(signer).batch().expect("a batch of one")

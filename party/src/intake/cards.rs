@@ -364,7 +364,7 @@ impl Party {
             header: header.encode(),
             authority_signature: stored_authority(voter, authorisation),
             ciphertext_hash: submission.ciphertext_hash(),
-            received_at: now,
+            received_at: now.seconds(),
             sealed_shares: self.seal_record(digest, &shares.to_bytes()),
         };
         Ok((of_box, voter, Outcome::New(Box::new(checked))))
@@ -655,8 +655,8 @@ impl Party {
             return Ok(None);
         };
         // The very moment that the receipt will name.
-        let received_at = self.now();
-        if self.check_until(election, of_box, received_at.seconds()).is_err() {
+        let received_at = self.now().seconds();
+        if self.check_until(election, of_box, received_at).is_err() {
             return Ok(None);
         }
         Ok(Some(Checked {

@@ -45,17 +45,18 @@ impl Party {
         self.intake.writer.deliver(delivered).await
     }
 
-    /// The signed note of this party's log of an election, as it is on disk, and the newest that others have cosigned (empty: none).
+    /// The signed note of this party's log of an election, as it is published, and the newest that others have cosigned (empty: none).
     ///
     /// # Errors
     /// `election.unknown`, or the store.
     pub async fn checkpoint(self: &Arc<Self>, election: String) -> Result<(String, String), Refusal> {
         let election = self.elections.get(&election)?;
         self.blocking(move |party| {
-            let id = election.manifest().election();
-            let checkpoint = party
-                .store
-                .read(|tx| log::checkpoint(tx, election.number(), id, party.role))?;
+            let (id, number) = (election.manifest().election(), election.number());
+            let checkpoint = party.store.read(|tx| {
+                let size = party.published(number, log::size(tx, number)?);
+                log::checkpoint(tx, number, id, party.role, size)
+            })?;
             party.witness.metrics.checkpoint(party.now());
             let cosigned = party.cosigned_checkpoint(election.number());
             Ok((checkpoint.sign(&party.signer), cosigned))
@@ -76,9 +77,13 @@ impl Party {
         let election = self.elections.get(&election)?;
         let path = self
             .blocking(move |party| {
-                Ok(party
-                    .store
-                    .read(|tx| log::inclusion(tx, election.number(), position, size))?)
+                let number = election.number();
+                Ok(party.store.read(|tx| {
+                    if size > party.published(number, log::size(tx, number)?) {
+                        return Ok(None);
+                    }
+                    log::inclusion(tx, number, position, size)
+                })?)
             })
             .await?;
         path.ok_or_else(|| {
@@ -102,9 +107,13 @@ impl Party {
         let election = self.elections.get(&election)?;
         let path = self
             .blocking(move |party| {
-                Ok(party
-                    .store
-                    .read(|tx| log::consistency(tx, election.number(), old, new))?)
+                let number = election.number();
+                Ok(party.store.read(|tx| {
+                    if new > party.published(number, log::size(tx, number)?) {
+                        return Ok(None);
+                    }
+                    log::consistency(tx, number, old, new)
+                })?)
             })
             .await?;
         path.ok_or_else(|| {

@@ -54,7 +54,7 @@ impl Early {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tally_proto::ids::{BoxId, Role, UnixMillis};
+    use tally_proto::ids::{BoxId, Role, UnixSeconds};
 
     fn receipt(n: u64, party: Role) -> Delivered {
         let mut digest = Digest([0; 32]);
@@ -65,7 +65,7 @@ mod tests {
             digest,
             party,
             position: n,
-            received_at: UnixMillis(n),
+            received_at: UnixSeconds(n),
             encoded: n.to_be_bytes().to_vec(),
         }
     }

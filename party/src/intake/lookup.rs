@@ -1,21 +1,29 @@
-//! What a party tells anyone who has a digest: its receipt, the public header, and after sealing what became of it.
+//! What a party tells anyone who has a digest: whether it accepted it, the public header, and after sealing what became of it. All of it is public then;
+//! whose ballot it is, nobody knows.
 //!
-//! A digest is as long as a key: who asks for it has it from the ballot itself, from a log, or from the published bundle, so nothing is told here
-//! that is not public. Whose ballot it is, nobody knows.
+//! **When it came and where it stands in the log is told to the ballot's holder only** ([`tally_proto::holder`]). Once the digests are published anybody
+//! has them, and three logs tell the order in which ballots came. Set beside what an employer or a telephone company has noted of the network,
+//! with a few ballots of one's own for calibration, an order tells far more than the second in a header does. For the same reason the use of a ticket stays
+//! here: it names the hashes of the ciphertexts, with which a leaf is found in a log.
 
 use std::sync::Arc;
 
+use tally_proto::holder::is_holder;
 use tally_proto::ids::{BoxId, Digest};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
+use tally_proto::shares::ShareContext;
 use tally_proto::wire;
+use tally_proto::wire::ballot_header::Authority;
 use tally_proto::wire::lookup_reply::Public;
 use tally_proto::wire::sealed_fate::Fate as WireFate;
 
 use super::stored_receipt;
+use crate::elections::Election;
 use crate::party::Party;
 use crate::sealing::fate::{self, Fate};
-use crate::store::{Kind, StoreError, accepted};
+use crate::store::accepted::{self, Accepted};
+use crate::store::{Kind, StoreError};
 
 impl Party {
     /// What is known here of a digest. Nothing at all is an answer too.
@@ -40,8 +48,14 @@ impl Party {
                 let fate = fate::of_digest(tx, (number, of_box.get()), kind, &digest)?;
                 Ok::<_, StoreError>((stored, filled, fate))
             })?;
-            let mut reply = wire::LookupReply::default();
-            if let Some(stored) = &stored {
+            let mut reply = wire::LookupReply {
+                accepted: stored.is_some(),
+                ..Default::default()
+            };
+            if let Some(stored) = &stored
+                && kind == Kind::Ballot
+                && party.is_holder(&election, of_box, &digest, stored, &of.holder)?
+            {
                 let id = election.manifest().election();
                 reply.receipt = Some(stored_receipt(party.role, id, of_box, digest, stored)?.to_wire());
             }
@@ -53,7 +67,10 @@ impl Party {
                 // A card's certificates name the voter: they stay here.
                 let of_card =
                     matches!(&reply.public, Some(Public::RecordHeader(header)) if header.card.is_some());
-                if !of_card {
+                let ticket =
+                    |header: &wire::BallotHeader| matches!(header.authority, Some(Authority::Ticket(_)));
+                let of_ticket = matches!(&reply.public, Some(Public::Ballot(header)) if ticket(header));
+                if !of_card && !of_ticket {
                     reply.authority_signature = authority_signature;
                 }
                 // A record for an open roll names the voter's number. Until the bundle does so for all, it would show somebody who knows a voter's number
@@ -79,6 +96,34 @@ impl Party {
             Ok(reply)
         })
         .await
+    }
+
+    /// Whether `shown` is what the holder of a ballot has that this party accepted.
+    fn is_holder(
+        &self,
+        election: &Election,
+        of_box: BoxId,
+        digest: &Digest,
+        stored: &Accepted,
+        shown: &[u8],
+    ) -> Result<bool, Refusal> {
+        if shown.is_empty() {
+            return Ok(false);
+        }
+        let of_box = election.ballot_box(of_box)?;
+        let corrupt = || StoreError::Corrupt { table: "accepted" };
+        let packed = (self.vault)
+            .open(
+                Kind::Ballot,
+                self.role.index(),
+                digest.as_bytes(),
+                &stored.sealed_shares,
+            )
+            .map_err(|_| corrupt())?;
+        let shares = ShareContext::ballot(election.manifest().election(), of_box)
+            .read(&packed)
+            .map_err(|_| corrupt())?;
+        Ok(is_holder(of_box.layout(), self.role, digest, &shares, shown))
     }
 }
 

@@ -69,6 +69,7 @@ pub struct Intake {
     writer: Writer,
     held: Semaphore,
     held_most: usize,
+    reserve_bytes: u64,
     waiting: Arc<Waiting>,
     /// What goes to the two others.
     sent: [Sent; 2],
@@ -109,6 +110,7 @@ impl Intake {
             writer: Writer::start(means)?,
             held: Semaphore::new(limits.held_ballots),
             held_most: limits.held_ballots,
+            reserve_bytes: limits.reserve_bytes,
             waiting,
             sent,
             handing: std::array::from_fn(|_| Semaphore::new(SENT_AT_ONCE)),
@@ -119,6 +121,11 @@ impl Intake {
     /// Turns true when the store has failed.
     pub(crate) fn failed(&self) -> watch::Receiver<bool> {
         self.writer.failed()
+    }
+
+    /// Free bytes of the store's volume below which nothing more is taken.
+    pub(crate) fn reserve_bytes(&self) -> u64 {
+        self.reserve_bytes
     }
 
     /// Submissions that wait for a checking thread.
@@ -193,7 +200,7 @@ pub fn stored_receipt(
         party: own.number(),
         digest: digest.0.to_vec(),
         ciphertext_hash: stored.ciphertext_hash.to_vec(),
-        received_at_ms: stored.received_at_ms,
+        received_at_s: stored.received_at_s,
         position: stored.position,
         signature: stored.receipt_signature.clone(),
     };

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tally_proto::calendar::{ChannelKind, MAX_AHEAD_MS, MAX_BEHIND_MS};
-use tally_proto::ids::{Digest, UnixMillis, UnixSeconds};
+use tally_proto::ids::{Digest, UnixSeconds};
 
 /// Ballots of a generation; two generations are kept, 4 MiB or so.
 const GENERATION: usize = 16_384;
@@ -23,11 +23,11 @@ pub(super) struct Place {
 impl Place {
     /// Whether an acceptance at that moment is one in time by the rule of all parties: at most 2 s before the ballot's own time and, online, at most
     /// 60 s after it. Opening hours, which orders can change, are looked at when the box is sealed.
-    pub(super) fn is_timely(&self, received_at: UnixMillis) -> bool {
+    pub(super) fn is_timely(&self, received_at: UnixSeconds) -> bool {
         let Some((cast_at, channel)) = self.cast else {
             return true;
         };
-        let (cast_at, received_at) = (cast_at.millis().get(), received_at.get());
+        let (cast_at, received_at) = (cast_at.millis().get(), received_at.millis().get());
         let early = cast_at.saturating_sub(received_at) > MAX_AHEAD_MS;
         let late = received_at.saturating_sub(cast_at) > MAX_BEHIND_MS;
         !early && (!late || channel.at_station())
@@ -63,16 +63,11 @@ mod tests {
         let place = |cast| Place { position: 1, cast };
         let at = |channel| place(Some((UnixSeconds(1000), channel)));
         let [online, station] = [ChannelKind::Online, ChannelKind::Station].map(at);
-        for (ms, timely) in [
-            (997_999, false),
-            (998_000, true),
-            (1_060_000, true),
-            (1_060_001, false),
-        ] {
-            assert_eq!(online.is_timely(UnixMillis(ms)), timely, "{ms}");
+        for (at, timely) in [(997, false), (998, true), (1_060, true), (1_061, false)] {
+            assert_eq!(online.is_timely(UnixSeconds(at)), timely, "{at}");
         }
-        assert!(station.is_timely(UnixMillis(9_000_000)) && !station.is_timely(UnixMillis(997_999)));
-        assert!(place(None).is_timely(UnixMillis(0)));
+        assert!(station.is_timely(UnixSeconds(9_000)) && !station.is_timely(UnixSeconds(997)));
+        assert!(place(None).is_timely(UnixSeconds(0)));
     }
 
     #[test]

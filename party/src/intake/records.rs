@@ -159,7 +159,7 @@ impl Party {
             paced: false,
             authority_signature: signature.0.to_vec(),
             ciphertext_hash: submission.ciphertext_hash(),
-            received_at: self.now(),
+            received_at: self.now().seconds(),
             sealed_shares: self.seal_record(digest, &shares.to_bytes()),
         })
     }

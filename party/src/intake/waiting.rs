@@ -249,7 +249,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use tally_proto::envelope::Signer;
-    use tally_proto::ids::{BoxId, ElectionId, Hash32, UnixMillis};
+    use tally_proto::ids::{BoxId, ElectionId, Hash32, UnixSeconds};
     use tally_proto::receipt::Acceptance;
 
     const PATIENCE: Duration = Duration::from_millis(250);
@@ -261,7 +261,7 @@ mod tests {
             party: Role::P1,
             digest: Digest([n; 32]),
             ciphertext_hash: Hash32([2; 32]),
-            received_at: UnixMillis(3),
+            received_at: UnixSeconds(3),
             position: 4,
         };
         acceptance.sign(&Signer::from_seed(&[1; 32]).expect("a seed"))

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tally_proto::envelope::Signer;
-use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, RegisterId, Role, UnixMillis, UnixSeconds};
+use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, RegisterId, Role, UnixSeconds};
 use tally_proto::manifest::Capacity;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
@@ -53,7 +53,7 @@ pub(crate) struct Checked {
     pub(crate) authority_signature: Vec<u8>,
     pub(crate) ciphertext_hash: Hash32,
     /// When this party's clock found it in time.
-    pub(crate) received_at: UnixMillis,
+    pub(crate) received_at: UnixSeconds,
     pub(crate) sealed_shares: Vec<u8>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Delivered {
     /// Position in that party's log.
     pub(crate) position: u64,
     /// When that party found it in time.
-    pub(crate) received_at: UnixMillis,
+    pub(crate) received_at: UnixSeconds,
     pub(crate) encoded: Vec<u8>,
 }
 

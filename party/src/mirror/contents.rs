@@ -1,6 +1,6 @@
 //! Catching up: the ballots and records behind the entries of another party's log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::follow::collected;
 use crate::elections::Election;
 use crate::party::Party;
 use crate::sealing::known::MAX_SHARE;
-use crate::sealing::{SealError, Sealing};
+use crate::sealing::{self, SealError, Sealing};
 use crate::store::{Kind, StoreError, mirrors};
 
 /// Entries looked at in one turn.
@@ -22,7 +22,7 @@ pub(super) const LOOK: usize = 2048;
 const AHEAD_MS: u64 = 60_000;
 
 /// What of some entries is to be asked for, by box and kind.
-type Wanted = BTreeMap<(BoxId, bool), Vec<Digest>>;
+type Wanted = BTreeMap<(BoxId, bool), BTreeSet<Digest>>;
 
 impl Party {
     /// Looks at the next mirrored entries of `peer` that are old enough, and gets what this party lacks of them. Returns where the next turn begins.
@@ -52,15 +52,17 @@ impl Party {
         if end == from {
             return Ok(end);
         }
-        let mut batches = Vec::new();
+        let (mut batches, mut not_given) = (Vec::new(), 0);
         for ((of_box, record), digests) in wanted {
             let kind = if record { Kind::Record } else { Kind::Ballot };
+            let digests: Vec<Digest> = digests.into_iter().collect();
             for digests in digests.chunks(MAX_SHARE) {
                 let parts = self.ask_shares(peer, election, (of_box, kind), digests).await?;
                 let id = election.manifest().election().as_str();
                 let batch = sealing
                     .check_shares((id, of_box.get()), kind, digests.to_vec(), peer, parts)
                     .await?;
+                not_given += batch.dropped() as u64;
                 if batch.dropped() > 0 {
                     tracing::warn!(party = %self.role, %peer, election = id, box_id = %of_box, dropped = batch.dropped(),
                         "shares that do not open their commitments, or were not given: sealing will ask for them again");
@@ -80,6 +82,10 @@ impl Party {
             })?)
         })
         .await?;
+        self.following.heard(peer, |heard| {
+            let count = heard.not_given.entry(number).or_default();
+            *count = count.saturating_add(not_given);
+        });
         if got > 0 {
             tracing::info!(party = %self.role, %peer, election = %election.manifest().election(), got, behind = size - end,
                 "caught up with ballots and records that another party accepted");
@@ -123,6 +129,13 @@ fn wanted(
     young: &Range<u64>,
 ) -> Result<(Wanted, u64), StoreError> {
     let (number, mut wanted, mut at) = (election.number(), Wanted::new(), from);
+    // What was sealed is here as it was sealed.
+    let mut sealed = BTreeSet::new();
+    for of_box in election.manifest().boxes() {
+        if sealing::seal_hash(tx, (number, of_box.id().get()))?.is_some() {
+            sealed.insert(of_box.id());
+        }
+    }
     while at - from < LOOK as u64
         && let Some(page) = mirrors::page(tx, number, peer, at)?
     {
@@ -131,7 +144,7 @@ fn wanted(
             let entry = Entry::from_bytes(bytes).map_err(|_| StoreError::Corrupt {
                 table: "mirror_pages",
             })?;
-            if young.contains(&entry.at().get()) || at - from >= LOOK as u64 {
+            if young.contains(&entry.at().millis().get()) || at - from >= LOOK as u64 {
                 return Ok((wanted, at));
             }
             at += 1;
@@ -146,12 +159,13 @@ fn wanted(
             let of_box = accepted.of_box;
             // A box that does not exist is the other party's nonsense.
             if election.manifest().ballot_box(of_box).is_some()
+                && !sealed.contains(&of_box)
                 && sealing.lacks(tx, (number, of_box.get()), kind, peer, &accepted.digest)?
             {
                 wanted
                     .entry((of_box, accepted.record))
                     .or_default()
-                    .push(accepted.digest);
+                    .insert(accepted.digest);
             }
         }
     }

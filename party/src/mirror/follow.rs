@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tally_proto::connect;
 use tally_proto::ids::{ElectionId, Role, RoleExt as _};
 use tally_proto::log::{Entry, Happening, MAX_PAGE, decode_page};
 use tally_proto::merkle::{MAX_LEAVES, verify_consistency};
@@ -14,6 +13,7 @@ use tally_proto::wire;
 use tonic::{Response, Status, Streaming};
 
 use super::Floor;
+use super::bound::AHEAD;
 use super::contents::LOOK;
 use super::serve::open_note;
 use crate::alarm::Alarm;
@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Pages pulled of one log before another log's turn.
 const PAGES_A_TURN: usize = 16;
+
+/// Elections that a peer may have in force and this party does not know.
+const FOREIGN: usize = 64;
 
 /// Follows `peer` until the server stops.
 pub(crate) async fn follow(party: Arc<Party>, sealing: Sealing, peer: Role) {
@@ -120,6 +123,14 @@ impl Party {
         .await?;
         let now = self.now().get();
         self.following.heard(peer, |heard| heard.at_ms = now);
+        let short = self.short_of_room();
+        let most = self.elections.all().len() + FOREIGN;
+        if heads.heads.len() > most {
+            return Err(Refusal::new(
+                Reason::MessageTooLarge,
+                format_args!("{peer} names {} logs, {most} are the most", heads.heads.len()),
+            ));
+        }
         let (mut more, mut all_behind) = (false, 0);
         let mut foreign: Vec<String> = Vec::new();
         for head in heads.heads {
@@ -149,6 +160,9 @@ impl Party {
                 }
             });
             self.catch_up_orders(peer, &election).await;
+            if short.is_some() {
+                continue;
+            }
             let quiet = (head.size, head.cosigned_size);
             if self
                 .following
@@ -172,10 +186,12 @@ impl Party {
                 }
             }
         }
-        self.sight.behind(peer, all_behind);
+        if short.is_none() {
+            self.sight.behind(peer, all_behind);
+        }
         let far = (all_behind >= self.alarm_limits.behind_entries)
             .then(|| format!("{all_behind} entries of the logs of {peer} are still to be looked at here"));
-        self.alarm(Alarm::Behind, &peer.to_string(), far);
+        self.alarm(Alarm::Behind, &peer.to_string(), short.or(far));
         // One alarm for all that this peer names: whoever makes elections up cannot crowd out what matters.
         let foreign = foreign.first().map(|first| match foreign.len() {
             1 => format!("{peer} has an election in force that this party cannot take over: {first}"),
@@ -203,8 +219,11 @@ impl Party {
             let looked = self.look(sealing, election, peer, looked_at, size).await?;
             return Ok((looked < size && looked > looked_at, size - looked, true));
         }
+        if !self.may_follow(election, peer, (looked_at, size)).await? {
+            return Ok((false, head.size.max(size) - looked_at, true));
+        }
         let mut pages = 0;
-        while size < head.size && pages < PAGES_A_TURN {
+        while size < head.size && pages < PAGES_A_TURN && size - looked_at < AHEAD {
             match self.pull(election, peer, size).await? {
                 Page::Appended(0) => break,
                 Page::Appended(count) => size += count,
@@ -290,11 +309,7 @@ impl Party {
             .unwrap_or_else(|_| Err(Refusal::new(Reason::PartyUnreachable, "no answer")))?
             .note;
         let seen = open_note(&theirs, id, peer, &keys).map_or(0, |(size, _)| size);
-        let channel = self
-            .peers
-            .channel(peer)
-            .ok_or_else(|| Refusal::new(Reason::Internal, "a party is no peer of its own"))?;
-        let shown = answer(peer, connect::intake(channel).checkpoint(request))
+        let shown = answer(peer, self.bounded_intake(peer)?.checkpoint(request))
             .await?
             .cosigned;
         let own = Checkpoint::open_cosigned(shown.as_bytes(), id, peer, &keys)
@@ -430,8 +445,7 @@ impl Party {
             old_size: from,
             new_size: size,
         };
-        let channel = self.peers.channel(peer).ok_or_else(|| page_wrong.clone())?;
-        let proof = answer(peer, connect::intake(channel).consistency(request)).await?;
+        let proof = answer(peer, self.bounded_intake(peer)?.consistency(request)).await?;
         let path: Option<Vec<_>> = proof
             .path
             .iter()
@@ -523,7 +537,7 @@ impl Party {
         Ok(Page::Rewritten)
     }
 
-    fn trouble(&self, number: u32, peer: Role, refusal: &Refusal) {
+    pub(super) fn trouble(&self, number: u32, peer: Role, refusal: &Refusal) {
         self.following.heard(peer, |heard| {
             heard.trouble.insert(number, refusal.to_string());
         });
@@ -576,11 +590,12 @@ impl Party {
                     ))
                 })?;
                 let cosigned = self.following.cosigned(number, peer);
-                let (heard_ms, seen, trouble) = self.following.heard(peer, |heard| {
+                let (heard_ms, seen, trouble, not_given) = self.following.heard(peer, |heard| {
                     (
                         heard.at_ms,
                         heard.sizes.get(&number).copied().unwrap_or_default(),
                         heard.trouble.get(&number).cloned(),
+                        heard.not_given.get(&number).copied().unwrap_or_default(),
                     )
                 });
                 let size = seen.max(mirror.size());
@@ -598,6 +613,7 @@ impl Party {
                     behind: size.saturating_sub(mirror.looked_at),
                     cosigned_size: cosigned.map_or(0, |cosigned| cosigned.size),
                     heard_ms,
+                    not_given,
                     trouble: rewritten.or(trouble).unwrap_or_default(),
                     evidence: proofs.into_iter().flatten().collect(),
                 })

@@ -1,8 +1,10 @@
 //! Following the other parties' logs, cosigning them, catching up, and what a party asks at its start. [`PROTOCOL.md`](./PROTOCOL.md) is the page.
 
+mod bound;
 mod contents;
 mod follow;
 mod gate;
+mod parts;
 mod provision;
 mod recollect;
 mod regain;
@@ -11,13 +13,14 @@ mod serve;
 mod third;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tally_proto::connect;
 use tally_proto::ids::{Role, RoleExt as _};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
+use tally_proto::wire::intake_client::IntakeClient;
 use tally_proto::wire::peer_client::PeerClient;
 use tokio::sync::Semaphore;
 use tonic::transport::Channel;
@@ -27,21 +30,31 @@ pub use gate::Gate;
 use crate::party::Party;
 
 pub(crate) use follow::follow;
+pub(crate) use parts::{UNREAD, answered};
 pub(crate) use recollect::{mend, recollect};
 pub(crate) use scribe::{phase_of, scribe};
 
 /// Questions of one peer that are answered at once; more are refused as `party.busy`.
 const AT_ONCE: usize = 4;
 
+/// Answers of sealing in parts that one peer reads at once; more wait, no longer than a reader may.
+const FILLED_AT_ONCE: usize = 16;
+
 /// Largest message of another party about logs: a page of entries, a thousand rows of a roll.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// Largest checkpoint with its cosignatures, and largest proof.
+const MAX_PROOF_BYTES: usize = 64 << 10;
 
 /// What this party remembers of its following, besides what its store holds.
 #[derive(Debug)]
 pub struct Following {
     since_ms: u64,
     peers: [Mutex<Heard>; 3],
-    permits: [Semaphore; 3],
+    permits: [Arc<Semaphore>; 3],
+    /// Each caller reads one roll at a time: its persons are held in memory meanwhile.
+    rolls: [Arc<Semaphore>; 3],
+    /// Answers of sealing that each caller reads at a time.
+    filling: [Arc<Semaphore>; 3],
     /// Held while an election is taken over.
     taking: tokio::sync::Mutex<()>,
     published: Mutex<HashMap<u32, (u64, Instant)>>,
@@ -89,6 +102,10 @@ struct Heard {
     cosigned: HashMap<u32, u64>,
     /// Elections of which it was asked what orders are in force, since it last named a new one.
     ordered: HashSet<u32>,
+    /// Up to where its log may be looked at, by election: see `bound`.
+    allowed: HashMap<u32, bound::Allowed>,
+    /// Ballots and records that it named and of which it did not give the share that this party is to have, by election, since this party started.
+    not_given: HashMap<u32, u64>,
     /// (its size, the size of the third's that it cosigned) with which nothing was left to do, by election.
     quiet: HashMap<u32, (u64, u64)>,
 }
@@ -100,7 +117,9 @@ impl Following {
             since_ms: now_ms,
             peers: Default::default(),
             taking: tokio::sync::Mutex::default(),
-            permits: std::array::from_fn(|_| Semaphore::new(AT_ONCE)),
+            permits: std::array::from_fn(|_| Arc::new(Semaphore::new(AT_ONCE))),
+            rolls: std::array::from_fn(|_| Arc::new(Semaphore::new(1))),
+            filling: std::array::from_fn(|_| Arc::new(Semaphore::new(FILLED_AT_ONCE))),
             published: Mutex::default(),
             cosigned: Mutex::default(),
             floors: Mutex::default(),
@@ -182,6 +201,15 @@ impl Party {
             .channel(peer)
             .ok_or_else(|| Refusal::new(Reason::Internal, "a party is no peer of its own"))?;
         Ok(connect::peer(channel).max_decoding_message_size(MAX_ANSWER_BYTES))
+    }
+
+    /// The same for what a party answers to anybody: checkpoints and proofs.
+    pub(crate) fn bounded_intake(&self, peer: Role) -> Result<IntakeClient<Channel>, Refusal> {
+        let channel = self
+            .peers
+            .channel(peer)
+            .ok_or_else(|| Refusal::new(Reason::Internal, "a party is no peer of its own"))?;
+        Ok(connect::intake(channel).max_decoding_message_size(MAX_PROOF_BYTES))
     }
 
     /// The two others.

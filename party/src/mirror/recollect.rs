@@ -54,7 +54,7 @@ impl Said {
 #[derive(Clone, Copy, Debug)]
 struct Own {
     size: u64,
-    /// The time of the last entry.
+    /// The end of the second of the last entry.
     life_ms: u64,
     /// Entries noted outside of the store since the machine was booted.
     mark: Option<u64>,
@@ -331,7 +331,9 @@ impl Party {
                         .checked_sub(1)
                         .map(|last| log::entry(tx, number, last))
                         .transpose()?;
-                    let life_ms = last.flatten().map_or(0, |entry| entry.at().get());
+                    let life_ms = last
+                        .flatten()
+                        .map_or(0, |entry| entry.at().millis().get().saturating_add(999));
                     let mut contradiction = None;
                     for (by, (size, root)) in signed {
                         if log::root(tx, number, size)?.is_some_and(|own| own != root) {

@@ -234,7 +234,7 @@ impl Party {
                 }
             }
         }
-        let now = self.now();
+        let now = self.now().seconds();
         let end = found
             .last_key_value()
             .map_or(own, |(last, _)| last.saturating_add(1));
@@ -506,7 +506,7 @@ impl Party {
             header: regained.public.encode(),
             authority_signature,
             ciphertext_hash: of.ciphertext_hash.0,
-            received_at_ms: of.received_at.get(),
+            received_at_s: of.received_at.get(),
             position,
             receipt_signature: receipt.signature().to_bytes(),
             sealed_shares: regained.sealed_shares.clone(),

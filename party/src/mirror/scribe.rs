@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tally_proto::calendar::Channel;
 use tally_proto::envelope::Envelope;
-use tally_proto::ids::{Hash32, Role, UnixMillis};
+use tally_proto::ids::{Hash32, Role, UnixSeconds};
 use tally_proto::log::{ChannelPhase, Entry, Happening};
 use tally_proto::refusal::Refusal;
 
@@ -37,8 +37,7 @@ pub(crate) async fn scribe(party: Arc<Party>) {
 }
 
 /// What the calendar in force says of a channel at a moment; `None` before its first opening.
-pub(crate) fn phase_of(channel: &Channel, now: UnixMillis) -> Option<ChannelPhase> {
-    let now = now.seconds();
+pub(crate) fn phase_of(channel: &Channel, now: UnixSeconds) -> Option<ChannelPhase> {
     if now < channel.first_opens() {
         None
     } else if now > channel.receive_until() {
@@ -75,7 +74,7 @@ impl Party {
     /// # Errors
     /// The store.
     pub(super) fn write_events(&self, election: &Election) -> Result<(), Refusal> {
-        let now = self.now();
+        let now = self.now().seconds();
         let due = self.store.read(|tx| due(tx, election, self.role, now))?;
         if due.is_empty() {
             return Ok(());
@@ -91,7 +90,7 @@ impl Party {
     }
 }
 
-fn write(tx: &WriteTx, number: u32, happening: Happening, now: UnixMillis) -> Result<(), StoreError> {
+fn write(tx: &WriteTx, number: u32, happening: Happening, now: UnixSeconds) -> Result<(), StoreError> {
     log::append(tx, number, &Entry::Event(happening, now)).map(|_| ())
 }
 
@@ -100,7 +99,7 @@ fn due(
     tx: &impl Tables,
     election: &Election,
     own: Role,
-    now: UnixMillis,
+    now: UnixSeconds,
 ) -> Result<Vec<Happening>, StoreError> {
     let number = election.number();
     let mut due = Vec::new();
@@ -114,7 +113,7 @@ fn due(
     for order in election.orders_in_force() {
         once(Happening::Order(order.order().number, order.hash()))?;
     }
-    if now.seconds() > election.effective().receive_until() {
+    if now > election.effective().receive_until() {
         for of_box in election.manifest().boxes() {
             let id = of_box.id();
             // Sealed, tallied: only ever after the List.

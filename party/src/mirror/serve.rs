@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
+use futures::TryStreamExt as _;
 use futures::stream;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _};
 use tally_proto::log::{ENTRY_BYTES, MAX_PAGE};
 use tally_proto::note::{Checkpoint, MAX_NOTE_BYTES};
 use tally_proto::reason::Reason;
+use tally_proto::receipt::Receipt;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
 
+use super::parts::{UNREAD, answered};
 use super::{Cosigned, Following};
 use crate::elections::Election;
 use crate::party::Party;
@@ -19,7 +23,9 @@ use crate::rpc::seams::Answers;
 use crate::store::{StoreError, elections as rows, log, mirrors, receipts, registers};
 
 /// Entries of a roll in one part.
-const ROLL_PART: usize = 1024;
+const ROLL_PART: usize = 256;
+/// Receipts looked at in one go.
+const RECEIPTS_PART: usize = 256;
 
 impl Following {
     /// The size of a log that is served and cosigned: it moves at most once in `every`, so that both others cosign the same checkpoint.
@@ -36,6 +42,10 @@ impl Following {
     }
 }
 
+fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(places).try_acquire_owned().ok()
+}
+
 fn range(from: u64) -> Refusal {
     Refusal::new(
         Reason::LogRange,
@@ -43,15 +53,40 @@ fn range(from: u64) -> Refusal {
     )
 }
 
+/// What is served of a log moves on no more rarely than this.
+const PUBLISHED_EVERY: Duration = Duration::from_millis(500);
+
 impl Party {
-    /// A place among the few questions of `caller` that are worked on at once.
-    pub(crate) fn permit(&self, caller: Role) -> Result<tokio::sync::SemaphorePermit<'_>, Refusal> {
-        self.following.permits[caller.slot()].try_acquire().map_err(|_| {
+    /// How much of this party's log is shown to anybody, `size` being what is on disk: nobody is shown a checkpoint that the two others cannot have
+    /// soon, and nobody sees a log grow by single ballots.
+    pub(crate) fn published(&self, number: u32, size: u64) -> u64 {
+        let every = (self.mirror_every / 2).min(PUBLISHED_EVERY);
+        self.following.publish(number, size, every).min(size)
+    }
+
+    /// A place among the few questions of `caller` that are worked on at once. An answer in parts takes it along: see [`answered`].
+    pub(crate) fn permit(&self, caller: Role) -> Result<OwnedSemaphorePermit, Refusal> {
+        place(&self.following.permits[caller.slot()]).ok_or_else(|| {
             Refusal::new(
                 Reason::PartyBusy,
                 format_args!("{caller} has {} questions open here", super::AT_ONCE),
             )
         })
+    }
+
+    /// A place among the answers of sealing that `caller` reads at once; waited for no longer than a reader may take for a part.
+    ///
+    /// # Errors
+    /// `party.busy`.
+    pub(crate) async fn filling(&self, caller: Role) -> Result<OwnedSemaphorePermit, Refusal> {
+        let places = Arc::clone(&self.following.filling[caller.slot()]);
+        match tokio::time::timeout(UNREAD, places.acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(Refusal::new(
+                Reason::PartyBusy,
+                format_args!("{caller} reads {} answers here", super::FILLED_AT_ONCE),
+            )),
+        }
     }
 
     /// Peer.LogHeads.
@@ -71,7 +106,7 @@ impl Party {
                     let cosigned = mirrors::state(tx, number, third)?.size();
                     heads.push(wire::LogHead {
                         election: election.manifest().election().as_str().to_owned(),
-                        size: party.following.publish(number, size, party.mirror_every / 2),
+                        size: party.published(number, size),
                         cosigned_size: cosigned,
                         open: party.gate.is_open(number),
                     });
@@ -103,10 +138,7 @@ impl Party {
             let number = election.number();
             let (page, at) = party.store.read(|tx| {
                 let size = log::size(tx, number)?;
-                let published = party
-                    .following
-                    .publish(number, size, party.mirror_every / 2)
-                    .min(size);
+                let published = party.published(number, size);
                 let left = usize::try_from(published.saturating_sub(of.from)).unwrap_or(usize::MAX);
                 let most = left.min(MAX_PAGE).min(of.most as usize);
                 let entries = log::entries(tx, number, of.from, most)?;
@@ -174,6 +206,30 @@ impl Party {
                 note: note.unwrap_or_default(),
                 cosigned: String::new(),
             })
+        })
+        .await
+    }
+
+    /// Intake.Mirrored: another party's checkpoint under which it is mirrored here; empty where nothing is.
+    ///
+    /// # Errors
+    /// `message.malformed`: no other party's number; `election.unknown`; the store.
+    pub(crate) async fn mirrored_of(
+        self: &Arc<Self>,
+        election: String,
+        party: u32,
+    ) -> Result<String, Refusal> {
+        let of = Role::from_number(party).ok().filter(|of| *of != self.role);
+        let of = of.ok_or_else(|| {
+            Refusal::new(
+                Reason::MessageMalformed,
+                format_args!("{party} is the number of no other party"),
+            )
+        })?;
+        let election = self.elections.get(&election)?;
+        self.blocking(move |party| {
+            let note = party.store.read(|tx| mirrors::note(tx, election.number(), of))?;
+            Ok(note.unwrap_or_default())
         })
         .await
     }
@@ -290,32 +346,33 @@ impl Party {
         caller: Role,
         of: wire::ReceiptsRequest,
     ) -> Result<Answers<wire::Receipt>, Refusal> {
-        use tally_proto::receipt::Receipt;
-        let _permit = self.permit(caller)?;
+        let place = self.permit(caller)?;
         let election = self.elections.get(&of.election)?;
-        let found = self
-            .blocking(move |party| {
-                let mut found = Vec::new();
-                party.store.read(|tx| {
-                    for of_box in election.manifest().boxes() {
-                        let number = election.number();
-                        receipts::for_each(tx, number, of_box.id().get(), |_, by, bytes| {
-                            if by == caller.index()
-                                && let Ok(receipt) = Receipt::decode(bytes)
-                                && receipt.unverified().position >= of.from
-                            {
-                                found.push(receipt.to_wire());
-                            }
-                            Ok::<_, StoreError>(())
-                        })?;
-                    }
-                    Ok::<_, StoreError>(())
-                })?;
-                found.sort_unstable_by_key(|receipt| receipt.position);
-                Ok(found)
-            })
-            .await?;
-        Ok(stream::iter(found.into_iter().map(Ok)).boxed())
+        let (party, number, from) = (Arc::clone(self), election.number(), of.from);
+        // In the order of this party's own log: no index is kept for what is asked for after a loss only.
+        let parts = stream::try_unfold(0u64, move |at| {
+            let party = Arc::clone(&party);
+            async move {
+                let found = party
+                    .blocking(move |party| {
+                        Ok(party
+                            .store
+                            .read(|tx| receipts::of_party(tx, number, caller.index(), at, RECEIPTS_PART))?)
+                    })
+                    .await?;
+                let Some((last, _)) = found.last() else {
+                    return Ok(None);
+                };
+                let next = last.saturating_add(1);
+                let named = found
+                    .iter()
+                    .filter_map(|(_, bytes)| Receipt::decode(bytes).ok())
+                    .filter(|receipt| receipt.unverified().position >= from);
+                let part: Vec<_> = named.map(|receipt| Ok(receipt.to_wire())).collect();
+                Ok::<_, Status>(Some((stream::iter(part), next)))
+            }
+        });
+        Ok(answered(parts.try_flatten(), place, UNREAD))
     }
 
     /// Peer.Roll: a box's roll, in parts.
@@ -327,40 +384,57 @@ impl Party {
         caller: Role,
         of: wire::BoxRef,
     ) -> Result<Answers<wire::RollPart>, Refusal> {
-        let _permit = self.permit(caller)?;
+        let place = place(&self.following.rolls[caller.slot()]).ok_or_else(|| {
+            Refusal::new(
+                Reason::PartyBusy,
+                format_args!("{caller} reads a roll here already"),
+            )
+        })?;
         let election = self.elections.get(&of.election)?.in_force()?;
         election.ballot_box(BoxId(of.r#box))?;
-        let parts = self
+        let number = election.number();
+        let (persons, salt) = self
             .blocking(move |party| {
-                let mut entries = Vec::new();
-                let salt = party.store.read(|tx| {
-                    let mut persons = registers::persons_of_box(tx, election.number(), of.r#box)?;
-                    rows::for_each_roll_entry(tx, election.number(), of.r#box, |v, online, reference| {
-                        entries.push(wire::RollEntry {
-                            v,
-                            reference: reference.to_owned(),
-                            online,
-                            persons: (persons.remove(&v).unwrap_or_default().iter())
-                                .map(|person| person.0.to_vec())
-                                .collect(),
-                        });
-                        Ok::<_, StoreError>(())
-                    })?;
-                    registers::salt(tx, election.number())
-                })?;
-                let part = |entries: &[wire::RollEntry]| wire::RollPart {
-                    r#box: of.r#box,
-                    entries: entries.to_vec(),
-                    salt: salt.map_or_else(Vec::new, |salt| salt.to_vec()),
-                };
-                // Of an open roll the salt alone.
-                Ok(match entries.as_slice() {
-                    [] => vec![part(&[])],
-                    entries => entries.chunks(ROLL_PART).map(part).collect(),
-                })
+                Ok(party.store.read(|tx| {
+                    let persons = registers::persons_of_box(tx, number, of.r#box)?;
+                    Ok::<_, StoreError>((Arc::new(persons), registers::salt(tx, number)?))
+                })?)
             })
             .await?;
-        Ok(stream::iter(parts.into_iter().map(Ok)).boxed())
+        let party = Arc::clone(self);
+        let parts = stream::try_unfold(Some(0u32), move |from| {
+            let (party, persons) = (Arc::clone(&party), Arc::clone(&persons));
+            async move {
+                let Some(from) = from else { return Ok(None) };
+                let rows = party
+                    .blocking(move |party| {
+                        Ok(party
+                            .store
+                            .read(|tx| rows::roll_part(tx, number, of.r#box, from, ROLL_PART))?)
+                    })
+                    .await?;
+                // Of an open roll the salt alone.
+                if rows.is_empty() && from > 0 {
+                    return Ok(None);
+                }
+                let next = (rows.last()).and_then(|(v, ..)| v.checked_add(1));
+                let entry = |(v, online, reference): (u32, bool, String)| wire::RollEntry {
+                    v,
+                    reference,
+                    online,
+                    persons: registers::codes_of(&persons, v)
+                        .map(|code| code.0.to_vec())
+                        .collect(),
+                };
+                let part = wire::RollPart {
+                    r#box: of.r#box,
+                    entries: rows.into_iter().map(entry).collect(),
+                    salt: salt.map_or_else(Vec::new, |salt| salt.to_vec()),
+                };
+                Ok::<_, Status>(Some((part, next)))
+            }
+        });
+        Ok(answered(parts, place, UNREAD))
     }
 }
 

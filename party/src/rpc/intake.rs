@@ -177,6 +177,15 @@ impl Intake for IntakeService {
         }))
     }
 
+    async fn mirrored(
+        &self,
+        request: Request<wire::MirroredRef>,
+    ) -> Result<Response<wire::MirroredReply>, Status> {
+        let wire::MirroredRef { election, party } = request.into_inner();
+        let note = self.0.mirrored_of(election, party).await?;
+        Ok(Response::new(wire::MirroredReply { note }))
+    }
+
     async fn lookup(
         &self,
         request: Request<wire::LookupRequest>,

@@ -7,6 +7,7 @@ use tally_proto::wire::peer_server::Peer;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::seams::Answers;
+use crate::mirror::{UNREAD, answered};
 use crate::party::Party;
 
 /// The service.
@@ -30,9 +31,10 @@ impl Peer for PeerService {
 
     async fn list(&self, request: Request<wire::SealRef>) -> Result<Response<Self::ListStream>, Status> {
         let caller = self.0.roles.party(&request)?;
-        Ok(Response::new(
-            self.0.seals()?.list(caller, request.into_inner()).await?,
-        ))
+        // The List may be waited for a while; that holds no place.
+        let parts = self.0.seals()?.list(caller, request.into_inner()).await?;
+        let place = self.0.filling(caller).await?;
+        Ok(Response::new(answered(parts, place, UNREAD)))
     }
 
     async fn claims(&self, request: Request<wire::SealRef>) -> Result<Response<wire::Envelope>, Status> {
@@ -44,9 +46,9 @@ impl Peer for PeerService {
 
     async fn fill(&self, request: Request<wire::FillRequest>) -> Result<Response<Self::FillStream>, Status> {
         let caller = self.0.roles.party(&request)?;
-        Ok(Response::new(
-            self.0.seals()?.fill(caller, request.into_inner()).await?,
-        ))
+        let place = self.0.filling(caller).await?;
+        let parts = self.0.seals()?.fill(caller, request.into_inner()).await?;
+        Ok(Response::new(answered(parts, place, UNREAD)))
     }
 
     async fn mediate(&self, request: Request<wire::Envelope>) -> Result<Response<wire::Mediation>, Status> {
@@ -175,10 +177,9 @@ impl Peer for PeerService {
         request: Request<wire::FillRequest>,
     ) -> Result<Response<Self::ShareStream>, Status> {
         let caller = self.0.roles.party(&request)?;
-        let _permit = self.0.permit(caller)?;
-        Ok(Response::new(
-            self.0.seals()?.share(caller, request.into_inner()).await?,
-        ))
+        let place = self.0.permit(caller)?;
+        let parts = self.0.seals()?.share(caller, request.into_inner()).await?;
+        Ok(Response::new(answered(parts, place, UNREAD)))
     }
 
     async fn recall(

@@ -31,6 +31,11 @@ const EVENTS: usize = 16;
 /// How long a peer may take to begin an answer: longer than it holds a question for what it does not have yet, mediation included.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Largest part of a List: the signed List with its orders' hashes, or a megabyte of digests.
+const MAX_LIST_PART_BYTES: usize = 2 << 20;
+/// Largest part of a fill: a header, a card's certificates and a share.
+const MAX_FILL_PART_BYTES: usize = 128 << 10;
+
 /// Smallest pause between two progress events of one phase.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
 
@@ -63,19 +68,33 @@ async fn begin<T>(
     }
 }
 
-/// The parts of an answer.
+/// The parts of an answer. Whoever leaves one out for as long as an answer may take cannot be reached.
 fn parts<T: Send + 'static>(
     peer: Role,
     stream: impl Stream<Item = Result<T, Status>> + Send + 'static,
 ) -> futures::stream::BoxStream<'static, Result<T, PeerError>> {
-    stream
-        .map(move |part| part.map_err(|status| PeerError::of_refusal(peer, Refusal::of_status(&status))))
-        .boxed()
+    futures::stream::unfold(Some(stream.boxed()), move |rest| async move {
+        let mut rest = rest?;
+        match tokio::time::timeout(ANSWER_TIMEOUT, rest.next()).await {
+            Ok(Some(Ok(part))) => Some((Ok(part), Some(rest))),
+            Ok(Some(Err(status))) => {
+                let error = PeerError::of_refusal(peer, Refusal::of_status(&status));
+                Some((Err(error), None))
+            }
+            Ok(None) => None,
+            Err(_) => {
+                let detail = format!("no further part within {} s", ANSWER_TIMEOUT.as_secs());
+                Some((Err(PeerError::Unreachable { peer, detail }), None))
+            }
+        }
+    })
+    .boxed()
 }
 
 impl sealing::Peers for GrpcPeers {
     async fn list(&self, peer: Role, of: wire::SealRef) -> Result<ListParts, PeerError> {
-        Ok(parts(peer, begin(peer, self.client(peer)?.list(of)).await?))
+        let mut client = self.client(peer)?.max_decoding_message_size(MAX_LIST_PART_BYTES);
+        Ok(parts(peer, begin(peer, client.list(of)).await?))
     }
 
     async fn claims(&self, peer: Role, of: wire::SealRef) -> Result<wire::Envelope, PeerError> {
@@ -91,7 +110,8 @@ impl sealing::Peers for GrpcPeers {
     }
 
     async fn fill(&self, peer: Role, request: wire::FillRequest) -> Result<FillParts, PeerError> {
-        Ok(parts(peer, begin(peer, self.client(peer)?.fill(request)).await?))
+        let mut client = self.client(peer)?.max_decoding_message_size(MAX_FILL_PART_BYTES);
+        Ok(parts(peer, begin(peer, client.fill(request)).await?))
     }
 
     async fn mediate(&self, peer: Role, complaint: wire::Envelope) -> Result<wire::Mediation, PeerError> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tally_proto::audit::{Check, Item, Verdict};
 use tally_proto::ballot::BallotHeader;
 use tally_proto::calendar::Timing;
-use tally_proto::ids::{BoxId, Digest, Hash32, RegisterId, Role, RoleExt as _, UnixMillis};
+use tally_proto::ids::{BoxId, Digest, Hash32, RegisterId, Role, RoleExt as _, UnixSeconds};
 use tally_proto::log::{Accepted as Logged, Entry};
 use tally_proto::manifest::Manifest;
 use tally_proto::merkle::Frontier;
@@ -194,7 +194,7 @@ fn roll(tx: &impl Tables, subject: &Subject) -> Result<String, String> {
     if of_box.open().is_some() {
         return open_roll(tx, subject);
     }
-    let mut persons = registers::persons_of_box(tx, subject.key.election, subject.key.of_box)
+    let persons = registers::persons_of_box(tx, subject.key.election, subject.key.of_box)
         .map_err(|error| error.to_string())?;
     let mut entries = Vec::new();
     elections::for_each_roll_entry(
@@ -205,7 +205,7 @@ fn roll(tx: &impl Tables, subject: &Subject) -> Result<String, String> {
             entries.push(RollEntry {
                 online,
                 reference: reference.to_owned(),
-                persons: persons.remove(&v).unwrap_or_default(),
+                persons: registers::codes_of(&persons, v).copied().collect(),
             });
             Ok::<_, SealError>(())
         },
@@ -287,7 +287,7 @@ fn acceptances(
                 of_box.id().get(),
                 |digest, row| {
                     let digest = Digest(*digest);
-                    let received_at = UnixMillis(row.received_at_ms);
+                    let received_at = UnixSeconds(row.received_at_s);
                     let due = Entry::Accepted(Logged {
                         record: kind == Kind::Record,
                         of_box: of_box.id(),
@@ -399,17 +399,17 @@ fn is_timely(
     (of_box, kind): (BoxId, Kind),
     header: &[u8],
     digest: &Digest,
-    received_at: UnixMillis,
+    received_at: UnixSeconds,
 ) -> bool {
     match kind {
         Kind::Ballot => BallotHeader::decode(header).is_ok_and(|header| {
             header.digest() == *digest
-                && election
-                    .channel(header.channel())
-                    .is_some_and(|channel| channel.check(header.cast_at(), received_at) == Ok(Timing::InTime))
+                && election.channel(header.channel()).is_some_and(|channel| {
+                    channel.check(header.cast_at(), received_at.millis()) == Ok(Timing::InTime)
+                })
         }),
         Kind::Record => {
-            received_at.seconds() <= election.records_until(of_box)
+            received_at <= election.records_until(of_box)
                 && tally_proto::record::RecordHeader::decode(header)
                     .is_ok_and(|header| header.digest() == *digest)
         }
@@ -577,7 +577,7 @@ mod tests {
             header: part.header().encode(),
             authority_signature: spent.unwrap_or_default(),
             ciphertext_hash: part.ciphertext_hash().0,
-            received_at_ms: OPENS * 1000,
+            received_at_s: OPENS,
             position: 0,
             receipt_signature: vec![0; 64],
             sealed_shares: Vec::new(),

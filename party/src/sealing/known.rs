@@ -209,6 +209,18 @@ impl Sealing {
         Ok(known(tx, key, kind, digest)?.is_none_or(|known| known.sealed[place].is_empty()))
     }
 
+    /// How many ballots and records of that election are here that this party did not accept, whole or one share of them; counted up to `most`.
+    ///
+    /// # Errors
+    /// The store.
+    pub(crate) fn held_of_others(tx: &impl Tables, election: u32, most: u64) -> Result<u64, StoreError> {
+        let all = (election, 0, 0, &[0; 32])..=(election, u32::MAX, u8::MAX, &[0xff; 32]);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let halves = tx.table(KNOWN)?.range(all)?.take(most).count();
+        let whole = tables::count_filled(tx, election, most - halves)?;
+        Ok((halves + whole) as u64)
+    }
+
     /// Writes what was given down: one half, or the whole when the other half is here.
     ///
     /// # Errors

@@ -309,7 +309,7 @@ impl Inner {
     ) -> Result<(), SealError> {
         let (key, me) = (subject.key, self.me.index());
         boxes::freeze(tx, key.election, key.of_box)?;
-        let now = UnixMillis(self.clock.now_ms());
+        let now = UnixMillis(self.clock.now_ms()).seconds();
         let closed = Happening::BoxClosed(subject.of_box);
         if log::last(tx, key.election, &closed)?.is_none() {
             // What the List is made under stands before it.

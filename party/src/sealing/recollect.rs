@@ -197,7 +197,12 @@ impl Sealing {
                 }
                 boxes::freeze(tx, key.election, key.of_box)?;
                 let closed = Happening::BoxClosed(BoxId(key.of_box));
-                log::append_once(tx, key.election, closed, UnixMillis(inner.clock.now_ms()))?;
+                log::append_once(
+                    tx,
+                    key.election,
+                    closed,
+                    UnixMillis(inner.clock.now_ms()).seconds(),
+                )?;
                 tables::put_body(tx, key, me, Kind::Ballot, &list.ballots)?;
                 tables::put_body(tx, key, me, Kind::Record, &list.records)?;
                 tables::put_adopted(tx, key)?;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tally_proto::calendar::ChannelKind;
-use tally_proto::ids::{BoxId, Digest, Hash32, UnixMillis};
+use tally_proto::ids::{BoxId, Digest, Hash32, UnixSeconds};
 use tally_proto::log::{Accepted, ChannelPhase, Entry, Happening};
 use tally_proto::order::EffectiveElection;
 
@@ -71,7 +71,7 @@ impl<'a> Story<'a> {
         &mut self,
         tx: &impl Tables,
         happening: &Happening,
-        at: UnixMillis,
+        at: UnixSeconds,
     ) -> Result<Result<(), String>, SealError> {
         let Some(election) = &mut self.election else {
             if *happening != Happening::Complete(self.subject.manifest_hash) {

@@ -269,6 +269,12 @@ pub(super) struct Filled {
     pub(super) sealed_shares: Vec<u8>,
 }
 
+/// Rows of what was filled of an election, counted up to `most`.
+pub(super) fn count_filled(tx: &impl Tables, election: u32, most: usize) -> Result<usize, StoreError> {
+    let all = (election, 0, 0, &[0; 32])..=(election, u32::MAX, u8::MAX, &[0xff; 32]);
+    Ok(tx.table(FILLED)?.range(all)?.take(most).count())
+}
+
 /// Stores a filled candidate.
 pub(super) fn put_filled(
     tx: &WriteTx,

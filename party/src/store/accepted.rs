@@ -60,7 +60,7 @@ pub struct Accepted {
     /// SHA-256 of the ciphertext this party took.
     pub ciphertext_hash: [u8; 32],
     /// When this party found it in time, Unix milliseconds.
-    pub received_at_ms: u64,
+    pub received_at_s: u64,
     /// Position in this party's log of the election.
     pub position: u64,
     /// This party's signature on the receipt, as the receipt carries it: of its batch, with its place there.
@@ -159,7 +159,7 @@ pub fn insert_all(tx: &WriteTx, all: &[New<'_>]) -> Result<(), StoreError> {
                 row.header.as_slice(),
                 row.authority_signature.as_slice(),
                 &row.ciphertext_hash,
-                row.received_at_ms,
+                row.received_at_s,
                 row.receipt_signature.as_slice(),
                 row.sealed_shares.as_slice(),
             ),
@@ -273,12 +273,12 @@ pub fn digests(
 type RowValue<'a> = (&'a [u8], &'a [u8], &'a [u8; 32], u64, &'a [u8], &'a [u8]);
 
 fn accepted(position: u64, row: RowValue<'_>) -> Accepted {
-    let (header, authority_signature, ciphertext_hash, received_at_ms, receipt_signature, shares) = row;
+    let (header, authority_signature, ciphertext_hash, received_at_s, receipt_signature, shares) = row;
     Accepted {
         header: header.to_vec(),
         authority_signature: authority_signature.to_vec(),
         ciphertext_hash: *ciphertext_hash,
-        received_at_ms,
+        received_at_s,
         position,
         receipt_signature: receipt_signature.to_vec(),
         sealed_shares: shares.to_vec(),

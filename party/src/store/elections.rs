@@ -128,6 +128,28 @@ pub fn roll_entry(
     }))
 }
 
+/// (v, online, reference) of up to `most` entries of a box's roll, from number `from` on.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn roll_part(
+    tx: &impl Tables,
+    election: u32,
+    of_box: u32,
+    from: u32,
+    most: usize,
+) -> Result<Vec<(u32, bool, String)>, StoreError> {
+    tx.table(ROLLS)?
+        .range((election, of_box, from)..=(election, of_box, u32::MAX))?
+        .take(most)
+        .map(|row| {
+            let (key, value) = row?;
+            let (online, reference) = value.value();
+            Ok((key.value().2, online, reference.to_owned()))
+        })
+        .collect()
+}
+
 /// Calls `each` with (v, online, reference) of every entry of a box's roll, in order.
 ///
 /// # Errors

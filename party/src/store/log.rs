@@ -9,7 +9,7 @@
 //! box. Each does so in a write transaction and finds the size there; nothing outside the store may remember it.
 
 use redb::ReadableTable;
-use tally_proto::ids::{ElectionId, Hash32, Role, UnixMillis};
+use tally_proto::ids::{ElectionId, Hash32, Role, UnixSeconds};
 use tally_proto::log::{Accepted, ENTRY_BYTES, Entry, Happening};
 use tally_proto::merkle::{Frontier, Node, Nodes, ProofError, consistency_proof, inclusion_proof};
 use tally_proto::note::Checkpoint;
@@ -81,7 +81,7 @@ pub fn append_once(
     tx: &WriteTx,
     election: u32,
     happening: Happening,
-    at: UnixMillis,
+    at: UnixSeconds,
 ) -> Result<(), StoreError> {
     let (.., hash) = happening.fields();
     if last(tx, election, &happening)?.is_none_or(|(_, logged)| logged != hash) {
@@ -283,7 +283,7 @@ pub fn consistency(
     }
 }
 
-/// The head of `party`'s log of an election in this transaction, to be signed.
+/// The head of `party`'s log of an election when it had `size` entries, to be signed.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
@@ -292,8 +292,8 @@ pub fn checkpoint(
     number: u32,
     election: &ElectionId,
     party: Role,
+    size: u64,
 ) -> Result<Checkpoint, StoreError> {
-    let size = size(tx, number)?;
     let root = root(tx, number, size)?.ok_or(StoreError::Corrupt { table: "log_size" })?;
     Ok(Checkpoint {
         election: election.clone(),

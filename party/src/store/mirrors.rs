@@ -6,7 +6,8 @@
 //! | `mirror_state` | e, party | entries mirrored; entries whose content was looked at; hashes of the complete subtrees |
 //! | `mirror_proofs` | e, party, hash of both | two signed notes that no one log has: kept for ever |
 //!
-//! A page is written with the note that it was checked under, in one transaction: what stands here adds up to signed checkpoints.
+//! A page is written with the note that it was checked under, in one transaction: what stands here adds up to signed checkpoints. A short page is
+//! continued by the next entries and stands under their note then.
 
 use redb::{ReadableTable, TableDefinition};
 use sha2::{Digest as _, Sha256};
@@ -25,6 +26,9 @@ const PAGES: TableDefinition<'static, (u32, u8, u64), PageRow> = TableDefinition
 const STATE: TableDefinition<'static, Key, (u64, u64, &[u8])> = TableDefinition::new("mirror_state");
 const PROOFS: TableDefinition<'static, (u32, u8, &[u8; 32]), (&str, &str)> =
     TableDefinition::new("mirror_proofs");
+
+/// Entries up to which a page is continued by what comes next.
+const CONTINUED: usize = 256;
 
 /// Makes the tables.
 pub(super) fn create(tx: &WriteTx) -> Result<(), StoreError> {
@@ -104,10 +108,26 @@ pub fn append(
     if before.size() + count != after.size() {
         return Ok(false);
     }
-    tx.table_mut(PAGES)?.insert(
-        (election, party.index(), before.size()),
-        (peaks(&before.frontier).as_slice(), entries, note),
-    )?;
+    // A page of a few entries is continued: a note and the tree's edge take ten times the room of an entry.
+    let mut pages = tx.table_mut(PAGES)?;
+    let at = |position| (election, party.index(), position);
+    let last = match pages.range(at(0)..=at(u64::MAX))?.next_back() {
+        None => None,
+        Some(row) => {
+            let (key, value) = row?;
+            let (edge, old, _) = value.value();
+            let short = old.len() + entries.len() <= CONTINUED * ENTRY_BYTES;
+            short.then(|| (key.value().2, edge.to_vec(), [old, entries].concat()))
+        }
+    };
+    match last {
+        Some((first, edge, all)) => pages.insert(at(first), (edge.as_slice(), all.as_slice(), note))?,
+        None => pages.insert(
+            at(before.size()),
+            (peaks(&before.frontier).as_slice(), entries, note),
+        )?,
+    };
+    drop(pages);
     tx.table_mut(STATE)?.insert(
         (election, party.index()),
         (after.size(), before.looked_at, peaks(after).as_slice()),

@@ -23,7 +23,7 @@
 //! | `counts` | e, b, kind | ballots accepted of a channel kind (1 online, 2 station, 3 paper), credential records (0) |
 //! | `ballots` | e, b, d | log position of the ballot |
 //! | `records` | e, b, d | log position of the credential record |
-//! | `accepted` | e, position | header, authority signature or authorisation, ciphertext hash, received_at_ms, receipt signature, shares at rest |
+//! | `accepted` | e, position | header, authority signature or authorisation, ciphertext hash, received_at_s, receipt signature, shares at rest |
 //! | `serials` | e, b, v, half, serial | digest of the record that has this serial |
 //! | `sequences` | e, b, station, number | digest of the ballot that has this number of the station |
 //! | `tickets` | e, one-time key | digest of the ballot that was cast with this ticket |

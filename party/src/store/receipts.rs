@@ -107,6 +107,27 @@ pub fn get(
         .map(|row| row.value().to_vec()))
 }
 
+/// Up to `most` encoded receipts of `party` for what stands at `from` and behind it in this party's own log, each with that position.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn of_party(
+    tx: &impl Tables,
+    election: u32,
+    party: u8,
+    from: u64,
+    most: usize,
+) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+    tx.table(RECEIPTS)?
+        .range((election, party, from)..=(election, party, u64::MAX))?
+        .take(most)
+        .map(|row| {
+            let (key, value) = row?;
+            Ok((key.value().2, value.value().to_vec()))
+        })
+        .collect()
+}
+
 /// Whether the receipt of `party` for what stands at `own_position` is here.
 ///
 /// # Errors

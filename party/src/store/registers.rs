@@ -9,8 +9,6 @@
 //! | `paired` | election, box | how many numbers of an open roll are paired |
 //! | `taken_over` | election | the number up to which the records of its register were looked at |
 
-use std::collections::BTreeMap;
-
 use redb::{ReadableTable, TableDefinition};
 use tally_proto::ids::Hash32;
 
@@ -133,7 +131,7 @@ pub fn place(tx: &impl Tables, election: u32, person: &Hash32) -> Result<Option<
         .map(|row| row.value()))
 }
 
-/// The codes of the voters of a box, by v, ascending.
+/// The codes of the voters of a box, each with its v, ascending by both.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
@@ -141,17 +139,27 @@ pub fn persons_of_box(
     tx: &impl Tables,
     election: u32,
     of_box: u32,
-) -> Result<BTreeMap<u32, Vec<Hash32>>, StoreError> {
-    let mut persons: BTreeMap<u32, Vec<Hash32>> = BTreeMap::new();
+) -> Result<Vec<(u32, Hash32)>, StoreError> {
+    let mut persons = Vec::new();
     let table = tx.table(PERSONS)?;
     for row in table.range((election, &[0; 32])..=(election, &[0xff; 32]))? {
         let (key, value) = row?;
         let (found, v) = value.value();
         if found == of_box {
-            persons.entry(v).or_default().push(Hash32(*key.value().1));
+            persons.push((v, Hash32(*key.value().1)));
         }
     }
+    persons.sort_unstable();
     Ok(persons)
+}
+
+/// Those of voter `v` among [`persons_of_box`], ascending.
+pub fn codes_of(persons: &[(u32, Hash32)], v: u32) -> impl Iterator<Item = &Hash32> {
+    let first = persons.partition_point(|(of, _)| *of < v);
+    let rest = persons.get(first..).unwrap_or_default();
+    rest.iter()
+        .take_while(move |(of, _)| *of == v)
+        .map(|(_, code)| code)
 }
 
 /// Notes that a record of `register` was accepted for the first time.

@@ -11,7 +11,7 @@ pub const SCHEMA: u64 = 4;
 /// Key of a row of a box: election number, box, digest.
 pub type DigestKey = (u32, u32, &'static [u8; 32]);
 
-/// An accepted object: header, authority signature or authorisation, ciphertext hash, received_at_ms, receipt signature, shares at rest.
+/// An accepted object: header, authority signature or authorisation, ciphertext hash, received_at_s, receipt signature, shares at rest.
 pub type AcceptedRow = (
     &'static [u8],
     &'static [u8],

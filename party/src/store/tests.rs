@@ -1,6 +1,6 @@
 use tally_proto::calendar::ChannelKind;
 use tally_proto::ids::Role;
-use tally_proto::ids::{BoxId, Digest, Hash32, UnixMillis};
+use tally_proto::ids::{BoxId, Digest, Hash32, UnixSeconds};
 use tally_proto::log::{Accepted, Entry, Happening};
 use tally_proto::merkle::{Frontier, node_hash, verify_inclusion};
 
@@ -34,7 +34,7 @@ fn entry(i: u8) -> Entry {
         of_box: BoxId(2),
         digest: Digest([i; 32]),
         ciphertext_hash: Hash32([i; 32]),
-        received_at: UnixMillis(1000 + u64::from(i)),
+        received_at: UnixSeconds(1000 + u64::from(i)),
     })
 }
 
@@ -76,7 +76,7 @@ fn row(i: u8) -> accepted::Accepted {
         header: vec![i; 100],
         authority_signature: Vec::new(),
         ciphertext_hash: [i; 32],
-        received_at_ms: 1000 + u64::from(i),
+        received_at_s: 1000 + u64::from(i),
         position: u64::from(i),
         receipt_signature: vec![i; 64],
         sealed_shares: vec![i; 150],
@@ -322,15 +322,15 @@ fn an_event_stands_once_and_a_channel_as_often_as_it_changes() {
     let closed = Happening::BoxClosed(BoxId(2));
     store
         .write(|tx| {
-            log::append_once(tx, 1, closed, UnixMillis(5))?;
+            log::append_once(tx, 1, closed, UnixSeconds(5))?;
             log::append(tx, 1, &entry(1))?;
-            log::append_once(tx, 1, closed, UnixMillis(6))?;
-            log::append_once(tx, 1, Happening::BoxClosed(BoxId(3)), UnixMillis(7))?;
+            log::append_once(tx, 1, closed, UnixSeconds(6))?;
+            log::append_once(tx, 1, Happening::BoxClosed(BoxId(3)), UnixSeconds(7))?;
             log::append_once(
                 tx,
                 1,
                 Happening::ListMade(BoxId(2), Hash32([9; 32])),
-                UnixMillis(8),
+                UnixSeconds(8),
             )
         })
         .expect("writes");
@@ -361,9 +361,17 @@ fn an_event_stands_once_and_a_channel_as_often_as_it_changes() {
 #[test]
 fn a_mirror_has_every_root_and_serves_its_pages_from_any_entry() {
     let store = open(&SimDisk::new()).expect("opens");
-    let entries: Vec<Entry> = (0..30).map(entry).collect();
+    let entries: Vec<Entry> = (0..300u16).map(|i| entry((i % 250) as u8)).collect();
     let (mut tree, mut roots) = (Frontier::new(), vec![Frontier::new().root()]);
-    for part in [&entries[..7], &entries[7..8], &entries[8..30]] {
+    // Short pages are continued, a long one stands alone.
+    let parts = [
+        &entries[..7],
+        &entries[7..8],
+        &entries[8..30],
+        &entries[30..290],
+        &entries[290..],
+    ];
+    for part in parts {
         for entry in part {
             tree.push(entry.leaf());
             roots.push(tree.root());
@@ -385,13 +393,21 @@ fn a_mirror_has_every_root_and_serves_its_pages_from_any_entry() {
             for (size, root) in (0..).zip(&roots) {
                 assert_eq!(mirrors::root(tx, 1, Role::P2, size)?, Some(*root), "{size}");
             }
-            assert_eq!(mirrors::root(tx, 1, Role::P2, 31)?, None);
+            assert_eq!(mirrors::root(tx, 1, Role::P2, 301)?, None);
             assert_eq!(
                 mirrors::root(tx, 1, Role::P3, 1)?,
                 None,
                 "another party's is another mirror"
             );
-            for (from, end) in [(0, 7), (6, 7), (7, 8), (8, 30), (29, 30)] {
+            for (from, end) in [
+                (0, 30),
+                (7, 30),
+                (29, 30),
+                (30, 290),
+                (289, 290),
+                (290, 300),
+                (299, 300),
+            ] {
                 let page = mirrors::page(tx, 1, Role::P2, from)?.expect("mirrored");
                 let bytes: Vec<u8> = entries[from as usize..end]
                     .iter()
@@ -399,10 +415,10 @@ fn a_mirror_has_every_root_and_serves_its_pages_from_any_entry() {
                     .collect();
                 assert_eq!((page.entries, page.note), (bytes, format!("note of {end}")));
             }
-            assert_eq!(mirrors::page(tx, 1, Role::P2, 30)?, None);
+            assert_eq!(mirrors::page(tx, 1, Role::P2, 300)?, None);
             assert_eq!(mirrors::page(tx, 1, Role::P2, u64::MAX)?, None);
             let state = mirrors::state(tx, 1, Role::P2)?;
-            assert_eq!((state.size(), state.looked_at), (30, 12));
+            assert_eq!((state.size(), state.looked_at), (300, 12));
             assert_eq!(state.frontier, tree);
             Ok::<_, StoreError>(())
         })

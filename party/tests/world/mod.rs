@@ -14,20 +14,22 @@ use tally_party::config::Config;
 use tally_party::entropy::SeededEntropy;
 use tally_party::offsets::Held;
 use tally_party::server::{Deps, Running, Server};
-use tally_party::store::Storage;
 use tally_party::store::sim::SimDisk;
-use tally_proto::ballot::{StationMark, Submission};
+use tally_party::store::{Kind as StoreKind, Storage, accepted};
+use tally_proto::ballot::{BallotHeader, StationMark, Submission};
 use tally_proto::connect::{self, Dial};
 use tally_proto::envelope::Kind;
 use tally_proto::fixture::cards::SALT;
 use tally_proto::fixture::{Cast, OPENS, Shape, World as Fixture};
+use tally_proto::holder::Holder;
 use tally_proto::identity::Address;
-use tally_proto::ids::{BoxId, RegisterId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, Digest, RegisterId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::offsets::OffsetKey;
 use tally_proto::pki::{Anchor, Leaf, PeerRole};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
+use tally_proto::shares::{Opening, ShareContext};
 use tally_proto::ticket::OwnTicket;
 use tally_proto::wire;
 use tally_proto::wire::control_client::ControlClient;
@@ -36,6 +38,7 @@ use tally_proto::wire::registration_client::RegistrationClient;
 use tempfile::TempDir;
 use tonic::Status;
 use tonic::transport::Channel;
+use zeroize::Zeroizing;
 
 /// An election's keys, and directories for its parties.
 pub(crate) struct World {
@@ -434,6 +437,19 @@ impl Party {
         self.channel(self.running.public_address().port(), None)
     }
 
+    /// The same, of somebody who takes no byte of an answer that is not read.
+    pub(crate) fn narrow_peer_channel(&self, leaf: &Leaf) -> Channel {
+        let port = self.running.peer_address().port();
+        let address = Address::new("test", &format!("https://127.0.0.1:{port}")).expect("address");
+        let dial = Dial {
+            address: &address,
+            anchor: &self.anchor,
+            leaf: Some(leaf),
+        };
+        let endpoint = dial.endpoint().expect("an endpoint");
+        endpoint.initial_stream_window_size(1).connect_lazy()
+    }
+
     pub(crate) fn peer_channel(&self, leaf: Option<&Leaf>) -> Channel {
         self.channel(self.running.peer_address().port(), leaf)
     }
@@ -505,4 +521,34 @@ impl World {
             .expect("submission")
             .to_wire()
     }
+}
+
+/// What the holder of a ballot that `party` accepted shows it; `None`: it did not accept it.
+pub(crate) fn word(party: &Party, digest: &Digest) -> Option<Vec<u8>> {
+    let own = party.running.party();
+    let row = own
+        .store
+        .read(|tx| accepted::get(tx, StoreKind::Ballot, 1, 1, &digest.0))
+        .expect("read")?;
+    let me = party.role;
+    let packed = own
+        .vault
+        .open(StoreKind::Ballot, me.index(), &digest.0, &row.sealed_shares)
+        .expect("opens");
+    let id = BallotHeader::decode(&row.header)
+        .expect("a header")
+        .election()
+        .clone();
+    let election = own.elections.get(id.as_str()).expect("known");
+    let of_box = election.ballot_box(BoxId(1)).expect("a box");
+    let shares = ShareContext::ballot(&id, of_box).read(&packed).expect("reads");
+    let copy =
+        |of: &Opening| Opening::from_parts(Zeroizing::new(*of.nonce()), Zeroizing::new(of.share().to_vec()));
+    // Of the third share it says nothing, and neither does the word for this party.
+    let openings = Role::ALL.map(|j| copy(if j == me { &shares.this } else { &shares.next }));
+    Some(
+        Holder::of(of_box.layout(), digest, &openings)
+            .word_for(me)
+            .to_vec(),
+    )
 }

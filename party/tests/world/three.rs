@@ -46,12 +46,22 @@ impl Three {
         Liar::before(&self.world, party).await
     }
 
+    /// The same on any storage, of which `disk` is the disk.
+    pub(crate) async fn start_in(&self, role: Role, storage: Storage, disk: SimDisk) -> Party {
+        let port = self.world.peer_port(role);
+        self.start_with(role, storage, disk, port).await
+    }
+
     async fn start_at(&self, role: Role, disk: SimDisk, peer_port: u16) -> Party {
+        let storage = Storage::Backend(Box::new(disk.clone()));
+        self.start_with(role, storage, disk, peer_port).await
+    }
+
+    async fn start_with(&self, role: Role, storage: Storage, disk: SimDisk, peer_port: u16) -> Party {
         let mut config = self.world.config(role);
         config.listen_peer.set_port(peer_port);
         config.mirror.every_ms = 20;
         config.mirror.grace_ms = 0;
-        let storage = Storage::Backend(Box::new(disk.clone()));
         self.world.start_with(config, storage, disk).await
     }
 
@@ -138,4 +148,25 @@ pub(crate) fn trust(election: &str) -> wire::TrustStoreRequest {
 pub(crate) async fn open_by_operator(party: &Party) {
     party.running.party().trust_store(&trust(ID)).expect("known");
     open(party).await;
+}
+
+/// Has a party seal box 1, to the end: how many candidates it had to fill, and the Seal.
+pub(crate) async fn seal(three: &Three, party: &Party) -> (u64, Vec<u8>) {
+    use tally_proto::wire::seal_event::Event;
+    let mut control = party.control(&three.world.leaf_of(party.role, PeerRole::Coordinator));
+    let asked = wire::BoxRef {
+        election: ID.to_owned(),
+        r#box: 1,
+    };
+    let mut events = control.seal(asked).await.expect("begins").into_inner();
+    let mut to_fill = 0;
+    while let Some(event) = events.message().await.expect("goes on") {
+        match event.event {
+            Some(Event::Progress(progress)) if progress.phase == "fill" => to_fill = progress.total,
+            Some(Event::Done(done)) => return (to_fill, done.seal.expect("a Seal").payload.to_vec()),
+            Some(Event::Abort(_)) | None => panic!("aborted"),
+            Some(_) => {}
+        }
+    }
+    panic!("the stream ended without a word")
 }

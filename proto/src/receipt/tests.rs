@@ -9,7 +9,7 @@ fn acceptance() -> Acceptance {
         party: Role::P2,
         digest: Digest([1; 32]),
         ciphertext_hash: Hash32([2; 32]),
-        received_at: UnixMillis(3),
+        received_at: UnixSeconds(3),
         position: 4,
     }
 }
@@ -77,7 +77,7 @@ fn one_signature_covers_a_batch_and_speaks_for_its_receipts_only() {
             };
             assert_eq!(swapped.verify(&keys).is_ok(), size == 1, "{n} of {size}");
             let mut later = receipt.clone();
-            later.acceptance.received_at = UnixMillis(4);
+            later.acceptance.received_at = UnixSeconds(4);
             assert!(later.verify(&keys).is_err(), "{n} of {size}");
         }
     }
@@ -94,7 +94,7 @@ fn whole_batches_say_what_their_receipts_say_and_have_one_form() {
         of_box: BoxId(n.into()),
         digest: Digest([n; 32]),
         ciphertext_hash: Hash32([n ^ 0xff; 32]),
-        received_at: UnixMillis(u64::MAX - u64::from(n)),
+        received_at: UnixSeconds(u64::MAX - u64::from(n)),
         position: u64::from(n) << 40,
         ..acceptance()
     };
@@ -205,29 +205,29 @@ fn a_batch_signature_has_one_form() {
 fn timely_means_in_time_by_the_signers_clock() {
     let world = World::new(Shape::default());
     let election = world.election();
-    let at = |received_ms| Acceptance {
-        received_at: UnixMillis(received_ms),
+    let at = |received_s| Acceptance {
+        received_at: UnixSeconds(received_s),
         ..acceptance()
     };
     let commitments = [Hash32([0; 32]); 3];
     let id = || world.manifest.manifest().election().clone();
     let online = |cast_at| BallotHeader::online(id(), BoxId(1), UnixSeconds(cast_at), commitments);
-    assert!(at(OPENS * 1000).is_timely(&online(OPENS), &election));
-    assert!(at((OPENS + 60) * 1000).is_timely(&online(OPENS), &election));
-    assert!(!at((OPENS + 61) * 1000).is_timely(&online(OPENS), &election));
-    assert!(!at((OPENS - 3) * 1000).is_timely(&online(OPENS), &election));
-    assert!(!at(OPENS * 1000).is_timely(&online(OPENS - 1), &election));
-    assert!(!at(CLOSES * 1000).is_timely(&online(CLOSES + 1), &election));
+    assert!(at(OPENS).is_timely(&online(OPENS), &election));
+    assert!(at(OPENS + 60).is_timely(&online(OPENS), &election));
+    assert!(!at(OPENS + 61).is_timely(&online(OPENS), &election));
+    assert!(!at(OPENS - 3).is_timely(&online(OPENS), &election));
+    assert!(!at(OPENS).is_timely(&online(OPENS - 1), &election));
+    assert!(!at(CLOSES).is_timely(&online(CLOSES + 1), &election));
     let mark = crate::ballot::StationMark {
         station: StationId(1),
         sequence: 1,
     };
     let station = BallotHeader::station(id(), BoxId(1), true, UnixSeconds(OPENS), commitments, mark);
-    assert!(at(DRAINED * 1000 + 999).is_timely(&station, &election));
-    assert!(!at(DRAINED * 1000 + 1000).is_timely(&station, &election));
+    assert!(at(DRAINED).is_timely(&station, &election));
+    assert!(!at(DRAINED + 1).is_timely(&station, &election));
     // Records until the online channel closes: a later one would only put out what was cast.
-    assert!(at(CLOSES * 1000 + 999).is_timely_record(&election));
-    assert!(!at(CLOSES * 1000 + 1000).is_timely_record(&election));
+    assert!(at(CLOSES).is_timely_record(&election));
+    assert!(!at(CLOSES + 1).is_timely_record(&election));
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn the_log_leaf_holds_what_was_accepted() {
             ..base.clone()
         },
         Acceptance {
-            received_at: UnixMillis(9),
+            received_at: UnixSeconds(9),
             ..base.clone()
         },
     ];

@@ -1,10 +1,10 @@
 //! A whole batch of receipts, at most [`SIGNED_TOGETHER`], as its party hands it to the two others: what was signed, with one signature and without paths.
 //!
 //! A receipt in it has 86 bytes: the number of its election among those named (16 bits), box (32 bits), digest, ciphertext hash, received_at in
-//! milliseconds and position (64 bits each), all big endian. Its place in the batch is its place here, so the receiver computes root and paths itself.
+//! seconds and position (64 bits each), all big endian. Its place in the batch is its place here, so the receiver computes root and paths itself.
 
 use crate::envelope::SignatureBytes;
-use crate::ids::{BoxId, Digest, ElectionId, Hash32, Role, UnixMillis};
+use crate::ids::{BoxId, Digest, ElectionId, Hash32, Role, UnixSeconds};
 use crate::merkle::MAX_LEAVES;
 use crate::wire;
 
@@ -68,7 +68,7 @@ impl WholeBatch {
                 party,
                 digest: Digest(digest),
                 ciphertext_hash: Hash32(ciphertext_hash),
-                received_at: UnixMillis(u64::from_be_bytes(received_at)),
+                received_at: UnixSeconds(u64::from_be_bytes(received_at)),
                 position,
             });
         }

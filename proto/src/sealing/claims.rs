@@ -269,7 +269,7 @@ pub fn settle_by(
 mod tests {
     use super::*;
     use crate::fixture::{Shape, World};
-    use crate::ids::UnixMillis;
+    use crate::ids::UnixSeconds;
     use crate::merkle::MAX_LEAVES;
     use crate::receipt::{Acceptance, sign_batch};
 
@@ -283,7 +283,7 @@ mod tests {
             party: Role::P2,
             digest: Digest([7; 32]),
             ciphertext_hash: Hash32([n as u8; 32]),
-            received_at: UnixMillis(u64::MAX),
+            received_at: UnixSeconds(u64::MAX),
             position: MAX_LEAVES - 1 - n,
         };
         // Batches of one, and one whose paths are long.

@@ -9,7 +9,7 @@ use tally_proto::disclosure::Disclosure;
 use tally_proto::envelope::{Kind, Signer};
 use tally_proto::fixture::{Cast, Evidence, Listed, OPENS, Shape, World};
 use tally_proto::ids::{
-    BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _, StationId, UnixMillis, UnixSeconds, VoterIndex,
+    BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex,
 };
 use tally_proto::invitation::{Credential, Invitation, Letter, Message, Part};
 use tally_proto::log;
@@ -172,7 +172,7 @@ impl Seeds {
 
     /// A page of a log: what was accepted, and an event.
     pub fn log_page(&self) -> Vec<u8> {
-        let (at, hash) = (UnixMillis(1_800_000_000_000), Hash32([7; 32]));
+        let (at, hash) = (UnixSeconds(1_800_000_000), Hash32([7; 32]));
         let accepted = log::Accepted {
             record: false,
             of_box: BOX,

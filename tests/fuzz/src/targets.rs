@@ -13,9 +13,10 @@ use tally_proto::bundle::verify_bundle;
 use tally_proto::disclosure::Disclosure;
 use tally_proto::envelope::{Envelope, Kind, Signer};
 use tally_proto::fixture::{Shape, World};
+use tally_proto::holder::Holder;
 use tally_proto::identity::{CoordinatorIdentity, PartyIdentity, RegistrarIdentity, StationIdentity};
 use tally_proto::ids::UnixSeconds;
-use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
+use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role};
 use tally_proto::invitation::Part;
 use tally_proto::log;
 use tally_proto::manifest::Manifest;
@@ -181,6 +182,15 @@ pub const TARGETS: &[Target] = &[
         name: "check_code",
         run: check_code,
         seeds: |s| vec![s.disclosed.1.clone().into_bytes()],
+    },
+    Target {
+        name: "ballot_holder",
+        run: ballot_holder,
+        seeds: |s| {
+            let code = Disclosure::parse(&s.disclosed.1).expect("a check code");
+            let digest = code.digest();
+            vec![[&digest.0[..], code.holder().to_text(&digest).as_bytes()].concat()]
+        },
     },
     Target {
         name: "signed_note",
@@ -475,6 +485,19 @@ fn invitation(data: &[u8]) {
     if let Ok(invitation) = Part::parse(text) {
         let again = Part::parse(&invitation.to_link()).expect("its own link reads");
         assert_eq!(*again.to_code(), *invitation.to_code());
+    }
+}
+
+/// What is kept of a ballot's name: the digest, then the words.
+fn ballot_holder(bytes: &[u8]) {
+    let Some((digest, text)) = bytes.split_first_chunk::<32>() else {
+        return;
+    };
+    let (digest, Ok(text)) = (Digest(*digest), std::str::from_utf8(text)) else {
+        return;
+    };
+    if let Some(holder) = Holder::parse(&digest, text) {
+        assert_eq!(holder.to_text(&digest), text);
     }
 }
 

@@ -95,7 +95,7 @@ async fn meet(reason: Reason) -> Met {
         R::InvitationInvalid => client::mistyped(),
 
         R::CheckCodeInvalid | R::CheckCodeMismatch => elsewhere("proto/src/disclosure/tests.rs"),
-        R::BallotNotHeld | R::LogRewritten => elsewhere("client/tests"),
+        R::BallotNotHeld | R::LogRewritten | R::LogUnseen | R::ReceiptWithheld => elsewhere("client/tests"),
         R::CertificateExpired => elsewhere("tests/tests/trouble"),
         R::BundleAltered | R::BundleOther | R::ResultSignatures => elsewhere("proto/src/bundle/tests.rs"),
         R::TicketMissing | R::TicketBad | R::TicketOtherDay | R::TicketOwner | R::TicketSpent => {
@@ -139,6 +139,7 @@ async fn meet(reason: Reason) -> Met {
         R::ReceiptEarly => elsewhere("party/tests/intake.rs"),
         R::PartyBusy | R::PartyShuttingDown => elsewhere("party/tests/intake.rs"),
         R::ClockWrong => elsewhere("party/tests/clock.rs"),
+        R::LogFlooded => elsewhere("party/tests/burden.rs"),
         R::PartyRecollecting | R::LogCosignature | R::LogPageWrong => elsewhere("party/tests/mirror.rs"),
         R::BallotStationRevoked => elsewhere("party/tests/intake.rs"),
         R::StoreFailed | R::StoreFull => elsewhere("party/tests/crash.rs"),

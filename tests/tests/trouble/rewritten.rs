@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tally_party::store::{Storage, Store, StoreError, log};
-use tally_proto::ids::{BoxId, Digest, Hash32, UnixMillis};
+use tally_proto::ids::{BoxId, Digest, Hash32, UnixSeconds};
 use tally_proto::log::{Accepted, Entry};
 
 use crate::scene::{ELECTION, ONE, Scene, await_that, read, says};
@@ -22,7 +22,7 @@ fn rewrite(store: &Path, entries: u8) {
             of_box: BoxId(1),
             digest: Digest([i; 32]),
             ciphertext_hash: Hash32([i; 32]),
-            received_at: UnixMillis(1),
+            received_at: UnixSeconds(1),
         })
     };
     let written = store.write(|tx| {

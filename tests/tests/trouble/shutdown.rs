@@ -179,9 +179,10 @@ async fn is_accepted(intake: &mut wire::intake_client::IntakeClient<Channel>, di
         r#box: 1,
         digest: digest.as_bytes().to_vec(),
         record: false,
+        holder: Vec::new(),
     };
     let found = intake.lookup(asked).await.expect("an answer").into_inner();
-    found.receipt.is_some()
+    found.accepted
 }
 
 #[tokio::test(flavor = "multi_thread")]

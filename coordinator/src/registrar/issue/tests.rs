@@ -10,7 +10,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tally_proto::connect::mutual_tls;
 use tally_proto::fixture::{Shape, World};
-use tally_proto::ids::{RoleExt as _, UnixMillis};
+use tally_proto::ids::{RoleExt as _, UnixSeconds};
 use tally_proto::pki::{Anchor, PeerRole, Trust};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Acceptance, Receipt};
@@ -87,7 +87,7 @@ impl PartyServer {
             party: self.role,
             digest: submission.digest(),
             ciphertext_hash: submission.ciphertext_hash(),
-            received_at: UnixMillis(1_799_999_000_000),
+            received_at: UnixSeconds(1_799_999_000),
             position: held.len() as u64,
         };
         Ok(Outcome::Receipt(
@@ -181,6 +181,10 @@ impl Intake for Service {
         &self,
         _: Request<wire::ConsistencyRequest>,
     ) -> Result<Response<wire::ConsistencyReply>, Status> {
+        only_receipts()
+    }
+
+    async fn mirrored(&self, _: Request<wire::MirroredRef>) -> Result<Response<wire::MirroredReply>, Status> {
         only_receipts()
     }
 

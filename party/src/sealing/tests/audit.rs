@@ -3,7 +3,7 @@
 use redb::{ReadableTable as _, TableDefinition};
 use tally_proto::audit::{Check, Item, Verdict};
 use tally_proto::calendar::ChannelKind;
-use tally_proto::ids::{BoxId, Hash32, Role, RoleExt as _, UnixMillis};
+use tally_proto::ids::{BoxId, Hash32, Role, RoleExt as _, UnixSeconds};
 use tally_proto::log::{ChannelPhase, Entry, Happening};
 
 use super::objects::{Made, Where};
@@ -101,7 +101,7 @@ fn rewrite(
                         row.header.as_slice(),
                         row.authority_signature.as_slice(),
                         &row.ciphertext_hash,
-                        row.received_at_ms,
+                        row.received_at_s,
                         row.receipt_signature.as_slice(),
                         row.sealed_shares.as_slice(),
                     ),
@@ -216,7 +216,7 @@ async fn altered_times_positions_and_rolls_are_found() {
     let (world, made, sealed) = boxed().await;
     let digest = made[1].digest.0;
     rewrite(&world, Role::P1, Kind::Ballot, &digest, |mut row| {
-        row.received_at_ms += 3_600_000;
+        row.received_at_s += 3_600;
         Some(row)
     });
     assert_eq!(
@@ -225,7 +225,7 @@ async fn altered_times_positions_and_rolls_are_found() {
         "late, and another leaf"
     );
     rewrite(&world, Role::P1, Kind::Ballot, &digest, |mut row| {
-        row.received_at_ms -= 3_600_000;
+        row.received_at_s -= 3_600;
         Some(row)
     });
     assert_eq!(failed(&sealed[0]), [], "as it was");
@@ -283,7 +283,7 @@ async fn rows_records_and_flags_that_are_not_the_seals_are_found() {
 
 /// Appends an event to a log behind the audited party's back.
 fn tell(world: &World, by: Role, happening: Happening) {
-    let entry = Entry::Event(happening, UnixMillis(1_000));
+    let entry = Entry::Event(happening, UnixSeconds(1));
     world
         .store(by)
         .write(|tx| log::append(tx, 1, &entry))

@@ -4,7 +4,7 @@
 use futures::StreamExt as _;
 use redb::TableDefinition;
 use tally_proto::audit::{Check, Verdict};
-use tally_proto::ids::{BoxId, Hash32, Role, UnixMillis};
+use tally_proto::ids::{BoxId, Hash32, Role, UnixSeconds};
 use tally_proto::log::{Entry, Happening};
 use tally_proto::wire;
 
@@ -214,7 +214,7 @@ async fn a_list_that_is_made_again_is_the_same_byte_by_byte() {
         later.as_slice(),
         [Entry::Event(Happening::BoxClosed(_), _)]
     ));
-    let at = UnixMillis(5);
+    let at = UnixSeconds(5);
     let made = |hash| Entry::Event(Happening::ListMade(BoxId(BOX), hash), at);
     let elsewhere = Entry::Event(Happening::BoxClosed(BoxId(BOX + 1)), at);
     // Lost right after the closing, and when the log told the List already; nobody else was shown it.

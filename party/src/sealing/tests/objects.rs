@@ -5,7 +5,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tally_mpc::layout::Choice;
 use tally_proto::ballot::{BallotHeader, StationMark, sign_authority};
 use tally_proto::envelope::{Envelope, Kind as Signed, Signer};
-use tally_proto::ids::{BoxId, Digest, Hash32, Role, StationId, UnixMillis, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, Digest, Hash32, Role, StationId, UnixSeconds, VoterIndex};
 use tally_proto::order::{Change, Correction, Order, Reissue};
 use tally_proto::receipt::{Acceptance, Receipt};
 use tally_proto::record::{Half, Issue, RecordHeader, RecordParts, Source, authorise};
@@ -129,18 +129,14 @@ impl World {
 
     /// Has `by` accept what was made, as intake does; the receipt.
     pub(super) fn accept(&self, made: &Made, by: Role) -> Receipt {
-        let receipt = self
-            .store(by)
-            .write(|tx| self.accept_in(tx, made, by, CLOSES * 1000));
+        let receipt = self.store(by).write(|tx| self.accept_in(tx, made, by, CLOSES));
         receipt.expect("an open store")
     }
 
     /// Has `by` accept a ballot a second after it was cast, or a record when it was signed.
     pub(super) fn accept_in_time(&self, made: &Made, by: Role) -> Receipt {
         let at = BallotHeader::decode(&made.header).map_or(OPENS - 1000, |header| header.cast_at().get());
-        let receipt = self
-            .store(by)
-            .write(|tx| self.accept_in(tx, made, by, (at + 1) * 1000));
+        let receipt = self.store(by).write(|tx| self.accept_in(tx, made, by, at + 1));
         receipt.expect("an open store")
     }
 
@@ -148,15 +144,15 @@ impl World {
     pub(super) fn accept_many<'a>(&self, made: impl IntoIterator<Item = &'a Made>, by: Role) {
         let batch = self.store(by).write(|tx| {
             made.into_iter()
-                .try_for_each(|made| self.accept_in(tx, made, by, CLOSES * 1000).map(drop))
+                .try_for_each(|made| self.accept_in(tx, made, by, CLOSES).map(drop))
         });
         batch.expect("an open store");
     }
 
-    fn accept_in(&self, tx: &WriteTx, made: &Made, by: Role, at_ms: u64) -> Result<Receipt, StoreError> {
+    fn accept_in(&self, tx: &WriteTx, made: &Made, by: Role, at_s: u64) -> Result<Receipt, StoreError> {
         let position = log::size(tx, 1)?;
         let stated = Acceptance {
-            received_at: UnixMillis(at_ms),
+            received_at: UnixSeconds(at_s),
             ..acceptance(made.digest, by, position)
         };
         let receipt = stated.sign(self.signer(by));
@@ -165,14 +161,14 @@ impl World {
             of_box: BoxId(BOX),
             digest: made.digest,
             ciphertext_hash: Hash32([3; 32]),
-            received_at: UnixMillis(at_ms),
+            received_at: UnixSeconds(at_s),
         });
         log::append(tx, 1, &entry)?;
         let row = Accepted {
             header: made.header.clone(),
             authority_signature: made.authority_signature.clone(),
             ciphertext_hash: [3; 32],
-            received_at_ms: at_ms,
+            received_at_s: at_s,
             position,
             receipt_signature: receipt.to_wire().signature,
             sealed_shares: self
@@ -297,7 +293,7 @@ pub(super) fn acceptance(digest: Digest, by: Role, position: u64) -> Acceptance 
         party: by,
         digest,
         ciphertext_hash: Hash32([3; 32]),
-        received_at: UnixMillis(CLOSES * 1000),
+        received_at: UnixSeconds(CLOSES),
         position,
     }
 }

@@ -163,7 +163,7 @@ impl World {
                     let entries = roll.iter().map(|entry| (entry.online, entry.reference.as_str()));
                     elections::put_roll(tx, number, BOX, entries)?;
                     let complete = tally_proto::log::Happening::Complete(world.manifest.hash());
-                    let entry = tally_proto::log::Entry::Event(complete, tally_proto::ids::UnixMillis(1000));
+                    let entry = tally_proto::log::Entry::Event(complete, tally_proto::ids::UnixSeconds(1));
                     crate::store::log::append(tx, number, &entry).map(drop)
                 })
                 .expect("a fresh store");
