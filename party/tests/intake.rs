@@ -12,7 +12,7 @@ use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::wire;
 
-use crate::world::{Party, World, reason, refusal};
+use crate::world::{self, Party, World, reason, refusal};
 
 async fn one() -> (World, Party) {
     let world = World::new(Shape::default());

@@ -12,7 +12,7 @@ use tally_proto::wire;
 use tally_proto::wire::seal_event::Event;
 use tonic::Status;
 
-use crate::world::{Party, World, reason};
+use crate::world::{self, Party, World, reason};
 
 struct Heard {
     phases: Vec<String>,
