@@ -27,10 +27,12 @@ use crate::journal::{Event, Journal, JournalError};
 use crate::keys::{Identities, KeyError, Secrets, own_identity};
 use crate::mirror::{Following, Gate};
 use crate::peers::Peers;
+use crate::replaced::Replaced;
 use crate::roles::Roles;
 use crate::rpc::seams::{Seals, Tallies};
 use crate::server::Deps;
 use crate::sight::Sight;
+use crate::store::certificates;
 use crate::store::marks::Marks;
 use crate::store::vault::StorageKey;
 use crate::store::{Store, StoreError};
@@ -150,7 +152,10 @@ impl Party {
         let peers = Peers::new(role, &identities, &leaf)?;
         let journal = Journal::open(role, &config.telemetry.journal, config.telemetry.journal_bytes)?;
         let witness = Witness::new(journal, Arc::clone(&deps.clock));
-        let roles = Roles::new(role, identities.trust()).seen_by(witness.clone());
+        let newest = store.read(certificates::all)?;
+        let roles = Roles::new(role, identities.trust())
+            .seen_by(witness.clone())
+            .remembering(Replaced::with(newest));
         let sight = Sight::new(role, UnixMillis(deps.clock.now_ms()));
         let metrics = Arc::clone(&witness.metrics);
         let intake = Intake::start(

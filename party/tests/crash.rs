@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tally_party::clock::ManualClock;
 use tally_party::entropy::SeededEntropy;
-use tally_party::intake::{Lane, Sender};
+use tally_party::intake::{Lane, Origin, Sender};
 use tally_party::party::{Party, PartyError};
 use tally_party::server::{Deps, ServerError};
 use tally_party::store::sim::SimDisk;
@@ -21,6 +21,14 @@ use tally_proto::reason::{Class, Reason};
 use tally_proto::receipt::Receipt;
 use tally_proto::refusal::Refusal;
 use world::{World, reason};
+
+fn voter() -> Origin {
+    Origin {
+        sender: Sender::Voter,
+        lane: Lane::Known,
+        seat: None,
+    }
+}
 
 fn open(world: &World, disk: &SimDisk) -> Result<Arc<Party>, PartyError> {
     let deps = Deps {
@@ -40,7 +48,7 @@ fn open(world: &World, disk: &SimDisk) -> Result<Arc<Party>, PartyError> {
 async fn submit_all(party: &Arc<Party>, ballots: &[[Submission; 3]]) -> Vec<Receipt> {
     let submits = ballots
         .iter()
-        .map(|ballot| party.submit(ballot[0].to_wire(), Sender::Voter, Lane::Known));
+        .map(|ballot| party.submit(ballot[0].to_wire(), voter()));
     futures::future::join_all(submits)
         .await
         .into_iter()
@@ -220,12 +228,7 @@ async fn a_full_disk_ends_the_server_and_loses_nothing() {
     let last = loop {
         assert!(receipts.len() < 20_000, "the store never grew");
         let ballot = world.ballot();
-        match party
-            .running
-            .party()
-            .submit(party.part(&ballot), Sender::Voter, Lane::Known)
-            .await
-        {
+        match party.running.party().submit(party.part(&ballot), voter()).await {
             Ok(receipt) => receipts.push((ballot, receipt)),
             Err(refusal) => {
                 assert_eq!(refusal.reason, Reason::StoreFailed, "{refusal}");
@@ -239,11 +242,7 @@ async fn a_full_disk_ends_the_server_and_loses_nothing() {
     party.running.stop().await;
     let party = world.start_on(Role::P1, disk).await;
     for (ballot, receipt) in &receipts {
-        let again = party
-            .running
-            .party()
-            .submit(party.part(ballot), Sender::Voter, Lane::Known)
-            .await;
+        let again = party.running.party().submit(party.part(ballot), voter()).await;
         assert_eq!(again.as_ref(), Ok(receipt));
     }
     party.intake().submit(party.part(&last)).await.expect("accepted");

@@ -43,6 +43,7 @@
 
 pub mod accepted;
 pub mod boxes;
+pub mod certificates;
 pub mod elections;
 pub mod log;
 pub mod marks;

@@ -108,6 +108,7 @@ pub(super) fn create(tx: &WriteTx, party: u8) -> Result<(), StoreError> {
     tx.table_mut(RECEIPT_TOPS)?;
     super::mirrors::create(tx)?;
     super::registers::create(tx)?;
+    super::certificates::create(tx)?;
     crate::sealing::create_tables(tx)?;
     crate::session::create_tables(tx)?;
     Ok(())
