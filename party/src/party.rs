@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::alarm::{Alarm, Alarms, Change};
 use crate::clock::Clock;
 use crate::config::{AlarmLimits, Config};
-use crate::elections::{Election, Elections, ElectionsError};
+use crate::elections::{Drafts, Election, Elections, ElectionsError};
 use crate::entropy::Entropy;
 use crate::intake::Intake;
 use crate::intake::cards::Revocations;
@@ -147,7 +147,11 @@ impl Party {
         let cache_bytes = config.intake.cache_bytes;
         let store = Store::open_with_cache(deps.storage, role.index(), cache_bytes)?;
         let store = Arc::new(store.with_marks(marks));
-        let elections = Elections::load(&store)?;
+        let elections = Elections::load(&store)?.bounded(Drafts {
+            most: config.server.uncountersigned_elections,
+            bytes: config.server.uncountersigned_bytes,
+            reserve_bytes: config.intake.reserve_bytes,
+        });
         let signer = Arc::new(signer);
         let peers = Peers::new(role, &identities, &leaf)?;
         let journal = Journal::open(role, &config.telemetry.journal, config.telemetry.journal_bytes)?;

@@ -290,6 +290,22 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     optional(
         "server",
+        "uncountersigned_elections",
+        Kind::Number { min: 1, max: 1 << 20 },
+        "1024",
+        "Published elections that this party's operator has not countersigned; when there are more the oldest is forgotten, and the commission may \
+         publish it again.",
+    ),
+    optional(
+        "server",
+        "uncountersigned_mib",
+        Kind::Number { min: 1, max: 1 << 20 },
+        "1024",
+        "MiB of their manifests and rolls; when there are more the oldest is forgotten. None is taken that would leave less room on the volume \
+         than twice intake.disk_reserve_mib.",
+    ),
+    optional(
+        "server",
         "shutdown_notice_s",
         Kind::Number { min: 0, max: 600 },
         "0",
