@@ -429,12 +429,20 @@ impl Running {
     /// # Errors
     /// Always ends with why: [`ServerError`].
     pub async fn failed(&mut self) -> ServerError {
-        let mut store_failed = self.party.intake.failed();
+        let mut store_failed = self.party.store.failed();
+        let mut writer_failed = self.party.intake.failed();
         let [public, peer] = self.listeners.as_mut_slice() else {
             return ServerError::Fault;
         };
+        // Whoever wrote: also what follows the others, writes events down or seals.
+        let store_failed = async {
+            tokio::select! {
+                _ = store_failed.wait_for(|failed| *failed) => {}
+                _ = writer_failed.wait_for(|failed| *failed) => {}
+            }
+        };
         let ended = tokio::select! {
-            _ = store_failed.wait_for(|failed| *failed) => {
+            () = store_failed => {
                 let detail = "the store refused a write; nothing is acknowledged since";
                 self.party.alarm(Alarm::StoreFailed, "", Some(detail.to_owned()));
                 return ServerError::StoreFailed;

@@ -175,6 +175,27 @@ async fn a_server_whose_store_fails_says_so_and_ends() {
 }
 
 #[tokio::test]
+async fn a_store_that_fails_under_anything_else_ends_the_server_too() {
+    let mut world = World::new(Shape::default());
+    let mut party = world.start_in_force(Role::P1).await;
+    party.disk.fail_from(0);
+    world.define_another("another");
+    let refused = world.publish(&party).await;
+    assert_eq!(reason(refused), Reason::StoreFailed);
+    let failed = tokio::time::timeout(std::time::Duration::from_secs(60), party.running.failed());
+    assert!(matches!(
+        failed.await.expect("said at once"),
+        ServerError::StoreFailed
+    ));
+    let status = party.running.party().alarms.standing();
+    assert!(
+        status
+            .iter()
+            .any(|standing| standing.alarm.code() == "store.failed")
+    );
+}
+
+#[tokio::test]
 async fn little_room_is_refused_by_name_and_intake_goes_on_when_there_is_more() {
     use std::sync::atomic::{AtomicU64, Ordering};
     let mut world = World::new(Shape::default());
