@@ -90,7 +90,7 @@ impl Fault {
             // one may be the party's own.
             _ if matches!(
                 refusal.reason,
-                Reason::PartyRefusedIdentity | Reason::CertificateExpired
+                Reason::PartyRefusedIdentity | Reason::CertificateExpired | Reason::CertificateReplaced
             ) =>
             {
                 Self::Away {

@@ -26,7 +26,7 @@ use tally_proto::identity::CoordinatorIdentity;
 use tally_proto::ids::{BoxId, ElectionId, RegisterId, UnixSeconds, VoterIndex};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::order::{SignedOrder, in_force};
-use tally_proto::pki::{Authority, Leaf, Life, PeerRole};
+use tally_proto::pki::{Authority, Leaf, Life, PeerRole, Shown};
 use tally_proto::sealing::MAX_BODY_BYTES;
 use tally_proto::ticket::TicketSigner;
 use tally_proto::{secret_file, wire};
@@ -166,6 +166,8 @@ impl Directory {
                 .iter()
                 .filter(|host| **host != self.identity.address().host()),
         );
+        // Whoever meets old and new tells them apart by their beginnings.
+        let life = life.after(Shown::of(&self.leaf.cert_pem)?.begins());
         let leaf = self.authority.issue_for(&PeerRole::Coordinator, &names, life)?;
         secret_file::replace(&self.path.join("tls.key"), leaf.key_pem.as_bytes())?;
         files::replace(&self.path.join("tls.pem"), leaf.cert_pem.as_bytes())?;

@@ -18,6 +18,7 @@ use thiserror::Error;
 use crate::confirm::ConfirmError;
 use crate::definition::DefinitionError;
 use crate::definition::calendar::CalendarError;
+use crate::definition::ceilings::TooManyTickets;
 use crate::files::FileError;
 use crate::parties::PartyError;
 use crate::registrar::post::PostProblem;
@@ -55,6 +56,9 @@ pub enum Error {
     /// The manifest that the election file makes, or one that was read.
     #[error("the manifest is refused: {0}")]
     Manifest(#[from] ManifestError),
+    /// Tickets that could fill a box.
+    #[error(transparent)]
+    Tickets(#[from] TooManyTickets),
     /// Keys of tickets.
     #[error("the keys of the tickets: {0}")]
     TicketKeys(#[source] tally_proto::ticket::TicketError),

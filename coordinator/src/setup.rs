@@ -13,6 +13,7 @@ use tally_proto::roll::Roll;
 use tally_proto::{refusal::Refusal, wire};
 use tokio::time::timeout;
 
+use crate::definition::ceilings;
 use crate::directory::{Directory, Election};
 use crate::error::Error;
 use crate::parties::{Parties, Party, PartyError, Patience, SILENCE};
@@ -61,6 +62,7 @@ pub fn define(directory: &Directory, file: &Path, now_s: u64) -> Result<Election
         wire.offsets = Role::ALL.into_iter().zip(commitments).map(offset).collect();
     }
     let manifest = Manifest::from_wire(&wire)?;
+    ceilings::check(&manifest)?;
     let envelope = directory
         .signer()
         .seal_envelope(Kind::Manifest, manifest.encode());

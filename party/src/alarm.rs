@@ -46,6 +46,8 @@ alarms! {
         "Make room or give the volume more; never delete anything in data_dir.";
     CertificateExpires, "certificate.expires", "This party's TLS certificate ends soon, or has ended.",
         "Run `party renew-certificates` with the key of this party's authority and start the server again.";
+    CertificateReplaced, "certificate.replaced", "An older certificate of a role was shown after a newer one had replaced it.",
+        "Find out who shows it: a program with old files is started again; a copy of a key that was taken is worth nothing now, but something was taken.";
     Locked, "party.locked", "The server runs without its keys: too few officials have unlocked it.",
         "Call this agency's key officials to unlock it.";
     LogRewritten, "log.rewritten", "A party's public log no longer extends what it showed before.",
@@ -56,6 +58,8 @@ alarms! {
         "Leave it running: it catches up by itself; look into its disk and network if the gap grows.";
     NotTakenOver, "election.not-taken-over", "An election is in force at another party that this one cannot take over.",
         "Read why in its detail; where the identity files here are not those of that election, compare them by phone.";
+    BoxFilling, "box.filling", "A box holds half, or nine tenths, of what it can take.",
+        "See whether voters fill it or somebody floods it; when it is full it takes no more for good (box.full).";
     TallyAborted, "tally.aborted", "The last tally session of a box aborted.",
         "Read who is suspected and why before another session is started.";
     SealPending, "seal.pending", "A box closed a while ago and is not sealed.",

@@ -139,6 +139,10 @@ pub struct IntakeLimits {
 pub struct ServerLimits {
     /// Requests at once on one connection of the peer listener.
     pub max_requests_per_connection: usize,
+    /// Most elections that this party has not countersigned.
+    pub uncountersigned_elections: usize,
+    /// Most bytes of their manifests and rolls.
+    pub uncountersigned_bytes: u64,
     /// Seconds between saying "not serving" and taking nothing new.
     pub shutdown_notice_s: u64,
     /// Seconds for requests under way after a stop signal.

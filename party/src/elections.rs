@@ -20,7 +20,7 @@ use tally_proto::roll::Roll;
 use tally_proto::wire;
 
 use crate::keys::Identities;
-use crate::store::{Store, StoreError, elections as rows, registers};
+use crate::store::{Store, StoreError, WriteTx, elections as rows, registers};
 
 /// Why stored elections could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -193,7 +193,23 @@ pub struct Elections {
     known: RwLock<BTreeMap<String, Arc<Election>>>,
     /// Held during a change, from reading to showing it.
     changing: Mutex<()>,
+    drafts: Drafts,
 }
+
+/// What elections that this party has not countersigned may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Drafts {
+    /// How many.
+    pub most: usize,
+    /// Bytes of their manifests and rolls.
+    pub bytes: u64,
+    /// Free bytes below which no other is taken.
+    pub reserve_bytes: u64,
+}
+
+/// Bytes of a roll's entry beside its reference, and of a person's code, roughly as they are stored.
+const ENTRY_BYTES: u64 = 24;
+const PERSON_BYTES: u64 = 56;
 
 impl Elections {
     /// Loads what the store holds.
@@ -234,7 +250,55 @@ impl Elections {
         Ok(Elections {
             known: RwLock::new(known),
             changing: Mutex::new(()),
+            drafts: Drafts {
+                most: usize::MAX,
+                bytes: u64::MAX,
+                reserve_bytes: 0,
+            },
         })
+    }
+
+    /// With these bounds.
+    #[must_use]
+    pub fn bounded(self, drafts: Drafts) -> Elections {
+        Elections { drafts, ..self }
+    }
+
+    /// Those that this party has not countersigned, in the order in which they came, to make room for one more with so many bytes.
+    fn to_forget(
+        &self,
+        tx: &WriteTx,
+        own: Role,
+        but: &str,
+        bytes: u64,
+    ) -> Result<Vec<(String, u32)>, StoreError> {
+        let mut drafts = Vec::new();
+        for election in self.all() {
+            let (id, manifest) = (
+                election.manifest().election().as_str(),
+                election.signed_manifest(),
+            );
+            if id != but && !manifest.is_countersigned_by(own) && !manifest.is_complete() {
+                drafts.push((
+                    election.number(),
+                    id.to_owned(),
+                    rows::bytes(tx, election.number())?,
+                ));
+            }
+        }
+        drafts.sort_unstable();
+        let mut left = drafts.len() + 1;
+        let mut all = drafts
+            .iter()
+            .map(|(.., bytes)| *bytes)
+            .fold(bytes, u64::saturating_add);
+        let oldest = drafts.into_iter().take_while(|(.., bytes)| {
+            let goes = left > self.drafts.most || all > self.drafts.bytes;
+            left -= usize::from(goes);
+            all = all.saturating_sub(if goes { *bytes } else { 0 });
+            goes
+        });
+        Ok(oldest.map(|(number, id, _)| (id, number)).collect())
     }
 
     /// An election.
@@ -272,11 +336,12 @@ impl Elections {
         election
     }
 
-    /// Takes a manifest and its rolls from the coordinator. The same manifest again is fine and changes nothing.
+    /// Takes a manifest and its rolls from the coordinator. The same manifest again is fine and changes nothing. Of what this party has not
+    /// countersigned the oldest are forgotten when there are too many: a manifest is no promise, and nobody may fill this party's disk with them.
     ///
     /// # Errors
     /// Not the configured coordinator or parties (`manifest.other`), a roll that does not match, another manifest of an election that this
-    /// party has countersigned, or the store.
+    /// party has countersigned, too little room (`store.full`), or the store.
     pub fn publish(
         &self,
         store: &Store,
@@ -351,9 +416,32 @@ impl Elections {
         }
         // Signatures of parties come by countersigning and completing, not with the publication.
         let hash = manifest.hash();
-        let number = store.write(|tx| {
+        let encoded = manifest.envelope().encode();
+        let entries = rolls.values().flat_map(Roll::entries);
+        let bytes = entries.fold(encoded.len() as u64, |bytes, entry| {
+            let persons = entry.persons.len() as u64 * PERSON_BYTES;
+            bytes + entry.reference.len() as u64 + ENTRY_BYTES + persons
+        });
+        let needed = self.drafts.reserve_bytes.saturating_mul(2).saturating_add(bytes);
+        if let Some(free) = store.room().filter(|free| *free < needed) {
+            return Err(Refusal::new(
+                Reason::StoreFull,
+                format_args!(
+                    "{} MiB are free: an election of {} MiB would leave less than twice the {} MiB of intake.disk_reserve_mib",
+                    free >> 20,
+                    bytes >> 20,
+                    self.drafts.reserve_bytes >> 20
+                ),
+            ));
+        }
+        let (number, forgotten) = store.write(|tx| {
+            let forgotten = self.to_forget(tx, own, id.as_str(), bytes)?;
+            for (id, number) in &forgotten {
+                rows::forget(tx, id, *number)?;
+            }
             let number = rows::number_or_new(tx, id.as_str())?;
-            rows::put_manifest(tx, number, &manifest.envelope().encode())?;
+            rows::put_manifest(tx, number, &encoded)?;
+            rows::put_bytes(tx, number, bytes)?;
             for (of_box, roll) in rolls {
                 let entries = roll
                     .entries()
@@ -367,8 +455,15 @@ impl Elections {
                     .map(|(person, (of_box, v))| (*of_box, *v, Hash32(*person)));
                 registers::put_persons(tx, number, &salt.0, persons)?;
             }
-            Ok::<_, StoreError>(number)
+            Ok::<_, StoreError>((number, forgotten))
         })?;
+        for (id, _) in forgotten {
+            tracing::warn!(election = %id, "an election that this party has not countersigned is forgotten: newer ones take its room");
+            self.known
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&id);
+        }
         self.show(Election::new(number, manifest, Vec::new()).map_err(order_refused)?);
         tracing::info!(election = %id, manifest = %hash.short(), "manifest published");
         Ok(hash)

@@ -29,6 +29,7 @@ pub mod operator;
 pub mod party;
 pub mod peers;
 pub mod renew;
+mod replaced;
 pub mod roles;
 pub mod rpc;
 pub mod sealing;

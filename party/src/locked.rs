@@ -77,17 +77,19 @@ pub(crate) async fn until_unlocked(
     }
     let (public_listener, public_address) = bind(config.listen_public).await?;
     let (peer_listener, peer_address) = bind(config.listen_peer).await?;
-    let [public_guard, peer_guard] = [Guard::new(config.public), Guard::new(config.public)];
+    let public_guard = Guard::new(config.public);
+    let roles = Arc::clone(&says.roles);
+    let peer_guard = Guard::naming(config.public, move |leaf| roles.caller(leaf));
     let public_router = public_transport(connect::public_tls(&leaf), &config.public)?
         .add_service(public_guard.watch(health_service.clone()))
         .add_service(public_guard.watch(Locked::<IntakeServer<()>>::new(&says)));
     let peer_tls = connect::mutual_tls(&leaf, &trust).timeout(config.public.handshake);
     let peer_router = transport(peer_tls, config.server.max_requests_per_connection)?
-        .add_service(health_service)
-        .add_service(Locked::<IntakeServer<()>>::new(&says))
-        .add_service(Locked::<RegistrationServer<()>>::new(&says))
-        .add_service(Locked::<ControlServer<()>>::new(&says))
-        .add_service(Locked::<PeerServer<()>>::new(&says));
+        .add_service(peer_guard.watch(health_service))
+        .add_service(peer_guard.watch(Locked::<IntakeServer<()>>::new(&says)))
+        .add_service(peer_guard.watch(Locked::<RegistrationServer<()>>::new(&says)))
+        .add_service(peer_guard.watch(Locked::<ControlServer<()>>::new(&says)))
+        .add_service(peer_guard.watch(Locked::<PeerServer<()>>::new(&says)));
     let (stopper, stopping) = watch::channel(false);
     let mut listeners = [
         tokio::spawn(serve(
@@ -95,11 +97,7 @@ pub(crate) async fn until_unlocked(
             public_guard.admitted(public_listener),
             stopping.clone(),
         )),
-        tokio::spawn(serve(
-            peer_router,
-            peer_guard.until_known(peer_listener),
-            stopping,
-        )),
+        tokio::spawn(serve(peer_router, peer_guard.admitted(peer_listener), stopping)),
     ];
     tracing::warn!(party = %config.party, public = %public_address, peer = %peer_address, needed = %public.terms,
         "locked: officials are to give their shares with `party unseal`");

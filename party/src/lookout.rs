@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use tally_proto::ids::{UnixMillis, UnixSeconds};
+use tally_proto::manifest::Capacity;
+use tally_proto::pki::system_now;
+use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tally_proto::wire::BoxPhase;
 use tokio::time::MissedTickBehavior;
@@ -14,6 +17,10 @@ use crate::config::AlarmLimits;
 use crate::journal::Event;
 use crate::party::Party;
 use crate::status::phase_name;
+use crate::store::certificates;
+
+/// Shares of what a box takes at which operators are told.
+const FILLING: [u64; 2] = [50, 90];
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(30);
@@ -35,6 +42,35 @@ pub(crate) async fn keep(party: Arc<Party>) {
     }
 }
 
+/// Pause after the newest certificates could not be written down.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// Writes down which certificates are the newest, until the server stops. It is memory's word until then, which is enough: an older one is taken for an
+/// hour anyhow.
+pub(crate) async fn remember(party: Arc<Party>) {
+    loop {
+        tokio::select! {
+            () = party.roles.replaced().changed() => {}
+            () = party.stopping() => return,
+        }
+        let unwritten = party.roles.replaced().unwritten();
+        let (of, rows) = (Arc::clone(&party), unwritten.clone());
+        let written = of.blocking(move |party| {
+            (party.store)
+                .write(|tx| certificates::put(tx, &rows))
+                .map_err(Refusal::from)
+        });
+        if let Err(error) = written.await {
+            tracing::warn!(party = %party.role, %error, "the newest certificates cannot be written down");
+            party.roles.replaced().give_back(unwritten);
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN_AFTER) => {}
+                () = party.stopping() => return,
+            }
+        }
+    }
+}
+
 impl Party {
     /// Raises or clears the alarms of this party itself and of its sight of the others.
     pub(crate) fn look_at(&self, machine: &wire::Machine) {
@@ -47,6 +83,12 @@ impl Party {
         );
         let flooded = self.witness.metrics.guards.flooded(now);
         self.alarm(Alarm::Flooded, "", flooded);
+        for (role, last, stands) in self.roles.replaced().refused(system_now()) {
+            let shown = format!(
+                "an older certificate of {role} than its newest was shown, last at {last}, and refused"
+            );
+            self.alarm(Alarm::CertificateReplaced, &role, stands.then_some(shown));
+        }
         for role in self.sight.others() {
             let lost = silent(self.sight.last_answer(role), limits, now).map(|lost| {
                 match self.sight.trouble(role) {
@@ -58,8 +100,14 @@ impl Party {
         }
     }
 
-    /// Raises or clears the alarms of a box that takes submissions until `until`.
-    pub(crate) fn look_at_box(&self, election: &str, of_box: &wire::BoxStatus, until: UnixSeconds) {
+    /// Raises or clears the alarms of a box that takes submissions until `until`, and no more of them than `capacity` says.
+    pub(crate) fn look_at_box(
+        &self,
+        election: &str,
+        of_box: &wire::BoxStatus,
+        until: UnixSeconds,
+        capacity: Capacity,
+    ) {
         let place = (election.to_owned(), of_box.r#box);
         let before = self
             .phases
@@ -76,6 +124,13 @@ impl Party {
         self.alarm(Alarm::SealPending, &about, pending);
         self.alarm(Alarm::TallyAborted, &about, aborted(of_box));
         self.alarm(Alarm::SessionsSpent, &about, spent(of_box));
+        for (side, percent, detail) in filling(of_box, capacity) {
+            self.alarm(
+                Alarm::BoxFilling,
+                &format!("{about}: {side} over {percent} %"),
+                detail,
+            );
+        }
     }
 }
 
@@ -114,6 +169,31 @@ fn unsealed(phase: BoxPhase, until: UnixSeconds, limits: &AlarmLimits, now: Unix
         .then(|| format!("submissions ended at {until} and the box is not sealed"))
 }
 
+/// Of each side of a box that still takes something, and each of the shares that are told: what there is to tell.
+fn filling(of_box: &wire::BoxStatus, capacity: Capacity) -> Vec<(&'static str, u64, Option<String>)> {
+    let takes = matches!(
+        of_box.phase(),
+        BoxPhase::Waiting | BoxPhase::Open | BoxPhase::Draining
+    );
+    let stations = of_box.received_station.saturating_add(of_box.received_paper);
+    let sides = [
+        ("online ballots", of_box.received_online, capacity.online),
+        ("ballots of stations", stations, capacity.stations),
+        ("credential records", of_box.records, capacity.records),
+    ];
+    let told = sides.into_iter().flat_map(|(side, here, most)| {
+        FILLING.map(|percent| {
+            let is_over =
+                takes && most > 0 && u128::from(here) * 100 >= u128::from(most) * u128::from(percent);
+            let detail = format!(
+                "{here} {side} of {most} that the box takes are here; after them it is full for good"
+            );
+            (side, percent, is_over.then_some(detail))
+        })
+    });
+    told.collect()
+}
+
 /// A sealed box whose last session stopped.
 fn aborted(of_box: &wire::BoxStatus) -> Option<String> {
     let stopped = of_box.phase() == BoxPhase::Sealed && !of_box.trouble.is_empty();
@@ -140,6 +220,45 @@ mod tests {
         behind_entries: 10,
         seal_s: 600,
     };
+
+    #[test]
+    fn a_box_that_fills_is_told_by_side_at_half_and_at_nine_tenths_while_it_takes_anything() {
+        let capacity = Capacity {
+            online: 1000,
+            stations: 10,
+            one_station: 5,
+            records: 0,
+        };
+        let told = |online, station, paper, phase: BoxPhase| -> Vec<String> {
+            let of_box = wire::BoxStatus {
+                received_online: online,
+                received_station: station,
+                received_paper: paper,
+                phase: phase.into(),
+                ..Default::default()
+            };
+            let filling = filling(&of_box, capacity).into_iter();
+            let over = filling.filter(|(_, _, detail)| detail.is_some());
+            over.map(|(side, percent, _)| format!("{side} {percent}"))
+                .collect()
+        };
+        assert_eq!(told(499, 2, 2, BoxPhase::Open), Vec::<String>::new());
+        assert_eq!(told(500, 2, 2, BoxPhase::Open), ["online ballots 50"]);
+        assert_eq!(
+            told(899, 3, 2, BoxPhase::Draining),
+            ["online ballots 50", "ballots of stations 50"]
+        );
+        assert_eq!(
+            told(900, 4, 5, BoxPhase::Open),
+            [
+                "online ballots 50",
+                "online ballots 90",
+                "ballots of stations 50",
+                "ballots of stations 90"
+            ]
+        );
+        assert_eq!(told(1000, 10, 0, BoxPhase::Closed), Vec::<String>::new());
+    }
 
     #[test]
     fn each_alarm_is_raised_at_its_limit_and_not_before() {

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::alarm::{Alarm, Alarms, Change};
 use crate::clock::Clock;
 use crate::config::{AlarmLimits, Config};
-use crate::elections::{Election, Elections, ElectionsError};
+use crate::elections::{Drafts, Election, Elections, ElectionsError};
 use crate::entropy::Entropy;
 use crate::intake::Intake;
 use crate::intake::cards::Revocations;
@@ -27,10 +27,12 @@ use crate::journal::{Event, Journal, JournalError};
 use crate::keys::{Identities, KeyError, Secrets, own_identity};
 use crate::mirror::{Following, Gate};
 use crate::peers::Peers;
+use crate::replaced::Replaced;
 use crate::roles::Roles;
 use crate::rpc::seams::{Seals, Tallies};
 use crate::server::Deps;
 use crate::sight::Sight;
+use crate::store::certificates;
 use crate::store::marks::Marks;
 use crate::store::vault::StorageKey;
 use crate::store::{Store, StoreError};
@@ -145,12 +147,19 @@ impl Party {
         let cache_bytes = config.intake.cache_bytes;
         let store = Store::open_with_cache(deps.storage, role.index(), cache_bytes)?;
         let store = Arc::new(store.with_marks(marks));
-        let elections = Elections::load(&store)?;
+        let elections = Elections::load(&store)?.bounded(Drafts {
+            most: config.server.uncountersigned_elections,
+            bytes: config.server.uncountersigned_bytes,
+            reserve_bytes: config.intake.reserve_bytes,
+        });
         let signer = Arc::new(signer);
         let peers = Peers::new(role, &identities, &leaf)?;
         let journal = Journal::open(role, &config.telemetry.journal, config.telemetry.journal_bytes)?;
         let witness = Witness::new(journal, Arc::clone(&deps.clock));
-        let roles = Roles::new(role, identities.trust()).seen_by(witness.clone());
+        let newest = store.read(certificates::all)?;
+        let roles = Roles::new(role, identities.trust())
+            .seen_by(witness.clone())
+            .remembering(Replaced::with(newest));
         let sight = Sight::new(role, UnixMillis(deps.clock.now_ms()));
         let metrics = Arc::clone(&witness.metrics);
         let intake = Intake::start(

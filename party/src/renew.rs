@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tally_proto::identity::{Address, PartyIdentity};
 use tally_proto::ids::UnixSeconds;
-use tally_proto::pki::{Authority, Leaf, Life, PeerRole, PkiError};
+use tally_proto::pki::{Authority, Leaf, Life, PeerRole, PkiError, Shown};
 use tally_proto::secret_file::{self, SecretFileError};
 
 use crate::config::{Config, TlsPair};
@@ -56,14 +56,21 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// Issues for the party of `own`, with its authority's key (PEM).
+    /// Issues for the party of `own`, with its authority's key (PEM), in the place of the certificates `before`.
     ///
     /// # Errors
     /// [`RenewError::OtherAuthority`], [`RenewError::NotPem`], [`RenewError::Pki`].
-    pub(crate) fn new(own: &PartyIdentity, authority_key: &[u8], life: Life) -> Result<Issued, RenewError> {
+    pub(crate) fn new(
+        own: &PartyIdentity,
+        authority_key: &[u8],
+        life: Life,
+        before: &[Shown],
+    ) -> Result<Issued, RenewError> {
         let key = std::str::from_utf8(authority_key).map_err(|_| RenewError::NotPem)?;
         let authority = Authority::from_pem(own.anchor().pem(), key)?;
         let hosts = hosts(own.public_address(), own.peer_address());
+        // Whoever meets old and new tells them apart by their beginnings.
+        let life = before.iter().fold(life, |life, shown| life.after(shown.begins()));
         Ok(Issued {
             party: authority.issue_for(&PeerRole::Party(own.role()), &hosts, life)?,
             operator: authority.issue_for(&PeerRole::Operator(own.role()), &[], life)?,
@@ -103,6 +110,14 @@ pub(crate) fn hosts<'a>(public: &'a Address, peer: &'a Address) -> Vec<&'a str> 
     hosts
 }
 
+/// The certificates in these files. One that cannot be read is no reason not to replace it.
+pub(crate) fn before(pairs: &[&TlsPair]) -> Vec<Shown> {
+    let texts = pairs
+        .iter()
+        .filter_map(|pair| fs::read_to_string(&pair.certificate).ok());
+    texts.filter_map(|pem| Shown::of(&pem).ok()).collect()
+}
+
 /// Issues new certificates with the authority's key in a file. Nothing is written.
 ///
 /// # Errors
@@ -110,7 +125,12 @@ pub(crate) fn hosts<'a>(public: &'a Address, peer: &'a Address) -> Vec<&'a str> 
 pub fn issue(config: &Config, authority_key: &Path, life: Life) -> Result<Issued, RenewError> {
     let own = keys::own_identity(config)?;
     let key = secret_file::read(authority_key)?;
-    let issued = Issued::new(&own, &key, life)?;
+    let issued = Issued::new(
+        &own,
+        &key,
+        life,
+        &before(&[&config.tls.party, &config.tls.operator]),
+    )?;
     // An authority's certificate and another one's key issue what nobody believes.
     for leaf in [&issued.party, &issued.operator] {
         keys::check_leaf(leaf, &config.tls.party, own.anchor(), own.role()).map_err(|_| {

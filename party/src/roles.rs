@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
+use tally_proto::guard::{self, Caller};
 use tally_proto::ids::{Hash32, Role, StationId, UnixSeconds};
 use tally_proto::pki::{self, PeerRole, PkiError, Trust, system_now};
 use tally_proto::reason::Reason;
@@ -14,6 +15,7 @@ use tally_proto::refusal::Refusal;
 use tonic::Request;
 
 use crate::journal::Event;
+use crate::replaced::Replaced;
 use crate::witness::Witness;
 
 /// What a method is asked by.
@@ -58,13 +60,28 @@ impl Needs {
 /// Certificates seen lately are remembered up to this many, so that a busy connection does not verify its own on every request.
 const REMEMBERED: usize = 1024;
 
+/// Connections of a party, which has one for each session, or of the coordinator, which runs many commands at once.
+const MANY_CONNECTIONS: usize = 256;
+/// Connections of one station, one registrar or an operator.
+const FEW_CONNECTIONS: usize = 32;
+
 /// Tells roles from certificates.
 #[derive(Debug)]
 pub struct Roles {
     own: Role,
     trust: Trust,
-    known: Mutex<HashMap<Hash32, (PeerRole, UnixSeconds)>>,
+    known: Mutex<HashMap<Hash32, Read>>,
     witness: Option<Witness>,
+    replaced: Replaced,
+}
+
+/// What a certificate says that its role's authority issued.
+#[derive(Clone, Debug)]
+struct Read {
+    role: PeerRole,
+    authority: Hash32,
+    begins: UnixSeconds,
+    ends: UnixSeconds,
 }
 
 impl Roles {
@@ -75,7 +92,18 @@ impl Roles {
             trust,
             known: Mutex::default(),
             witness: None,
+            replaced: Replaced::default(),
         }
+    }
+
+    /// Remembers the newest certificates so far.
+    pub(crate) fn remembering(self, replaced: Replaced) -> Self {
+        Roles { replaced, ..self }
+    }
+
+    /// The newest certificates.
+    pub(crate) fn replaced(&self) -> &Replaced {
+        &self.replaced
     }
 
     /// Has `witness` write down who asked for what its role may not.
@@ -90,27 +118,47 @@ impl Roles {
     ///
     /// # Errors
     /// `role.refused`: the certificate names no role, several, or one that its issuer may not give. `certificate.expired`: it has ended since the
-    /// connection came about.
+    /// connection came about. `certificate.replaced`: a newer one of the role has been known for an hour.
     pub fn of<T>(&self, request: &Request<T>) -> Result<Option<PeerRole>, Refusal> {
-        let Some(certificates) = request.peer_certs() else {
+        let Some(leaf) = guard::certificate(request) else {
             return Ok(None);
         };
-        let Some(leaf) = certificates.first() else {
-            return Ok(None);
-        };
-        let (role, ends) = self.read(leaf)?;
+        let read = self.read(&leaf)?;
         // By the clock that TLS went by when the connection came about.
-        if system_now() <= ends {
-            return Ok(Some(role));
+        let now = system_now();
+        if now > read.ends {
+            let (holder, ended) = (read.role.to_string(), read.ends);
+            return Err(Refusal::new(
+                Reason::CertificateExpired,
+                PkiError::Expired { holder, ended },
+            ));
         }
-        let holder = role.to_string();
-        Err(Refusal::new(
-            Reason::CertificateExpired,
-            PkiError::Expired { holder, ended: ends },
-        ))
+        self.replaced
+            .shown(&read.role, read.authority, read.begins, now)
+            .map_err(|older| Refusal::new(Reason::CertificateReplaced, older))?;
+        Ok(Some(read.role))
     }
 
-    fn read(&self, leaf: &[u8]) -> Result<(PeerRole, UnixSeconds), Refusal> {
+    /// Whose connections and requests those under this certificate are, if it stands for anybody.
+    pub(crate) fn caller(&self, leaf: &[u8]) -> Option<Caller> {
+        let Read {
+            role,
+            authority,
+            begins,
+            ..
+        } = self.read(leaf).ok()?;
+        // An older one is nobody's: it takes no place of the newer one's holder.
+        let now = system_now();
+        self.replaced.shown(&role, authority, begins, now).ok()?;
+        let connections = match role {
+            PeerRole::Party(_) | PeerRole::Coordinator => MANY_CONNECTIONS,
+            PeerRole::Operator(_) | PeerRole::Registrar(_) | PeerRole::Station(_) => FEW_CONNECTIONS,
+        };
+        let name = role.to_string().into();
+        Some(Caller { name, connections })
+    }
+
+    fn read(&self, leaf: &[u8]) -> Result<Read, Refusal> {
         let name = Hash32::of(leaf);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.get(&name) {
@@ -118,8 +166,14 @@ impl Roles {
         }
         drop(known);
         let refused = |error| Refusal::new(Reason::RoleRefused, error);
-        let (role, _) = self.trust.role_of(leaf).map_err(refused)?;
-        let read = (role, pki::ends(leaf).map_err(refused)?);
+        let (role, anchor) = self.trust.role_of(leaf).map_err(refused)?;
+        let (begins, ends) = pki::life(leaf).map_err(refused)?;
+        let read = Read {
+            role,
+            authority: anchor.fingerprint(),
+            begins,
+            ends,
+        };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.clear();

@@ -212,7 +212,10 @@ impl Server {
         );
 
         let guards = &party.witness.metrics.guards;
-        let [public_guard, peer_guard] = [Guard::new(bears), Guard::new(bears)];
+        let public_guard = Guard::new(bears);
+        // The guard is the party's own.
+        let of = Arc::downgrade(&party);
+        let peer_guard = Guard::naming(bears, move |leaf| of.upgrade()?.roles.caller(leaf));
         guards.stand(&public_guard, &peer_guard);
         let public_router = public_transport(connect::public_tls(&party.leaf), &bears)?
             .add_service(public_guard.watch(health_service.clone()))
@@ -222,12 +225,12 @@ impl Server {
         let peer_tls = connect::mutual_tls(&party.leaf, &party.identities.trust()).timeout(bears.handshake);
         let peer_router = transport(peer_tls, limits.max_requests_per_connection)?
             .max_frame_size(FRAME_BYTES)
-            .add_service(health_service)
-            .add_service(reflection()?)
-            .add_service(intake_service())
-            .add_service(registration())
-            .add_service(control)
-            .add_service(peers);
+            .add_service(peer_guard.watch(health_service))
+            .add_service(peer_guard.watch(reflection()?))
+            .add_service(peer_guard.watch(intake_service()))
+            .add_service(peer_guard.watch(registration()))
+            .add_service(peer_guard.watch(control))
+            .add_service(peer_guard.watch(peers));
         let listeners = vec![
             tokio::spawn(serve(
                 public_router,
@@ -241,7 +244,7 @@ impl Server {
             tokio::spawn(serve(
                 peer_router,
                 counted(
-                    peer_guard.until_known(buffered(peer)),
+                    peer_guard.admitted(buffered(peer)),
                     Arc::clone(&party.witness.metrics),
                     |metrics| &metrics.peer,
                 ),
@@ -275,6 +278,9 @@ impl Server {
         keep("writing of events", |party, _| mirror::scribe(party).boxed());
         keep("watching of clocks", |party, _| clock_watch::watch(party).boxed());
         keep("lookout", |party, _| lookout::keep(party).boxed());
+        keep("remembering of certificates", |party, _| {
+            lookout::remember(party).boxed()
+        });
         keep("taking over of card records", |party, _| {
             party.take_over_always().boxed()
         });
@@ -423,12 +429,20 @@ impl Running {
     /// # Errors
     /// Always ends with why: [`ServerError`].
     pub async fn failed(&mut self) -> ServerError {
-        let mut store_failed = self.party.intake.failed();
+        let mut store_failed = self.party.store.failed();
+        let mut writer_failed = self.party.intake.failed();
         let [public, peer] = self.listeners.as_mut_slice() else {
             return ServerError::Fault;
         };
+        // Whoever wrote: also what follows the others, writes events down or seals.
+        let store_failed = async {
+            tokio::select! {
+                _ = store_failed.wait_for(|failed| *failed) => {}
+                _ = writer_failed.wait_for(|failed| *failed) => {}
+            }
+        };
         let ended = tokio::select! {
-            _ = store_failed.wait_for(|failed| *failed) => {
+            () = store_failed => {
                 let detail = "the store refused a write; nothing is acknowledged since";
                 self.party.alarm(Alarm::StoreFailed, "", Some(detail.to_owned()));
                 return ServerError::StoreFailed;

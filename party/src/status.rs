@@ -114,7 +114,8 @@ impl Party {
                 sessions_left: tally.sessions_left,
                 trouble: tally.trouble,
             };
-            self.look_at_box(id.as_str(), &status, until);
+            let capacity = election.ballot_box(of_box)?.capacity();
+            self.look_at_box(id.as_str(), &status, until, capacity);
             if status.trouble.is_empty() {
                 status.trouble = self.clock_trouble();
             }

@@ -974,3 +974,100 @@ async fn records_are_taken_from_their_registrar_and_refused_one_by_one() {
     );
     assert_eq!(status(&world, &party).await.boxes[0].records, 3);
 }
+
+/// Which elections a party knows.
+fn known(party: &Party) -> Vec<(String, u32)> {
+    let elections = party.running.party().elections.all();
+    (elections.iter())
+        .map(|election| {
+            (
+                election.manifest().election().as_str().to_owned(),
+                election.number(),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn elections_that_nobody_countersigned_make_room_for_newer_ones_and_leave_nothing_behind() {
+    let mut world = World::new(Shape::default());
+    world.configure(Role::P1, "uncountersigned_elections = 2\n");
+    let disk = tally_party::store::sim::SimDisk::new();
+    let party = world.start_on(Role::P1, disk.clone()).await;
+    // One that is in force; then the commission, or whoever has its key, publishes one after the other.
+    world.put_in_force(&party).await;
+    let first = world.fixture.manifest.manifest().election().as_str().to_owned();
+    for name in ["b", "c", "d", "e"] {
+        world.define_another(name);
+        world.publish(&party).await.expect("taken");
+    }
+    let due = [("d".to_owned(), 4), ("e".to_owned(), 5), (first.clone(), 1)];
+    assert_eq!(known(&party), due);
+    let lookup = wire::ElectionRef {
+        election: "b".to_owned(),
+    };
+    let refused = reason(party.intake().manifest(lookup).await);
+    assert_eq!(refused, tally_proto::reason::Reason::ElectionUnknown);
+    // The same again changes nothing.
+    world.publish(&party).await.expect("known");
+    assert_eq!(known(&party), due);
+    // What is countersigned is no draft any more, and stays.
+    world.put_in_force(&party).await;
+    for name in ["f", "g"] {
+        world.define_another(name);
+        world.publish(&party).await.expect("taken");
+    }
+    let due = [
+        ("e".to_owned(), 5),
+        ("f".to_owned(), 6),
+        ("g".to_owned(), 7),
+        (first, 1),
+    ];
+    assert_eq!(known(&party), due);
+    // It is so on disk, too; and whose number was given is not given again.
+    party.running.stop().await;
+    let party = world.start_on(Role::P1, disk).await;
+    assert_eq!(known(&party), due);
+    let rolls = party.running.party().store.read(|tx| {
+        let mut entries = [0; 8];
+        for (number, entries) in (0u32..).zip(&mut entries) {
+            tally_party::store::elections::for_each_roll_entry(tx, number, 1, |_, _, _| {
+                *entries += 1;
+                Ok::<_, tally_party::store::StoreError>(())
+            })?;
+        }
+        Ok::<_, tally_party::store::StoreError>(entries.map(|entries| entries > 0))
+    });
+    let due = [false, true, false, false, false, true, true, true];
+    assert_eq!(rolls.expect("read"), due);
+}
+
+#[tokio::test]
+async fn no_election_is_taken_that_would_leave_less_than_twice_the_reserve() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let mut world = World::new(Shape::default());
+    let disk = tally_party::store::sim::SimDisk::new();
+    let free = Arc::new(AtomicU64::new(1 << 40));
+    let told = Arc::clone(&free);
+    let storage = tally_party::store::Storage::Volume(
+        Box::new(disk.clone()),
+        Box::new(move || Some(told.load(Ordering::Relaxed))),
+    );
+    let config = world.config(Role::P1);
+    let reserve = config.intake.reserve_bytes;
+    let party = world.start_with(config, storage, disk).await;
+    world.put_in_force(&party).await;
+    free.store(2 * reserve, Ordering::Relaxed);
+    world.define_another("another");
+    let refused = refusal(world.publish(&party).await);
+    assert_eq!(
+        refused.reason,
+        tally_proto::reason::Reason::StoreFull,
+        "{refused}"
+    );
+    assert_eq!(known(&party).len(), 1);
+    // For voters there is still room.
+    free.store(2 * reserve + (1 << 20), Ordering::Relaxed);
+    world.publish(&party).await.expect("with room");
+}

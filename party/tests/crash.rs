@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tally_party::clock::ManualClock;
 use tally_party::entropy::SeededEntropy;
-use tally_party::intake::{Lane, Sender};
+use tally_party::intake::{Lane, Origin, Sender};
 use tally_party::party::{Party, PartyError};
 use tally_party::server::{Deps, ServerError};
 use tally_party::store::sim::SimDisk;
@@ -20,6 +20,14 @@ use tally_proto::receipt::Receipt;
 use tally_proto::refusal::Refusal;
 
 use crate::world::{self, World, reason};
+
+fn voter() -> Origin {
+    Origin {
+        sender: Sender::Voter,
+        lane: Lane::Known,
+        seat: None,
+    }
+}
 
 fn open(world: &World, disk: &SimDisk) -> Result<Arc<Party>, PartyError> {
     let deps = Deps {
@@ -39,7 +47,7 @@ fn open(world: &World, disk: &SimDisk) -> Result<Arc<Party>, PartyError> {
 async fn submit_all(party: &Arc<Party>, ballots: &[[Submission; 3]]) -> Vec<Receipt> {
     let submits = ballots
         .iter()
-        .map(|ballot| party.submit(ballot[0].to_wire(), Sender::Voter, Lane::Known));
+        .map(|ballot| party.submit(ballot[0].to_wire(), voter()));
     futures::future::join_all(submits)
         .await
         .into_iter()
@@ -166,6 +174,27 @@ async fn a_server_whose_store_fails_says_so_and_ends() {
 }
 
 #[tokio::test]
+async fn a_store_that_fails_under_anything_else_ends_the_server_too() {
+    let mut world = World::new(Shape::default());
+    let mut party = world.start_in_force(Role::P1).await;
+    party.disk.fail_from(0);
+    world.define_another("another");
+    let refused = world.publish(&party).await;
+    assert_eq!(reason(refused), Reason::StoreFailed);
+    let failed = tokio::time::timeout(std::time::Duration::from_secs(60), party.running.failed());
+    assert!(matches!(
+        failed.await.expect("said at once"),
+        ServerError::StoreFailed
+    ));
+    let status = party.running.party().alarms.standing();
+    assert!(
+        status
+            .iter()
+            .any(|standing| standing.alarm.code() == "store.failed")
+    );
+}
+
+#[tokio::test]
 async fn little_room_is_refused_by_name_and_intake_goes_on_when_there_is_more() {
     use std::sync::atomic::{AtomicU64, Ordering};
     let mut world = World::new(Shape::default());
@@ -219,12 +248,7 @@ async fn a_full_disk_ends_the_server_and_loses_nothing() {
     let last = loop {
         assert!(receipts.len() < 20_000, "the store never grew");
         let ballot = world.ballot();
-        match party
-            .running
-            .party()
-            .submit(party.part(&ballot), Sender::Voter, Lane::Known)
-            .await
-        {
+        match party.running.party().submit(party.part(&ballot), voter()).await {
             Ok(receipt) => receipts.push((ballot, receipt)),
             Err(refusal) => {
                 assert_eq!(refusal.reason, Reason::StoreFailed, "{refusal}");
@@ -238,11 +262,7 @@ async fn a_full_disk_ends_the_server_and_loses_nothing() {
     party.running.stop().await;
     let party = world.start_on(Role::P1, disk).await;
     for (ballot, receipt) in &receipts {
-        let again = party
-            .running
-            .party()
-            .submit(party.part(ballot), Sender::Voter, Lane::Known)
-            .await;
+        let again = party.running.party().submit(party.part(ballot), voter()).await;
         assert_eq!(again.as_ref(), Ok(receipt));
     }
     party.intake().submit(party.part(&last)).await.expect("accepted");

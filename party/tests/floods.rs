@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use tally_party::store::{Kind, accepted};
 use tally_proto::fixture::Shape;
-use tally_proto::ids::{Role, RoleExt as _};
+use tally_proto::ids::{Role, RoleExt as _, StationId};
+use tally_proto::pki::{Leaf, PeerRole};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::METADATA_KEY;
 use tally_proto::wire;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -56,39 +58,103 @@ async fn closed(stream: &mut (impl AsyncRead + Unpin)) {
 }
 
 async fn tcp(party: &Party) -> TcpStream {
-    TcpStream::connect(party.running.public_address())
-        .await
-        .expect("the kernel takes it")
+    tcp_from("127.0.0.1", party.running.public_address()).await
+}
+
+/// Of another caller's, for one that is not 127.0.0.1.
+async fn tcp_from(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    let from = SocketAddr::new(from.parse().expect("an address"), 0);
+    socket.bind(from).expect("bound");
+    socket.connect(to).await.expect("the kernel takes it")
 }
 
 /// A connection whose TLS stands, for HTTP/2.
 async fn tls(world: &World, party: &Party) -> TlsStream<TcpStream> {
+    tls_over(world, party, tcp(party).await, None).await
+}
+
+async fn tls_over(world: &World, party: &Party, tcp: TcpStream, leaf: Option<&Leaf>) -> TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     let pem = world.fixture.authorities[party.role.slot()].cert_pem();
     roots
         .add(CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate"))
         .expect("an anchor");
-    let mut config = rustls::ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let mut config = match leaf {
+        None => config.with_no_client_auth(),
+        Some(leaf) => {
+            let certificate = CertificateDer::from_pem_slice(leaf.cert_pem.as_bytes());
+            let key = PrivateKeyDer::from_pem_slice(leaf.key_pem.as_bytes()).expect("a key");
+            let chain = vec![certificate.expect("a certificate")];
+            config.with_client_auth_cert(chain, key).expect("a pair")
+        }
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     let name = ServerName::try_from("127.0.0.1").expect("a name");
     TlsConnector::from(Arc::new(config))
-        .connect(name, tcp(party).await)
+        .connect(name, tcp)
         .await
         .expect("TLS")
 }
 
 /// An HTTP/2 client of our own, which does what no honest one does; `streams` it opens before the server has said how many it takes.
 async fn http2(world: &World, party: &Party, streams: usize) -> SendRequest<Bytes> {
+    http2_over(tls(world, party).await, streams).await.0
+}
+
+/// And what ends when the connection does.
+async fn http2_over(
+    tls: TlsStream<TcpStream>,
+    streams: usize,
+) -> (SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
     let (client, connection) = h2::client::Builder::new()
         .initial_max_send_streams(streams)
         .max_concurrent_reset_streams(1 << 16)
-        .handshake::<_, Bytes>(tls(world, party).await)
+        .handshake::<_, Bytes>(tls)
         .await
         .expect("HTTP/2");
-    tokio::spawn(connection);
-    client
+    (client, tokio::spawn(connection))
+}
+
+/// A client of the public listener with another address.
+async fn from(world: &World, party: &Party, address: &str) -> SendRequest<Bytes> {
+    let tcp = tcp_from(address, party.running.public_address()).await;
+    http2_over(tls_over(world, party, tcp, None).await, 100).await.0
+}
+
+type Asked = (h2::client::ResponseFuture, h2::SendStream<Bytes>);
+
+/// Requests of which the headers come and nothing else.
+async fn headers_only(client: &mut SendRequest<Bytes>, count: usize) -> Vec<Asked> {
+    let mut asked = Vec::new();
+    for _ in 0..count {
+        let mut ready = client.clone().ready().await.expect("ready");
+        asked.push(ready.send_request(request("Submit"), false).expect("sent"));
+    }
+    asked
+}
+
+/// Sends a whole message; the answer is to be waited for.
+async fn ask(
+    client: &SendRequest<Bytes>,
+    method: &str,
+    message: &impl prost::Message,
+) -> h2::client::ResponseFuture {
+    let mut ready = client.clone().ready().await.expect("ready");
+    let (answer, mut body) = ready.send_request(request(method), false).expect("sent");
+    body.send_data(framed(message), true).expect("sent");
+    answer
+}
+
+/// The reason of the refusal that answers it; `None` for a good answer.
+async fn outcome(answer: h2::client::ResponseFuture) -> Option<Reason> {
+    let answer = timeout(PATIENCE, answer)
+        .await
+        .expect("an answer")
+        .expect("answered");
+    assert_eq!(answer.status(), http::StatusCode::OK);
+    reason_in(answer.headers())
 }
 
 fn request(method: &str) -> http::Request<()> {
@@ -169,12 +235,7 @@ async fn connections_beyond_the_bound_of_an_address_are_closed_and_the_others_se
     assert_eq!(party.running.public_connections(), 6);
     // Who was here votes on; and from another address one can come.
     voter.submit(party.part(&world.ballot())).await.expect("accepted");
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket
-        .bind("127.0.0.2:0".parse().expect("an address"))
-        .expect("bound");
-    let address: SocketAddr = party.running.public_address();
-    let other = socket.connect(address).await.expect("connected");
+    let other = tcp_from("127.0.0.2", party.running.public_address()).await;
     await_that("the other address", || party.running.public_connections() == 7).await;
     // Operators are told, and in the figures too.
     let status = party.running.party().status("").await.expect("status");
@@ -207,7 +268,7 @@ async fn connections_beyond_the_bound_in_all_are_closed_also_before_the_peer_lis
     closed(&mut tcp(&party).await).await;
     drop((held, last));
     // Strangers at the peer listener leave room for those who are known: a known caller does not count.
-    let leaf = world.leaf_of(party.role, tally_proto::pki::PeerRole::Coordinator);
+    let leaf = world.leaf_of(party.role, PeerRole::Coordinator);
     let mut known = Vec::new();
     for _ in 0..8 {
         let mut control = party.control(&leaf);
@@ -230,6 +291,166 @@ async fn connections_beyond_the_bound_in_all_are_closed_also_before_the_peer_lis
             .await
             .expect("served still");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_of_whoever_has_most_give_way_to_others() {
+    let (mut world, party) = one("max_connections = 4\nhandshake_s = 600", false).await;
+    // One address has all places, some with TLS and some without, and asks now and then.
+    let mut held = vec![tcp(&party).await, tcp(&party).await];
+    let asking = [http2(&world, &party, 10).await, http2(&world, &party, 10).await];
+    await_that("full", || party.running.public_connections() == 4).await;
+    closed(&mut tcp(&party).await).await;
+    for client in &asking {
+        let answer = ask(client, "Clock", &wire::ClockRequest {}).await;
+        assert_eq!(outcome(answer).await, None);
+    }
+    for address in ["127.0.0.2", "127.0.0.3"] {
+        let voter = from(&world, &party, address).await;
+        let part = party.part(&world.ballot());
+        assert_eq!(outcome(ask(&voter, "Submit", &part).await).await, None);
+        // The oldest idle one has given way.
+        closed(&mut held.remove(0)).await;
+    }
+    await_that("the voters left", || party.running.public_connections() == 2).await;
+    for client in &asking {
+        let answer = ask(client, "Clock", &wire::ClockRequest {}).await;
+        assert_eq!(outcome(answer).await, None);
+    }
+    assert_eq!(ballots(&party), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_without_messages_take_no_place_from_anybody() {
+    let bounds = "max_requests = 32\nmax_requests_per_connection = 256\nmessage_s = 600\nidle_s = 600";
+    let (mut world, party) = one(bounds, false).await;
+    // One address sends the headers of ten times as many requests as there are places, over four connections.
+    let mut flood = Vec::new();
+    for _ in 0..4 {
+        let mut client = http2(&world, &party, 256).await;
+        let asked = headers_only(&mut client, 80).await;
+        // Whatever was asked on a connection before this answer has been seen.
+        let answer = ask(&client, "Clock", &wire::ClockRequest {}).await;
+        assert_eq!(outcome(answer).await, None, "also on its own connection");
+        flood.push((client, asked));
+    }
+    // Voters of other addresses and of this one are served at once.
+    for address in ["127.0.0.2", "127.0.0.1", "127.0.0.3"] {
+        let voter = from(&world, &party, address).await;
+        for _ in 0..40 {
+            let part = party.part(&world.ballot());
+            assert_eq!(
+                outcome(ask(&voter, "Submit", &part).await).await,
+                None,
+                "{address}"
+            );
+        }
+    }
+    assert_eq!(ballots(&party), 120);
+    // Whatever has given way was told.
+    let (answer, _body) = flood.remove(0).1.remove(0);
+    assert_eq!(outcome(answer).await, Some(Reason::PartyBusy));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ballots_dated_ahead_keep_no_place_and_one_address_not_all_that_are_held() {
+    // Of this world's parties two ballots may be held.
+    let (mut world, party) = one("max_requests = 2\nmessage_s = 600", false).await;
+    let ahead = world.clock_s() + 50;
+    let held = || party.running.party().intake.held();
+    let flood = http2(&world, &party, 100).await;
+    let mut dated = Vec::new();
+    for count in 1..=2 {
+        let part = party.part(&world.ballot_at(ahead));
+        dated.push(ask(&flood, "Submit", &part).await);
+        await_that("held", || held() == count).await;
+    }
+    // Both places are free again: of this address and of others.
+    for address in ["127.0.0.1", "127.0.0.2"] {
+        let voter = from(&world, &party, address).await;
+        let part = party.part(&world.ballot());
+        assert_eq!(outcome(ask(&voter, "Submit", &part).await).await, None);
+    }
+    let part = party.part(&world.ballot_at(ahead));
+    assert_eq!(
+        outcome(ask(&flood, "Submit", &part).await).await,
+        Some(Reason::PartyBusy)
+    );
+    // Whose clock is fast at another address is held all the same, at the cost of who has two.
+    let voter = from(&world, &party, "127.0.0.2").await;
+    let part = party.part(&world.ballot_at(ahead));
+    let mut answer = Box::pin(outcome(ask(&voter, "Submit", &part).await));
+    let newest = dated.pop().expect("two");
+    tokio::select! {
+        gave_way = outcome(newest) => assert_eq!(gave_way, Some(Reason::PartyBusy)),
+        early = &mut answer => panic!("{early:?}"),
+    }
+    assert_eq!(held(), 2);
+    world.clock.set((ahead + 1) * 1000);
+    assert_eq!(answer.await, None);
+    assert_eq!(outcome(dated.remove(0)).await, None);
+    assert_eq!(ballots(&party), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_a_certificate_has_so_many_connections_and_its_share_of_places() {
+    let (mut world, party) = one("max_requests = 32\nmessage_s = 1", false).await;
+    let stations = [1, 2].map(|id| world.leaf_of(party.role, PeerRole::Station(StationId(id))));
+    let peer = party.running.peer_address();
+    let connect = async |leaf: &Leaf| {
+        let tcp = tcp_from("127.0.0.1", peer).await;
+        let (client, end) = http2_over(tls_over(&world, &party, tcp, Some(leaf)).await, 1000).await;
+        let answer = ask(&client, "Clock", &wire::ClockRequest {}).await;
+        assert_eq!(outcome(answer).await, None);
+        (client, end)
+    };
+    let other = connect(&stations[1]).await;
+    let mut flood = Vec::new();
+    for _ in 0..32 {
+        flood.push(connect(&stations[0]).await);
+    }
+    assert!(flood.iter().all(|(_, end)| !end.is_finished()));
+    // From now on its own that idles longest is closed for each new one.
+    for _ in 0..3 {
+        flood.push(connect(&stations[0]).await);
+        let (_, end) = flood.remove(0);
+        let _ = timeout(PATIENCE, end).await.expect("closed");
+    }
+    assert!(!other.1.is_finished(), "nobody else's");
+    let status = party.running.party().status("").await.expect("status");
+    assert!(
+        status
+            .alarms
+            .iter()
+            .all(|alarm| alarm.code != "connections.refused"),
+        "three are no flood"
+    );
+    for _ in 0..8 {
+        flood.push(connect(&stations[0]).await);
+    }
+    let status = party.running.party().status("").await.expect("status");
+    let alarm = status
+        .alarms
+        .iter()
+        .find(|alarm| alarm.code == "connections.refused");
+    let detail = &alarm.expect("the alarm").detail;
+    assert!(detail.contains("station:1 (11)"), "{detail}");
+    // Headers without messages: the other station and the commission are served, and the flood's end in time.
+    let (client, _) = flood.last_mut().expect("some");
+    let mut asked = headers_only(client, 200).await;
+    let answer = ask(client, "Clock", &wire::ClockRequest {}).await;
+    assert_eq!(outcome(answer).await, None);
+    let part = party.part(&world.station_ballot(2, 1, world.clock_s()));
+    assert_eq!(outcome(ask(&other.0, "Submit", &part).await).await, None);
+    let mut control = party.control(&world.leaf_of(party.role, PeerRole::Coordinator));
+    control
+        .status(wire::StatusRequest::default())
+        .await
+        .expect("served");
+    let (last, _body) = asked.pop().expect("some");
+    assert_eq!(outcome(last).await, Some(Reason::MessageTooSlow));
+    votes(&mut world, &party).await;
+    assert_eq!(ballots(&party), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -216,7 +216,7 @@ pub fn mutual_tls(leaf: &Leaf, trust: &Trust) -> ServerTlsConfig {
 
 /// The caller's own certificate of a request over [`mutual_tls`].
 pub fn peer_certificate<T>(request: &tonic::Request<T>) -> Option<CertificateDer<'static>> {
-    request.peer_certs()?.first().cloned()
+    crate::guard::certificate(request)
 }
 
 #[cfg(test)]

@@ -65,6 +65,15 @@ impl Life {
         }
     }
 
+    /// The same, but later than a certificate that is believed from `other` on: whoever meets both tells which one is the newer.
+    #[must_use]
+    pub fn after(self, other: UnixSeconds) -> Self {
+        Self {
+            from: self.from.max(UnixSeconds(other.get().saturating_add(1))),
+            ..self
+        }
+    }
+
     /// From an hour ago for [`LEAF_DAYS`].
     pub fn of_leaf() -> Self {
         Self::of_days(LEAF_DAYS)
@@ -212,6 +221,7 @@ impl Leaf {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     holder: String,
+    begins: UnixSeconds,
     ends: UnixSeconds,
 }
 
@@ -233,8 +243,14 @@ impl Shown {
                 .chars()
                 .take(MAX_NAME_BYTES + 16)
                 .collect(),
+            begins: begin_of(&certificate),
             ends: end_of(&certificate),
         })
+    }
+
+    /// The first second at which it is believed.
+    pub fn begins(&self) -> UnixSeconds {
+        self.begins
     }
 
     /// The last second at which it is believed.
@@ -255,6 +271,11 @@ impl Shown {
             ended: self.ends,
         })
     }
+}
+
+/// The first second at which a certificate is believed.
+fn begin_of(certificate: &X509Certificate<'_>) -> UnixSeconds {
+    UnixSeconds(u64::try_from(certificate.validity().not_before.timestamp()).unwrap_or(0))
 }
 
 /// The last second at which a certificate is believed.
@@ -550,12 +571,13 @@ impl Trust {
     }
 }
 
-/// The last second at which a certificate is believed.
+/// The first and the last second at which a certificate is believed.
 ///
 /// # Errors
 /// [`PkiError::Unreadable`].
-pub fn ends(certificate_der: &[u8]) -> Result<UnixSeconds, PkiError> {
-    Ok(end_of(&parse(certificate_der)?))
+pub fn life(certificate_der: &[u8]) -> Result<(UnixSeconds, UnixSeconds), PkiError> {
+    let certificate = parse(certificate_der)?;
+    Ok((begin_of(&certificate), end_of(&certificate)))
 }
 
 fn stated_role(cert: &X509Certificate<'_>) -> Result<PeerRole, PkiError> {

@@ -405,6 +405,9 @@ reasons! {
     CertificateExpired "certificate.expired" Reject
         "A TLS certificate has ended: the one that the server showed, or the one that the caller shows."
         "Have the one that is named renewed: a party's by its operator (`party renew-certificates`), a station's or registrar's by the commission (`coordinator certify`, on the same request), the commission's by `coordinator renew-certificate`. Nothing else changes.";
+    CertificateReplaced "certificate.replaced" Reject
+        "The certificate that the caller shows was replaced by a newer one of the same role, which was first shown more than an hour ago."
+        "Show the newer one: start whatever shows the old one again with the new files. If the newer one is not yours, somebody has issued it with the authority's key: call the other operators at once.";
     PartyLocked "party.locked" Retry
         "The party's keys are locked: its officials have not unlocked them since its machine started."
         "Vote through the other two parties meanwhile; the party's operator calls its key officials to `party unseal`.";

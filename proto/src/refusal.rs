@@ -97,7 +97,9 @@ impl Refusal {
     fn code(&self) -> Code {
         match self.reason {
             Reason::ElectionUnknown | Reason::BoxUnknown | Reason::ObjectUnknown => Code::NotFound,
-            Reason::RoleRefused | Reason::CertificateExpired => Code::PermissionDenied,
+            Reason::RoleRefused | Reason::CertificateExpired | Reason::CertificateReplaced => {
+                Code::PermissionDenied
+            }
             Reason::BallotKnownOtherContent
             | Reason::ListAlready
             | Reason::SealAlready

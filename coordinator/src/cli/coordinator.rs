@@ -10,6 +10,7 @@ use tally_proto::pki::{Life, PeerRole, Shown};
 
 use super::arguments::{BundleFiles, Command, Coordinator as Arguments, OfBoxes, OrderChange};
 use super::{Console, phases, registrar, styled, width};
+use crate::definition::ceilings;
 use crate::directory::{Directory, Election};
 use crate::error::Error;
 use crate::orders::{self, Wish};
@@ -251,6 +252,9 @@ fn define(dir: &Path, file: &Path) -> Result<(), Error> {
     }
     println!("Manifest     {}", election.manifest_file().display());
     println!("Fingerprint  {}", setup::fingerprint(election.signed()));
+    for warning in ceilings::warnings(manifest) {
+        println!("Warning      {warning}");
+    }
     println!("Nothing was sent. Next: publish {}", manifest.election());
     Ok(())
 }

@@ -227,7 +227,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "held_ballots",
         Kind::Number { min: 1, max: 1 << 20 },
         "10000",
-        "Ballots dated 2 to 60 s ahead that may be held unanswered; more are refused as party.busy.",
+        "Ballots dated 2 to 60 s ahead that may be held unanswered; at the bound one of the network with most gives way, else the new one is \
+         refused as party.busy.",
     ),
     optional(
         "intake",
@@ -289,6 +290,22 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     optional(
         "server",
+        "uncountersigned_elections",
+        Kind::Number { min: 1, max: 1 << 20 },
+        "1024",
+        "Published elections that this party's operator has not countersigned; when there are more the oldest is forgotten, and the commission may \
+         publish it again.",
+    ),
+    optional(
+        "server",
+        "uncountersigned_mib",
+        Kind::Number { min: 1, max: 1 << 20 },
+        "1024",
+        "MiB of their manifests and rolls; when there are more the oldest is forgotten. None is taken that would leave less room on the volume \
+         than twice intake.disk_reserve_mib.",
+    ),
+    optional(
+        "server",
         "shutdown_notice_s",
         Kind::Number { min: 0, max: 600 },
         "0",
@@ -307,8 +324,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "max_connections",
         Kind::Number { min: 1, max: 1 << 20 },
         "4096",
-        "Connections open at once; more are closed at once. Give the process that many open files and some hundred more. Of the peer listener \
-         those count whose TLS handshake has not yet told who calls.",
+        "Connections open at once; at the bound the longest idle one of the network with most gives way to a network with fewer, else the new one is \
+         closed. Give the process that many open files and some hundred more. Of the peer listener those count that have not yet shown who calls.",
     ),
     optional(
         "public",
@@ -323,7 +340,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "max_requests",
         Kind::Number { min: 1, max: 1 << 20 },
         "4096",
-        "Requests under way at once over all connections; more are refused as party.busy.",
+        "Requests under way at once over all connections; at the bound one of the network with most gives way to a network with fewer, else the new one \
+         is refused as party.busy.",
     ),
     optional(
         "public",

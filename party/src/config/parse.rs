@@ -357,6 +357,8 @@ impl Values {
             },
             server: ServerLimits {
                 max_requests_per_connection: self.size("server.max_requests_per_connection")?,
+                uncountersigned_elections: self.size("server.uncountersigned_elections")?,
+                uncountersigned_bytes: self.number("server.uncountersigned_mib")? << 20,
                 shutdown_notice_s: self.number("server.shutdown_notice_s")?,
                 shutdown_grace_s: self.number("server.shutdown_grace_s")?,
             },

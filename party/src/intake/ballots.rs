@@ -1,9 +1,13 @@
 //! Ballots: every check of section 4 of the design, in an order that answers cheap questions first.
 
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::future::Fuse;
 use tally_proto::ballot::{BallotError, BallotHeader, Submission};
 use tally_proto::calendar::{Timing, TimingError};
+use tally_proto::guard::Seat;
 use tally_proto::ids::{Digest, UnixMillis, UnixSeconds};
 use tally_proto::manifest::Capacity;
 use tally_proto::reason::Reason;
@@ -16,7 +20,7 @@ use super::batch::{Room, no_room};
 use super::pool::Lane;
 use super::waiting::Stored;
 use super::writer::Checked;
-use super::{Sender, attempts, stored_of_others, stored_receipt};
+use super::{Origin, Sender, attempts, stored_of_others, stored_receipt};
 use crate::elections::Election;
 use crate::party::Party;
 use crate::store::accepted::{self, Counted};
@@ -38,7 +42,7 @@ fn timing_refused(error: TimingError) -> Refusal {
 }
 
 impl Party {
-    /// Takes a ballot and answers with the receipt, after the ballot is on disk. Its check waits in `lane`.
+    /// Takes a ballot and answers with the receipt, after the ballot is on disk. Its check waits in its origin's lane.
     ///
     /// # Errors
     /// The sender's fault: any reason of the pages `ballot.*`, `ticket.*`, `message.*`, `share.*`, `election.*`, `box.*`; try again:
@@ -46,10 +50,9 @@ impl Party {
     pub async fn submit(
         self: &Arc<Self>,
         submission: wire::Submission,
-        sender: Sender,
-        lane: Lane,
+        origin: Origin,
     ) -> Result<Receipt, Refusal> {
-        let (receipt, _) = self.take_ballot(submission, sender, lane, false).await?;
+        let (receipt, _) = self.take_ballot(submission, origin, false).await?;
         Ok(receipt)
     }
 
@@ -60,17 +63,15 @@ impl Party {
     pub async fn cast(
         self: &Arc<Self>,
         submission: wire::Submission,
-        sender: Sender,
-        lane: Lane,
+        origin: Origin,
     ) -> Result<(Receipt, [bool; 3]), Refusal> {
-        self.take_ballot(submission, sender, lane, true).await
+        self.take_ballot(submission, origin, true).await
     }
 
     async fn take_ballot(
         self: &Arc<Self>,
         submission: wire::Submission,
-        sender: Sender,
-        lane: Lane,
+        Origin { sender, lane, seat }: Origin,
         waits: bool,
     ) -> Result<(Receipt, Stored), Refusal> {
         let submission = Submission::from_wire(submission).map_err(ballot_refused)?;
@@ -97,7 +98,7 @@ impl Party {
         self.unspent(&election, header)?;
         self.has_room(&election, header)?;
         let checked = self.check_ballot(Arc::clone(&election), submission, lane).await?;
-        let received_at = self.in_time(&checked.header).await?;
+        let received_at = self.in_time(&checked.header, lane, seat).await?;
         self.intake
             .writer
             .take(checked.received(received_at), waits)
@@ -225,9 +226,25 @@ impl Party {
         }
     }
 
-    /// Holds a ballot until it is in range, and returns the second in which it was found so.
-    async fn in_time(&self, header: &BallotHeader) -> Result<UnixSeconds, Refusal> {
+    /// Holds a ballot until it is in range, and returns the second in which it was found so. Meanwhile it has no place among the requests, but one
+    /// among those that are held; who has most of these gives way.
+    async fn in_time(
+        &self,
+        header: &BallotHeader,
+        lane: Lane,
+        seat: Option<Seat>,
+    ) -> Result<UnixSeconds, Refusal> {
+        let held = || {
+            Refusal::new(
+                Reason::PartyBusy,
+                format_args!(
+                    "{} ballots dated ahead are held already; submit when cast_at has come",
+                    self.intake.held.capacity()
+                ),
+            )
+        };
         let mut place = None;
+        let mut lost = pin!(Fuse::terminated());
         loop {
             // Its operator may have countersigned an order since the ballot came.
             let election = self.elections.get(header.election().as_str())?;
@@ -237,18 +254,18 @@ impl Party {
                 (Timing::HoldUntil(until), _) => until,
             };
             if place.is_none() {
-                place = Some(self.intake.held.try_acquire().map_err(|_| {
-                    Refusal::new(
-                        Reason::PartyBusy,
-                        format_args!(
-                            "{} ballots dated ahead are held already; submit when cast_at has come",
-                            self.intake.held_most
-                        ),
-                    )
-                })?);
+                let (taken, loss, _) = self.intake.held.take(lane).ok_or_else(held)?;
+                // It waits for the clock only, so among its own none is before another.
+                taken.settle();
+                place = Some(taken);
+                lost.set(loss.lost().fuse());
+                if let Some(seat) = &seat {
+                    seat.leave();
+                }
             }
             tokio::select! {
                 () = self.clock.wait_until(until.get()) => {}
+                () = &mut lost => return Err(held()),
                 () = self.stopping() => {
                     return Err(Refusal::new(Reason::PartyShuttingDown, "held ballot let go: submit again when the party is back"));
                 }

@@ -46,8 +46,15 @@ pub(super) struct Batch<'t> {
     /// Of every election whose log grows: where it ended, and what is to be appended.
     logs: HashMap<u32, (u64, Vec<LogEntry>)>,
     /// Others' receipts, each with the position here of what it is for.
-    others: Vec<(Delivered, u64)>,
-    heard: Vec<Role>,
+    others: Vec<Other>,
+}
+
+/// Another party's receipt for what stands at a position here.
+struct Other {
+    of: Delivered,
+    own_position: u64,
+    /// That party brought it itself.
+    handed_over: bool,
 }
 
 impl<'t> Batch<'t> {
@@ -63,7 +70,6 @@ impl<'t> Batch<'t> {
             rooms: HashMap::new(),
             logs: HashMap::new(),
             others: Vec::new(),
-            heard: Vec::new(),
         }
     }
 
@@ -81,7 +87,7 @@ impl<'t> Batch<'t> {
         match work {
             Work::Accept(checked) => self.accept(*checked),
             Work::Deliver(delivered) => {
-                let outcome = match self.place(delivered)? {
+                let outcome = match self.place(delivered, false)? {
                     Placed::Stored => Outcome::Delivered,
                     Placed::Early(of) => Outcome::Refused(Refusal::new(
                         Reason::ReceiptEarly,
@@ -102,9 +108,7 @@ impl<'t> Batch<'t> {
             }
             Work::HandedOver(all, _permit) => {
                 for delivered in all {
-                    let party = delivered.party;
-                    match self.place(delivered)? {
-                        Placed::Stored if !self.heard.contains(&party) => self.heard.push(party),
+                    match self.place(delivered, true)? {
                         Placed::Early(of) => self.early.keep(of),
                         // One that is no timely acceptance counts for nothing; its party is the only one that it harms.
                         Placed::Stored | Placed::Untimely(_) => {}
@@ -117,7 +121,7 @@ impl<'t> Batch<'t> {
 
     /// Finds the place of another party's receipt. Claims use receipts for what this party accepted, and no others: nobody's junk fills the disk. A
     /// voter's device brings the others' receipts when it has this party's own.
-    fn place(&mut self, delivered: Delivered) -> Result<Placed, StoreError> {
+    fn place(&mut self, delivered: Delivered, handed_over: bool) -> Result<Placed, StoreError> {
         let key = (delivered.number, delivered.of_box.get(), delivered.digest);
         let place = match self.recent.get(&key) {
             Some(place) => Some(place),
@@ -127,7 +131,11 @@ impl<'t> Batch<'t> {
             None => Placed::Early(delivered),
             Some(place) if !place.is_timely(delivered.received_at) => Placed::Untimely(delivered),
             Some(place) => {
-                self.others.push((delivered, place.position));
+                self.others.push(Other {
+                    of: delivered,
+                    own_position: place.position,
+                    handed_over,
+                });
                 Placed::Stored
             }
         })
@@ -293,17 +301,17 @@ impl<'t> Batch<'t> {
         let delivered = self
             .others
             .iter()
-            .map(|(of, _)| (of.number, of.digest, of.party))
+            .map(|Other { of, .. }| (of.number, of.digest, of.party))
             .collect();
         let stored = self.insert(new, &receipts)?;
-        self.put_others()?;
+        let heard = self.put_others()?;
         Ok(Written {
             steps,
             receipts,
             whole,
             stored,
             delivered,
-            heard: self.heard,
+            heard,
         })
     }
 
@@ -326,7 +334,11 @@ impl<'t> Batch<'t> {
             for early in self.early.take(new.number, new.of_box.get(), new.digest) {
                 if place.is_timely(early.received_at) {
                     of[early.party.slot()] = true;
-                    self.others.push((early, position));
+                    self.others.push(Other {
+                        of: early,
+                        own_position: position,
+                        handed_over: true,
+                    });
                 }
             }
             stored.push((new.number, of));
@@ -371,9 +383,10 @@ impl<'t> Batch<'t> {
         Ok(stored)
     }
 
-    fn put_others(&self) -> Result<(), StoreError> {
+    /// Writes the others' receipts. Returns who handed over one that was not here yet: whoever repeats itself is not heard.
+    fn put_others(&self) -> Result<Vec<Role>, StoreError> {
         let all: Vec<_> = (self.others.iter())
-            .map(|(of, own_position)| receipts::New {
+            .map(|Other { of, own_position, .. }| receipts::New {
                 election: of.number,
                 party: of.party.index(),
                 own_position: *own_position,
@@ -381,7 +394,14 @@ impl<'t> Batch<'t> {
                 receipt: &of.encoded,
             })
             .collect();
-        receipts::put_all(self.tx, &all)
+        let firsts = receipts::put_all(self.tx, &all)?;
+        let mut heard = Vec::new();
+        for (other, first) in self.others.iter().zip(firsts) {
+            if first && other.handed_over && !heard.contains(&other.of.party) {
+                heard.push(other.of.party);
+            }
+        }
+        Ok(heard)
     }
 }
 

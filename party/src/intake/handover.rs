@@ -56,14 +56,21 @@ pub(super) fn outboxes(own: Role) -> (Outboxes, [Sent; 2]) {
 }
 
 impl Outboxes {
-    /// Sends batches to both others, if there is room.
-    pub(super) fn put(&self, batches: Vec<wire::ReceiptBatch>) {
-        if batches.is_empty() {
-            return;
-        }
-        for outbox in &self.0 {
-            // Full: the other is away or slow, and voters' devices bring what it misses.
-            let _ = outbox.try_send(batches.clone());
+    /// Sends batches to both others, if there is room: of a large transaction in several messages, each as long as one may be.
+    pub(super) fn put(&self, mut batches: Vec<wire::ReceiptBatch>) {
+        while !batches.is_empty() {
+            let mut receipts = 0;
+            let fits = batches.iter().take_while(|batch| {
+                receipts += receipts_of(std::slice::from_ref(*batch));
+                receipts <= MOST_RECEIPTS
+            });
+            // A batch has 64 receipts at most.
+            let rest = batches.split_off(fits.count().max(1));
+            for outbox in &self.0 {
+                // Full: the other is away or slow, and voters' devices bring what it misses.
+                let _ = outbox.try_send(batches.clone());
+            }
+            batches = rest;
         }
     }
 }
@@ -232,5 +239,35 @@ pub(super) fn delivered(number: u32, receipt: &Receipt) -> Delivered {
         position: stated.position,
         received_at: stated.received_at,
         encoded: receipt.encode(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_transaction_goes_out_in_several_messages_and_nothing_of_it_is_lost() {
+        let (outboxes, [one, other]) = outboxes(Role::P1);
+        let batch = |n: usize| wire::ReceiptBatch {
+            receipts: vec![0; n * WHOLE_RECEIPT_BYTES],
+            ..Default::default()
+        };
+        // As many as the longest transaction has, in batches of 64 and a shorter one.
+        let mut batches = vec![batch(64); 65_536 / 64];
+        batches.push(batch(3));
+        outboxes.put(batches);
+        outboxes.put(vec![batch(64)]);
+        outboxes.put(Vec::new());
+        for Sent(_, queue) in [one, other] {
+            let mut queue = queue.into_inner();
+            let mut messages = Vec::new();
+            while let Ok(batches) = queue.try_recv() {
+                messages.push(receipts_of(&batches));
+            }
+            let mut due = vec![MOST_RECEIPTS; 16];
+            due.extend([3, 64]);
+            assert_eq!(messages, due);
+        }
     }
 }

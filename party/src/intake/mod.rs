@@ -6,7 +6,8 @@
 //!
 //! - *Known*: a digest that is accepted already gets its stored receipt back, whenever it comes, if the ciphertext opens to the commitments.
 //! - *Check threads* verify the station's signature, open the ciphertext and both commitments, and seal the shares for the store.
-//! - *Held*: a ballot dated 2 to 60 s ahead of this party's clock waits, unanswered and bounded in number, until it is in range.
+//! - *Held*: a ballot dated 2 to 60 s ahead of this party's clock waits, unanswered and bounded in number, until it is in range;
+//!   meanwhile its request has no place among the others'.
 //! - *Writer*: the receipt leaves after the transaction that holds the ballot is on disk; one signature covers up to 64 receipts of a transaction.
 //! - *Handover*: after the transaction the receipts go to the two others, theirs come here, and an answer may wait a moment for them.
 //!
@@ -31,6 +32,8 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use tally_proto::envelope::Signer;
+use tally_proto::guard::Seat;
+use tally_proto::guard::places::Places;
 use tally_proto::ids::{BoxId, Digest, ElectionId, Role, RoleExt as _, StationId};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
@@ -60,6 +63,17 @@ pub enum Sender {
     Station(StationId),
 }
 
+/// Where a submission comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Who sends it.
+    pub sender: Sender,
+    /// Behind whose others it waits.
+    pub lane: Lane,
+    /// The place of its request, which is given back while a ballot is held.
+    pub seat: Option<Seat>,
+}
+
 /// Threads and queues of intake.
 #[derive(Debug)]
 pub struct Intake {
@@ -67,8 +81,7 @@ pub struct Intake {
     batches: Batches,
     attempts: Attempts,
     writer: Writer,
-    held: Semaphore,
-    held_most: usize,
+    held: Arc<Places<Lane>>,
     reserve_bytes: u64,
     waiting: Arc<Waiting>,
     /// What goes to the two others.
@@ -108,8 +121,7 @@ impl Intake {
             batches: Batches::default(),
             attempts: Attempts::default(),
             writer: Writer::start(means)?,
-            held: Semaphore::new(limits.held_ballots),
-            held_most: limits.held_ballots,
+            held: Places::new(limits.held_ballots),
             reserve_bytes: limits.reserve_bytes,
             waiting,
             sent,
@@ -140,7 +152,7 @@ impl Intake {
 
     /// Ballots that are held at this moment.
     pub fn held(&self) -> usize {
-        self.held_most - self.held.available_permits()
+        self.held.count()
     }
 }
 

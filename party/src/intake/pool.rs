@@ -18,9 +18,9 @@ use tokio::sync::oneshot;
 type Work = Box<dyn FnOnce(bool) + Send>;
 
 /// Whose submissions wait behind one another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
-    /// Who comes to the public listener, by address or its /64; those of no known address together.
+    /// Who comes to the public listener, by address or its /48; those of no known address together.
     Public(Option<IpAddr>),
     /// A station.
     Station(StationId),
@@ -198,6 +198,10 @@ impl Pool {
         let (done, result) = oneshot::channel();
         let capacity = self.queue.capacity;
         let work: Work = Box::new(move |go| {
+            if done.is_closed() {
+                // Whoever asked has gone, or its request had to give way.
+                return;
+            }
             let result = if go {
                 Ok(work())
             } else {

@@ -2,11 +2,11 @@
 //!
 //! The ballot is on disk and its receipt made before it comes here; what is waited for is that the two others' receipts are on disk as well. An answer
 //! leaves when they are, or when its time is over, with what there is: then the device hands over what is missing, as it would without any of
-//! this. Nobody is waited for who is known to be away, or whose receipts lately came late more often than not, so one party can delay a
-//! voter by the bounded time only, and not for long.
+//! this. Nobody is waited for who is known to be away, or whose receipts lately came late more often than not. Whoever has fallen so far is waited for
+//! again only after a time that doubles with each fall, 2 s to 10 minutes, until it has been prompt for long; so one party can delay a voter by the
+//! bounded time only, and not for long, however it mixes what it hands over with what it withholds.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,11 @@ use super::writer::Outcome;
 const BEST: u32 = 64;
 /// From here on it is waited for.
 const PROMPT: u32 = BEST / 2;
+/// How long a party is not waited for after its score has fallen below that: at first, and at most.
+const PROBATION: Duration = Duration::from_secs(2);
+const LONGEST_PROBATION: Duration = Duration::from_secs(600);
+/// While nobody waits for it a party makes good one answer in such a time, however many receipts it hands over.
+const MADE_GOOD_EVERY: Duration = Duration::from_secs(1);
 /// How often what is overdue is looked at.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -41,9 +46,50 @@ pub(crate) struct Waiting {
 }
 
 #[derive(Debug)]
-struct Peer {
-    score: AtomicU32,
-    away: AtomicBool,
+struct Peer(Mutex<Promptness>);
+
+#[derive(Debug)]
+struct Promptness {
+    score: u32,
+    is_away: bool,
+    /// Nobody waits for it until then.
+    until: Instant,
+    /// How long the next time of that kind will be.
+    probation: Duration,
+    /// When something was made good while nobody waited.
+    made_good: Option<Instant>,
+}
+
+impl Promptness {
+    fn is_prompt(&self, now: Instant) -> bool {
+        self.score >= PROMPT && !self.is_away && now >= self.until
+    }
+
+    fn in_time(&mut self) {
+        self.score = (self.score + 1).min(BEST);
+        if self.score == BEST {
+            self.probation = PROBATION;
+        }
+    }
+
+    fn late(&mut self, now: Instant) {
+        let before = self.score;
+        self.score = before.saturating_sub(1);
+        if before >= PROMPT && self.score < PROMPT {
+            self.until = now + self.probation;
+            self.probation = (self.probation * 2).min(LONGEST_PROBATION);
+        }
+    }
+
+    /// It has handed over something new.
+    fn heard(&mut self, now: Instant) {
+        self.is_away = false;
+        let lately = self.made_good.is_some_and(|last| now < last + MADE_GOOD_EVERY);
+        if self.score < PROMPT && !lately {
+            self.made_good = Some(now);
+            self.in_time();
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -75,9 +121,14 @@ impl Entry {
 impl Waiting {
     /// Answers of party `own` wait for `patience` at most.
     pub(super) fn new(own: Role, patience: Duration) -> Self {
-        let peer = || Peer {
-            score: AtomicU32::new(BEST),
-            away: AtomicBool::new(false),
+        let peer = || {
+            Peer(Mutex::new(Promptness {
+                score: BEST,
+                is_away: false,
+                until: Instant::now(),
+                probation: PROBATION,
+                made_good: None,
+            }))
         };
         Self {
             own,
@@ -92,14 +143,14 @@ impl Waiting {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn peer(&self, party: Role) -> &Peer {
-        &self.peers[party.slot()]
+    fn peer(&self, party: Role) -> MutexGuard<'_, Promptness> {
+        let Peer(promptness) = &self.peers[party.slot()];
+        promptness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether receipts of `party` are worth waiting for.
     fn is_prompt(&self, party: Role) -> bool {
-        let peer = self.peer(party);
-        peer.score.load(Relaxed) >= PROMPT && !peer.away.load(Relaxed)
+        self.peer(party).is_prompt(Instant::now())
     }
 
     fn lacks(&self, stored: Stored) -> bool {
@@ -107,34 +158,19 @@ impl Waiting {
         others.any(|party| !stored[party.slot()] && self.is_prompt(party))
     }
 
-    fn rate(&self, party: Role, in_time: bool) {
-        let rated = |score: u32| {
-            Some(if in_time {
-                (score + 1).min(BEST)
-            } else {
-                score.saturating_sub(1)
-            })
-        };
-        // The closure never says no.
-        let _ = self.peer(party).score.fetch_update(Relaxed, Relaxed, rated);
-    }
-
     /// The party takes what it is sent.
     pub(super) fn reached(&self, party: Role) {
-        self.peer(party).away.store(false, Relaxed);
+        self.peer(party).is_away = false;
     }
 
     /// The party does not answer, or not in time.
     pub(super) fn away(&self, party: Role) {
-        self.peer(party).away.store(true, Relaxed);
+        self.peer(party).is_away = true;
     }
 
-    /// The party has handed over receipts that are on disk now.
+    /// The party has handed over receipts that were not here before and are on disk now.
     pub(super) fn heard(&self, party: Role) {
-        self.reached(party);
-        if self.peer(party).score.load(Relaxed) < PROMPT {
-            self.rate(party, true);
-        }
+        self.peer(party).heard(Instant::now());
     }
 
     /// The ballot and the receipts of `stored` are on disk: answers now, or when the others' are.
@@ -181,7 +217,7 @@ impl Waiting {
                 continue;
             };
             if !std::mem::replace(&mut entry.stored[party.slot()], true) {
-                self.rate(party, true);
+                self.peer(party).in_time();
             }
             if !self.lacks(entry.stored) {
                 complete.extend(entries.by_ballot.remove(&key));
@@ -215,7 +251,7 @@ impl Waiting {
         for entry in &overdue {
             for party in Role::ALL {
                 if party != self.own && !entry.stored[party.slot()] {
-                    self.rate(party, false);
+                    self.peer(party).late(now);
                 }
             }
         }
@@ -336,8 +372,19 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_party_that_is_away_or_mostly_late_is_not_waited_for_until_it_is_heard_again() {
+    /// How many answers wait in vain for P3 before nobody waits for it.
+    fn late(waiting: &Waiting) -> u32 {
+        let mut late = 0;
+        while told(&mut begin(waiting, 3, [false, true, false])).is_none() {
+            assert_eq!(waiting.expire(Instant::now() + 2 * PATIENCE), None);
+            late += 1;
+            assert!(late <= BEST, "waited for without end");
+        }
+        late
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_party_that_is_away_or_mostly_late_is_not_waited_for_until_it_is_heard_again() {
         let waiting = Waiting::new(Role::P1, PATIENCE);
         let waits = |n| told(&mut begin(&waiting, n, [false, true, false])).is_none();
         assert!(waits(0));
@@ -346,20 +393,40 @@ mod tests {
         waiting.reached(Role::P3);
         assert!(waits(2));
         // It withholds what it was given: after so many in vain nobody waits for it.
-        let mut late = 0;
-        while waits(3) {
-            let after = Instant::now() + 2 * PATIENCE;
-            assert_eq!(waiting.expire(after), None);
-            late += 1;
-            assert!(late <= BEST, "waited for without end");
-        }
-        assert!(late > BEST / 4);
+        assert!(late(&waiting) > BEST / 4);
         // Of P2 nothing bad is known.
         assert!(told(&mut begin(&waiting, 4, [false, false, false])).is_none());
-        for _ in 0..=PROMPT {
+        // One thing made good is enough, but not at once.
+        waiting.heard(Role::P3);
+        assert!(!waits(5));
+        tokio::time::advance(2 * PROBATION).await;
+        assert!(waits(6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_withholds_and_hands_over_in_turn_is_waited_for_less_and_less() {
+        let waiting = Waiting::new(Role::P1, PATIENCE);
+        late(&waiting);
+        // Ten minutes in which it hands something new over ten times a second and withholds all that anybody waits for.
+        let mut in_vain = 0;
+        for _ in 0..6000 {
             waiting.heard(Role::P3);
+            in_vain += late(&waiting);
+            tokio::time::advance(Duration::from_millis(100)).await;
         }
-        assert!(waits(5));
+        // After 2, 6, 14, .. 510 s: eight times at most, of one answer each, where it was 6000 before.
+        assert!((1..=8).contains(&in_vain), "{in_vain}");
+        // Once it is prompt for as long as that takes it is believed as at first.
+        tokio::time::advance(LONGEST_PROBATION).await;
+        for n in 0..=u8::try_from(BEST).expect("few") {
+            waiting.heard(Role::P3);
+            drop(begin(&waiting, n, [false, true, false]));
+            store(&waiting, n, Role::P3);
+        }
+        late(&waiting);
+        waiting.heard(Role::P3);
+        tokio::time::advance(2 * PROBATION).await;
+        assert!(told(&mut begin(&waiting, 9, [false, true, false])).is_none());
     }
 
     #[test]

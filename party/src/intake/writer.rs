@@ -355,7 +355,7 @@ pub(super) struct Written {
     pub(super) stored: Vec<(u32, Stored)>,
     /// Receipts of others for what was there already: election, digest, party.
     pub(super) delivered: Vec<(u32, Digest, Role)>,
-    /// Whoever handed over something that was stored.
+    /// Whoever handed over something that was not here yet.
     pub(super) heard: Vec<Role>,
 }
 

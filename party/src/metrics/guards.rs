@@ -6,11 +6,14 @@ use tally_proto::guard::{Guard, Turned};
 use tally_proto::ids::UnixMillis;
 
 /// What tells of a flood. Connections that idle and messages that stall are everyday things.
-const TELLING: [Turned; 4] = [
+const TELLING: [Turned; 7] = [
     Turned::Connections,
     Turned::Address,
     Turned::Requests,
     Turned::GivenUp,
+    Turned::GaveWay,
+    Turned::Caller,
+    Turned::NotAccepted,
 ];
 /// So many turned away are a flood.
 const FLOOD: u64 = 10;
@@ -56,10 +59,24 @@ impl Guards {
     /// What is turned away these days, while it is.
     pub(crate) fn flooded(&self, now: UnixMillis) -> Option<String> {
         let counts = TELLING.map(|why| self.turned(why).iter().map(|(_, count)| count).sum());
-        self.flood
+        let told = self
+            .flood
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .look(counts, now)
+            .look(counts, now)?;
+        let [_, peer] = self.standing.get()?;
+        let callers: Vec<String> = peer
+            .callers_turned()
+            .iter()
+            .map(|(name, count)| format!("{name} ({count})"))
+            .collect();
+        if callers.is_empty() {
+            return Some(told);
+        }
+        Some(format!(
+            "{told}; with too many connections since the start: {}",
+            callers.join(", ")
+        ))
     }
 }
 
@@ -84,7 +101,7 @@ impl Flood {
     }
 }
 
-/// The option that turned it away.
+/// The option that turned it away, or what else.
 fn bound(why: Turned) -> &'static str {
     match why {
         Turned::Connections => "public.max_connections",
@@ -93,6 +110,9 @@ fn bound(why: Turned) -> &'static str {
         Turned::Message => "public.message_s",
         Turned::Idle => "public.idle_s",
         Turned::GivenUp => "public.max_given_up",
+        Turned::GaveWay => "giving way to callers with fewer",
+        Turned::Caller => "the connections of one certificate",
+        Turned::NotAccepted => "the process's open files",
     }
 }
 
@@ -104,16 +124,16 @@ mod tests {
     fn a_flood_is_told_from_its_tenth_refusal_until_a_minute_after_its_last() {
         let mut flood = Flood::default();
         let mut look = |counts, now_s: u64| flood.look(counts, UnixMillis(now_s * 1000));
-        assert_eq!(look([0, 0, 0, 0], 100), None);
-        assert_eq!(look([0, 9, 0, 0], 130), None);
+        assert_eq!(look([0, 0, 0, 0, 0, 0, 0], 100), None);
+        assert_eq!(look([0, 9, 0, 0, 0, 0, 0], 130), None);
         let told = "turned away: 30 by public.max_connections_per_address, 2 by public.max_requests";
-        assert_eq!(look([0, 30, 2, 0], 160).as_deref(), Some(told));
-        assert_eq!(look([0, 30, 2, 0], 219).as_deref(), Some(told));
-        assert_eq!(look([0, 30, 2, 0], 220), None);
+        assert_eq!(look([0, 30, 2, 0, 0, 0, 0], 160).as_deref(), Some(told));
+        assert_eq!(look([0, 30, 2, 0, 0, 0, 0], 219).as_deref(), Some(told));
+        assert_eq!(look([0, 30, 2, 0, 0, 0, 0], 220), None);
         // What was told before does not count again.
-        assert_eq!(look([0, 31, 2, 0], 250), None);
+        assert_eq!(look([0, 31, 2, 0, 0, 0, 0], 250), None);
         assert_eq!(
-            look([0, 31, 2, 10], 280).as_deref(),
+            look([0, 31, 2, 10, 0, 0, 0], 280).as_deref(),
             Some("turned away: 1 by public.max_connections_per_address, 10 by public.max_given_up")
         );
     }

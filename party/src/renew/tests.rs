@@ -52,6 +52,11 @@ fn init_writes_certificates_that_end_and_renewing_changes_nothing_else() {
         assert_eq!(days_left(pair), 30);
     }
     let new = keys::leaf(&config.tls.party).expect("a leaf");
+    let begins = |leaf: &Leaf| Shown::of(&leaf.cert_pem).expect("a certificate").begins();
+    assert!(
+        begins(&old) < begins(&new),
+        "also when both are made within a second"
+    );
     assert_ne!(
         *old.key_pem, *new.key_pem,
         "a key lives as long as its certificate"

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::join_all;
-use tally_proto::guard::OnConnection;
+use tally_proto::guard::{OnConnection, Seat};
 use tally_proto::ids::{Role, RoleExt as _};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
@@ -13,7 +13,7 @@ use tally_proto::wire::intake_server::Intake;
 use tonic::transport::server::TlsConnectInfo;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::intake::{Lane, Sender};
+use crate::intake::{Lane, Origin, Sender};
 use crate::party::Party;
 
 /// Most receipts of one message.
@@ -37,13 +37,14 @@ impl IntakeService {
         })
     }
 
-    fn sender_and_lane<T>(&self, request: &Request<T>) -> Result<(Sender, Lane), Refusal> {
+    fn origin<T>(&self, request: &Request<T>) -> Result<Origin, Refusal> {
         let sender = self.sender(request)?;
         let lane = match sender {
             Sender::Voter => public_lane(request),
             Sender::Station(station) => Lane::Station(station),
         };
-        Ok((sender, lane))
+        let seat = request.extensions().get::<Seat>().cloned();
+        Ok(Origin { sender, lane, seat })
     }
 
     /// Notes what became of a ballot.
@@ -79,7 +80,7 @@ impl IntakeService {
 /// By the address that a request to the public listener came from.
 pub(super) fn public_lane<T>(request: &Request<T>) -> Lane {
     let connection = request.extensions().get::<TlsConnectInfo<OnConnection>>();
-    Lane::Public(connection.map(|connection| connection.get_ref().subscriber()))
+    Lane::Public(connection.map(|connection| connection.get_ref().network()))
 }
 
 #[async_trait]
@@ -99,15 +100,15 @@ impl Intake for IntakeService {
     }
 
     async fn submit(&self, request: Request<wire::Submission>) -> Result<Response<wire::Receipt>, Status> {
-        let (sender, lane) = self.sender_and_lane(&request)?;
-        let taken = self.0.submit(request.into_inner(), sender, lane).await;
+        let origin = self.origin(&request)?;
+        let taken = self.0.submit(request.into_inner(), origin).await;
         let receipt = self.count(taken)?;
         Ok(Response::new(receipt.to_wire()))
     }
 
     async fn cast(&self, request: Request<wire::Submission>) -> Result<Response<wire::CastReply>, Status> {
-        let (sender, lane) = self.sender_and_lane(&request)?;
-        let taken = self.0.cast(request.into_inner(), sender, lane).await;
+        let origin = self.origin(&request)?;
+        let taken = self.0.cast(request.into_inner(), origin).await;
         let (receipt, stored) = self.count(taken)?;
         let others = Role::ALL.into_iter().filter(|party| stored[party.slot()]);
         Ok(Response::new(wire::CastReply {

@@ -2,8 +2,11 @@
 
 use redb::ReadableTable;
 
-use super::tables::{ELECTIONS, MANIFESTS, ORDERS, ROLLS};
+use super::tables::{DRAFTS, ELECTIONS, MANIFESTS, META, ORDERS, ROLLS};
 use super::{StoreError, Tables, WriteTx};
+
+/// In the table of facts: the highest number of an election that was forgotten.
+const HIGHEST: &str = "highest-forgotten";
 
 /// The number of an election, given out when it is first seen.
 ///
@@ -22,7 +25,9 @@ pub fn number_or_new(tx: &WriteTx, election: &str) -> Result<u32, StoreError> {
         return Ok(number);
     }
     let mut table = tx.table_mut(ELECTIONS)?;
-    let mut next = 1;
+    // No number is given out twice, also when its election was forgotten.
+    let given = tx.table(META)?.get(HIGHEST)?.map_or(0, |row| row.value());
+    let mut next = u32::try_from(given).unwrap_or(u32::MAX).saturating_add(1);
     for row in table.iter()? {
         next = next.max(row?.1.value() + 1);
     }
@@ -61,6 +66,41 @@ pub fn manifest(tx: &impl Tables, election: u32) -> Result<Option<Vec<u8>>, Stor
         .table(MANIFESTS)?
         .get(election)?
         .map(|row| row.value().to_vec()))
+}
+
+/// Notes how many bytes the publication of an election brought here.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn put_bytes(tx: &WriteTx, election: u32, bytes: u64) -> Result<(), StoreError> {
+    tx.table_mut(DRAFTS)?.insert(election, bytes)?;
+    Ok(())
+}
+
+/// How many bytes the publication of an election brought here; 0 where nobody noted it.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn bytes(tx: &impl Tables, election: u32) -> Result<u64, StoreError> {
+    Ok(tx.table(DRAFTS)?.get(election)?.map_or(0, |row| row.value()))
+}
+
+/// Forgets an election that nothing was ever accepted for: manifest, rolls, persons and orders.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn forget(tx: &WriteTx, id: &str, number: u32) -> Result<(), StoreError> {
+    let mut meta = tx.table_mut(META)?;
+    let given = meta.get(HIGHEST)?.map_or(0, |row| row.value());
+    meta.insert(HIGHEST, given.max(number.into()))?;
+    tx.table_mut(ELECTIONS)?.remove(id)?;
+    tx.table_mut(MANIFESTS)?.remove(number)?;
+    tx.table_mut(DRAFTS)?.remove(number)?;
+    let rolls = (number, 0, 0)..=(number, u32::MAX, u32::MAX);
+    tx.table_mut(ROLLS)?.retain_in(rolls, |_, _| false)?;
+    let orders = (number, 0)..=(number, u32::MAX);
+    tx.table_mut(ORDERS)?.retain_in(orders, |_, _| false)?;
+    super::registers::forget(tx, number)
 }
 
 /// Stores an order envelope with the signatures known so far.

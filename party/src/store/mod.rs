@@ -43,6 +43,7 @@
 
 pub mod accepted;
 pub mod boxes;
+pub mod certificates;
 pub mod elections;
 pub mod log;
 pub mod marks;
@@ -65,6 +66,8 @@ use redb::{
     Database, DatabaseError, Key, ReadOnlyDatabase, ReadableDatabase, ReadableTable, StorageBackend, Table,
     TableDefinition, Value,
 };
+
+use tokio::sync::watch;
 
 pub use accepted::{Accepted, Kind};
 use marks::Marks;
@@ -240,6 +243,7 @@ pub struct Store {
     database: Opened,
     free: Option<FreeBytes>,
     marks: Option<Marks>,
+    failed: watch::Sender<bool>,
 }
 
 /// How the file is open.
@@ -336,6 +340,7 @@ impl Store {
             database,
             free: None,
             marks: None,
+            failed: watch::Sender::new(false),
         };
         store.read(|tx| tables::check(tx, party))?;
         Ok(store)
@@ -358,6 +363,7 @@ impl Store {
             database: Opened::Writing(database),
             free: None,
             marks: None,
+            failed: watch::Sender::new(false),
         };
         store.write(|tx| tables::create(tx, party))?;
         Ok(store)
@@ -386,21 +392,32 @@ impl Store {
         let Opened::Writing(database) = &self.database else {
             return Err(StoreError::ReadOnly.into());
         };
-        let begun = database.begin_write().map_err(StoreError::from)?;
+        let begun = database.begin_write().map_err(|error| self.fail(error.into()))?;
         let tx = WriteTx(begun, RefCell::default());
         let body = body(&tx);
         let WriteTx(tx, grown) = tx;
         match body {
             Ok(value) => {
-                tx.commit().map_err(StoreError::from)?;
+                tx.commit().map_err(|error| self.fail(error.into()))?;
                 self.mark(&grown.into_inner())?;
                 Ok(value)
             }
             Err(error) => {
-                tx.abort().map_err(StoreError::from)?;
+                tx.abort().map_err(|error| self.fail(error.into()))?;
                 Err(error)
             }
         }
+    }
+
+    /// The engine takes nothing more, whoever wrote: the process is to be started again.
+    fn fail(&self, error: StoreError) -> StoreError {
+        self.failed.send_replace(true);
+        error
+    }
+
+    /// Turns true when a transaction could not be begun or ended.
+    pub fn failed(&self) -> watch::Receiver<bool> {
+        self.failed.subscribe()
     }
 
     /// From now on the lengths of logs are noted there.

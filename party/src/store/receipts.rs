@@ -23,14 +23,15 @@ pub struct New<'a> {
     pub receipt: &'a [u8],
 }
 
-/// Stores receipts. Of two for the same, the first stays: a party gives one.
+/// Stores receipts. Of two for the same, the first stays: a party gives one. Tells of each whether it was the first.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
-pub fn put_all(tx: &WriteTx, all: &[New<'_>]) -> Result<(), StoreError> {
+pub fn put_all(tx: &WriteTx, all: &[New<'_>]) -> Result<Vec<bool>, StoreError> {
     if all.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let mut firsts = Vec::with_capacity(all.len());
     let mut tops: BTreeMap<(u32, u8), u64> = BTreeMap::new();
     let mut table = tx.table_mut(RECEIPTS)?;
     for new in all {
@@ -39,6 +40,7 @@ pub fn put_all(tx: &WriteTx, all: &[New<'_>]) -> Result<(), StoreError> {
         if first {
             table.insert(key, new.receipt)?;
         }
+        firsts.push(first);
         let top = tops.entry((new.election, new.party)).or_default();
         *top = (*top).max(new.position.saturating_add(1));
     }
@@ -49,7 +51,7 @@ pub fn put_all(tx: &WriteTx, all: &[New<'_>]) -> Result<(), StoreError> {
             table.insert(key, top)?;
         }
     }
-    Ok(())
+    Ok(firsts)
 }
 
 /// One more than the highest position that a receipt of `party` names; 0 when none is here.
@@ -61,30 +63,6 @@ pub fn top(tx: &impl Tables, election: u32, party: u8) -> Result<u64, StoreError
         .table(RECEIPT_TOPS)?
         .get((election, party))?
         .map_or(0, |row| row.value()))
-}
-
-/// Stores the encoded receipt of `party` (1..3) for `digest`, unless this party has not accepted it or has one. Returns whether it did.
-///
-/// # Errors
-/// [`StoreError`]: the engine failed.
-pub fn put(
-    tx: &WriteTx,
-    election: u32,
-    of_box: u32,
-    digest: &[u8; 32],
-    party: u8,
-    receipt: &[u8],
-) -> Result<bool, StoreError> {
-    let Some(own_position) = accepted::position_of_any(tx, election, of_box, digest)? else {
-        return Ok(false);
-    };
-    let mut table = tx.table_mut(RECEIPTS)?;
-    let key = (election, party, own_position);
-    if table.get(key)?.is_some() {
-        return Ok(false);
-    }
-    table.insert(key, receipt)?;
-    Ok(true)
 }
 
 /// The encoded receipt of `party` for `digest`.

@@ -112,6 +112,17 @@ pub fn put_persons(
     Ok(())
 }
 
+/// Forgets salt and persons of an election.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub(super) fn forget(tx: &WriteTx, election: u32) -> Result<(), StoreError> {
+    tx.table_mut(SALTS)?.remove(election)?;
+    let persons = (election, &[0; 32])..=(election, &[0xff; 32]);
+    tx.table_mut(PERSONS)?.retain_in(persons, |_, _| false)?;
+    Ok(())
+}
+
 /// The salt of an election's person codes.
 ///
 /// # Errors

@@ -43,6 +43,8 @@ pub(super) const RECEIPTS: TableDefinition<'static, (u32, u8, u64), &[u8]> = Tab
 pub(super) const LOG_SIZE: TableDefinition<'static, u32, u64> = TableDefinition::new("log_size");
 pub(super) const LOG_ENTRIES: TableDefinition<'static, (u32, u64), &[u8; ENTRY_BYTES]> =
     TableDefinition::new("log_entries");
+/// Bytes that the publication of an election brought.
+pub(super) const DRAFTS: TableDefinition<'static, u32, u64> = TableDefinition::new("drafts");
 /// Election, kind, and which box, order or channel.
 type EventKey = (u32, u8, u32, u8);
 
@@ -88,6 +90,7 @@ pub(super) fn create(tx: &WriteTx, party: u8) -> Result<(), StoreError> {
     }
     tx.table_mut(ELECTIONS)?;
     tx.table_mut(MANIFESTS)?;
+    tx.table_mut(DRAFTS)?;
     tx.table_mut(ROLLS)?;
     tx.table_mut(ORDERS)?;
     tx.table_mut(BOXES)?;
@@ -108,6 +111,7 @@ pub(super) fn create(tx: &WriteTx, party: u8) -> Result<(), StoreError> {
     tx.table_mut(RECEIPT_TOPS)?;
     super::mirrors::create(tx)?;
     super::registers::create(tx)?;
+    super::certificates::create(tx)?;
     crate::sealing::create_tables(tx)?;
     crate::session::create_tables(tx)?;
     Ok(())

@@ -187,7 +187,6 @@ fn keeps_boxes_and_elections_apart() {
             assert_eq!(elections::number_or_new(tx, "b")?, 1);
             for (e, b) in [(1, 1), (1, 2), (2, 1)] {
                 let digest = [e as u8 * 16 + b as u8; 32];
-                assert!(!receipts::put(tx, e, b, &digest, 2, b"for what is not accepted")?);
                 accepted::insert(
                     tx,
                     e,
@@ -196,8 +195,18 @@ fn keeps_boxes_and_elections_apart() {
                     Counted::Ballot(ChannelKind::Station),
                     &row(b as u8),
                 )?;
-                assert!(receipts::put(tx, e, b, &digest, 2, b"first")?);
-                assert!(!receipts::put(tx, e, b, &digest, 2, b"second")?);
+                let own_position = accepted::position_of_any(tx, e, b, &digest)?.expect("accepted");
+                let new = |position, receipt| receipts::New {
+                    election: e,
+                    party: 2,
+                    own_position,
+                    position,
+                    receipt,
+                };
+                let put = receipts::put_all(tx, &[new(7, b"first"), new(9, b"second")])?;
+                assert_eq!(put, [true, false]);
+                assert_eq!(receipts::put_all(tx, &[new(8, b"third")])?, [false]);
+                assert_eq!(receipts::top(tx, e, 2)?, 10, "what any of them names");
             }
             boxes::freeze(tx, 1, 2)
         })

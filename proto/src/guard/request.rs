@@ -1,13 +1,15 @@
-//! Requests under guard: so many at once, and with a message that arrives in time.
+//! Requests under guard: so many at once, shared out among callers, and with a message that arrives in time.
+//!
+//! A request has a place from its header on. While its message is not there it is the first to give way; whoever sends headers and nothing after them
+//! therefore gets no further than its own share, and not even so far while others of its own network have something to say.
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
@@ -15,8 +17,9 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;
 use tonic::transport::server::TlsConnectInfo;
 
-use super::connection::{Activity, UnderWay};
-use super::{Guard, OnConnection, Turned};
+use super::connection::{Activity, Telling, UnderWay};
+use super::places::{Lost, Place};
+use super::{Guard, OnConnection, Sharer, Turned};
 use crate::reason::Reason;
 use crate::refusal::Refusal;
 
@@ -50,59 +53,178 @@ where
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let Ok(place) = Arc::clone(&self.guard.requests).try_acquire_owned() else {
-            self.guard.turn(Turned::Requests);
-            let busy = Refusal::new(
-                Reason::PartyBusy,
-                format_args!("{} requests are under way", self.guard.limits.requests),
-            );
-            return Box::pin(std::future::ready(Ok(Status::from(busy).into_http())));
-        };
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let connection = request.extensions().get::<TlsConnectInfo<OnConnection>>();
-        let under_way = connection.map(|connection| UnderWay::begin(&connection.get_ref().activity));
-        let guard = &self.guard;
+        let Some(sharer) = self.guard.sharer(connection) else {
+            let detail =
+                format_args!("more connections of this caller's are at work than any caller may have");
+            return refused(Refusal::new(Reason::PartyBusy, detail));
+        };
+        let activity = connection.map(|connection| Arc::clone(&connection.get_ref().pass.activity));
+        let Some((place, lost, gave_way)) = self.guard.places.take(sharer) else {
+            self.guard.turn(Turned::Requests);
+            return refused(busy(&self.guard));
+        };
+        if gave_way {
+            self.guard.turn(Turned::GaveWay);
+        }
+        let under_way = activity.as_ref().map(UnderWay::begin);
+        let seat = Seat(Arc::new(Seated {
+            place: Mutex::new(Some(place)),
+            activity,
+            is_at_work: Mutex::new(false),
+        }));
+        request.extensions_mut().insert(seat.clone());
+        let keeps_time = self.guard.keeps_time_of(request.uri().path());
         let request = request.map(|body| {
             if body.is_end_stream() {
+                seat.settle();
                 return body;
             }
-            Body::new(Timely::new(body, Arc::clone(guard)))
+            Body::new(Timely::new(
+                body,
+                Arc::clone(&self.guard),
+                seat.clone(),
+                keeps_time,
+            ))
         });
-        Box::pin(answered(self.service.call(request), place, under_way))
+        let guard = Arc::clone(&self.guard);
+        Box::pin(answered(
+            self.service.call(request),
+            (seat, lost),
+            under_way,
+            guard,
+        ))
     }
 }
 
-/// Holds the places until there is an answer.
+fn busy(guard: &Guard) -> Refusal {
+    Refusal::new(
+        Reason::PartyBusy,
+        format_args!("{} requests are under way", guard.places.capacity()),
+    )
+}
+
+fn refused(refusal: Refusal) -> BoxFuture<http::Response<Body>, Infallible> {
+    Box::pin(std::future::ready(Ok(Status::from(refusal).into_http())))
+}
+
+/// The place of a request, found in its extensions: whoever has it wait for long gives the place back.
+#[derive(Clone, Debug)]
+pub struct Seat(Arc<Seated>);
+
+#[derive(Debug)]
+struct Seated {
+    place: Mutex<Option<Place<Sharer>>>,
+    activity: Option<Arc<Activity>>,
+    is_at_work: Mutex<bool>,
+}
+
+impl Seat {
+    /// The request goes on without a place: it waits for something that is bounded otherwise.
+    pub fn leave(&self) {
+        self.0.leave();
+    }
+
+    /// The message is there.
+    fn settle(&self) {
+        let place = self.0.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(place) = place.as_ref() else { return };
+        place.settle();
+        let mut is_at_work = self.0.is_at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_at_work {
+            *is_at_work = true;
+            if let Some(activity) = &self.0.activity {
+                activity.begin_work();
+            }
+        }
+    }
+}
+
+impl Seated {
+    fn leave(&self) {
+        let place = (self.place.lock().unwrap_or_else(PoisonError::into_inner)).take();
+        drop(place);
+        let mut is_at_work = self.is_at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut *is_at_work)
+            && let Some(activity) = &self.activity
+        {
+            activity.end_work();
+        }
+    }
+}
+
+/// Leaves when dropped, whoever else has the seat.
+struct Leaves(Seat);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// Holds the place until there is an answer, or until somebody else is due it.
 async fn answered(
     response: impl Future<Output = Result<http::Response<Body>, Infallible>>,
-    _place: OwnedSemaphorePermit,
+    (seat, lost): (Seat, Lost),
     under_way: Option<UnderWay>,
+    guard: Arc<Guard>,
 ) -> Result<http::Response<Body>, Infallible> {
-    let response = response.await?;
-    let Some(activity) = under_way.map(UnderWay::answered) else {
+    let seat = Leaves(seat);
+    let response = tokio::select! {
+        biased;
+        response = response => response?,
+        () = lost.lost() => Status::from(busy(&guard)).into_http(),
+    };
+    drop(seat);
+    let Some(telling) = under_way.map(UnderWay::answered) else {
         return Ok(response);
     };
     Ok(response.map(|body| {
         if body.is_end_stream() {
             return body;
         }
-        Body::new(Told { body, activity })
+        Body::new(Told { body, telling })
     }))
+}
+
+/// What time a message is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeepsTime {
+    /// All of it.
+    Whole,
+    /// Between two parts of it: whoever is known may send much.
+    Parts,
+    /// None: it is a stream, which ends when its sender likes.
+    Not,
 }
 
 /// A message that must have arrived in time. The timer is set when something is missing, which is rare.
 struct Timely {
     body: Body,
     guard: Arc<Guard>,
+    seat: Seat,
+    keeps: KeepsTime,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timely {
-    fn new(body: Body, guard: Arc<Guard>) -> Self {
+    fn new(body: Body, guard: Arc<Guard>, seat: Seat, keeps: KeepsTime) -> Self {
         Self {
             body,
             guard,
+            seat,
+            keeps,
             timer: None,
+        }
+    }
+
+    fn arrived(&mut self, is_over: bool) {
+        if is_over || self.body.is_end_stream() {
+            self.seat.settle();
+        }
+        if self.keeps == KeepsTime::Parts {
+            self.timer = None;
         }
     }
 }
@@ -116,7 +238,11 @@ impl hyper::body::Body for Timely {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            self.arrived(frame.is_none());
             return Poll::Ready(frame);
+        }
+        if self.keeps == KeepsTime::Not {
+            return Poll::Pending;
         }
         let within = self.guard.limits.message;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(within)));
@@ -143,7 +269,7 @@ impl hyper::body::Body for Timely {
 /// An answer that takes its time to be read does not let its connection idle.
 struct Told {
     body: Body,
-    activity: Arc<Activity>,
+    telling: Telling,
 }
 
 impl hyper::body::Body for Told {
@@ -156,7 +282,7 @@ impl hyper::body::Body for Told {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if frame.is_ready() {
-            self.activity.touch();
+            self.telling.touch();
         }
         frame
     }
@@ -200,7 +326,15 @@ mod tests {
             message: Duration::from_secs(3),
             ..Limits::default()
         });
-        let mut slow = Timely::new(Body::new(Never), Arc::clone(&guard));
+        let seat = || {
+            let (place, ..) = (guard.places).take(Sharer::Nobody).expect("a place");
+            Seat(Arc::new(Seated {
+                place: Mutex::new(Some(place)),
+                activity: None,
+                is_at_work: Mutex::new(false),
+            }))
+        };
+        let mut slow = Timely::new(Body::new(Never), Arc::clone(&guard), seat(), KeepsTime::Whole);
         let begun = Instant::now();
         let frame = std::future::poll_fn(|context| Pin::new(&mut slow).poll_frame(context)).await;
         let status = frame.expect("an end").expect_err("too slow");
@@ -213,9 +347,19 @@ mod tests {
             "{waited:?}"
         );
         assert_eq!(guard.turned(Turned::Message), 1);
-        let mut whole = Timely::new(Body::empty(), Arc::clone(&guard));
+        let of_whole = seat();
+        let mut whole = Timely::new(
+            Body::empty(),
+            Arc::clone(&guard),
+            of_whole.clone(),
+            KeepsTime::Whole,
+        );
         let end = std::future::poll_fn(|context| Pin::new(&mut whole).poll_frame(context)).await;
         assert!(end.is_none(), "all of it was there");
+        assert!(
+            *of_whole.0.is_at_work.lock().expect("not poisoned"),
+            "it is worked at"
+        );
         assert_eq!(guard.turned(Turned::Message), 1);
     }
 }

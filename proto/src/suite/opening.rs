@@ -12,6 +12,9 @@
 //! fast: the public key is derived once, not at every opening, and where the processor has the instructions (BMI2, ADX; checked when the
 //! key is made) X25519 is the formally verified routine of s2n-bignum, in `graviola`. Elsewhere it is `x25519-dalek`. Both ways are tested
 //! against RFC 9180's vector and against the `hpke` crate.
+//!
+//! Erased when done: the private key and the shared point by the crates that hold them, the states of HMAC with SHA-256's (its feature `zeroize`), keys and
+//! secrets here by `Zeroizing`, the cipher's key by the cipher. What the compiler leaves in registers or on the stack where values move is not.
 
 use chacha20poly1305::aead::{AeadInOut, KeyInit as _};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce, Tag};
@@ -104,7 +107,8 @@ pub(super) fn open(
     let (mut key, mut nonce) = (Zeroizing::new([0; 32]), [0; 12]);
     expand(&secret, SUITE, b"key", &context, &mut *key);
     expand(&secret, SUITE, b"base_nonce", &context, &mut nonce);
-    ChaCha20Poly1305::new(&Key::from(*key))
+    // By reference: no further copy of the key.
+    ChaCha20Poly1305::new(<&Key>::from(&*key))
         .decrypt_inout_detached(&Nonce::from(nonce), aad, InOutBuf::from(body), &Tag::from(*tag))
         .is_ok()
 }

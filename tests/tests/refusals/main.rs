@@ -97,6 +97,7 @@ async fn meet(reason: Reason) -> Met {
         R::CheckCodeInvalid | R::CheckCodeMismatch => elsewhere("proto/src/disclosure/tests.rs"),
         R::BallotNotHeld | R::LogRewritten | R::LogUnseen | R::ReceiptWithheld => elsewhere("client/tests"),
         R::CertificateExpired => elsewhere("tests/tests/trouble"),
+        R::CertificateReplaced => elsewhere("party/tests/certificates.rs"),
         R::BundleAltered | R::BundleOther | R::ResultSignatures => elsewhere("proto/src/bundle/tests.rs"),
         R::TicketMissing | R::TicketBad | R::TicketOtherDay | R::TicketOwner | R::TicketSpent => {
             elsewhere("party/tests/tickets.rs")

@@ -190,14 +190,19 @@ impl World {
     pub(super) fn deliver(&self, receipt: &Receipt, to: Role) {
         let stated = receipt.unverified();
         let put = self.store(to).write(|tx| {
-            receipts::put(
-                tx,
-                1,
-                BOX,
-                &stated.digest.0,
-                stated.party.index(),
-                &receipt.encode(),
-            )
+            // Of what this party has not accepted nobody stores a receipt.
+            let Some(own_position) = accepted::position_of_any(tx, 1, BOX, &stated.digest.0)? else {
+                return Ok::<_, StoreError>(());
+            };
+            let encoded = receipt.encode();
+            let new = receipts::New {
+                election: 1,
+                party: stated.party.index(),
+                own_position,
+                position: stated.position,
+                receipt: &encoded,
+            };
+            receipts::put_all(tx, &[new]).map(drop)
         });
         put.expect("an open store");
     }
