@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tally_party::store::certificates::{self, Newest};
 use tally_party::store::sim::SimDisk;
-use tally_party::store::{Storage, Store, StoreError};
+use tally_party::store::{Storage, Store};
 use tally_proto::connect;
 use tally_proto::fixture::Shape;
 use tally_proto::ids::{Role, StationId, UnixSeconds};
@@ -60,9 +60,7 @@ async fn asks(party: &Party, role: &PeerRole, leaf: &Leaf) -> Result<(), Status>
 
 fn remembered(party: &Party) -> Vec<(String, Newest)> {
     let store = &party.running.party().store;
-    store
-        .read(|tx| certificates::all(tx).map_err(StoreError::from))
-        .expect("read")
+    store.read(certificates::all).expect("read")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -305,13 +305,16 @@ async fn idle_connections_of_whoever_has_most_give_way_to_others() {
         let answer = ask(client, "Clock", &wire::ClockRequest {}).await;
         assert_eq!(outcome(answer).await, None);
     }
+    let mut voters = Vec::new();
     for address in ["127.0.0.2", "127.0.0.3"] {
         let voter = from(&world, &party, address).await;
         let part = party.part(&world.ballot());
         assert_eq!(outcome(ask(&voter, "Submit", &part).await).await, None);
-        // The oldest idle one has given way.
+        // The oldest idle one has given way, as the voter stays.
         closed(&mut held.remove(0)).await;
+        voters.push(voter);
     }
+    drop(voters);
     await_that("the voters left", || party.running.public_connections() == 2).await;
     for client in &asking {
         let answer = ask(client, "Clock", &wire::ClockRequest {}).await;
