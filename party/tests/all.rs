@@ -3,7 +3,9 @@
 mod world;
 
 mod at_rest;
+mod burden;
 mod cards;
+mod certificates;
 mod cli;
 mod clock;
 mod control;

@@ -1,7 +1,5 @@
 //! What one party may make another one store, hold in memory and answer.
 
-mod world;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -19,8 +17,8 @@ use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
-use world::three::{ID, Three, open, seal, stopped, submit, until};
-use world::{Party, reason};
+use crate::world::three::{ID, Three, open, seal, stopped, submit, until};
+use crate::world::{Party, reason};
 
 /// Nonsense that P2 writes into its own log: ballots that nobody has, one that everybody has, again and again, and places that it says it lost.
 const NONSENSE: u64 = 100_000;

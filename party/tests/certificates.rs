@@ -1,8 +1,6 @@
 //! A renewed certificate ends the one before, at a real server: for the coordinator, another party and a station, at once remembered on disk and held to
 //! after a restart.
 
-mod world;
-
 use std::time::Duration;
 
 use tally_party::store::certificates::{self, Newest};
@@ -16,7 +14,8 @@ use tally_proto::reason::Reason;
 use tally_proto::wire;
 use tokio::time::timeout;
 use tonic::Status;
-use world::{Party, World, refusal};
+
+use crate::world::{self, Party, World, refusal};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const HOUR_S: u64 = 3600;
