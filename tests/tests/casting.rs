@@ -237,6 +237,8 @@ async fn a_ballot_is_inspected_from_another_device_and_found_in_the_logs() {
     let connections = connections(&world, &parties);
     let election = election(&world);
     let mut rng = StdRng::seed_from_u64(1);
+    // The others see into each log a moment later.
+    let patience = Duration::from_secs(60);
     let mut shown = Vec::new();
     // A true credential and a false one: the parties answer alike.
     for credential in [7, 8] {
@@ -252,11 +254,11 @@ async fn a_ballot_is_inspected_from_another_device_and_found_in_the_logs() {
             .expect("it opens");
         assert_eq!(inspected.held_by(), Role::ALL);
         shown.push(inspected.choices().confirmation(inspected.form(), &[]));
-        let found = find(&connections, &cast.receipts(), &[], Duration::ZERO).await;
+        let found = find(&connections, &cast.receipts(), &[], patience).await;
         assert!(found.iter().all(Result::is_ok), "{found:?}");
         let named = cast.named().clone();
         let notes: Vec<String> = found.into_iter().flatten().map(|log| log.note).collect();
-        let checked = check(&connections, &named, &notes, Duration::ZERO).await;
+        let checked = check(&connections, &named, &notes, patience).await;
         assert_eq!(
             (checked.in_logs(), checked.is_false(), checked.sealed),
             (3, false, None)
