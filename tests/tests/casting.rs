@@ -23,7 +23,10 @@ use crate::world::{Party, World};
 
 /// Three parties at work `after_opening_ms`, whose clock goes on with real time.
 async fn start(after_opening_ms: i64) -> (World, Vec<Party>) {
-    let world = World::new(Shape::default());
+    start_in(World::new(Shape::default()), after_opening_ms).await
+}
+
+async fn start_in(world: World, after_opening_ms: i64) -> (World, Vec<Party>) {
     let (clock, begun) = (world.clock.clone(), Instant::now());
     let now_ms =
         move || (OPENS * 1000).saturating_add_signed(after_opening_ms) + begun.elapsed().as_millis() as u64;
@@ -233,7 +236,7 @@ async fn a_station_queues_what_one_party_misses_and_delivers_it_later() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ballot_is_inspected_from_another_device_and_found_in_the_logs() {
-    let (world, parties) = start(100_000).await;
+    let (world, parties) = start_in(World::connected(Shape::default()), 100_000).await;
     let connections = connections(&world, &parties);
     let election = election(&world);
     let mut rng = StdRng::seed_from_u64(1);
