@@ -40,13 +40,13 @@ impl Fetched {
         let mut said = Vec::new();
         if let Some(error) = &self.without {
             said.push(format!(
-                "Without the signature of {error} Stations take the list all the same: two parties have signed every line of it"
+                "Without the signature of {error} Stations take the list all the same: two parties have signed every line of it. But whom one of these two leaves out is not on it: fetch it again \
+                     when the third answers"
             ));
         }
         for role in Role::ALL {
-            let signed = self.without.as_ref().is_none_or(|error| error.role != role);
             let missing = self.list.missing_at(role);
-            if let Some(first) = missing.first().filter(|_| signed) {
+            if let Some(first) = missing.first() {
                 said.push(format!(
                     "{} does not have {} of them, or has somebody else under their numbers (the first: {first}). They are on the list, as both others have \
                      them; if it stays so a minute later, ask that party's operators: what it does not have does not count",

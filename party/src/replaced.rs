@@ -2,7 +2,10 @@
 //!
 //! Certificates live for more than a year, and what a party may fetch from the others it may fetch with its certificate alone. So whoever has a copy
 //! of a key must lose it when the key is replaced. Each party remembers for every role the newest certificate that was shown here (by the moment from
-//! which it is believed; the role's authority alone can make a newer one), on disk. From an hour after that one was first shown, older ones are
+//! which it is believed; the role's authority alone can make a newer one), on disk: for parties, operators and the coordinator, each of whom is
+//! certified by its own authority. Stations and registrars are not: the commission certifies them, and could end a station by making a
+//! certificate of that name for itself, in an hour, with its ballots still in the queue. A station ends by an order that all three
+//! operators countersign. From an hour after that one was first shown, older ones are
 //! refused as `certificate.replaced`: within the hour whoever holds the new one may still finish what was begun with the old.
 //!
 //! What this does not end: a copy of the newest key; the copy that a party shows which the new one has never reached; and connections on which
@@ -21,8 +24,6 @@ use crate::store::certificates::Newest;
 pub(crate) const GRACE_S: u64 = 3600;
 /// For how long operators are told that an older one was shown.
 const TOLD_S: u64 = 3600;
-/// Stations and registrars that are remembered, as the commission may name any number. Parties, operators and the coordinator always are.
-const MOST: usize = 1 << 16;
 
 /// What is known of the newest certificates.
 #[derive(Debug, Default)]
@@ -87,13 +88,14 @@ impl Replaced {
         from: UnixSeconds,
         now: UnixSeconds,
     ) -> Result<(), Older> {
+        // Whoever certifies another does not end another by it.
+        if matches!(role, PeerRole::Station(_) | PeerRole::Registrar(_)) {
+            return Ok(());
+        }
         let place = place(role, authority);
         let mut known = self.known();
         let Some(newest) = known.newest.get(&place).copied() else {
-            let many = matches!(role, PeerRole::Station(_) | PeerRole::Registrar(_));
-            if !many || known.newest.len() < MOST {
-                self.note(&mut known, place, Newest { from, shown: now });
-            }
+            self.note(&mut known, place, Newest { from, shown: now });
             return Ok(());
         };
         if from > newest.from {
@@ -218,24 +220,16 @@ mod tests {
     }
 
     #[test]
-    fn stations_are_bounded_and_parties_are_not_kept_out_by_them() {
+    fn the_commission_ends_no_station_and_no_registrar_by_certifying_another_of_that_name() {
         let replaced = Replaced::default();
-        for station in 0..=MOST {
-            let id = tally_proto::ids::StationId(u32::try_from(station).expect("few"));
-            let shown = replaced.shown(
-                &PeerRole::Station(id),
-                authority(1),
-                UnixSeconds(5),
-                UnixSeconds(NOW),
-            );
-            shown.expect("the first of each");
+        let station = PeerRole::Station(tally_proto::ids::StationId(7));
+        let registrar = PeerRole::Registrar("letters".to_owned());
+        for role in [station, registrar] {
+            for (from, at) in [(500, NOW), (600, NOW + 1), (500, NOW + 2 * GRACE_S)] {
+                let shown = replaced.shown(&role, authority(1), UnixSeconds(from), UnixSeconds(at));
+                shown.expect("ended by an order only");
+            }
         }
-        assert_eq!(replaced.known().newest.len(), MOST);
-        for from in [6, 5] {
-            let shown = replaced.shown(&P1, authority(1), UnixSeconds(from), UnixSeconds(NOW));
-            shown.expect("in time");
-        }
-        let older = replaced.shown(&P1, authority(1), UnixSeconds(5), UnixSeconds(NOW + GRACE_S));
-        older.expect_err("remembered");
+        assert!(replaced.unwritten().is_empty() && replaced.known().newest.is_empty());
     }
 }

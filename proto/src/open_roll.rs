@@ -253,7 +253,7 @@ pub struct OnOpenRoll<'a> {
     pub voter: VoterIndex,
     /// What the card says.
     pub name: &'a str,
-    /// The party that does not have the line, if one has not.
+    /// The party that has signed its roll without this line, if one has.
     pub missing_at: Option<Role>,
 }
 
@@ -358,13 +358,20 @@ impl OpenRollList {
     /// Everybody whom two parties have, by number.
     pub fn voters(&self) -> impl Iterator<Item = OnOpenRoll<'_>> {
         self.lines.iter().filter_map(|line| {
-            let lacking = |party: &Role| !line.by[party.slot()];
+            let lacking = |party: &Role| self.heads[party.slot()].is_some() && !line.by[party.slot()];
             Some(OnOpenRoll {
                 voter: VoterIndex(line.v),
                 name: line.name.as_deref()?,
                 missing_at: Role::ALL.into_iter().find(lacking),
             })
         })
+    }
+
+    /// The party whose head is not there: of whom it has the list says nothing. Whom one other party leaves out is not on the list then.
+    pub fn without(&self) -> Option<Role> {
+        Role::ALL
+            .into_iter()
+            .find(|party| self.heads[party.slot()].is_none())
     }
 
     /// The numbers that this party has not, or has for somebody else, though both others agree on them.

@@ -105,6 +105,13 @@ impl Desk {
                 super::voter::moment(at.get())
             ));
         }
+        if let Some(party) = roll.without() {
+            console.say(&format!(
+                "The list of voters is WITHOUT the signature of {} ({party}). Somebody who has enrolled and is not found may be on that party's roll: ask the \
+                 commission for the list that all three have signed before you send anybody away.",
+                election.party(party).agency()
+            ));
+        }
         tell_machine(&mut counter, console).await?;
         let manifest = election.manifest_hash().to_string();
         let book =

@@ -70,7 +70,7 @@ pub struct OnRoll {
     pub voter: VoterIndex,
     /// Whether the voter may vote online too.
     pub online: bool,
-    /// On an open roll, the party that does not have this voter though both others have: the enrolment may not be finished.
+    /// On an open roll, the party that has signed its own without this voter, whom both others have: the enrolment may not be finished.
     pub missing_at: Option<Role>,
 }
 
@@ -79,6 +79,7 @@ pub struct OnRoll {
 pub struct RollFile {
     voters: BTreeMap<String, OnRoll>,
     as_of: Option<UnixSeconds>,
+    without: Option<Role>,
 }
 
 fn code(hexadecimal: &str) -> Option<Hash32> {
@@ -165,7 +166,11 @@ impl RollFile {
                 source,
             })?;
         }
-        Ok(Self { voters, as_of: None })
+        Ok(Self {
+            voters,
+            as_of: None,
+            without: None,
+        })
     }
 
     fn open(path: &Path, election: &Election, of_box: BoxId, bytes: &[u8]) -> Result<Self, RollFileError> {
@@ -186,12 +191,18 @@ impl RollFile {
         Ok(Self {
             voters: voters.map(|voter| (voter.reference.clone(), voter)).collect(),
             as_of: Some(list.as_of()),
+            without: list.without(),
         })
     }
 
     /// Of the list of an open roll, up to when two parties have signed who enrolled.
     pub fn as_of(&self) -> Option<UnixSeconds> {
         self.as_of
+    }
+
+    /// The party that has not signed the list of an open roll: whom one of the two others leaves out is not on it.
+    pub fn without(&self) -> Option<Role> {
+        self.without
     }
 
     /// The voter with exactly this reference.

@@ -24,12 +24,17 @@ fn world() -> World {
 
 /// The list of these numbers at each party, whose people are called by them.
 fn list(world: &World, numbers: [&[u32]; 3]) -> String {
+    list_of(world, numbers.map(Some))
+}
+
+/// `None`: that party's head is left out.
+fn list_of(world: &World, numbers: [Option<&[u32]>; 3]) -> String {
     let of = Subject {
         election: world.manifest.manifest().election(),
         of_box: BOX,
     };
     let told = Role::ALL.map(|party| {
-        let names: BTreeMap<u32, String> = numbers[party.slot()]
+        let names: BTreeMap<u32, String> = numbers[party.slot()]?
             .iter()
             .map(|v| (*v, called(1, *v)))
             .collect();
@@ -59,6 +64,23 @@ fn a_line_of_an_open_roll_counts_where_two_parties_have_signed_it() {
     assert_eq!(found(5), None, "P1 alone puts nobody on it");
     assert_eq!(roll.as_of(), Some(UnixSeconds(OPENS)));
     assert_eq!(roll.find("PNOEE-", 9).0.len(), 3);
+}
+
+/// The commission leaves P1's signature out, so that P2, which does not have Alice, keeps her off; or P1 is merely away.
+#[test]
+fn a_signature_that_is_missing_is_told_and_nobody_is_accused_for_it() {
+    let world = world();
+    let text = list(&world, [&[0, 1, 2], &[0, 2], &[0, 1, 2]]);
+    assert_eq!(read(&world, &text).unwrap().without(), None);
+    // As the commission would write it: lines by P2 and P3 alone, and Alice's without a name.
+    let two = list_of(&world, [None, Some(&[0, 2]), Some(&[0, 1, 2])]);
+    let roll = read(&world, &two).unwrap();
+    assert_eq!(roll.without(), Some(Role::P1));
+    assert!(roll.of(&called(1, 1)).is_none());
+    for v in [0, 2] {
+        let on = roll.of(&called(1, v)).unwrap();
+        assert_eq!(on.missing_at, None, "whose signature is not there is not accused");
+    }
 }
 
 /// The commission has Alice's vote at the station count for somebody else, who votes twice then.
