@@ -302,3 +302,25 @@ fn statements_that_do_not_hold_are_refused() {
         })
     ));
 }
+
+/// What an auditor checked and nobody is shown might as well not have been checked.
+#[test]
+fn every_check_has_a_row_and_one_that_fails_is_seen_there() {
+    let shown: Vec<Check> = CLAIMS
+        .iter()
+        .flat_map(|(_, checks)| checks.iter().copied())
+        .collect();
+    for check in Check::ALL {
+        assert!(shown.contains(&check), "{check:?} is in no row");
+    }
+    let (.., mut audits) = world();
+    for item in &mut audits[1].items {
+        if item.check == Check::CardOffsets {
+            item.verdict = Verdict::Failed;
+        }
+    }
+    let found: [Option<Verdict>; 3] =
+        std::array::from_fn(|at| Some(joined(&audits[at], &[Check::CardOffsets])));
+    assert_eq!(found[1], Some(Verdict::Failed));
+    assert_eq!(proven(&found), "REFUTED");
+}
