@@ -176,6 +176,18 @@ fn subtree<N: Nodes>(nodes: &N, start: u64, count: u64) -> Result<Hash32, N::Err
         .fold(last, |right, left| node_hash(left, &right)))
 }
 
+/// The root of a complete subtree of these leaves, a power of two of them.
+pub fn subtree_root(leaves: &[Hash32]) -> Hash32 {
+    match leaves {
+        [] => empty_root(),
+        [leaf] => *leaf,
+        leaves => {
+            let (left, right) = leaves.split_at(leaves.len() / 2);
+            node_hash(&subtree_root(left), &subtree_root(right))
+        }
+    }
+}
+
 /// The largest power of two below `count` (which is at least 2).
 fn split(count: u64) -> u64 {
     1 << (63 - (count - 1).leading_zeros())

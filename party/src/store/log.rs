@@ -1,28 +1,39 @@
 //! The append-only log of an election: an RFC 6962 Merkle tree over what this party accepted and what happened, in that order.
 //!
 //! The leaf of an entry is [`tally_proto::log::Entry::leaf`]; that of an acceptance is [`tally_proto::receipt::log_leaf`], so whoever holds a
-//! receipt can check its inclusion. Only hashes of complete subtrees are stored, leaves too; each is written once, when its last leaf is appended, and
-//! never changes. The head of the tree at any past size, and any proof below it, follow from them and from nothing else: an entry that a broken
-//! disk has changed is found by whoever follows the log, and never makes this party sign another history.
+//! receipt can check its inclusion. Stored are the hashes of complete subtrees of 16 leaves and more, each written once, when its last leaf is
+//! appended, and the right edge of the tree as it is. Smaller subtrees are computed from the entries below them, and only after these were found to
+//! add up to the stored hash above, or to the edge where that is not complete yet. So the head of the tree at any past size, and any proof below it,
+//! follow from what was hashed when it was appended: an entry that a broken disk has changed is found and never makes this party sign another
+//! history.
 //!
 //! Several threads append: the intake writer what it accepts, [`crate::mirror`] events and what a restored party gets back, sealing the close of a
 //! box. Each does so in a write transaction and finds the size there; nothing outside the store may remember it.
 
+use std::cell::RefCell;
+
 use redb::ReadableTable;
 use tally_proto::ids::{ElectionId, Hash32, Role, UnixSeconds};
 use tally_proto::log::{Accepted, ENTRY_BYTES, Entry, Happening};
-use tally_proto::merkle::{Frontier, Node, Nodes, ProofError, consistency_proof, inclusion_proof};
+use tally_proto::merkle::{
+    Frontier, Node, Nodes, ProofError, consistency_proof, inclusion_proof, subtree_root,
+};
 use tally_proto::note::Checkpoint;
 
-use super::tables::{LOG_ENTRIES, LOG_EVENTS, LOG_LOST, LOG_NODES, LOG_SIZE};
-use super::{StoreError, Tables, WriteTx};
+use super::tables::{LOG_EDGES, LOG_ENTRIES, LOG_EVENTS, LOG_LOST, LOG_NODES};
+use super::{StoreError, Tables, WriteTx, edge};
+
+/// Height of the smallest subtrees whose hashes are stored.
+const LOWEST: u8 = 4;
+/// Leaves of one of them.
+const BLOCK: u64 = 1 << LOWEST;
 
 /// Number of entries.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
 pub fn size(tx: &impl Tables, election: u32) -> Result<u64, StoreError> {
-    Ok(tx.table(LOG_SIZE)?.get(election)?.map_or(0, |row| row.value()))
+    Ok(tx.table(LOG_EDGES)?.get(election)?.map_or(0, |row| row.value().0))
 }
 
 /// Appends an entry and returns its position.
@@ -36,10 +47,10 @@ pub fn append(tx: &WriteTx, election: u32, entry: &Entry) -> Result<u64, StoreEr
 /// Appends entries and returns the position of the first.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] when a node below is missing, else the engine's failure.
+/// [`StoreError::Corrupt`] when the stored edge is none, else the engine's failure.
 pub fn append_all(tx: &WriteTx, election: u32, entries: &[Entry]) -> Result<u64, StoreError> {
-    let first = size(tx, election)?;
-    let mut tree = Frontier::load(&Stored { tx, election }, first)?;
+    let mut tree = frontier(tx, election)?;
+    let first = tree.size();
     let mut rows = tx.table_mut(LOG_ENTRIES)?;
     let mut nodes = tx.table_mut(LOG_NODES)?;
     for (position, entry) in (first..).zip(entries) {
@@ -50,10 +61,14 @@ pub fn append_all(tx: &WriteTx, election: u32, entries: &[Entry]) -> Result<u64,
                 .insert((election, kind, of, channel), (position, &hash.0))?;
         }
         for (node, hash) in tree.push(entry.leaf()) {
+            if node.level < LOWEST {
+                continue;
+            }
             nodes.insert((election, node.level, node.index), &hash.0)?;
         }
     }
-    tx.table_mut(LOG_SIZE)?.insert(election, tree.size())?;
+    tx.table_mut(LOG_EDGES)?
+        .insert(election, (tree.size(), edge::to_bytes(&tree).as_slice()))?;
     tx.grows(election, tree.size());
     Ok(first)
 }
@@ -145,7 +160,13 @@ pub fn for_each<E: From<StoreError>>(
 /// # Errors
 /// [`StoreError`]: the engine failed.
 pub fn frontier(tx: &impl Tables, election: u32) -> Result<Frontier, StoreError> {
-    Frontier::load(&Stored { tx, election }, size(tx, election)?)
+    match tx.table(LOG_EDGES)?.get(election)? {
+        None => Ok(Frontier::new()),
+        Some(row) => {
+            let (size, peaks) = row.value();
+            edge::of_bytes(size, peaks).ok_or(StoreError::Corrupt { table: "log_edges" })
+        }
+    }
 }
 
 /// Writes down that the content behind a position is lost.
@@ -217,16 +238,80 @@ pub fn lost(tx: &impl Tables, election: u32) -> Result<Vec<u64>, StoreError> {
 struct Stored<'a, T> {
     tx: &'a T,
     election: u32,
+    edge: Frontier,
+    /// The block of leaves that was read last: its number and their hashes, found to be those that were appended.
+    block: RefCell<Option<(u64, Vec<Hash32>)>>,
+}
+
+impl<'a, T: Tables> Stored<'a, T> {
+    fn open(tx: &'a T, election: u32) -> Result<Self, StoreError> {
+        Ok(Self {
+            tx,
+            election,
+            edge: frontier(tx, election)?,
+            block: RefCell::default(),
+        })
+    }
+
+    /// The right edge of the tree when it had `size` leaves; `None` when it has fewer.
+    fn at(&self, size: u64) -> Result<Option<Frontier>, StoreError> {
+        match size.cmp(&self.edge.size()) {
+            std::cmp::Ordering::Less => Frontier::load(self, size).map(Some),
+            std::cmp::Ordering::Equal => Ok(Some(self.edge.clone())),
+            std::cmp::Ordering::Greater => Ok(None),
+        }
+    }
+
+    fn stored(&self, node: Node) -> Result<Hash32, StoreError> {
+        let table = self.tx.table(LOG_NODES)?;
+        let row = table.get((self.election, node.level, node.index))?;
+        row.map(|row| Hash32(*row.value()))
+            .ok_or(StoreError::Corrupt { table: "log_nodes" })
+    }
+
+    /// The leaves of a block, from the entries there.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`]: they are not those that were appended.
+    fn leaves(&self, block: u64) -> Result<Vec<Hash32>, StoreError> {
+        let (first, size) = (block * BLOCK, self.edge.size());
+        let table = self.tx.table(LOG_ENTRIES)?;
+        let mut leaves = Vec::with_capacity(BLOCK as usize);
+        for row in table.range((self.election, first)..(self.election, size.min(first + BLOCK)))? {
+            let entry = Entry::from_bytes(row?.1.value()).map_err(|_| corrupt())?;
+            leaves.push(entry.leaf());
+        }
+        let is_right = if first + BLOCK <= size {
+            let above = Node {
+                level: LOWEST,
+                index: block,
+            };
+            leaves.len() as u64 == BLOCK && subtree_root(&leaves) == self.stored(above)?
+        } else {
+            let mut tree = Frontier::new();
+            leaves.iter().for_each(|leaf| drop(tree.push(*leaf)));
+            first + tree.size() == size && self.edge.peaks().ends_with(tree.peaks())
+        };
+        if is_right { Ok(leaves) } else { Err(corrupt()) }
+    }
 }
 
 impl<T: Tables> Nodes for Stored<'_, T> {
     type Error = StoreError;
 
     fn node(&self, node: Node) -> Result<Hash32, StoreError> {
-        let table = self.tx.table(LOG_NODES)?;
-        let row = table.get((self.election, node.level, node.index))?;
-        row.map(|row| Hash32(*row.value()))
-            .ok_or(StoreError::Corrupt { table: "log_nodes" })
+        if node.level >= LOWEST {
+            return self.stored(node);
+        }
+        let (first, count) = (node.index << node.level, 1usize << node.level);
+        let (block, within) = (first / BLOCK, (first % BLOCK) as usize);
+        let mut known = self.block.borrow_mut();
+        let leaves = match &mut *known {
+            Some((of, leaves)) if *of == block => leaves,
+            other => &other.insert((block, self.leaves(block)?)).1,
+        };
+        let below = leaves.get(within..within + count).ok_or_else(corrupt)?;
+        Ok(subtree_root(below))
     }
 }
 
@@ -235,10 +320,8 @@ impl<T: Tables> Nodes for Stored<'_, T> {
 /// # Errors
 /// [`StoreError`]: the engine failed.
 pub fn root(tx: &impl Tables, election: u32, of_size: u64) -> Result<Option<Hash32>, StoreError> {
-    if of_size > size(tx, election)? {
-        return Ok(None);
-    }
-    Ok(Some(Frontier::load(&Stored { tx, election }, of_size)?.root()))
+    let tree = Stored::open(tx, election)?.at(of_size)?;
+    Ok(tree.map(|tree| tree.root()))
 }
 
 /// Path from the entry at `position` to the root of the first `of_size` entries, RFC 6962 section 2.1.1, leaf's sibling first. `None` when
@@ -252,10 +335,11 @@ pub fn inclusion(
     position: u64,
     of_size: u64,
 ) -> Result<Option<Vec<Hash32>>, StoreError> {
-    if of_size > size(tx, election)? {
+    let stored = Stored::open(tx, election)?;
+    if of_size > stored.edge.size() {
         return Ok(None);
     }
-    match inclusion_proof(&Stored { tx, election }, position, of_size) {
+    match inclusion_proof(&stored, position, of_size) {
         Ok(path) => Ok(Some(path)),
         Err(ProofError::Range { .. }) => Ok(None),
         Err(ProofError::Nodes(error)) => Err(error),
@@ -273,10 +357,11 @@ pub fn consistency(
     old: u64,
     new: u64,
 ) -> Result<Option<Vec<Hash32>>, StoreError> {
-    if new > size(tx, election)? {
+    let stored = Stored::open(tx, election)?;
+    if new > stored.edge.size() {
         return Ok(None);
     }
-    match consistency_proof(&Stored { tx, election }, old, new) {
+    match consistency_proof(&stored, old, new) {
         Ok(path) => Ok(Some(path)),
         Err(ProofError::Range { .. }) => Ok(None),
         Err(ProofError::Nodes(error)) => Err(error),
@@ -294,7 +379,7 @@ pub fn checkpoint(
     party: Role,
     size: u64,
 ) -> Result<Checkpoint, StoreError> {
-    let root = root(tx, number, size)?.ok_or(StoreError::Corrupt { table: "log_size" })?;
+    let root = root(tx, number, size)?.ok_or(StoreError::Corrupt { table: "log_edges" })?;
     Ok(Checkpoint {
         election: election.clone(),
         party,

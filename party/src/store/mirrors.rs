@@ -15,7 +15,7 @@ use tally_proto::ids::{Hash32, Role};
 use tally_proto::log::{ENTRY_BYTES, Entry};
 use tally_proto::merkle::Frontier;
 
-use super::{StoreError, Tables, WriteTx};
+use super::{StoreError, Tables, WriteTx, edge};
 
 type Key = (u32, u8);
 
@@ -60,19 +60,6 @@ impl Mirror {
     }
 }
 
-fn peaks(frontier: &Frontier) -> Vec<u8> {
-    frontier.peaks().iter().flat_map(|hash| hash.0).collect()
-}
-
-fn frontier(size: u64, peaks: &[u8]) -> Result<Frontier, StoreError> {
-    let (hashes, rest) = peaks.as_chunks::<32>();
-    let hashes = hashes.iter().map(|hash| Hash32(*hash)).collect();
-    match Frontier::from_peaks(size, hashes) {
-        Some(frontier) if rest.is_empty() => Ok(frontier),
-        _ => Err(corrupt()),
-    }
-}
-
 /// The mirror of a party's log.
 ///
 /// # Errors
@@ -83,7 +70,7 @@ pub fn state(tx: &impl Tables, election: u32, party: Role) -> Result<Mirror, Sto
         Some(row) => {
             let (size, looked_at, peaks) = row.value();
             Ok(Mirror {
-                frontier: frontier(size, peaks)?,
+                frontier: edge::of_bytes(size, peaks).ok_or_else(corrupt)?,
                 looked_at,
             })
         }
@@ -124,13 +111,13 @@ pub fn append(
         Some((first, edge, all)) => pages.insert(at(first), (edge.as_slice(), all.as_slice(), note))?,
         None => pages.insert(
             at(before.size()),
-            (peaks(&before.frontier).as_slice(), entries, note),
+            (edge::to_bytes(&before.frontier).as_slice(), entries, note),
         )?,
     };
     drop(pages);
     tx.table_mut(STATE)?.insert(
         (election, party.index()),
-        (after.size(), before.looked_at, peaks(after).as_slice()),
+        (after.size(), before.looked_at, edge::to_bytes(after).as_slice()),
     )?;
     Ok(true)
 }
@@ -143,7 +130,11 @@ pub fn look(tx: &WriteTx, election: u32, party: Role, position: u64) -> Result<(
     let mirror = state(tx, election, party)?;
     tx.table_mut(STATE)?.insert(
         (election, party.index()),
-        (mirror.size(), position, peaks(&mirror.frontier).as_slice()),
+        (
+            mirror.size(),
+            position,
+            edge::to_bytes(&mirror.frontier).as_slice(),
+        ),
     )?;
     Ok(())
 }
@@ -202,7 +193,7 @@ pub fn root(
         .next_back()
         .ok_or_else(corrupt)??;
     let (first, (peaks, entries, _)) = (row.0.value().2, row.1.value());
-    let mut tree = frontier(first, peaks)?;
+    let mut tree = edge::of_bytes(first, peaks).ok_or_else(corrupt)?;
     let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
     for entry in entries
         .iter()

@@ -8,7 +8,7 @@
 //!   on disk is decided by reading it back, never by guessing.
 //! - Shares are never stored open: see [`vault`].
 //!
-//! # Schema (version 4)
+//! # Schema (version 5)
 //!
 //! Election ids are long, so tables are keyed by a small election number `e` given out in `elections`. `b` is the box, `d` a digest.
 //!
@@ -29,13 +29,13 @@
 //! | `tickets` | e, one-time key | digest of the ballot that was cast with this ticket |
 //! | `receipts` | e, party, own position | another party's receipt for what stands at this position of this party's log, verified before it was stored: encoded Receipt |
 //! | `receipt_tops` | e, party | one more than the highest position in that party's receipts here |
-//! | `log_size` | e | number of log entries |
+//! | `log_edges` | e | number of log entries, and the hashes of the tree's right edge |
 //! | `log_entries` | e, position | the entry, see `tally_proto::log` |
 //! | `log_events` | e, kind, of what | where it was last written, and its hash |
 //! | `log_lost` | e, position | an acceptance whose content was lost with a disk |
 //! | `log_nodes` | e, level, index | hash of the complete subtree of 2^level leaves that starts at leaf index * 2^level |
 //!
-//! A log node is written once, when its subtree is complete, and never changes: every past tree head can be proven from it.
+//! A log node (of 16 leaves and more) is written once, when its subtree is complete, and never changes: every past tree head can be proven from it.
 //!
 //! What a ballot is kept with stands under its position in the log, so that new rows are neighbours and a transaction writes few pages of the
 //! file; digests come in no order, and only they and the position stand under them.
@@ -44,6 +44,7 @@
 pub mod accepted;
 pub mod boxes;
 pub mod certificates;
+mod edge;
 pub mod elections;
 pub mod log;
 pub mod marks;

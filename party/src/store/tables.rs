@@ -6,7 +6,7 @@ use tally_proto::log::ENTRY_BYTES;
 use super::{StoreError, Tables, WriteTx};
 
 /// Schema version written by this program.
-pub const SCHEMA: u64 = 4;
+pub const SCHEMA: u64 = 5;
 
 /// Key of a row of a box: election number, box, digest.
 pub type DigestKey = (u32, u32, &'static [u8; 32]);
@@ -40,7 +40,7 @@ pub(super) const SEQUENCES: TableDefinition<'static, (u32, u32, u32, u64), &[u8;
 pub(super) const TICKETS: TableDefinition<'static, (u32, &[u8; 32]), &[u8; 32]> =
     TableDefinition::new("tickets");
 pub(super) const RECEIPTS: TableDefinition<'static, (u32, u8, u64), &[u8]> = TableDefinition::new("receipts");
-pub(super) const LOG_SIZE: TableDefinition<'static, u32, u64> = TableDefinition::new("log_size");
+pub(super) const LOG_EDGES: TableDefinition<'static, u32, (u64, &[u8])> = TableDefinition::new("log_edges");
 pub(super) const LOG_ENTRIES: TableDefinition<'static, (u32, u64), &[u8; ENTRY_BYTES]> =
     TableDefinition::new("log_entries");
 /// Bytes that the publication of an election brought.
@@ -102,7 +102,7 @@ pub(super) fn create(tx: &WriteTx, party: u8) -> Result<(), StoreError> {
     tx.table_mut(SEQUENCES)?;
     tx.table_mut(TICKETS)?;
     tx.table_mut(RECEIPTS)?;
-    tx.table_mut(LOG_SIZE)?;
+    tx.table_mut(LOG_EDGES)?;
     tx.table_mut(LOG_ENTRIES)?;
     tx.table_mut(LOG_NODES)?;
     crate::offsets::create_tables(tx)?;

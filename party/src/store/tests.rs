@@ -71,6 +71,56 @@ fn log_matches_the_definition_at_every_size() {
         .expect("reads");
 }
 
+#[test]
+fn an_entry_that_the_disk_has_changed_is_in_no_root_and_no_proof() {
+    // Complete blocks, one of them the last, and blocks that are not complete yet.
+    for size in [16u64, 21, 32, 37, 64] {
+        for changed in 0..size {
+            let store = open(&SimDisk::new()).expect("opens");
+            let entries: Vec<Entry> = (0..size).map(|i| entry(i as u8)).collect();
+            let append = |tx: &_| log::append_all(tx, 3, &entries);
+            store.write(append).expect("appends");
+            let roots: Vec<_> = (0..=size)
+                .map(|at| store.read(|tx| log::root(tx, 3, at)).expect("reads"))
+                .collect();
+            let alter = |tx: &WriteTx| {
+                let mut rows = tx.table_mut(tables::LOG_ENTRIES)?;
+                rows.insert((3, changed), &entry(99).to_bytes())?;
+                Ok::<_, StoreError>(())
+            };
+            store.write(alter).expect("alters");
+            let mut refused = 0;
+            for at in 0..=size {
+                match store.read(|tx| log::root(tx, 3, at)) {
+                    Ok(root) => assert_eq!(root, roots[at as usize], "{changed} changed, {at} of {size}"),
+                    Err(StoreError::Corrupt { .. }) => refused += 1,
+                    Err(error) => panic!("{error}"),
+                }
+                let Some(root) = roots[at as usize] else { continue };
+                for position in 0..at {
+                    match store.read(|tx| log::inclusion(tx, 3, position, at)) {
+                        Ok(path) => assert!(verify_inclusion(
+                            &entry(position as u8).leaf(),
+                            position,
+                            at,
+                            &path.expect("in range"),
+                            &root
+                        )),
+                        Err(StoreError::Corrupt { .. }) => refused += 1,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+            assert!(refused > 0, "{changed} of {size} was looked at");
+            // What is appended continues the log that was, not the changed one.
+            store.write(|tx| log::append(tx, 3, &entry(70))).expect("appends");
+            let leaves: Vec<Hash32> = (0..size as u8).chain([70]).map(|i| entry(i).leaf()).collect();
+            let edge = store.read(|tx| log::frontier(tx, 3)).expect("reads");
+            assert_eq!(edge.root(), naive_root(&leaves));
+        }
+    }
+}
+
 fn row(i: u8) -> accepted::Accepted {
     accepted::Accepted {
         header: vec![i; 100],
