@@ -22,6 +22,8 @@ use crate::world::{Plan, World, WorldError};
 
 /// Elections that are voted in at the same moment.
 const AT_ONCE: usize = 8;
+/// Elections between two words of progress.
+const PROGRESS_EVERY: usize = 50;
 
 /// What to do.
 #[derive(Clone, Copy, Debug, Parser)]
@@ -102,6 +104,16 @@ fn os(what: &'static str) -> impl FnOnce(std::io::Error) -> ManyError {
     move |source| ManyError::Os { what, source }
 }
 
+/// Tells how far a long step is: every so many elections, and at its end.
+fn progress(done: &str, count: usize, of: u32, since: Instant) {
+    if count.is_multiple_of(PROGRESS_EVERY) || count == of as usize {
+        eprintln!(
+            "{done} {count} of {of} elections, {:.0} s",
+            since.elapsed().as_secs_f64()
+        );
+    }
+}
+
 /// An election that is open.
 struct Open {
     plan: Plan,
@@ -142,6 +154,7 @@ impl Many {
             let crowd = Crowd::new(&manifest, invitations, &stations, &mut rng)?;
             let casts = self.casts(&plan, &mut rng);
             open.push(Open { plan, crowd, casts });
+            progress("opened", open.len(), report.elections, since);
         }
         report.opening_seconds = since.elapsed().as_secs_f64();
 
@@ -151,23 +164,30 @@ impl Many {
                 open.crowd.cast_online(&open.casts, |_| {}).await?;
                 Ok::<_, CrowdError>(open)
             })
-            .buffer_unordered(AT_ONCE);
+            .buffer_unordered(AT_ONCE)
+            .enumerate()
+            .map(|(at, open)| {
+                progress("voted in", at + 1, report.elections, since);
+                open
+            });
         let mut voted: Vec<Open> = voted.try_collect().await?;
         voted.sort_by(|a, b| a.plan.election.cmp(&b.plan.election));
         report.voting_seconds = since.elapsed().as_secs_f64();
 
-        let mut closed = SystemTime::now();
-        for open in &voted {
+        let (mut closed, since) = (SystemTime::now(), Instant::now());
+        for (at, open) in voted.iter().enumerate() {
             world.plan = open.plan.clone();
             closed = closed.max(world.close("All have voted")?);
+            progress("closed", at + 1, report.elections, since);
         }
         if let Ok(left) = closed.duration_since(SystemTime::now()) {
             tokio::time::sleep(left).await;
         }
         let since = Instant::now();
-        for open in &voted {
+        for (at, open) in voted.iter().enumerate() {
             world.plan = open.plan.clone();
             report.ballots += count(&world, open)?;
+            progress("counted", at + 1, report.elections, since);
         }
         report.counting_seconds = since.elapsed().as_secs_f64();
         report.counted_per_second = f64::from(report.elections) / report.counting_seconds;

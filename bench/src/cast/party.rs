@@ -51,12 +51,19 @@ impl Usage {
 pub fn serve() -> Result<()> {
     let Setup { party, ward } = read_line()?;
     let role = Role::from_index(party).context("the parent numbers parties 1 to 3")?;
-    let config = ward.config(role)?;
+    let mut config = ward.config(role)?;
+    // Three parties and the generator share this machine: each takes its part of the processors, as a party of its own would take all of its own.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = processors.div_ceil(4);
+    config.intake.check_threads = threads;
     define(
         &ward,
         &Store::open(Storage::File(config.data_dir.join(Storage::FILE)), party)?,
     )?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()?;
     runtime.block_on(async move {
         let mut deps = Deps::system(&config);
         deps.clock = Arc::new(ManualClock::new(NOW * 1000));
