@@ -338,6 +338,24 @@ pub enum Error {
         /// The election.
         election: ElectionId,
     },
+    /// An order about something else.
+    #[error(
+        "order {number} lets no credential be issued again: give the file of an order that `coordinator order ELECTION reissue --serial` made"
+    )]
+    NotReissue {
+        /// The order.
+        number: u32,
+    },
+    /// A credential for a voter who votes at stations.
+    #[error(
+        "the roll says that voter {voter} of box {of_box} does not vote online: there is no credential to issue"
+    )]
+    StationOnly {
+        /// The box.
+        of_box: BoxId,
+        /// The voter.
+        voter: VoterIndex,
+    },
     /// A half that is none.
     #[error(transparent)]
     Record(#[from] tally_proto::record::RecordError),

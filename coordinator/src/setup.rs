@@ -9,6 +9,7 @@ use tally_proto::envelope::{Envelope, Kind, MAX_ENVELOPE_BYTES, Signature};
 use tally_proto::identity::Fingerprint;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, RegisterId, Role, RoleExt as _};
 use tally_proto::manifest::{Manifest, SignedManifest};
+use tally_proto::order::SignedOrder;
 use tally_proto::roll::Roll;
 use tally_proto::{refusal::Refusal, wire};
 use tokio::time::timeout;
@@ -366,6 +367,15 @@ pub fn read_manifest(path: &Path) -> Result<SignedManifest, Error> {
         path,
         MAX_ENVELOPE_BYTES as u64,
     )?)?)?)
+}
+
+/// Reads an order's envelope, as it lies in `elections/ID/orders`, and checks its signatures against the manifest.
+///
+/// # Errors
+/// A file that is no order of that election.
+pub fn read_order(path: &Path, manifest: &SignedManifest) -> Result<SignedOrder, Error> {
+    let envelope = Envelope::decode(&files::read(path, MAX_ENVELOPE_BYTES as u64)?)?;
+    Ok(SignedOrder::open(envelope, manifest)?)
 }
 
 /// The operating system's randomness; without it nothing secret can be made, so it panics.

@@ -338,6 +338,21 @@ pub(super) enum RegistrarCommand {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Issue one voter's credential again, by an order that all parties have countersigned; the one before it does not count any more
+    Reissue {
+        /// The election's manifest with all countersignatures
+        #[arg(long)]
+        manifest: PathBuf,
+        /// The roll that the election was defined with, CSV
+        #[arg(long)]
+        roll: PathBuf,
+        /// The order, a file of the coordinator's elections/ELECTION/orders
+        #[arg(long)]
+        order: PathBuf,
+        /// Where to write the invitation, CSV: reference, code, link
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Turn the file of invitations into sheets for the printer, one page a voter with a QR code, and erase the file
     Sheets {
         #[command(flatten)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use tally_proto::order::Change;
 
 use super::Console;
 use super::arguments::{Registrar as Arguments, RegistrarCommand};
@@ -12,7 +13,7 @@ use crate::board::now_ms;
 use crate::error::Error;
 use crate::progress::grouped;
 use crate::registrar::Registrar;
-use crate::registrar::issue::issue;
+use crate::registrar::issue::{Issued, issue, reissue};
 use crate::registrar::post::{Contacts, messages, sheets};
 use crate::setup::read_manifest;
 use crate::{roll, setup};
@@ -97,34 +98,85 @@ pub(super) async fn command(dir: &Path, command: RegistrarCommand, console: &Con
                 progress,
             )
             .await?;
-            println!(
-                "{} credentials issued ({} by an earlier run), invitations in {}",
-                grouped(issued.credentials),
-                grouped(issued.kept),
-                issued.invitations.display()
-            );
-            if !issued.half.is_whole() {
-                println!(
-                    "These are halves (number {} of {}): a voter needs both registrars' invitations.",
-                    issued.half.number() + 1,
-                    issued.half.of()
-                );
-            }
-            if let Some(hashes) = &issued.draw_hashes {
-                println!(
-                    "Hand {} to the coordinator, for `coordinator tickets`: without it nobody can draw tickets.",
-                    hashes.display()
-                );
-            }
-            let next = if issued.half.number() == 0 {
-                "sheets"
-            } else {
-                "messages"
+            told(&issued);
+            Ok(())
+        }
+        RegistrarCommand::Reissue {
+            manifest,
+            roll,
+            order,
+            out,
+        } => {
+            let registrar = Arc::new(Registrar::open(dir)?);
+            let manifest = read_manifest(&manifest)?;
+            let order = setup::read_order(&order, &manifest)?;
+            let election = manifest.manifest().election().clone();
+            let boxes: Vec<u32> = manifest.manifest().boxes().iter().map(|b| b.id().get()).collect();
+            let roll = roll::read(&roll, &boxes)?;
+            let does = match &order.order().change {
+                Change::Reissue(reissue) => reissue.in_words(),
+                _ => {
+                    return Err(Error::NotReissue {
+                        number: order.order().number,
+                    });
+                }
             };
-            println!(
-                "`registrar {next}` turns the file into what goes out to the voters, and erases it: nobody needs it afterwards."
+            let what = format!(
+                "Issuing a credential again in election {election} ({}), by order {} ({:?}): {does}. The invitation is written to {}, once. Whoever \
+                 reads that file can vote for this voter.",
+                manifest.manifest().title().default_text(),
+                order.order().number,
+                order.order().reason,
+                out.display()
             );
+            console.confirm(&what, election.as_str())?;
+            let rng = StdRng::from_rng(&mut setup::os_rng());
+            let progress = console.progress.as_ref();
+            let now_s = now_ms() / 1000;
+            let issued = reissue(
+                registrar,
+                &manifest,
+                &roll,
+                &order,
+                &out,
+                now_s,
+                rng,
+                console.patience,
+                progress,
+            )
+            .await?;
+            told(&issued);
             Ok(())
         }
     }
+}
+
+fn told(issued: &Issued) {
+    println!(
+        "{} credentials issued ({} by an earlier run), invitations in {}",
+        grouped(issued.credentials),
+        grouped(issued.kept),
+        issued.invitations.display()
+    );
+    if !issued.half.is_whole() {
+        println!(
+            "These are halves (number {} of {}): a voter needs both registrars' invitations.",
+            issued.half.number() + 1,
+            issued.half.of()
+        );
+    }
+    if let Some(hashes) = &issued.draw_hashes {
+        println!(
+            "Hand {} to the coordinator, for `coordinator tickets`: without it nobody can draw tickets.",
+            hashes.display()
+        );
+    }
+    let next = if issued.half.number() == 0 {
+        "sheets"
+    } else {
+        "messages"
+    };
+    println!(
+        "`registrar {next}` turns the file into what goes out to the voters, and erases it: nobody needs it afterwards."
+    );
 }

@@ -13,7 +13,7 @@ use rand_core::CryptoRng;
 use tally_proto::ids::{BoxId, Role, UnixSeconds, VoterIndex};
 use tally_proto::invitation::{self, Credential, Invitation, Letter, Part};
 use tally_proto::manifest::{Manifest, SignedManifest};
-use tally_proto::order::FIRST_SERIAL;
+use tally_proto::order::{Change, FIRST_SERIAL, SignedOrder};
 use tally_proto::record::{Half, Issue, RecordHeader, RecordParts, Source, authorise};
 use tally_proto::shares::{ShareContext, split_credential_openings};
 use tally_proto::ticket::DrawCode;
@@ -85,6 +85,8 @@ struct Recipient {
     of_box: BoxId,
     voter: VoterIndex,
     reference: String,
+    /// Of the record: above the first only by an order.
+    serial: u32,
 }
 
 /// Issues a credential to every voter of the roll with `online`; goes on where an interrupted run stopped.
@@ -107,66 +109,169 @@ pub async fn issue(
     progress: &dyn Progress,
 ) -> Result<Issued, Error> {
     let half = half_of(&registrar, manifest)?;
-    let recipients = Arc::new(recipients(manifest.manifest(), roll)?);
-    let leaf = registrar.leaf()?;
-    let parties = Parties::dial(manifest.manifest().parties(), &leaf)?;
-    let mut desk = Desk::open(
-        &registrar.issuing(manifest.manifest().election()),
-        manifest,
-        out,
-        &recipients,
-    )?;
+    let recipients = recipients(manifest.manifest(), roll)?;
+    let directory = registrar.issuing(manifest.manifest().election());
+    let errand = Errand {
+        registrar,
+        half,
+        recipients,
+        directory,
+    };
+    errand.run(manifest, out, now_s, rng, patience, progress).await
+}
 
-    let total = recipients.len() as u64;
-    let scope = format!("issue {}", manifest.manifest().election());
-    let report = |phase: &str, done: u64| {
-        progress.report(Step {
-            scope: &scope,
-            phase,
-            done,
-            total,
-            unit: "credentials",
+/// Issues a credential again to the voter of an order in force, with the serial that it allows; goes on where an interrupted run stopped. What the
+/// voter had before does not count from then on. Where issuing is split, one registrar's new half is enough: it makes another credential of the
+/// other's.
+///
+/// # Errors
+/// As [`issue`]; an order that lets nothing be issued again, or that a party has not countersigned.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call a command: each is named where it is made"
+)]
+pub async fn reissue(
+    registrar: Arc<Registrar>,
+    manifest: &SignedManifest,
+    roll: &RollFile,
+    order: &SignedOrder,
+    out: &Path,
+    now_s: u64,
+    rng: impl CryptoRng + Send + 'static,
+    patience: Patience,
+    progress: &dyn Progress,
+) -> Result<Issued, Error> {
+    let half = half_of(&registrar, manifest)?;
+    let recipients = vec![recipient_of(manifest.manifest(), roll, order)?];
+    // An order's number is never another order's, and one order is one credential.
+    let directory = registrar
+        .issuing(manifest.manifest().election())
+        .join(format!("order-{}", order.order().number));
+    let errand = Errand {
+        registrar,
+        half,
+        recipients,
+        directory,
+    };
+    errand.run(manifest, out, now_s, rng, patience, progress).await
+}
+
+/// To whom an order lets a credential be issued again.
+fn recipient_of(manifest: &Manifest, roll: &RollFile, order: &SignedOrder) -> Result<Recipient, Error> {
+    let number = order.order().number;
+    if !order.is_complete() {
+        let missing: Vec<&str> = Role::ALL
+            .into_iter()
+            .filter(|role| !order.is_countersigned_by(*role))
+            .map(|role| manifest.party(role).agency())
+            .collect();
+        return Err(Error::NotCountersigned {
+            object: format!("order {number}"),
+            missing: missing.join(", "),
         });
-    };
-    let kept = desk.delivered_records;
-    for batch in std::mem::take(&mut desk.undelivered) {
-        report("handing over again", desk.delivered_records);
-        hand_over(&parties, manifest.manifest(), &batch, patience, progress).await?;
-        desk.delivered(batch.records.len())?;
     }
+    let reissue = match &order.order().change {
+        Change::Reissue(reissue) if reissue.serial > FIRST_SERIAL => *reissue,
+        _ => return Err(Error::NotReissue { number }),
+    };
+    let (of_box, voter) = (reissue.of_box, reissue.voter);
+    let entry = roll
+        .check(manifest)?
+        .into_iter()
+        .find(|(id, _)| *id == of_box)
+        .and_then(|(_, roll)| roll.entries().get(voter.get() as usize).cloned());
+    match entry {
+        Some(entry) if entry.online => Ok(Recipient {
+            of_box,
+            voter,
+            reference: entry.reference,
+            serial: reissue.serial,
+        }),
+        _ => Err(Error::StationOnly { of_box, voter }),
+    }
+}
 
-    // Sealing takes as long as handing over: the next batch is made meanwhile.
-    let (made, mut to_deliver) = mpsc::channel(1);
-    let maker = Maker {
-        registrar: Arc::clone(&registrar),
-        manifest: manifest.clone(),
-        recipients: Arc::clone(&recipients),
-        half,
-        signed_at: UnixSeconds(now_s),
-    };
-    let from = desk.recorded;
-    let making = tokio::task::spawn_blocking(move || maker.run(from, rng, &made));
-    while let Some(batch) = to_deliver.recv().await {
-        let batch = desk.record(batch?)?;
-        hand_over(&parties, manifest.manifest(), &batch, patience, progress).await?;
-        desk.delivered(batch.records.len())?;
-        report("issuing", desk.delivered_records);
+/// What a registrar issues in one go.
+struct Errand {
+    registrar: Arc<Registrar>,
+    half: Half,
+    recipients: Vec<Recipient>,
+    /// Where its progress is kept.
+    directory: PathBuf,
+}
+
+impl Errand {
+    async fn run(
+        self,
+        manifest: &SignedManifest,
+        out: &Path,
+        now_s: u64,
+        rng: impl CryptoRng + Send + 'static,
+        patience: Patience,
+        progress: &dyn Progress,
+    ) -> Result<Issued, Error> {
+        let Self {
+            registrar,
+            half,
+            recipients,
+            directory,
+        } = self;
+        let recipients = Arc::new(recipients);
+        let leaf = registrar.leaf()?;
+        let parties = Parties::dial(manifest.manifest().parties(), &leaf)?;
+        let mut desk = Desk::open(&directory, manifest, out, &recipients)?;
+
+        let total = recipients.len() as u64;
+        let scope = format!("issue {}", manifest.manifest().election());
+        let report = |phase: &str, done: u64| {
+            progress.report(Step {
+                scope: &scope,
+                phase,
+                done,
+                total,
+                unit: "credentials",
+            });
+        };
+        let kept = desk.delivered_records;
+        for batch in std::mem::take(&mut desk.undelivered) {
+            report("handing over again", desk.delivered_records);
+            hand_over(&parties, manifest.manifest(), &batch, patience, progress).await?;
+            desk.delivered(batch.records.len())?;
+        }
+
+        // Sealing takes as long as handing over: the next batch is made meanwhile.
+        let (made, mut to_deliver) = mpsc::channel(1);
+        let maker = Maker {
+            registrar: Arc::clone(&registrar),
+            manifest: manifest.clone(),
+            recipients: Arc::clone(&recipients),
+            half,
+            signed_at: UnixSeconds(now_s),
+        };
+        let from = desk.recorded;
+        let making = tokio::task::spawn_blocking(move || maker.run(from, rng, &made));
+        while let Some(batch) = to_deliver.recv().await {
+            let batch = desk.record(batch?)?;
+            hand_over(&parties, manifest.manifest(), &batch, patience, progress).await?;
+            desk.delivered(batch.records.len())?;
+            report("issuing", desk.delivered_records);
+        }
+        // A maker that panicked leaves a gap in the roll: never finish then.
+        if making.await.is_err() || desk.delivered_records != total {
+            return Err(desk.damaged());
+        }
+        let gives = gives_draw_codes(manifest.manifest(), half);
+        let draw_hashes = gives.then(|| desk.write_draw_hashes()).transpose()?;
+        let invitations = desk.finish(out)?;
+        progress.finish(&scope);
+        Ok(Issued {
+            invitations,
+            credentials: total,
+            kept,
+            half,
+            draw_hashes,
+        })
     }
-    // A maker that panicked leaves a gap in the roll: never finish then.
-    if making.await.is_err() || desk.delivered_records != total {
-        return Err(desk.damaged());
-    }
-    let gives = gives_draw_codes(manifest.manifest(), half);
-    let draw_hashes = gives.then(|| desk.write_draw_hashes()).transpose()?;
-    let invitations = desk.finish(out)?;
-    progress.finish(&scope);
-    Ok(Issued {
-        invitations,
-        credentials: total,
-        kept,
-        half,
-        draw_hashes,
-    })
 }
 
 /// Which half this registrar issues.
@@ -203,6 +308,7 @@ fn recipients(manifest: &Manifest, roll: &RollFile) -> Result<Vec<Recipient>, Er
                 of_box,
                 voter: VoterIndex(v),
                 reference: entry.reference.clone(),
+                serial: FIRST_SERIAL,
             });
         }
     }
@@ -275,7 +381,7 @@ impl Maker {
                 half: self.half,
                 registrar: self.registrar.identity().signing_key(),
             }),
-            serial: FIRST_SERIAL,
+            serial: recipient.serial,
             signed_at: self.signed_at,
             commitments: context.commit_all(&openings),
         });
@@ -478,10 +584,9 @@ fn bind(directory: &Path, manifest: &SignedManifest) -> Result<(), Error> {
 
 fn is_for(recipient: &Recipient, record: &SealedRecord) -> bool {
     record.ciphertexts.len() == 3
-        && record
-            .header
-            .as_ref()
-            .is_some_and(|h| (h.r#box, h.v) == (recipient.of_box.get(), recipient.voter.get()))
+        && record.header.as_ref().is_some_and(|h| {
+            (h.r#box, h.v, h.serial) == (recipient.of_box.get(), recipient.voter.get(), recipient.serial)
+        })
 }
 
 #[cfg(test)]

@@ -9,13 +9,16 @@ use futures::StreamExt as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tally_proto::connect::mutual_tls;
+use tally_proto::envelope::{Envelope, Kind};
 use tally_proto::fixture::{Shape, World};
 use tally_proto::ids::{RoleExt as _, UnixSeconds};
+use tally_proto::order::{Correction, Order, Reissue};
 use tally_proto::pki::{Anchor, PeerRole, Trust};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Acceptance, Receipt};
 use tally_proto::record::RecordSubmission;
 use tally_proto::refusal::Refusal;
+use tally_proto::roll::RollEntry;
 use tally_proto::secret_file;
 use tally_proto::wire::intake_server::{Intake, IntakeServer};
 use tally_proto::wire::registration_server::{Registration, RegistrationServer};
@@ -29,8 +32,8 @@ use crate::registrar::outbox;
 
 /// Others' receipts: whose, and for which record.
 type Brought = std::collections::BTreeSet<(Role, [u8; 32])>;
-/// What a party holds of each voter: both shares of the credential.
-type Held = BTreeMap<(u32, u32, u32), (u64, u64)>;
+/// What a party holds of each voter and half: both shares of the credential of the highest serial.
+type Held = BTreeMap<(u32, u32, u32), (u32, (u64, u64))>;
 
 struct PartyServer {
     role: Role,
@@ -74,11 +77,11 @@ impl PartyServer {
         let (this, next) = shares.credential_shares().expect("a credential");
         let place = (issue.of_box.get(), issue.voter.get(), issue.half.number());
         let mut held = self.held.lock().expect("lock");
-        if let Some(before) = held.insert(place, (*this, *next)) {
-            assert_eq!(
-                before,
-                (*this, *next),
-                "the same voter is never given another credential"
+        let new = (header.serial, (*this, *next));
+        if let Some(before) = held.insert(place, new) {
+            assert!(
+                before == new || before.0 < new.0,
+                "the same voter is never given another credential of that serial"
             );
         }
         let acceptance = Acceptance {
@@ -338,7 +341,11 @@ impl Scene {
 
     /// Each voter's invitation, by reference.
     fn invitations(&self, half: usize) -> BTreeMap<String, Part> {
-        let mut csv = csv::Reader::from_path(self.out(half)).expect("written");
+        self.invitations_in(&self.out(half))
+    }
+
+    fn invitations_in(&self, out: &Path) -> BTreeMap<String, Part> {
+        let mut csv = csv::Reader::from_path(out).expect("written");
         assert_eq!(
             csv.headers().expect("header"),
             ["reference", "code", "link"].as_slice()
@@ -362,7 +369,7 @@ impl Scene {
                 .lock()
                 .expect("lock")
                 .get(&(of_box, v, half))
-                .copied()
+                .map(|(_, shares)| *shares)
         });
         let [Some(p1), Some(p2), Some(p3)] = held else {
             return None;
@@ -377,6 +384,142 @@ fn secret(scene: &Scene, invitation: &Invitation) -> u64 {
         .credential_for(&scene.manifest.hash())
         .expect("whole, of this election")
         .expose()
+}
+
+impl Scene {
+    /// An order that all have countersigned, or all but P3.
+    fn order(&self, number: u32, change: Change, is_complete: bool) -> SignedOrder {
+        let order = Order {
+            election: self.manifest.manifest().election().clone(),
+            manifest_hash: self.manifest.hash(),
+            number,
+            after: None,
+            reason: "The letter was stolen.".to_owned(),
+            change,
+        };
+        let mut envelope = self.world.sign_all(Kind::Order, order.encode());
+        if !is_complete {
+            let key = self.world.signers[Role::P3.slot()].public_key();
+            let signatures = envelope.signatures().to_vec();
+            envelope = Envelope::unsigned(envelope.payload().clone());
+            for signature in signatures.into_iter().filter(|of| of.key != key) {
+                envelope.add_signature(signature);
+            }
+        }
+        SignedOrder::open(envelope, &self.manifest).expect("an order")
+    }
+
+    async fn reissue(
+        &self,
+        half: usize,
+        seed: u64,
+        order: &SignedOrder,
+        out: &Path,
+    ) -> Result<Issued, Error> {
+        reissue(
+            self.registrar(half),
+            &self.manifest,
+            &self.roll(),
+            order,
+            out,
+            1_799_000_100,
+            StdRng::seed_from_u64(seed),
+            Patience::NONE,
+            &Quiet,
+        )
+        .await
+    }
+}
+
+fn again(voter: u32, serial: u32) -> Change {
+    Change::Reissue(Reissue {
+        of_box: BoxId(1),
+        voter: VoterIndex(voter),
+        until: UnixSeconds(0),
+        serial,
+    })
+}
+
+#[tokio::test]
+async fn a_credential_is_issued_again_by_an_order_and_by_each_order_once() {
+    let mut scene = Scene::new(1).await;
+    Role::ALL.into_iter().for_each(|role| scene.serve(role, None));
+    scene.issue(0, 1, Patience::NONE).await.expect("issued");
+    let online = |of: &RollEntry| of.online;
+    let roster = scene.world.rolls[0].entries();
+    let voter = roster.iter().position(online).expect("a voter") as u32;
+    let absent = roster.iter().position(|of| !of.online).expect("station only") as u32;
+    let first = scene.shared(1, voter, 0).expect("issued");
+
+    let out = scene.dir.path().join("again.csv");
+    let refused = async |order: &SignedOrder| {
+        let refused = scene.reissue(0, 2, order, &out).await.expect_err("refused");
+        assert!(!out.exists());
+        assert_eq!(scene.shared(1, voter, 0), Some(first), "nothing is issued");
+        refused.to_string()
+    };
+    let without = refused(&scene.order(1, again(voter, 2), false)).await;
+    assert!(
+        without.contains("order 1") && without.contains(scene.manifest.manifest().party(Role::P3).agency()),
+        "{without}"
+    );
+    let strike = Change::Correction(Correction {
+        of_box: BoxId(1),
+        voter: VoterIndex(voter),
+        live: true,
+        enrolled: false,
+    });
+    let other = refused(&scene.order(1, strike, true)).await;
+    assert!(
+        other.contains("order 1 lets no credential be issued again"),
+        "{other}"
+    );
+    let at_stations = refused(&scene.order(1, again(absent, 2), true)).await;
+    assert!(
+        at_stations.contains(&format!("voter {absent} of box 1 does not vote online")),
+        "{at_stations}"
+    );
+
+    let order = scene.order(1, again(voter, 2), true);
+    let issued = scene.reissue(0, 3, &order, &out).await.expect("issued again");
+    assert_eq!((issued.credentials, issued.kept), (1, 0));
+    let invitations = scene.invitations_in(&out);
+    let [(reference, Part::Whole(invitation))] = &invitations.into_iter().collect::<Vec<_>>()[..] else {
+        panic!("one invitation");
+    };
+    assert_eq!(
+        *reference,
+        scene.world.rolls[0].entries()[voter as usize].reference
+    );
+    let second = secret(&scene, invitation);
+    assert_ne!(second, first);
+    assert_eq!(
+        scene.shared(1, voter, 0),
+        Some(second),
+        "what the parties share now"
+    );
+    for role in Role::ALL {
+        let held = scene.held[role.slot()].lock().expect("lock");
+        assert!(
+            held.iter()
+                .all(|((b, v, _), (serial, _))| *serial == if (*b, *v) == (1, voter) { 2 } else { 1 })
+        );
+    }
+
+    // The same order is no second credential; another order is.
+    let elsewhere = scene.dir.path().join("once-more.csv");
+    let twice = scene
+        .reissue(0, 4, &order, &elsewhere)
+        .await
+        .expect_err("once")
+        .to_string();
+    assert!(twice.contains("already issued by this registrar"), "{twice}");
+    let next = scene.order(2, again(voter, 3), true);
+    scene
+        .reissue(0, 5, &next, &elsewhere)
+        .await
+        .expect("issued a third time");
+    assert_ne!(scene.shared(1, voter, 0), Some(second));
 }
 
 #[tokio::test]
