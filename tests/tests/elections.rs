@@ -10,6 +10,7 @@ mod demo;
 mod deploy;
 mod desk;
 mod following;
+mod issued;
 mod many;
 mod officials;
 mod operations;
