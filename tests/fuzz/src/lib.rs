@@ -3,6 +3,7 @@
 //! A target takes any bytes. Beyond not panicking it must hold that whatever a decoder accepts is canonical: encoding the checked value
 //! gives the accepted bytes again. Seeds are valid objects of a made-up election, so that mutations reach past the outer framing.
 
+mod answers;
 mod cards;
 mod drive;
 mod keys;

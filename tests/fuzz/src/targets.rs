@@ -34,7 +34,7 @@ use tally_proto::ticket::{OwnTicket, Ticket, TicketKey, Use};
 use tally_proto::wire;
 
 use crate::logged::Logged;
-use crate::{Seeds, cards, keys, sessions};
+use crate::{Seeds, answers, cards, keys, sessions};
 
 /// One decoder under fuzz.
 pub struct Target {
@@ -276,6 +276,16 @@ pub const TARGETS: &[Target] = &[
         name: "session_log_entries",
         run: session_log_entries,
         seeds: |_| vec![LOGGED.entries.clone()],
+    },
+    Target {
+        name: "refusal",
+        run: answers::refusal,
+        seeds: |_| answers::refusal_seeds(),
+    },
+    Target {
+        name: "offsets_told",
+        run: answers::offsets_told,
+        seeds: |_| answers::offsets_told_seeds(),
     },
     Target {
         name: "log_page",
