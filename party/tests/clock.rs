@@ -81,3 +81,30 @@ async fn a_party_with_a_wrong_clock_accepts_nothing_until_it_is_right() {
     clocks[0].set(NOW_MS + 9_000);
     assert!(!compare(one.running.party()).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ballot_that_is_held_when_the_clock_is_found_wrong_is_refused() {
+    let mut world = World::connected(Shape::default());
+    let clocks = [(); 3].map(|()| ManualClock::new(NOW_MS));
+    let one = start(&world, &clocks[0], Role::P1).await;
+    let _two = start(&world, &clocks[1], Role::P2).await;
+    let _three = start(&world, &clocks[2], Role::P3).await;
+    let ahead = world.ballot_at(NOW_MS / 1000 + 30);
+    let (mut intake, part) = (one.intake(), one.part(&ahead));
+    let held = tokio::spawn(async move { intake.submit(part).await });
+    while one.running.party().intake.held() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    // The clock jumps by twenty seconds, and the others say so; then it comes to the moment for which the ballot waits.
+    clocks[0].set(NOW_MS + 20_000);
+    assert!(compare(one.running.party()).await);
+    clocks[0].set(NOW_MS + 31_000);
+    let refused = refusal(held.await.expect("answered"));
+    assert_eq!(refused.reason, Reason::ClockWrong, "{refused}");
+    // Right again, the party takes the same ballot when it is in time.
+    for clock in &clocks {
+        clock.set(NOW_MS + 31_000);
+    }
+    assert!(!compare(one.running.party()).await);
+    one.intake().submit(one.part(&ahead)).await.expect("accepted");
+}

@@ -246,8 +246,9 @@ impl Party {
         let mut place = None;
         let mut lost = pin!(Fuse::terminated());
         loop {
-            // Its operator may have countersigned an order since the ballot came.
+            // Its operator may have countersigned an order since the ballot came, and its clock may have been found wrong.
             let election = self.elections.get(header.election().as_str())?;
+            self.may_accept(&election)?;
             self.check_revoked(&election, header)?;
             let until = match self.timing(&election, header)? {
                 (Timing::InTime, now) => return Ok(now.seconds()),
