@@ -14,6 +14,7 @@
 
 mod authorisation;
 mod chain;
+mod directory;
 mod error;
 mod object_id;
 mod revocation;
@@ -24,6 +25,7 @@ pub use authorisation::{
     holder, signed_bytes,
 };
 pub use chain::{Holder, certificate as check_certificate, check, is_authority, scheme_of};
+pub use directory::ListDirectory;
 pub use error::CardError;
 pub use object_id::{BadObjectId, ObjectId};
 pub use revocation::{ListError, MAX_LIST_BYTES, RevocationList, check_revocation};
