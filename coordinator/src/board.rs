@@ -307,3 +307,28 @@ pub async fn listen(address: &str) -> Result<TcpListener, Error> {
 pub fn bundle_bytes(election: &Election) -> Result<Vec<u8>, Error> {
     Ok(files::read(&election.bundle_file(), 4 << 30)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_network_has_few_statements_under_way_and_keeps_no_other_out() {
+        let callers = Callers::default();
+        let [one, other] = [1, 2].map(|last| Some(IpAddr::from([192, 0, 2, last])));
+        let mut under_way: Vec<Calling> = (0..STATEMENTS_OF_ONE_NETWORK)
+            .map(|_| callers.enter(one).ok().expect("a place"))
+            .collect();
+        for _ in 0..3 {
+            let refused = callers.enter(one).err().expect("too many");
+            assert_eq!(refused.reason, Reason::PartyBusy);
+        }
+        assert!(callers.enter(other).is_ok());
+        under_way.pop();
+        let again = callers.enter(one).ok().expect("a place is free again");
+        assert!(callers.enter(one).is_err());
+        drop((under_way, again));
+        let kept = callers.0.lock().unwrap_or_else(PoisonError::into_inner).len();
+        assert_eq!(kept, 0, "nobody is remembered");
+    }
+}
