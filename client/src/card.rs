@@ -157,15 +157,24 @@ impl Card {
         Err(best.map_or(CardFailure::NoCertificate, CardFailure::Card))
     }
 
-    /// The card's signature over `bytes`; asks for the PIN if there must be one.
+    /// The card's signatures over each of `due`; asks for the PIN if there must be one, once, or again where the card wants it for every signature.
     ///
     /// # Errors
     /// [`CardFailure`].
-    pub fn sign(&self, chosen: &Chosen, bytes: &[u8], ask: &mut Ask<'_>) -> Result<Vec<u8>, CardFailure> {
-        match self {
-            Self::Token(token) => token.sign(chosen, bytes, ask),
-            Self::File(file) => file.sign(chosen.scheme, bytes),
-        }
+    pub fn sign<const N: usize>(
+        &self,
+        chosen: &Chosen,
+        due: [Vec<u8>; N],
+        ask: &mut Ask<'_>,
+    ) -> Result<[Vec<u8>; N], CardFailure> {
+        let signed = match self {
+            Self::Token(token) => token.sign(chosen, &due, ask)?,
+            Self::File(file) => {
+                let each = due.iter().map(|bytes| file.sign(chosen.scheme, bytes));
+                each.collect::<Result<Vec<_>, _>>()?
+            }
+        };
+        signed.try_into().map_err(|_| CardFailure::NoKey)
     }
 }
 

@@ -12,6 +12,9 @@
 //! Nobody is asked: a party that was would learn who is about to vote, and from where. Nothing depends on the credential, so the code of a decoy is
 //! carried over like any other, and nothing is kept. Nobody can say whether the code counts in B either: not this device, and not to a coercer.
 //!
+//! Where B asks for tickets the draw code of A goes with it, and is good there once the voter's card stands for it in B too ([`crate::draw_code`]): then
+//! for the codes of every credential that have it, whoever carried them over.
+//!
 //! The code of A vouches for A's manifest, and it must vouch for B's. Whoever could have a voter seal a ballot for parties of their own would have
 //! the credential, in A too: so B's parties sign with the keys that A's manifest names, and have countersigned B. Its offsets must be A's.
 
@@ -20,6 +23,7 @@ use tally_proto::ids::{ElectionId, RegisterId, Role, UnixSeconds};
 use tally_proto::invitation::{Credential, Invitation, InvitationError};
 use tally_proto::manifest::Register;
 use tally_proto::reason::Reason;
+use tally_proto::ticket::DrawCode;
 use thiserror::Error;
 
 use crate::election::Election;
@@ -155,7 +159,7 @@ impl CarryError {
 /// The code of `later` that the same credential has, for the voter in that place on its roll; and before which moment the voter must have enrolled
 /// for it to count there: a later record stays with the election that it was brought to.
 ///
-/// The same for every credential.
+/// The same for every credential. The draw code of the earlier election goes with it where the later one asks for tickets.
 ///
 /// # Errors
 /// [`CarryError`].
@@ -173,7 +177,14 @@ pub fn carry_over(
         return Err(CarryError::StationOnly { election, reference });
     }
     let credential = Credential::new(credential.expose());
-    let carried = Invitation::new(&later.manifest_hash(), place.of_box, place.voter, credential);
+    let mut carried = Invitation::new(&later.manifest_hash(), place.of_box, place.voter, credential);
+    if let Some(code) = invitation
+        .draw_code()
+        .filter(|_| later.manifest().ticketing().is_some())
+        .and_then(|code| DrawCode::from_slice(code.expose()).ok())
+    {
+        carried = carried.with_draw(code);
+    }
     Ok((carried, before))
 }
 

@@ -1,4 +1,4 @@
-//! The command line: `client show | draw | enrol | carry-over | vote | inspect | check | receipts | erase | decoy` and `client station init | desk | vote |
+//! The command line: `client show | draw | enrol | draw-code | carry-over | vote | inspect | check | receipts | erase | decoy` and `client station init | desk | vote |
 //! paper | drain | status`.
 
 use std::ffi::OsString;
@@ -13,6 +13,7 @@ mod carry;
 mod check;
 mod console;
 mod desk;
+mod draw_code;
 mod enrol;
 mod failure;
 mod inspect;
@@ -59,6 +60,9 @@ enum Verb {
     Draw(voter::Draw),
     /// Enrols with an identity card, and shows the invitation that this makes.
     Enrol(enrol::Enrol),
+    /// Lets your identity card stand for the draw code of an invitation, where the election asks for tickets. `enrol` does this by itself; after `carry-over`,
+    /// and where the commission could not be reached, this does.
+    DrawCode(draw_code::RegisterDrawCode),
     /// Makes of the code that you got by enrolling with your card the code for a later election of the same register, without the card.
     CarryOver(carry::CarryOver),
     /// Casts a ballot. Casting again revotes: the last ballot counts.
@@ -198,6 +202,7 @@ impl Command {
             Verb::Show(show) => show.run(console),
             Verb::Draw(draw) => draw.run(console).await,
             Verb::Enrol(enrol) => enrol.run(console).await,
+            Verb::DrawCode(draw_code) => draw_code.run(console).await,
             Verb::CarryOver(carry) => carry.run(console),
             Verb::Vote(vote) => vote.run(console).await,
             Verb::Inspect(inspect) => inspect.run(console).await,

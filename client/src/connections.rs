@@ -34,6 +34,8 @@ const TIME_KEPT: Duration = Duration::from_secs(3);
 /// How long a third clock is waited for once two have answered.
 const THIRD_CLOCK: Duration = Duration::from_millis(700);
 const BOARD_LIMIT: Duration = Duration::from_secs(3);
+/// The coordinator checks one card's statement after the other.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(20);
 
 /// Connections to the parties of one election. Cheap to clone; make one for each process and election.
 #[derive(Clone)]
@@ -202,17 +204,14 @@ impl Connections {
         limit: Duration,
     ) -> Result<wire::DrawReply, Refusal> {
         let mut board = self.shared.board.clone();
-        match timeout(limit, board.draw(request)).await {
-            Ok(Ok(reply)) => Ok(reply.into_inner()),
-            Ok(Err(status)) => Err(Refusal::of_status(&status)),
-            Err(_) => Err(Refusal::new(
-                Reason::PartyUnreachable,
-                format_args!(
-                    "the election commission gave no answer within {} s",
-                    limit.as_secs()
-                ),
-            )),
-        }
+        of_commission(limit, board.draw(request)).await
+    }
+
+    /// Brings a card's statement of a draw code to the coordinator.
+    pub(crate) async fn admit_draw_code(&self, request: wire::DrawCodeRequest) -> Result<(), Refusal> {
+        let mut board = self.shared.board.clone();
+        let admitted = of_commission(STATEMENT_LIMIT, board.admit_draw_code(request));
+        admitted.await.map(|_| ())
     }
 
     async fn ask_board(&self) -> Option<u64> {
@@ -222,5 +221,23 @@ impl Connections {
             .ok()?
             .ok()?;
         Some(reply.into_inner().now_ms)
+    }
+}
+
+/// The commission's answer, within that time.
+async fn of_commission<T>(
+    limit: Duration,
+    asked: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Refusal> {
+    match timeout(limit, asked).await {
+        Ok(Ok(reply)) => Ok(reply.into_inner()),
+        Ok(Err(status)) => Err(Refusal::of_status(&status)),
+        Err(_) => Err(Refusal::new(
+            Reason::PartyUnreachable,
+            format_args!(
+                "the election commission gave no answer within {} s",
+                limit.as_secs()
+            ),
+        )),
     }
 }

@@ -11,6 +11,8 @@
 //! party tells this device two offsets, once, and credential_v = r_v ^ s_1 ^ s_2 ^ s_3 (see [`tally_proto::offsets`]); where two parties tell
 //! different copies the pair is named and the voter enrols anew. What comes out is an invitation of the common form: nothing on the device tells it from one that was sent, or from a decoy. The nonces are
 //! erased with what this function holds.
+//!
+//! Where the election asks for tickets the card signs for a draw code too ([`crate::draw_code`]), and the commission registers it afterwards.
 
 use std::time::Duration;
 
@@ -24,18 +26,20 @@ use tally_proto::record::{
     CardMark, OpenPlace, RecordError, RecordHeader, RecordParts, RecordSubmission, Source,
 };
 use tally_proto::shares::{Opening, ShareContext, ShareError, split_credential_openings};
+use tally_proto::ticket::DrawCode;
 use tally_proto::wire;
 use thiserror::Error;
 
 use crate::card::{Ask, Card, CardFailure};
 use crate::connections::{Connections, NoTime};
+use crate::draw_code::{self, DrawCodeError};
 use crate::election::Election;
 use crate::fault::Fault;
 use crate::link::Link;
 use crate::voter::reasons;
 
 /// Before a party that did not answer is asked again.
-const PAUSES: [Duration; 3] = [
+pub(crate) const PAUSES: [Duration; 3] = [
     Duration::from_millis(500),
     Duration::from_secs(2),
     Duration::from_secs(5),
@@ -90,9 +94,13 @@ pub struct Enrolled {
     pub of_box: BoxId,
     /// In that box.
     pub voter: VoterIndex,
+    /// Where the election asks for tickets: whether the commission registered the draw code of the invitation. If not, that can be made good
+    /// ([`crate::register_draw_code`]); the enrolment stands.
+    pub draw_code: Option<Result<(), DrawCodeError>>,
 }
 
-/// Makes a credential, has the card authorise it, and registers it with the three parties. `ask` is asked for the PIN, once.
+/// Makes a credential, has the card authorise it, and registers it with the three parties. `ask` is asked for the PIN, once where the card allows.
+/// Where the election asks for tickets, makes a draw code too, for which the card stands.
 ///
 /// # Errors
 /// [`EnrolError`]. What the parties took already may stand, so that an earlier code counts no more; enrolling again replaces it.
@@ -100,6 +108,21 @@ pub async fn enrol(
     election: &Election,
     connections: &Connections,
     card: &Card,
+    ask: &mut Ask<'_>,
+    rng: &mut impl CryptoRng,
+) -> Result<Enrolled, EnrolError> {
+    enrol_with(election, connections, card, None, ask, rng).await
+}
+
+/// [`enrol`] with a draw code that the voter has already, in place of a new one.
+///
+/// # Errors
+/// As [`enrol`].
+pub async fn enrol_with(
+    election: &Election,
+    connections: &Connections,
+    card: &Card,
+    draw: Option<DrawCode>,
     ask: &mut Ask<'_>,
     rng: &mut impl CryptoRng,
 ) -> Result<Enrolled, EnrolError> {
@@ -127,7 +150,23 @@ pub async fn enrol(
         commitments: context.commit_all(&openings),
     });
     let digest = header.digest();
-    let signature = card.sign(&chosen, &signed_bytes(register.id(), &digest), ask)?;
+    let draw = election.manifest().ticketing().map(|_| {
+        let code = draw.unwrap_or_else(|| DrawCode::generate(rng));
+        (draw_code::terms(election, &code, signed_at), code)
+    });
+    let for_record = signed_bytes(register.id(), &digest);
+    // Both while the card is unlocked; the commission is asked when the enrolment stands, so that it cannot keep anybody from enrolling.
+    let (signature, stated) = match &draw {
+        None => {
+            let [signature] = card.sign(&chosen, [for_record], ask)?;
+            (signature, None)
+        }
+        Some((terms, _)) => {
+            let due = [for_record, terms.signed_bytes(register.id())];
+            let [signature, stated] = card.sign(&chosen, due, ask)?;
+            (signature, Some(stated))
+        }
+    };
     // The register brings every authority above the voter's certificate.
     let authorisation = CardAuthorisation::new(
         nonce,
@@ -143,10 +182,17 @@ pub async fn enrol(
     let told = told(connections, &digest, &openings, &receipts).await?;
     let credential = offsets::credential(&drawn, &told)?;
     let manifest = election.manifest_hash();
+    let mut invitation = Invitation::new(&manifest, of_box, voter, credential);
+    let mut registered = None;
+    if let (Some((terms, code)), Some(stated)) = (draw, stated) {
+        registered = Some(draw_code::bring(election, connections, (terms, &chosen, stated)).await);
+        invitation = invitation.with_draw(code);
+    }
     Ok(Enrolled {
-        invitation: Invitation::new(&manifest, of_box, voter, credential),
+        invitation,
         of_box,
         voter,
+        draw_code: registered,
     })
 }
 

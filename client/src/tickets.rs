@@ -70,7 +70,8 @@ pub enum DrawError {
     },
     /// The invitation has no draw code.
     #[error(
-        "this election asks for tickets, and the invitation has no draw code: use the whole code or link, and both halves if it came in two"
+        "this election asks for tickets, and the invitation has no draw code: use the whole code or link, and both halves if it came in two; who enrolled by \
+         card lets the card stand for one with `client draw-code`"
     )]
     NoCode,
     /// No ticket is left for this day.
@@ -314,7 +315,11 @@ impl Purse {
         let request = wire::DrawRequest {
             election: election.id().as_str().to_owned(),
             r#box: invitation.of_box().get(),
-            v: invitation.voter().get(),
+            // On an open roll the code alone says whose draw it is: the number is the parties' business.
+            v: match election.manifest().open_box() {
+                Some(_) => 0,
+                None => invitation.voter().get(),
+            },
             code: code.expose().to_vec(),
             blinded: draw.request(),
         };

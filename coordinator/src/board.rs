@@ -1,6 +1,7 @@
 //! The board: what the coordinator publishes over TLS to everybody: its clock, manifests with their orders, result bundles.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,16 +9,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures::Stream;
 use futures::stream::BoxStream;
+use tally_proto::card::ListDirectory;
 use tally_proto::connect::{MAX_MESSAGE_BYTES, PART_BYTES, public_tls};
-use tally_proto::guard::{Guard, Limits};
-use tally_proto::ids::ElectionId;
+use tally_proto::guard::{Guard, Limits, OnConnection};
+use tally_proto::ids::{ElectionId, UnixSeconds};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tally_proto::wire::board_server::{Board, BoardServer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{TcpIncoming, TlsConnectInfo};
 use tonic::{Request, Response, Status};
 
 use crate::directory::{Directory, Election};
@@ -25,8 +27,11 @@ use crate::error::Error;
 use crate::files;
 use crate::tickets::{Admitted, Desk};
 
-/// How long a draw waits for a processor.
+/// How long a draw, or a card's statement, waits for a processor.
 const DRAW_TURN: Duration = Duration::from_secs(8);
+/// Statements of cards from one network that are looked at or wait for it: anybody can send what looks like one, and finding out costs a few
+/// signatures.
+const STATEMENTS_OF_ONE_NETWORK: usize = 4;
 
 /// The service; everything is read from the directory at each request, so commands need not restart it.
 #[derive(Debug, Clone)]
@@ -38,6 +43,49 @@ struct Published {
     drawing: Arc<Semaphore>,
     /// Answers given before that are made again: one at a time.
     repeating: Arc<Semaphore>,
+    /// Revocation lists of cards.
+    lists: Arc<ListDirectory>,
+    /// Statements of cards that are checked: one at a time, so that draws have the other processors.
+    checking: Arc<Semaphore>,
+    callers: Callers,
+}
+
+/// How many statements of cards each network has brought that are not answered yet.
+#[derive(Debug, Clone, Default)]
+struct Callers(Arc<Mutex<HashMap<Option<IpAddr>, usize>>>);
+
+/// One of them.
+struct Calling {
+    all: Callers,
+    from: Option<IpAddr>,
+}
+
+impl Callers {
+    fn enter(&self, from: Option<IpAddr>) -> Result<Calling, Refusal> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(from).or_default();
+        if *count >= STATEMENTS_OF_ONE_NETWORK {
+            return Err(Refusal::new(
+                Reason::PartyBusy,
+                "several cards' draw codes come from this network at this moment; try again in a few seconds",
+            ));
+        }
+        *count += 1;
+        let all = self.clone();
+        Ok(Calling { all, from })
+    }
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&self.from) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.from);
+            }
+        }
+    }
 }
 
 impl Published {
@@ -63,10 +111,13 @@ impl Published {
     fn new(directory: Directory) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
+            lists: Arc::new(ListDirectory::of(&directory.revocation_lists())),
             directory: Arc::new(directory),
             desks: Arc::default(),
             drawing: Arc::new(Semaphore::new(processors)),
             repeating: Arc::new(Semaphore::new(1)),
+            checking: Arc::new(Semaphore::new(1)),
+            callers: Callers::default(),
         }
     }
 
@@ -82,11 +133,16 @@ impl Published {
         if let Some(desk) = desks.get(&id) {
             return Ok(Arc::clone(desk));
         }
-        let desk = Desk::open(&election).map_err(|error| {
+        let desk = Desk::open(&election, Arc::clone(&self.lists)).map_err(|error| {
             tracing::error!(%error, "the keys of the tickets cannot be used");
             Refusal::new(Reason::Internal, "the keys of the tickets cannot be used here")
         })?;
-        let none = || Refusal::new(Reason::DrawRefused, "this election asks for no tickets");
+        let none = || {
+            Refusal::new(
+                Reason::DrawRefused,
+                "this election asks for no tickets: nobody needs a draw code",
+            )
+        };
         let desk = Arc::new(desk.ok_or_else(none)?);
         desks.insert(id, Arc::clone(&desk));
         Ok(desk)
@@ -147,6 +203,29 @@ impl Board for Published {
             reply
         });
         Ok(Response::new(reply.await?))
+    }
+
+    async fn admit_draw_code(
+        &self,
+        request: Request<wire::DrawCodeRequest>,
+    ) -> Result<Response<wire::DrawCodeReply>, Status> {
+        let connection = request.extensions().get::<TlsConnectInfo<OnConnection>>();
+        let from = connection.map(|connection| connection.get_ref().network());
+        let calling = self.callers.enter(from)?;
+        let request = request.into_inner();
+        let desk = self.desk(&request.election)?;
+        let turn = tokio::time::timeout(DRAW_TURN, Arc::clone(&self.checking).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            let detail = "too many cards' draw codes come in at this moment; try again in a minute";
+            return Err(Refusal::new(Reason::PartyBusy, detail).into());
+        };
+        let admitted = blocking(move || {
+            let admitted = desk.admit_code(&request.statement, UnixSeconds(now_ms() / 1000));
+            drop((turn, calling));
+            admitted
+        });
+        admitted.await?;
+        Ok(Response::new(wire::DrawCodeReply {}))
     }
 
     type BundleStream = BoxStream<'static, Result<wire::BundlePart, Status>>;
@@ -227,4 +306,29 @@ pub async fn listen(address: &str) -> Result<TcpListener, Error> {
 /// A bundle that is not there.
 pub fn bundle_bytes(election: &Election) -> Result<Vec<u8>, Error> {
     Ok(files::read(&election.bundle_file(), 4 << 30)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_network_has_few_statements_under_way_and_keeps_no_other_out() {
+        let callers = Callers::default();
+        let [one, other] = [1, 2].map(|last| Some(IpAddr::from([192, 0, 2, last])));
+        let mut under_way: Vec<Calling> = (0..STATEMENTS_OF_ONE_NETWORK)
+            .map(|_| callers.enter(one).ok().expect("a place"))
+            .collect();
+        for _ in 0..3 {
+            let refused = callers.enter(one).err().expect("too many");
+            assert_eq!(refused.reason, Reason::PartyBusy);
+        }
+        assert!(callers.enter(other).is_ok());
+        under_way.pop();
+        let again = callers.enter(one).ok().expect("a place is free again");
+        assert!(callers.enter(one).is_err());
+        drop((under_way, again));
+        let kept = callers.0.lock().unwrap_or_else(PoisonError::into_inner).len();
+        assert_eq!(kept, 0, "nobody is remembered");
+    }
 }

@@ -132,9 +132,6 @@ impl Reader<'_> {
             .as_ref()
             .map(|table| self.register(table))
             .transpose()?;
-        if let (Some(tickets), Some(_)) = (&file.tickets, &file.enrolment) {
-            return Err(self.at(tickets, Problem::TicketsWithCards));
-        }
         let participants = self.participants(&file)?;
         let roll = self.roll(&file, &boxes, &policy)?;
         // A manifest's numbers rise; the file may list contests and boxes in the order that reads best.

@@ -5,6 +5,7 @@
 //! signing.key ca.key tls.key  secret, readable by their owner only
 //! ca.pem tls.pem              public certificates
 //! registers/<id>.toml         of enrolled credentials: see `registers`
+//! revocation/                 revocation lists of cards, where voters who enrol draw tickets: the commission fetches them
 //! elections/<id>/
 //!   manifest                  envelope; countersignatures are added to it
 //!   roll.csv                  as it was read, with indices, and salted codes for what certificates say of voters
@@ -24,7 +25,7 @@ use tally_proto::decode::decode_canonical;
 use tally_proto::envelope::{Envelope, MAX_ENVELOPE_BYTES, Signer};
 use tally_proto::identity::CoordinatorIdentity;
 use tally_proto::ids::{BoxId, ElectionId, RegisterId, UnixSeconds, VoterIndex};
-use tally_proto::manifest::SignedManifest;
+use tally_proto::manifest::{Manifest, SignedManifest};
 use tally_proto::order::{SignedOrder, in_force};
 use tally_proto::pki::{Authority, Leaf, Life, PeerRole, Shown};
 use tally_proto::sealing::MAX_BODY_BYTES;
@@ -144,6 +145,11 @@ impl Directory {
         self.path.join("registers").join(format!("{register}.toml"))
     }
 
+    /// The directory of the revocation lists of authorities whose cards voters enrol with, for draw codes.
+    pub fn revocation_lists(&self) -> PathBuf {
+        self.path.join("revocation")
+    }
+
     /// The signing key.
     pub fn signer(&self) -> &Signer {
         &self.signer
@@ -260,6 +266,17 @@ impl Directory {
     fn election_path(&self, id: &ElectionId) -> PathBuf {
         self.path.join("elections").join(id.as_str())
     }
+}
+
+/// The roll in an election's directory.
+///
+/// # Errors
+/// A roll file that was changed.
+pub(crate) fn roll_at(path: &Path, manifest: &Manifest) -> Result<RollFile, Error> {
+    let boxes: Vec<u32> = manifest.boxes().iter().map(|b| b.id().get()).collect();
+    let roll = roll::read(&path.join("roll.csv"), &boxes)?;
+    roll.check(manifest)?;
+    Ok(roll)
 }
 
 /// A TLS certificate and key from their files.
@@ -386,16 +403,7 @@ impl Election {
     /// # Errors
     /// A roll file that was changed.
     pub fn roll(&self) -> Result<RollFile, Error> {
-        let boxes: Vec<u32> = self
-            .signed
-            .manifest()
-            .boxes()
-            .iter()
-            .map(|b| b.id().get())
-            .collect();
-        let roll = roll::read(&self.path.join("roll.csv"), &boxes)?;
-        roll.check(self.signed.manifest())?;
-        Ok(roll)
+        roll_at(&self.path, self.signed.manifest())
     }
 
     /// Where a voter stands: on the roll it was defined with, or of an open roll on the newest one that was fetched.

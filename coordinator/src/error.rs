@@ -194,6 +194,12 @@ pub enum Error {
         /// What is wrong.
         problem: ClosingProblem,
     },
+    /// Nobody of that name drew, or could, on an open roll.
+    #[error(
+        "voter.unknown: no card of {0:?} stands for a draw code: give what the certificate says of its holder, letter by letter, as `coordinator open-roll` \
+         writes it; who has no draw code yet needs no further draw"
+    )]
+    NoDrawCode(String),
     /// A voter reference that is not on the roll.
     #[error("voter.unknown: no voter has the reference {0:?}; check the roll")]
     UnknownVoter(String),

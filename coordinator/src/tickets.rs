@@ -4,13 +4,19 @@
 //! elections/<id>/
 //!   ticket-keys/<day_s>       secret: PKCS#8, one RSA key a day of the online channel
 //!   draw-hashes               CSV (box, index, hash): what the first registrar hands over of its draw codes
+//!   draw-cards                draw codes that voters' cards stand for: see `cards`
 //!   draws                     records of 40 bytes: box, index, SHA-256 of a request that was answered
 //!   draw-grants               lines "box,index": one more draw each, by order of the commission
 //! ```
 //!
+//! A voter has one allowance, whichever and however many draw codes the voter has. On an open roll the place of `draws` and `draw-grants` is the
+//! voter's account in `draw-cards`.
+//!
 //! The coordinator knows who drew, when and how often, and nothing of the tickets: they are blinded. It holds hashes of draw codes only, so its
 //! disk lets nobody draw. A request that was answered is answered again with the same bytes, however often it comes: a lost answer costs no
 //! draw. A draw is on disk before its answer leaves.
+
+mod cards;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
@@ -21,6 +27,7 @@ use std::time::SystemTime;
 
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
+use tally_proto::card::{CardError, ListDirectory};
 use tally_proto::ids::{BoxId, Hash32, UnixSeconds, VoterIndex};
 use tally_proto::layout::{Writer, tag};
 use tally_proto::manifest::SignedManifest;
@@ -29,6 +36,8 @@ use tally_proto::refusal::Refusal;
 use tally_proto::ticket::{DrawCode, RSA_BYTES, TicketSigner, Ticketing};
 use tally_proto::{secret_file, wire};
 use zeroize::{Zeroize as _, Zeroizing};
+
+use cards::{CardDesk, MOST_CODES};
 
 use crate::directory::Election;
 use crate::error::{Error, StoredProblem};
@@ -43,7 +52,7 @@ const GRANTS: &str = "draw-grants";
 /// One answered request in `draws`.
 const RECORD: usize = 4 + 4 + 32;
 
-/// A voter: box and place on the roll.
+/// A voter: box and place on the roll, or account of an open roll.
 type Voter = (u32, u32);
 
 /// Makes one key for each of `days` (Unix seconds of their beginnings).
@@ -91,15 +100,21 @@ pub fn admit(election: &Election, from: &Path) -> Result<usize, Error> {
     Ok(hashes.len())
 }
 
-/// One more draw for a voter, by order of the commission.
+/// One more draw, and one more draw code, for a voter, by order of the commission.
 ///
 /// # Errors
-/// [`Error::NoTickets`], [`Error::UnknownVoter`], failures to write.
+/// [`Error::NoTickets`], [`Error::UnknownVoter`], [`Error::NoDrawCode`], failures to write.
 pub fn grant(election: &Election, reference: &str) -> Result<(), Error> {
     ticketing(election)?;
-    let (of_box, voter) = election.find(reference)?;
+    let (of_box, voter) = if election.signed().manifest().open_box().is_some() {
+        let account = cards::account_of(election, reference)?;
+        account.ok_or_else(|| Error::NoDrawCode(reference.to_owned()))?
+    } else {
+        let (of_box, voter) = election.find(reference)?;
+        (of_box.get(), voter.get())
+    };
     let place = election.path().join(GRANTS);
-    let line = format!("{},{}\n", of_box.get(), voter.get());
+    let line = format!("{of_box},{voter}\n");
     OpenOptions::new()
         .create(true)
         .append(true)
@@ -155,13 +170,15 @@ pub struct Desk {
     manifest: Arc<SignedManifest>,
     signers: Vec<TicketSigner>,
     surplus: Zeroizing<[u8; 32]>,
+    /// Where voters enrol by card.
+    cards: Option<CardDesk>,
     book: Mutex<Book>,
     latest: Mutex<VecDeque<(Voter, Hash32, wire::DrawReply)>>,
     /// By voter; whether it is one that was answered before.
     under_way: Mutex<HashSet<(Voter, bool)>>,
 }
 
-/// Most further draws that a voter has beyond those of the manifest.
+/// Most further draws that a voter has beyond those of the manifest, and most further codes beyond [`MOST_CODES`].
 const MOST_SURPLUS: u64 = 8;
 /// So many answers are kept in memory for devices that lost one.
 const KEPT_ANSWERS: usize = 64;
@@ -235,11 +252,11 @@ struct Book {
 }
 
 impl Desk {
-    /// Opens the election's keys and its book; `None` for an election without tickets.
+    /// Opens the election's keys and its books; `None` for an election without tickets. `lists`: revocation lists of cards.
     ///
     /// # Errors
     /// Files that are missing, exposed or damaged.
-    pub fn open(election: &Election) -> Result<Option<Self>, Error> {
+    pub fn open(election: &Election, lists: Arc<ListDirectory>) -> Result<Option<Self>, Error> {
         let signed = election.signed();
         let Some(ticketing) = signed.manifest().ticketing() else {
             return Ok(None);
@@ -265,6 +282,7 @@ impl Desk {
             manifest: Arc::new(signed.clone()),
             signers,
             surplus: Zeroizing::new(surplus.finalize().into()),
+            cards: CardDesk::open(election, lists)?,
             book: Mutex::new(book),
             latest: Mutex::default(),
             under_way: Mutex::default(),
@@ -277,8 +295,7 @@ impl Desk {
     /// # Errors
     /// `draw.not-ready`, `draw.refused`, `draw.exhausted`, `message.malformed`, `internal`; `party.busy`: another draw of the voter is under way.
     pub fn admit(self: &Arc<Self>, request: &wire::DrawRequest) -> Result<Admitted, Refusal> {
-        let voter = (request.r#box, request.v);
-        self.identify(voter, &request.code)?;
+        let voter = self.identify((request.r#box, request.v), &request.code)?;
         let ticketing = self.ticketing()?;
         let expected = ticketing.drawn();
         if request.blinded.len() != expected || request.blinded.iter().any(|b| b.len() != RSA_BYTES) {
@@ -312,6 +329,19 @@ impl Desk {
         }))
     }
 
+    /// Takes a statement of a voter's card: from then on the draw code that it is of is one of that voter's. The same again changes nothing.
+    ///
+    /// # Errors
+    /// Why the card or its statement is refused; `draw.too-many-codes`, `roll.full`, `internal`.
+    pub fn admit_code(&self, statement: &[u8], now: UnixSeconds) -> Result<(), Refusal> {
+        let Some(cards) = &self.cards else {
+            let error = CardError::NoRegister;
+            return Err(Refusal::new(error.reason(), error));
+        };
+        let most = |voter| MOST_CODES + self.hidden(tag::CODE_SURPLUS, voter) + self.grants(voter);
+        cards.admit(&self.manifest, statement, now, most)
+    }
+
     fn ticketing(&self) -> Result<&Ticketing, Refusal> {
         self.manifest.manifest().ticketing().ok_or_else(refused)
     }
@@ -320,10 +350,23 @@ impl Desk {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the code is the voter's. Who is not on the list is answered like a wrong code.
-    fn identify(&self, voter: Voter, code: &[u8]) -> Result<(), Refusal> {
+    /// Whose the code is, which must be that voter's. Who is not on the list is answered like a wrong code, and where a code comes from makes no
+    /// difference to what follows.
+    fn identify(&self, voter: Voter, code: &[u8]) -> Result<Voter, Refusal> {
         let code =
             DrawCode::from_slice(code).map_err(|error| Refusal::new(Reason::MessageMalformed, error))?;
+        let by_card = code.hash_for_card(&self.manifest.hash());
+        if let Some(voter) = self
+            .cards
+            .as_ref()
+            .and_then(|cards| cards.holder(voter, &by_card))
+        {
+            return Ok(voter);
+        }
+        // Nobody hands any over.
+        if self.manifest.manifest().registrars().is_empty() {
+            return Err(refused());
+        }
         let shown = code.hash(&self.manifest.hash(), BoxId(voter.0), VoterIndex(voter.1));
         let mut book = self.book();
         let hashes = book.hashes(&self.path.join(HASHES)).map_err(|error| {
@@ -338,7 +381,7 @@ impl Desk {
         };
         // A hash of eighty random bits: comparing it tells nothing about the code.
         if hashes.get(&voter) == Some(&shown) {
-            Ok(())
+            Ok(voter)
         } else {
             Err(refused())
         }
@@ -362,8 +405,13 @@ impl Desk {
 
     /// How many more draws this voter has than the manifest says: 0 to [`MOST_SURPLUS`], always the same, known to nobody else. So whoever uses a
     /// voter's draws up learns little of how often the voter has drawn elsewhere.
-    fn surplus(&self, (of_box, v): Voter) -> usize {
-        let layout = Writer::new(tag::SURPLUS).fixed(&self.surplus).u32(of_box).u32(v);
+    fn surplus(&self, voter: Voter) -> usize {
+        self.hidden(tag::SURPLUS, voter)
+    }
+
+    /// A number from 0 to [`MOST_SURPLUS`] of that voter.
+    fn hidden(&self, of: &str, (of_box, v): Voter) -> usize {
+        let layout = Writer::new(of).fixed(&self.surplus).u32(of_box).u32(v);
         let Hash32(hash) = layout.sha256();
         layout.finish().zeroize();
         let mut number = [0; 8];
@@ -388,7 +436,7 @@ impl Desk {
 fn refused() -> Refusal {
     Refusal::new(
         Reason::DrawRefused,
-        "the draw code is not that voter's; the one of the invitation is",
+        "the draw code is not that voter's; the one of the invitation is, and who enrolled by card registers it with `client draw-code`",
     )
 }
 

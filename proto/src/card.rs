@@ -6,7 +6,8 @@
 //! person    = SHA-256(tag "tally/v1/person", salt, what the certificate's field says)    in the roll
 //! ```
 //!
-//! A card signs with the key that it has for logging in; the tag keeps what it signs here apart from anything it signs elsewhere. The record's
+//! A card signs with the key that it has for logging in; the tag keeps what it signs here apart from anything it signs elsewhere. For a draw code
+//! of an election with tickets it signs a [`DrawStatement`], under a tag of its own. The record's
 //! digest is over `holder`, so that a record belongs to one certificate, while the public header names nobody.
 //!
 //! Personal codes have little entropy: whoever has the salt can try them all. The salt therefore goes only to those who have the roll, and is
@@ -14,9 +15,11 @@
 
 mod authorisation;
 mod chain;
+mod directory;
 mod error;
 mod object_id;
 mod revocation;
+mod statement;
 mod x509;
 
 pub use authorisation::{
@@ -24,9 +27,11 @@ pub use authorisation::{
     holder, signed_bytes,
 };
 pub use chain::{Holder, certificate as check_certificate, check, is_authority, scheme_of};
+pub use directory::ListDirectory;
 pub use error::CardError;
 pub use object_id::{BadObjectId, ObjectId};
 pub use revocation::{ListError, MAX_LIST_BYTES, RevocationList, check_revocation};
+pub use statement::{DrawStatement, DrawTerms, MAX_STATEMENT_BYTES, STATEMENT_TOLERANCE_S};
 
 use crate::ids::Hash32;
 use crate::layout::{Writer, tag};

@@ -257,6 +257,12 @@ mod tests {
         async fn draw(&self, _: Request<wire::DrawRequest>) -> Result<Response<wire::DrawReply>, Status> {
             Err(Status::unimplemented("not asked here"))
         }
+        async fn admit_draw_code(
+            &self,
+            _: Request<wire::DrawCodeRequest>,
+        ) -> Result<Response<wire::DrawCodeReply>, Status> {
+            Err(Status::unimplemented("not asked here"))
+        }
         type BundleStream = ReceiverStream<Result<wire::BundlePart, Status>>;
         async fn bundle(
             &self,

@@ -98,8 +98,14 @@ pub mod tag {
     pub const PURSE: &str = "tally/v1/purse";
     /// How many more draws a voter has than the manifest says.
     pub const SURPLUS: &str = "tally/v1/draw-surplus";
+    /// How many draw codes a voter may register beyond what everybody may.
+    pub const CODE_SURPLUS: &str = "tally/v1/draw-code-surplus";
     /// What the coordinator holds of a draw code.
     pub const DRAW_CODE: &str = "tally/v1/draw-code";
+    /// Hash of a draw code that a card stands for.
+    pub const CARD_DRAW_CODE: &str = "tally/v1/card-draw-code";
+    /// What a card signs for a draw code.
+    pub const DRAW_STATEMENT: &str = "tally/v1/draw-statement";
     /// A number and a name of an open roll, as a party states it for stations.
     pub const OPEN_ROLL_NAME: &str = "tally/v1/open-roll-name";
     /// All of them, under a party's signature.

@@ -196,10 +196,6 @@ impl Manifest {
         if manifest.register.is_some() != manifest.offsets.is_some() {
             return Err(ManifestError::OffsetsOfRegister);
         }
-        // Draw codes come with invitations: who enrols has none, and could cast nothing.
-        if manifest.register.is_some() && manifest.ticketing.is_some() {
-            return Err(ManifestError::TicketsWithRegister);
-        }
         manifest.check_separate_keys()?;
         manifest.check_station_boxes()?;
         manifest.check_open_roll()?;

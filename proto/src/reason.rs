@@ -131,10 +131,13 @@ reasons! {
         "Cast anew with another ticket; where none is left, draw again or vote at a station.";
     DrawRefused "draw.refused" Reject
         "The draw code is not that voter's, or there is nothing to draw in this election."
-        "Compare with the invitation; its draw code belongs to one voter of one election.";
+        "Compare with the invitation; its draw code belongs to one voter of one election. Who enrolled by card registers it with `client draw-code`.";
     DrawExhausted "draw.exhausted" Reject
         "The voter has drawn as often as the election allows."
         "Cast from a device that has tickets, ask the commission for one more draw, or vote at a station.";
+    DrawCodes "draw.too-many-codes" Reject
+        "So many draw codes were registered with this person's card that no further one is taken; those that are there stay good."
+        "Enrol with the draw code of an earlier invitation (`client enrol --draw-code-of`), ask the commission for one more draw, or vote at a station.";
     DrawNotReady "draw.not-ready" Retry
         "The coordinator does not have the registrar's draw codes yet."
         "Try again later; the commission runs `coordinator tickets` with the registrar's file.";
@@ -304,19 +307,19 @@ reasons! {
         "The certificate does not name its holder in the field that the election looks at."
         "Use the card that the election asks for.";
     CardSignature "card.signature" Reject
-        "The card's signature over the record does not verify."
+        "The card's signature over the record or the draw code does not verify."
         "Take the card out, put it in again and repeat.";
     CardRevoked "card.revoked" Reject
         "The certificate on the card was revoked by the authority that issued it."
         "Use the new card, or ask the office that issued this one.";
     CardRevocationList "card.revocation-list" Retry
-        "This party has no revocation list of the issuing authority that is good at this moment."
-        "The party's operator fetches it; then enrol again. Nothing is wrong with the card.";
+        "This party, or the coordinator for a draw code, has no revocation list of the issuing authority that is good at this moment."
+        "Its operator fetches it; then enrol again, or register the draw code again. Nothing is wrong with the card.";
     CardNotOnRoll "card.not-on-roll" Reject
         "The person whom the card names is not on the roll of this election."
         "Ask the election commission, or vote where you are registered.";
     CardSignedAt "card.signed-at" Reject
-        "The record was signed outside the enrolment period, or at a time far from this party's clock."
+        "The card signed outside the enrolment period, or at a time far from the clock of whoever is to take it."
         "Enrol within the period; set the device's clock.";
     CardTooOften "card.too-often" Retry
         "So many records of this voter are here that the next one has to wait."

@@ -651,6 +651,7 @@ impl World {
     /// The registrar fails, or its file is not what it should be.
     pub fn issue(&self) -> Result<BTreeMap<Place, String>, WorldError> {
         let manifest = text(&self.manifest_file()?);
+        let roll = format!("coordinator/elections/{}/roll.csv", self.plan.election);
         let out = self.root.join("invitations.csv");
         self.run(
             &[
@@ -661,7 +662,7 @@ impl World {
                 "--manifest",
                 &manifest,
                 "--roll",
-                "election/roll.csv",
+                &roll,
                 "--out",
                 &text(&out),
             ],

@@ -3,6 +3,8 @@
 //! three audits. The totals are those of a recount in the clear.
 
 mod soft_hsm;
+#[path = "cards/tickets.rs"]
+mod tickets;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -62,22 +64,30 @@ struct Scene {
     world: World,
     cards: cards::Cards,
     open: bool,
+    /// Whether a registrar sends invitations too.
+    invites: bool,
     made: BTreeMap<u32, PathBuf>,
 }
 
 impl Scene {
     fn new(root: &Path, election: &str, open: bool) -> Self {
+        let scene = Self::set_up(root, plan(election), open);
+        scene.define();
+        scene
+    }
+
+    /// Before anything is defined.
+    fn set_up(root: &Path, plan: Plan, open: bool) -> Self {
         let program = Program::at(env!("CARGO_BIN_EXE_tally-tests"));
-        let mut world = World::set_up(root, program, plan(election)).expect("everybody is set up");
+        let mut world = World::set_up(root, program, plan).expect("everybody is set up");
         world.start().expect("the servers run");
-        let scene = Self {
+        Self {
             cards: cards::Cards::new(now_s()),
             world,
             open,
+            invites: false,
             made: BTreeMap::new(),
-        };
-        scene.define();
-        scene
+        }
     }
 
     /// With a register that the parties have agreed on, and the authority's revocation list at each of them.
@@ -115,16 +125,24 @@ impl Scene {
         let open_roll = format!("kind = \"open\"\nmost = 40\nfreezes = {closes:?}\ntime_zone = \"UTC\"");
         let mut roll = String::from("box,reference,online,person\n");
         for person in people {
-            roll += &format!("1,{},yes,{}\n", name_on_roll(person), called(1, person));
+            // Who has no card is invited.
+            let called = if self.invites && person >= tickets::WITH_CARDS {
+                String::new()
+            } else {
+                called(1, person)
+            };
+            roll += &format!("1,{},yes,{called}\n", name_on_roll(person));
         }
         world
             .define_edited(|toml, _| {
-                let toml = toml.replace("registrars = [\"registrar.identity.toml\"]", "registrars = []");
+                let post = "registrars = [\"registrar.identity.toml\"]";
                 let closed = "file = \"roll.csv\"\nkind = \"closed\"";
-                assert!(
-                    toml.contains("registrars = []") && toml.contains(closed),
-                    "{toml}"
-                );
+                assert!(toml.contains(post) && toml.contains(closed), "{toml}");
+                let toml = if self.invites {
+                    toml
+                } else {
+                    toml.replace(post, "registrars = []")
+                };
                 let toml = if self.open {
                     toml.replace(closed, &open_roll)
                 } else {
@@ -309,6 +327,7 @@ async fn vote_and_tally(
             "--yes",
             "--give-up-after",
             "30",
+            "--now",
         ],
         "",
     );
@@ -437,7 +456,14 @@ async fn an_open_roll() {
     tally_proto::connect::install_tls_provider();
     let _ = tokens();
     let directory = tempfile::tempdir().expect("a directory");
-    let mut scene = Scene::new(&directory.path().join("world"), "grounds-open", true);
+    // With tickets: each draws with the draw code that the card stands for.
+    let plan = Plan {
+        tickets: Some((6, 2)),
+        ..plan("grounds-open")
+    };
+    let mut scene = Scene::set_up(&directory.path().join("world"), plan, true);
+    scene.define();
+    scene.give_the_commission_lists();
     let election = scene.election().to_owned();
     // They come in another order than that of the roll of the same people.
     let mut people = BTreeMap::new();

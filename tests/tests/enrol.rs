@@ -6,13 +6,17 @@ use std::time::{Duration, Instant};
 
 use rand::{SeedableRng, rngs::StdRng};
 use tally_client::card::{Card, CardFailure, CardFile, Token};
-use tally_client::{Choices, Connections, Device, Election, EnrolError, Voter, enrol};
+use tally_client::{
+    Choices, Connections, Device, DrawCodeError, Election, EnrolError, Voter, enrol, enrol_with,
+    register_draw_code,
+};
 use tally_party::store::{Kind, accepted};
 use tally_proto::fixture::cards::{self, CardKey, CardShape, DAY, called};
 use tally_proto::fixture::{OPENS, Shape};
 use tally_proto::ids::{BoxId, Digest, Role, VoterIndex};
 use tally_proto::reason::Reason;
 use tally_proto::record::RecordHeader;
+use tally_proto::ticket::DrawCode;
 use zeroize::Zeroizing;
 
 #[path = "../../party/tests/world/mod.rs"]
@@ -24,8 +28,14 @@ use soft_hsm::{PASSWORD, PIN, make_token, soft_hsm};
 use world::{Party, World};
 
 async fn start() -> (World, Vec<Party>) {
+    start_with(false).await
+}
+
+/// `tickets`: whether online ballots need them.
+async fn start_with(tickets: bool) -> (World, Vec<Party>) {
     let world = World::new(Shape {
         cards: true,
+        tickets,
         ..Shape::default()
     });
     let (clock, begun) = (world.clock.clone(), Instant::now());
@@ -138,6 +148,13 @@ async fn a_pkcs12_file_enrols_and_what_it_made_votes() {
         .expect("of this election")
         .expose();
     assert_eq!(credential(&parties), own);
+    // Nobody needs a draw code here.
+    assert!(enrolled.draw_code.is_none() && enrolled.invitation.draw_code().is_none());
+    let code = DrawCode::from_slice(&[1; DrawCode::BYTES]).expect("ten bytes");
+    let mut never = |_: &str| panic!("asked");
+    let (of, to) = (election(&world), connections(&world, &parties));
+    let needless = register_draw_code(&of, &to, &file, &code, &mut never).await;
+    assert!(matches!(needless, Err(DrawCodeError::NoTickets)), "{needless:?}");
     // It votes like any invitation.
     let voter = Voter::new(
         &election(&world),
@@ -151,6 +168,54 @@ async fn a_pkcs12_file_enrols_and_what_it_made_votes() {
         .cast(&choices, &mut StdRng::seed_from_u64(9))
         .await
         .expect("cast");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commission_that_takes_no_draw_code_keeps_nobody_from_enrolling() {
+    let (mut world, parties) = start_with(true).await;
+    let made = card(&mut world, &CardShape::of(&called(1, 2), CardKey::P256, OPENS));
+    let file = Card::File(CardFile::open(&pkcs12(&world, &made), PASSWORD).expect("opens"));
+    // Where the commission's board should be there is a party, which knows nothing of draw codes.
+    let first = enrolled(&world, &parties, &file, 2).await;
+    assert!(
+        matches!(first.draw_code, Some(Err(DrawCodeError::Refused { .. }))),
+        "{:?}",
+        first.draw_code
+    );
+    let own = *first
+        .invitation
+        .draw_code()
+        .expect("it waits for its registration")
+        .expose();
+    let second = world.clock_s();
+    while world.clock_s() == second {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // With the draw code of before the new code is as a decoy of the old one would be: of another credential, and else the same.
+    let connections = connections(&world, &parties);
+    let mut never = |_: &str| panic!("asked");
+    let kept = DrawCode::from_slice(&own).expect("ten bytes");
+    let mut rng = StdRng::seed_from_u64(3);
+    let election = election(&world);
+    let again = enrol_with(&election, &connections, &file, Some(kept), &mut never, &mut rng);
+    let again = again.await.expect("enrolled").invitation;
+    assert_eq!(again.draw_code().expect("kept").expose(), &own);
+    let (old, new) = (first.invitation.to_code(), again.to_code());
+    assert_eq!(old.len(), new.len());
+    assert_ne!(old, new);
+    let hash = world.fixture.manifest.hash();
+    let decoy = first.invitation.decoy(&mut rng);
+    for code in [&again, &decoy] {
+        assert_eq!(code.draw_code().map(DrawCode::expose), Some(&own));
+        assert_eq!((code.of_box(), code.voter()), (BoxId(1), VoterIndex(2)));
+        assert!(code.credential_for(&hash).is_ok());
+    }
+    let code = DrawCode::generate(&mut rng);
+    let refused = register_draw_code(&election, &connections, &file, &code, &mut never).await;
+    assert!(
+        matches!(refused, Err(DrawCodeError::Refused { .. })),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

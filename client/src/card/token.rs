@@ -104,7 +104,8 @@ impl Token {
         Ok(all)
     }
 
-    fn log_in(&self, session: &Session, ask: &mut Ask<'_>) -> Result<(), CardFailure> {
+    /// `again`: the card forgets its PIN with every signature.
+    fn log_in(&self, session: &Session, again: bool, ask: &mut Ask<'_>) -> Result<(), CardFailure> {
         let about = || self.module.get_token_info(self.slot).map_err(failed);
         let before = about()?;
         if before.user_pin_locked() {
@@ -121,7 +122,12 @@ impl Token {
             } else {
                 ""
             };
-            let typed = ask(&format!("PIN of the card {:?}{left}:", before.label()))?;
+            let once_more = if again {
+                "The card wants its PIN for every signature, and this is another one. "
+            } else {
+                ""
+            };
+            let typed = ask(&format!("{once_more}PIN of the card {:?}{left}:", before.label()))?;
             Some(AuthPin::from(typed.as_str()))
         };
         match session.login(UserType::User, pin.as_ref()) {
@@ -145,20 +151,20 @@ impl Token {
     pub(super) fn sign(
         &self,
         chosen: &Chosen,
-        bytes: &[u8],
+        due: &[Vec<u8>],
         ask: &mut Ask<'_>,
-    ) -> Result<Vec<u8>, CardFailure> {
+    ) -> Result<Vec<Vec<u8>>, CardFailure> {
         let session = self.session()?;
-        self.log_in(&session, ask)?;
+        self.log_in(&session, false, ask)?;
         let template = [
             Attribute::Class(ObjectClass::PRIVATE_KEY),
             Attribute::Id(chosen.id.clone()),
         ];
         let keys = session.find_objects(&template).map_err(failed)?;
         let key = *keys.first().ok_or(CardFailure::NoKey)?;
-        let signed = match chosen.scheme {
+        let known = self.module.get_mechanism_list(self.slot).map_err(failed)?;
+        let sign = |bytes: &[u8]| match chosen.scheme {
             Scheme::RsaPkcs1Sha256 | Scheme::RsaPssSha256 => {
-                let known = self.module.get_mechanism_list(self.slot).map_err(failed)?;
                 if known.contains(&MechanismType::SHA256_RSA_PKCS) {
                     session.sign(&Mechanism::Sha256RsaPkcs, key, bytes)
                 } else {
@@ -169,9 +175,79 @@ impl Token {
             Scheme::EcdsaP256Sha256 => session.sign(&Mechanism::Ecdsa, key, &Sha256::digest(bytes)),
             Scheme::EcdsaP384Sha384 => session.sign(&Mechanism::Ecdsa, key, &Sha384::digest(bytes)),
         };
-        let signature = signed.map_err(failed)?;
-        // What the card may do ends with its one signature; a module that will not log out closes the session all the same.
+        let signatures = each(due, sign, || self.log_in(&session, true, ask))?;
+        // What the card may do ends with these signatures; a module that will not log out closes the session all the same.
         let _ = session.logout();
-        Ok(signature)
+        Ok(signatures)
+    }
+}
+
+/// Signs one after the other, logging in `again` where the card has forgotten its PIN with the signature before.
+fn each(
+    due: &[Vec<u8>],
+    mut sign: impl FnMut(&[u8]) -> Result<Vec<u8>, Error>,
+    mut again: impl FnMut() -> Result<(), CardFailure>,
+) -> Result<Vec<Vec<u8>>, CardFailure> {
+    let mut signatures = Vec::with_capacity(due.len());
+    for bytes in due {
+        let signed = match sign(bytes) {
+            Err(Error::Pkcs11(RvError::UserNotLoggedIn, _)) if !signatures.is_empty() => {
+                again()?;
+                sign(bytes)
+            }
+            signed => signed,
+        };
+        signatures.push(signed.map_err(failed)?);
+    }
+    Ok(signatures)
+}
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::context::Function;
+
+    use super::*;
+
+    /// Signs with one byte in front, for so many signatures after each PIN.
+    fn signed(per_pin: usize, accepts: bool) -> (Result<Vec<Vec<u8>>, CardFailure>, usize) {
+        let (left, asked) = (std::cell::Cell::new(per_pin), std::cell::Cell::new(0));
+        let due = [vec![1], vec![2], vec![3]];
+        let sign = |bytes: &[u8]| {
+            if left.get() == 0 {
+                return Err(Error::Pkcs11(RvError::UserNotLoggedIn, Function::Sign));
+            }
+            left.set(left.get() - 1);
+            Ok([&[0], bytes].concat())
+        };
+        let again = || {
+            asked.set(asked.get() + 1);
+            left.set(per_pin);
+            if accepts {
+                Ok(())
+            } else {
+                Err(CardFailure::WrongPin)
+            }
+        };
+        (each(&due, sign, again), asked.get())
+    }
+
+    #[test]
+    fn a_card_that_wants_its_pin_for_every_signature_is_given_it_again_and_no_other_is() {
+        let all = vec![vec![0, 1], vec![0, 2], vec![0, 3]];
+        for (per_pin, asked) in [(3, 0), (2, 1), (1, 2)] {
+            let (signatures, again) = signed(per_pin, true);
+            assert_eq!((signatures.unwrap(), again), (all.clone(), asked));
+        }
+        let (refused, again) = signed(1, false);
+        assert!(
+            matches!(refused, Err(CardFailure::WrongPin)) && again == 1,
+            "{refused:?}"
+        );
+        // A first signature that the card refuses is no matter of a PIN once more.
+        let (refused, again) = signed(0, true);
+        assert!(
+            matches!(refused, Err(CardFailure::Failed(_))) && again == 0,
+            "{refused:?}"
+        );
     }
 }

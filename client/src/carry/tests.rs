@@ -275,3 +275,32 @@ fn ballots_in_two_elections_have_nothing_in_common() {
     assert!(first.len() > 300 && second.len() > 300);
     assert!(first.is_disjoint(&second));
 }
+
+#[test]
+fn the_draw_code_goes_along_where_the_later_election_asks_for_tickets() {
+    use rand::SeedableRng as _;
+    let world = world(Shape {
+        tickets: true,
+        ..Shape::default()
+    });
+    let earlier = earlier(&world);
+    let with_draw = |credential| {
+        let draw = DrawCode::from_slice(&[6; DrawCode::BYTES]).unwrap();
+        code(&earlier, credential).with_draw(draw)
+    };
+    let tickets = later(&world, |_| {});
+    let without = later(&world, |wire| {
+        wire.ticket_keys.clear();
+        wire.ticket_allowance = None;
+    });
+    let mut rng = rand::rngs::StdRng::seed_from_u64(3);
+    let (own, decoy) = (with_draw(7), with_draw(7).decoy(&mut rng));
+    for invitation in [&own, &decoy] {
+        let (carried, _) = carry_over(&earlier, invitation, &tickets, &place(true)).unwrap();
+        assert_eq!(carried.draw_code().unwrap().expose(), &[6; 10]);
+        let (carried, _) = carry_over(&earlier, invitation, &without, &place(true)).unwrap();
+        assert!(carried.draw_code().is_none());
+    }
+    let (carried, _) = carry_over(&earlier, &code(&earlier, 7), &tickets, &place(true)).unwrap();
+    assert!(carried.draw_code().is_none(), "there was none");
+}

@@ -68,6 +68,12 @@ impl CarryOver {
             super::voter::moment(before.get()),
             later.id(),
         ));
+        if later.manifest().ticketing().is_some() {
+            console.tell(
+                "That election asks for tickets. Before you can draw any, your card must stand for the code's draw code there: once, with `client draw-code` and \
+                 this code. Every decoy with the same draw code draws from then on too.",
+            );
+        }
         Ok(Outcome::Done)
     }
 }

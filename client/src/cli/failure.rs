@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::carry::CarryError;
 use crate::choice::ChoiceError;
 use crate::device::DeviceError;
+use crate::draw_code::DrawCodeError;
 use crate::election::ElectionError;
 use crate::enrol::EnrolError;
 use crate::fault::Fault;
@@ -45,6 +46,9 @@ pub enum Failure {
     /// Enrolling.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
+    /// Registering a draw code.
+    #[error(transparent)]
+    DrawCode(#[from] DrawCodeError),
     /// Carrying a code over.
     #[error(transparent)]
     Carry(#[from] CarryError),
@@ -160,6 +164,7 @@ impl Failure {
             Self::Choice(error) => Some(error.reason()),
             Self::Inspect(error) => Some(error.reason()),
             Self::Enrol(EnrolError::Card(error)) => error.reason(),
+            Self::DrawCode(error) => error.reason(),
             Self::Carry(error) => Some(error.reason()),
             Self::OtherFingerprint { .. } => Some(Reason::ManifestOther),
             Self::NotThere => Some(Reason::BallotNotHeld),
@@ -196,6 +201,9 @@ impl Failure {
                 | EnrolError::Offsets(_)
                 | EnrolError::Time(_),
             ) => 5,
+            Self::DrawCode(error) if error.may_pass() => 5,
+            Self::DrawCode(DrawCodeError::Refused { .. }) => 4,
+            Self::DrawCode(_) => 3,
             Self::TooFewAnswers => 5,
             Self::Unseen => 8,
             Self::NotThere => 8,

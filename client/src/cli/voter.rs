@@ -35,6 +35,11 @@ pub(super) struct InvitationArg {
 }
 
 impl InvitationArg {
+    /// The invitation in these files.
+    pub(super) fn of_files(files: Vec<PathBuf>) -> Self {
+        Self { files }
+    }
+
     fn texts(&self, console: &mut Console<'_>) -> Result<Vec<Zeroizing<String>>, Failure> {
         if self.files.is_empty() {
             let (first, part) = ask_code(

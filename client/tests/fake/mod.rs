@@ -409,6 +409,13 @@ impl Board for FakeBoard {
         Err(Status::unimplemented("not asked here"))
     }
 
+    async fn admit_draw_code(
+        &self,
+        _: Request<wire::DrawCodeRequest>,
+    ) -> Result<Response<wire::DrawCodeReply>, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
     type BundleStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<wire::BundlePart, Status>> + Send>>;
 
     async fn bundle(&self, _: Request<wire::ElectionRef>) -> Result<Response<Self::BundleStream>, Status> {

@@ -255,6 +255,13 @@ fn define(dir: &Path, file: &Path) -> Result<(), Error> {
     for warning in ceilings::warnings(manifest) {
         println!("Warning      {warning}");
     }
+    if manifest.ticketing().is_some() && manifest.register().is_some() {
+        println!(
+            "Cards        revocation lists of the authorities whose cards voters enrol with belong into {}, now and whenever new ones come: without a good \
+             one no draw code of a card is taken (card.revocation-list)",
+            directory.revocation_lists().display()
+        );
+    }
     println!("Nothing was sent. Next: publish {}", manifest.election());
     Ok(())
 }

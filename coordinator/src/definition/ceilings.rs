@@ -69,15 +69,10 @@ pub fn warnings(manifest: &Manifest) -> Vec<String> {
     };
     let (of_box, takes) = (smallest.id(), online(smallest));
     let Some(ticketing) = manifest.ticketing() else {
-        let remedy = match manifest.register() {
-            Some(_) => {
-                "There are no tickets yet for voters who enrol by card: hold no election like this where somebody gains by stopping it"
-            }
-            None => "Ask for tickets ([tickets]) unless nobody gains by that",
-        };
         return vec![format!(
             "No tickets are asked for, so anybody at all can send ballots. After {} of them box {of_box} takes no more online \
-             (box.full, which is final), and nobody can vote there online again, nor revote. {remedy}.",
+             (box.full, which is final), and nobody can vote there online again, nor revote. Ask for tickets \
+             ([tickets]) unless nobody gains by that.",
             grouped(takes)
         )];
     };

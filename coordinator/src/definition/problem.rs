@@ -319,11 +319,6 @@ pub enum Problem {
         /// As written.
         network: String,
     },
-    /// Who enrols gets no draw code.
-    #[error(
-        "[tickets] and [enrolment] do not go together: who enrols by card has no draw code, and could cast no ballot online; remove one"
-    )]
-    TicketsWithCards,
     /// Tickets without a channel they are for.
     #[error("tickets are for online ballots, and there is no online channel: add one, or remove [tickets]")]
     TicketsOffline,

@@ -404,6 +404,36 @@ fn tickets_have_a_key_for_each_day_of_the_online_channel_and_may_be_left_out() {
 }
 
 #[test]
+fn tickets_and_enrolment_by_card_go_together() {
+    let scene = Scene::new();
+    let cards = tally_proto::fixture::cards::Cards::new(1_800_000_000);
+    for (name, der) in [("root.pem", &cards.root), ("issuing-ca.pem", &cards.issuing)] {
+        fs::write(scene.dir.path().join(name), der).expect("written");
+    }
+    let mut roll = String::from("box,reference,online,person\n");
+    for v in 0..25 {
+        writeln!(roll, "1,N-{v},yes,PNOEE-{v}\n2,S-{v},yes,").expect("text");
+    }
+    fs::write(scene.dir.path().join("roll.csv"), roll).expect("written");
+    // The sample's own table, which stands there as a comment.
+    let (_, table) = SAMPLE.split_once("#     [enrolment]\n").expect("stands there");
+    let table: String = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("#     "))
+        .fold(String::from("[enrolment]\n"), |all, line| all + line + "\n");
+    for registrars in [
+        "registrars = [\"registrar-post.identity.toml\"]",
+        "registrars = []",
+    ] {
+        let sample = SAMPLE.replace("registrars = [\"registrar-post.identity.toml\"]", registrars);
+        assert!(sample.contains(registrars));
+        let definition = scene.read(&format!("{sample}\n{table}")).expect("good");
+        assert!(definition.manifest.ticket_allowance.is_some() && definition.manifest.register.is_some());
+        assert!(definition.roll.names_persons());
+    }
+}
+
+#[test]
 fn files_that_are_missing_or_broken_are_named() {
     let scene = Scene::new();
     let missing = scene.refusal("\"station-8.identity.toml\"", "\"station-9.identity.toml\"");

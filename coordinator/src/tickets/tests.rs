@@ -1,6 +1,6 @@
 use std::sync::Once;
 
-use tally_proto::fixture::{Shape, World};
+use tally_proto::fixture::{Shape, World, cards};
 use tally_proto::manifest::Manifest;
 use tally_proto::ticket::{Draw, TicketError};
 
@@ -10,25 +10,32 @@ use crate::directory::Directory;
 use crate::roll;
 
 pub(crate) struct Scene {
-    dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
     pub(crate) world: World,
     pub(crate) election: Election,
 }
 
 pub(crate) fn scene() -> Scene {
-    static PROVIDER: Once = Once::new();
-    PROVIDER.call_once(tally_proto::connect::install_tls_provider);
-    let world = World::new(Shape {
+    scene_of(Shape {
         tickets: true,
         ..Shape::default()
-    });
+    })
+}
+
+/// An election with tickets.
+pub(crate) fn scene_of(shape: Shape) -> Scene {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(tally_proto::connect::install_tls_provider);
+    let world = World::new(shape);
     let dir = tempfile::tempdir().expect("dir");
     let directory: Directory = directory_of(&world, dir.path());
-    let mut csv = String::from("box,reference,online\n");
-    for (id, of_box) in (1..).zip(&world.rolls) {
+    let mut csv = String::from("box,reference,online,code\n");
+    let closed: &[_] = if shape.open.is_none() { &world.rolls } else { &[] };
+    for (id, of_box) in (1..).zip(closed) {
         for entry in of_box.entries() {
             let online = if entry.online { "yes" } else { "no" };
-            csv += &format!("{id},{},{online}\n", entry.reference);
+            let codes: Vec<String> = entry.persons.iter().map(|code| code.to_string()).collect();
+            csv += &format!("{id},{},{online},{}\n", entry.reference, codes.join(" "));
         }
     }
     let roll = roll::parse(csv.as_bytes(), Path::new("roll.csv"), &[1, 2]).expect("roll");
@@ -47,22 +54,27 @@ pub(crate) fn scene() -> Scene {
         })
         .collect();
     let election = directory
-        .create_election((*world.manifest).clone(), &roll, &keys, None)
+        .create_election(
+            (*world.manifest).clone(),
+            &roll,
+            &keys,
+            shape.cards.then_some(&cards::SALT),
+        )
         .expect("stored");
     Scene { dir, world, election }
 }
 
 impl Scene {
-    fn manifest(&self) -> &Manifest {
+    pub(crate) fn manifest(&self) -> &Manifest {
         self.world.manifest.manifest()
     }
 
-    fn code(&self, byte: u8) -> DrawCode {
+    pub(crate) fn code(&self, byte: u8) -> DrawCode {
         DrawCode::from_slice(&[byte; DrawCode::BYTES]).expect("ten bytes")
     }
 
     /// Voter v of box 1 has the code of byte v + 1.
-    fn admit(&self, voters: u8) -> Result<usize, Error> {
+    pub(crate) fn admit(&self, voters: u8) -> Result<usize, Error> {
         let mut csv = format!("{HASHES_HEADER}\n");
         for v in 0..voters {
             let hash = self
@@ -76,7 +88,7 @@ impl Scene {
     }
 
     fn desk(&self) -> Arc<Desk> {
-        let desk = Desk::open(&self.election).expect("opens");
+        let desk = Desk::open(&self.election, Arc::default()).expect("opens");
         Arc::new(desk.expect("there are tickets"))
     }
 
@@ -85,7 +97,7 @@ impl Scene {
         Draw::new(self.manifest().election(), ticketing, &[seed; 32]).expect("keys")
     }
 
-    fn request(&self, v: u32, code: u8, seed: u8) -> wire::DrawRequest {
+    pub(crate) fn request(&self, v: u32, code: u8, seed: u8) -> wire::DrawRequest {
         wire::DrawRequest {
             election: self.manifest().election().as_str().to_owned(),
             r#box: 1,
@@ -97,14 +109,14 @@ impl Scene {
 }
 
 /// Admits and answers.
-fn drawn(desk: &Arc<Desk>, request: &wire::DrawRequest) -> Result<wire::DrawReply, Refusal> {
+pub(crate) fn drawn(desk: &Arc<Desk>, request: &wire::DrawRequest) -> Result<wire::DrawReply, Refusal> {
     match desk.admit(request)? {
         Admitted::Answered(reply) => Ok(reply),
         Admitted::Due(due) => due.draw(request),
     }
 }
 
-fn reason(answer: Result<wire::DrawReply, Refusal>) -> Reason {
+pub(crate) fn reason(answer: Result<wire::DrawReply, Refusal>) -> Reason {
     answer.expect_err("refused").reason
 }
 
@@ -225,7 +237,7 @@ fn a_torn_book_is_cut_and_a_damaged_file_is_named() {
     }
     assert_eq!(
         scene.desk().identify((1, 0), &[1; 10]).map_err(|r| r.reason),
-        Ok(()),
+        Ok((1, 0)),
         "the old file stands"
     );
     // Keys that are not the manifest's.
@@ -236,9 +248,10 @@ fn a_torn_book_is_cut_and_a_damaged_file_is_named() {
         keys.join(day.get().to_string())
     });
     std::fs::copy(&second, &first).expect("swapped");
-    assert!(matches!(Desk::open(&scene.election), Err(Error::Stored { .. })));
+    let opened = Desk::open(&scene.election, Arc::default());
+    assert!(matches!(opened, Err(Error::Stored { .. })));
     std::fs::write(&first, "no key").expect("damaged");
-    assert!(Desk::open(&scene.election).is_err());
+    assert!(Desk::open(&scene.election, Arc::default()).is_err());
 }
 
 #[test]

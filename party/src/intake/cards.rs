@@ -4,13 +4,14 @@
 //! Nothing of a certificate leaves this party but to the two others, for the sealing of the box. Whether somebody is on the roll is told only
 //! after their card's signature was checked.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
-use tally_proto::card::{self, CardAuthorisation, CardError, RevocationList, Salt, check_revocation};
+use tally_proto::card::{
+    self, CardAuthorisation, CardError, ListDirectory, RevocationList, Salt, check_revocation,
+};
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, UnixMillis, UnixSeconds, VoterIndex};
 use tally_proto::manifest::{Manifest, Register};
 use tally_proto::open_roll::{Head, Subject, name_of};
@@ -52,13 +53,10 @@ const ANSWERED_WITHIN_MS: u64 = 60_000;
 /// Pause between looks at the registers when nothing happened.
 const TAKE_OVER_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 
-type Listed = HashMap<(PathBuf, Hash32), (SystemTime, u64, Option<Arc<RevocationList>>)>;
-
-/// The directory of revocation lists, read again when a file of it changes.
+/// Revocation lists, and word of new enrolments.
 #[derive(Debug, Default)]
 pub(crate) struct Revocations {
-    directory: PathBuf,
-    known: Mutex<Listed>,
+    directory: ListDirectory,
     /// Something was enrolled, or an election came into force.
     pub(crate) enrolled: Notify,
 }
@@ -66,46 +64,21 @@ pub(crate) struct Revocations {
 impl Revocations {
     pub(crate) fn of(directory: &Path) -> Self {
         Self {
-            directory: directory.to_owned(),
+            directory: ListDirectory::of(directory),
             ..Self::default()
         }
     }
 
-    /// The lists of the register's issuing CAs that are there now. What cannot be read is logged once and passed over: a list that is missing
-    /// then refuses.
+    /// The lists of the register's issuing CAs that are there now. What cannot be read is logged once and passed over.
     fn lists(&self, register: &Register) -> Vec<Arc<RevocationList>> {
-        let issuers = Hash32::of(&register.issuers().concat());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut lists = Vec::new();
-        for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let Ok(about) = entry.metadata() else { continue };
-            let changed = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            let key = (path.clone(), issuers);
-            let fresh = known
-                .get(&key)
-                .is_some_and(|(at, size, _)| (*at, *size) == (changed, about.len()));
-            if !fresh {
-                let read = std::fs::read(&path)
-                    .map_err(|error| error.to_string())
-                    .and_then(|bytes| {
-                        RevocationList::read(register, &bytes).map_err(|error| error.to_string())
-                    });
-                let list = match read {
-                    Ok(list) => {
-                        tracing::info!(path = %path.display(), revoked = list.len(), until = %list.next_update(), "revocation list read");
-                        Some(Arc::new(list))
-                    }
-                    Err(error) => {
-                        tracing::warn!(path = %path.display(), register = %register.id(), error, "no revocation list of this register");
-                        None
-                    }
-                };
-                known.insert(key.clone(), (changed, about.len(), list));
+        self.directory.lists(register, |path, read| match read {
+            Ok(list) => {
+                tracing::info!(path = %path.display(), revoked = list.len(), until = %list.next_update(), "revocation list read");
             }
-            lists.extend(known.get(&key).and_then(|(_, _, list)| list.clone()));
-        }
-        lists
+            Err(error) => {
+                tracing::warn!(path = %path.display(), register = %register.id(), error, "no revocation list of this register");
+            }
+        })
     }
 }
 

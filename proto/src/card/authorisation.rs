@@ -40,7 +40,7 @@ impl Scheme {
         Self::EcdsaP384Sha384,
     ];
 
-    const fn wire(self) -> wire::CardScheme {
+    pub(super) const fn wire(self) -> wire::CardScheme {
         match self {
             Self::RsaPkcs1Sha256 => wire::CardScheme::RsaPkcs1Sha256,
             Self::RsaPssSha256 => wire::CardScheme::RsaPssSha256,
@@ -49,12 +49,29 @@ impl Scheme {
         }
     }
 
-    fn from_wire(number: i32) -> Result<Self, CardError> {
+    pub(super) fn from_wire(number: i32) -> Result<Self, CardError> {
         Self::ALL
             .into_iter()
             .find(|scheme| i32::from(scheme.wire()) == number)
             .ok_or(CardError::Scheme(number))
     }
+}
+
+/// Whether a card's certificates and signature are of the sizes that such have.
+pub(super) fn well_formed(certificates: &[Vec<u8>], signature: &[u8]) -> Result<(), CardError> {
+    if !(1..=MAX_CERTIFICATES).contains(&certificates.len()) {
+        return Err(CardError::Certificates(certificates.len()));
+    }
+    if certificates
+        .iter()
+        .any(|der| der.is_empty() || der.len() > MAX_CERTIFICATE_BYTES)
+    {
+        return Err(CardError::Malformed("a certificate is empty or too large"));
+    }
+    if signature.is_empty() || signature.len() > MAX_SIGNATURE_BYTES {
+        return Err(CardError::Malformed("the signature is missing or too long"));
+    }
+    Ok(())
 }
 
 /// The commitment of a record's header to the certificate.
@@ -104,18 +121,7 @@ impl CardAuthorisation {
         scheme: Scheme,
         signature: Vec<u8>,
     ) -> Result<Self, CardError> {
-        if !(1..=MAX_CERTIFICATES).contains(&certificates.len()) {
-            return Err(CardError::Certificates(certificates.len()));
-        }
-        if certificates
-            .iter()
-            .any(|der| der.is_empty() || der.len() > MAX_CERTIFICATE_BYTES)
-        {
-            return Err(CardError::Malformed("a certificate is empty or too large"));
-        }
-        if signature.is_empty() || signature.len() > MAX_SIGNATURE_BYTES {
-            return Err(CardError::Malformed("the signature is missing or too long"));
-        }
+        well_formed(&certificates, &signature)?;
         Ok(Self {
             nonce,
             certificates,

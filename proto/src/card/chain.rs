@@ -52,22 +52,29 @@ pub fn check(
         authorisation.intermediates(),
         times,
     )?;
-    let leaf = Certificate::read(authorisation.certificate())?;
     let bytes = signed_bytes(register.id(), &header.signed_digest());
+    let (scheme, signature) = (authorisation.scheme(), authorisation.signature());
+    signed_by(authorisation.certificate(), scheme, &bytes, signature)?;
+    Ok(holder)
+}
+
+/// Whether the key of `certificate` signed `bytes`.
+pub(super) fn signed_by(
+    certificate: &[u8],
+    scheme: Scheme,
+    bytes: &[u8],
+    signature: &[u8],
+) -> Result<(), CardError> {
+    let leaf = Certificate::read(certificate)?;
     let key = key_of(&leaf)?;
-    let signature = authorisation.signature();
-    let holds = match (key, authorisation.scheme()) {
-        (Key::Rsa(_), Scheme::RsaPkcs1Sha256) => key.verifies(&RSA_PKCS1_2048_8192_SHA256, &bytes, signature),
-        (Key::Rsa(_), Scheme::RsaPssSha256) => key.verifies(&RSA_PSS_2048_8192_SHA256, &bytes, signature),
-        (Key::P256(_), Scheme::EcdsaP256Sha256) => key.verifies(&ECDSA_P256_SHA256_FIXED, &bytes, signature),
-        (Key::P384(_), Scheme::EcdsaP384Sha384) => key.verifies(&ECDSA_P384_SHA384_FIXED, &bytes, signature),
+    let holds = match (key, scheme) {
+        (Key::Rsa(_), Scheme::RsaPkcs1Sha256) => key.verifies(&RSA_PKCS1_2048_8192_SHA256, bytes, signature),
+        (Key::Rsa(_), Scheme::RsaPssSha256) => key.verifies(&RSA_PSS_2048_8192_SHA256, bytes, signature),
+        (Key::P256(_), Scheme::EcdsaP256Sha256) => key.verifies(&ECDSA_P256_SHA256_FIXED, bytes, signature),
+        (Key::P384(_), Scheme::EcdsaP384Sha384) => key.verifies(&ECDSA_P384_SHA384_FIXED, bytes, signature),
         _ => false,
     };
-    if holds {
-        Ok(holder)
-    } else {
-        Err(CardError::Signature)
-    }
+    if holds { Ok(()) } else { Err(CardError::Signature) }
 }
 
 /// Checks a certificate by itself, as a device does before it asks for a PIN.

@@ -19,6 +19,9 @@ pub enum CardError {
     /// An unknown way of signing.
     #[error("card signature scheme {0} is not known")]
     Scheme(i32),
+    /// Of another election.
+    #[error("the card stated a draw code for another election than the one that it was brought to")]
+    OtherElection,
     /// The election has no register.
     #[error("this election does not take enrolment by card")]
     NoRegister,
@@ -66,9 +69,7 @@ pub enum CardError {
     #[error("the certificate does not name its holder in the way that this election needs")]
     NamesNobody,
     /// The card's signature does not verify.
-    #[error(
-        "the card's signature over the record does not verify: take the card out, put it in again and repeat"
-    )]
+    #[error("the card's signature does not verify: take the card out, put it in again and repeat")]
     Signature,
     /// Revoked.
     #[error(
@@ -77,12 +78,12 @@ pub enum CardError {
     Revoked,
     /// No list.
     #[error(
-        "this party has no revocation list of the authority that issued the certificate: its operator must fetch it; nothing is wrong with the card"
+        "there is no revocation list here of the authority that issued the certificate: the operator must fetch it; nothing is wrong with the card"
     )]
     NoList,
     /// An old list.
     #[error(
-        "this party's revocation list ended at {ended}: its operator must fetch a new one; nothing is wrong with the card"
+        "the revocation list here ended at {ended}: the operator must fetch a new one; nothing is wrong with the card"
     )]
     StaleList {
         /// Its nextUpdate.
@@ -103,14 +104,14 @@ pub enum CardError {
         /// The record's.
         signed_at: UnixSeconds,
     },
-    /// Far from the party's clock.
+    /// Far from the clock of whoever takes it.
     #[error(
-        "the record says that it was signed at {signed_at}, this party's clock shows {now}: set this device's clock, then repeat"
+        "the card's signature is dated {signed_at}, and the clock here shows {now}: set this device's clock, then repeat"
     )]
     Clock {
-        /// The record's.
+        /// The card's.
         signed_at: UnixSeconds,
-        /// The party's.
+        /// The clock's.
         now: UnixSeconds,
     },
     /// Serial and time differ.
@@ -137,6 +138,7 @@ impl CardError {
             Self::NoList | Self::StaleList { .. } => Reason::CardRevocationList,
             Self::NotOnRoll => Reason::CardNotOnRoll,
             Self::Window { .. } | Self::Clock { .. } => Reason::CardSignedAt,
+            Self::OtherElection => Reason::ElectionOther,
             Self::NoRegister | Self::OtherRegister { .. } => Reason::CardRegister,
         }
     }

@@ -3,11 +3,12 @@
 use super::*;
 use crate::fixture::cards::{Card, CardKey, CardShape, Cards, DAY, unknown_extension};
 use crate::fixture::{OPENS, Shape, World};
-use crate::ids::{BoxId, UnixSeconds, VoterIndex};
+use crate::ids::{BoxId, Hash32, UnixSeconds, VoterIndex};
 use crate::invitation::Credential;
 use crate::manifest::Register;
 use crate::reason::Reason;
 use crate::record::{Authorisation, RecordHeader, RecordSubmission};
+use crate::ticket::DrawCode;
 
 const SAID: &str = "PNOEE-38001011000";
 
@@ -283,4 +284,140 @@ fn person_codes_depend_on_the_salt() {
     assert_ne!(one.person(SAID), two.person(SAID));
     assert_ne!(one.person(SAID), one.person("PNOEE-38001011001"));
     assert_ne!(one.hash(), two.hash());
+}
+
+fn terms(manifest: &Hash32) -> DrawTerms {
+    let code = DrawCode::from_slice(&[9; DrawCode::BYTES]).expect("ten bytes");
+    DrawTerms {
+        manifest: *manifest,
+        code: code.hash_for_card(manifest),
+        signed_at: UnixSeconds(OPENS),
+    }
+}
+
+#[test]
+fn a_statement_of_a_draw_code_is_of_one_election_one_code_and_one_moment() {
+    let mut world = world();
+    let manifest = world.manifest.hash();
+    for key in CardKey::ALL {
+        let card = world.card(BoxId(1), VoterIndex(0), key);
+        let good = card.states(terms(&manifest));
+        let verdict = |statement: &DrawStatement, now| {
+            statement
+                .check(register(&world), &manifest, UnixSeconds(now))
+                .map_err(|error| error.reason())
+        };
+        let holder = verdict(&good, OPENS).expect("good");
+        assert_eq!((holder.said.as_str(), &holder.serial), (SAID, &card.serial));
+        assert_eq!(DrawStatement::decode(&good.encode()), Ok(good.clone()));
+        for now in [OPENS - STATEMENT_TOLERANCE_S, OPENS + STATEMENT_TOLERANCE_S] {
+            assert!(verdict(&good, now).is_ok());
+        }
+        for now in [
+            OPENS - STATEMENT_TOLERANCE_S - 1,
+            OPENS + STATEMENT_TOLERANCE_S + 1,
+        ] {
+            assert_eq!(verdict(&good, now), Err(Reason::CardSignedAt));
+        }
+        let other = good.check(register(&world), &Hash32([7; 32]), UnixSeconds(OPENS));
+        assert_eq!(other, Err(CardError::OtherElection));
+        let altered = |change: &dyn Fn(&mut crate::wire::DrawStatement)| {
+            let mut wire: crate::wire::DrawStatement =
+                prost::Message::decode(good.encode().as_slice()).expect("just encoded");
+            change(&mut wire);
+            DrawStatement::decode(&prost::Message::encode_to_vec(&wire))
+        };
+        type Change<'c> = &'c dyn Fn(&mut crate::wire::DrawStatement);
+        let changes: [Change<'_>; 4] = [
+            &|wire| wire.code_hash[31] ^= 1,
+            &|wire| wire.signed_at_s += 1,
+            &|wire| wire.signature[0] ^= 1,
+            &|wire| wire.scheme = 1 + wire.scheme % 4,
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let altered = altered(change).expect("of the form");
+            assert_eq!(
+                verdict(&altered, OPENS),
+                Err(Reason::CardSignature),
+                "change {number}"
+            );
+        }
+        let forms: [Change<'_>; 5] = [
+            &|wire| wire.manifest_hash.clear(),
+            &|wire| wire.code_hash.push(0),
+            &|wire| wire.certificates.clear(),
+            &|wire| wire.signature.clear(),
+            &|wire| wire.scheme = 0,
+        ];
+        for (number, change) in forms.into_iter().enumerate() {
+            let refused = altered(change).expect_err("refused");
+            assert_eq!(refused.reason(), Reason::CardMalformed, "form {number}");
+        }
+        // Somebody else's certificate over the same terms.
+        let thief = world
+            .cards
+            .as_mut()
+            .expect("cards")
+            .card(&CardShape::of(SAID, key, OPENS));
+        let stolen = altered(&|wire| wire.certificates = vec![thief.certificate.clone()]);
+        let due = if key == CardKey::Rsa2048 {
+            None
+        } else {
+            Some(Reason::CardSignature)
+        };
+        let stolen = stolen.expect("of the form");
+        let verdict = stolen.check(register(&world), &manifest, UnixSeconds(OPENS));
+        assert_eq!(
+            verdict.err().map(|error| error.reason()),
+            due,
+            "one key for all RSA cards"
+        );
+    }
+}
+
+#[test]
+fn a_statement_is_never_a_record_nor_a_record_a_statement() {
+    let mut world = world();
+    let manifest = world.manifest.hash();
+    let card = world.card(BoxId(1), VoterIndex(0), CardKey::Rsa2048);
+    let (header, authorisation) = record(&mut world, &card);
+    let terms = terms(&manifest);
+    let statement = card.states(terms);
+    // What the card signed for one is brought as the other's, with everything else as it should be.
+    let mut as_record: crate::wire::CardAuthorisation =
+        prost::Message::decode(authorisation.encode().as_slice()).expect("just encoded");
+    let mut as_statement: crate::wire::DrawStatement =
+        prost::Message::decode(statement.encode().as_slice()).expect("just encoded");
+    std::mem::swap(&mut as_record.signature, &mut as_statement.signature);
+    let as_record =
+        CardAuthorisation::decode(&prost::Message::encode_to_vec(&as_record)).expect("of the form");
+    let as_statement =
+        DrawStatement::decode(&prost::Message::encode_to_vec(&as_statement)).expect("of the form");
+    assert_eq!(
+        check(register(&world), &header, &as_record, &at(OPENS)),
+        Err(CardError::Signature)
+    );
+    assert_eq!(
+        as_statement.check(register(&world), &manifest, UnixSeconds(OPENS)),
+        Err(CardError::Signature)
+    );
+    // Not even where the hash of the code is a record's digest: the tags are others, and neither begins as the other does.
+    let digest = header.signed_digest();
+    let id = register(&world).id();
+    let same = DrawTerms {
+        code: Hash32(digest.0),
+        ..terms
+    };
+    let (for_record, for_code) = (signed_bytes(id, &digest), same.signed_bytes(id));
+    assert!(!for_code.starts_with(&for_record[..24]) && !for_record.starts_with(&for_code[..24]));
+    // Nor is the hash that a registrar hands over the one that a card stands for.
+    let code = DrawCode::from_slice(&[9; DrawCode::BYTES]).expect("ten bytes");
+    assert_ne!(
+        code.hash(&manifest, BoxId(1), VoterIndex(0)),
+        code.hash_for_card(&manifest)
+    );
+    assert_ne!(
+        code.hash_for_card(&Hash32([7; 32])),
+        code.hash_for_card(&manifest)
+    );
 }

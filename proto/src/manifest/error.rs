@@ -69,11 +69,6 @@ pub enum ManifestError {
     /// An open roll.
     #[error(transparent)]
     OpenRoll(#[from] OpenRollError),
-    /// Who enrols gets no draw code.
-    #[error(
-        "tickets and enrolment by card do not go together: who enrols has no draw code, and could cast no ballot online"
-    )]
-    TicketsWithRegister,
     /// Bytes refused at the door.
     #[error(transparent)]
     Decode(#[from] DecodeError),

@@ -60,6 +60,14 @@ impl DrawCode {
         layout.finish().zeroize();
         hash
     }
+
+    /// What a voter's card stands for, and the coordinator holds of it then: of no box and number, which are not known yet when a card signs.
+    pub fn hash_for_card(&self, manifest: &Hash32) -> Hash32 {
+        let layout = Writer::new(tag::CARD_DRAW_CODE).fixed(&manifest.0).fixed(&self.0);
+        let hash = layout.sha256();
+        layout.finish().zeroize();
+        hash
+    }
 }
 
 impl fmt::Debug for DrawCode {

@@ -4,11 +4,12 @@ use std::sync::LazyLock;
 
 use prost::Message as _;
 use tally_proto::card::{
-    CardAuthorisation, RevocationList, certificate_der, check, check_certificate, check_revocation,
+    CardAuthorisation, DrawStatement, DrawTerms, RevocationList, certificate_der, check, check_certificate,
+    check_revocation,
 };
 use tally_proto::fixture::cards::CardKey;
 use tally_proto::fixture::{CLOSES, OPENS, OpenShape, Shape, World};
-use tally_proto::ids::{BoxId, Role, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, Hash32, Role, UnixSeconds, VoterIndex};
 use tally_proto::invitation::Credential;
 use tally_proto::record::{Authorisation, RecordSubmission};
 
@@ -17,6 +18,7 @@ struct Enrolled {
     world: World,
     asked: RecordSubmission,
     numbered: RecordSubmission,
+    stated: DrawStatement,
 }
 
 static ENROLLED: LazyLock<Enrolled> = LazyLock::new(|| {
@@ -33,11 +35,17 @@ static ENROLLED: LazyLock<Enrolled> = LazyLock::new(|| {
     let voter = VoterIndex(1);
     let card = world.card(BoxId(1), voter, CardKey::P256);
     let [asked, second, _] = world.card_record(&card, UnixSeconds(OPENS), &Credential::new(7));
+    let stated = card.states(DrawTerms {
+        manifest: world.manifest.hash(),
+        code: Hash32([8; 32]),
+        signed_at: UnixSeconds(OPENS),
+    });
     let receipt = world.receipt(Role::P1, BoxId(1), asked.header().numbered(voter).digest());
     Enrolled {
         world,
         asked,
         numbered: second.numbered_by(voter, receipt),
+        stated,
     }
 });
 
@@ -80,6 +88,27 @@ pub(crate) fn authorisation(data: &[u8]) {
         "another certificate than the record names"
     );
     let _ = check_certificate(register, decoded.certificate(), decoded.intermediates(), &times);
+}
+
+pub(crate) fn statements() -> Vec<Vec<u8>> {
+    vec![ENROLLED.stated.encode()]
+}
+
+/// A statement of a draw code: nothing but the one that was signed is good, whatever else was changed.
+pub(crate) fn statement(data: &[u8]) {
+    let Ok(decoded) = DrawStatement::decode(data) else {
+        return;
+    };
+    assert_eq!(decoded.encode(), data, "what decodes is canonical");
+    let register = ENROLLED.world.manifest.manifest().register().expect("cards");
+    let manifest = ENROLLED.world.manifest.hash();
+    if decoded.check(register, &manifest, UnixSeconds(OPENS)).is_ok() {
+        assert_eq!(
+            decoded.terms(),
+            ENROLLED.stated.terms(),
+            "other terms than the card signed"
+        );
+    }
 }
 
 pub(crate) fn lists() -> Vec<Vec<u8>> {

@@ -94,6 +94,11 @@ pub const TARGETS: &[Target] = &[
         seeds: |_| cards::authorisations(),
     },
     Target {
+        name: "draw_statement",
+        run: cards::statement,
+        seeds: |_| cards::statements(),
+    },
+    Target {
         name: "revocation_list",
         run: cards::list,
         seeds: |_| cards::lists(),
