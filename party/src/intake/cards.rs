@@ -93,7 +93,8 @@ impl Revocations {
                     });
                 let list = match read {
                     Ok(list) => {
-                        tracing::info!(path = %path.display(), revoked = list.len(), until = %list.next_update(), "revocation list read");
+                        let of = list.point().unwrap_or_else(|| "all of the issuer's".to_owned());
+                        tracing::info!(path = %path.display(), revoked = list.len(), until = %list.next_update(), of, "revocation list read");
                         Some(Arc::new(list))
                     }
                     Err(error) => {
