@@ -103,6 +103,7 @@ async fn meet(reason: Reason) -> Met {
             elsewhere("party/tests/tickets.rs")
         }
         R::DrawRefused | R::DrawExhausted | R::DrawNotReady => elsewhere("coordinator/src/tickets/tests.rs"),
+        R::OffsetsDiffer | R::EnrolPlaces => elsewhere("tests/tests/enrol.rs"),
         R::OffsetsMissing | R::OffsetsRefused | R::OffsetsTold => elsewhere("party/tests/offsets.rs"),
         R::RecordSource | R::CardRegister | R::CardMalformed => elsewhere("proto/src/record/tests.rs"),
         R::CardIssuer
@@ -111,7 +112,22 @@ async fn meet(reason: Reason) -> Met {
         | R::CardNotYetValid
         | R::CardNamesNobody
         | R::CardWeakKey
-        | R::CardSignature => elsewhere("proto/src/card/tests.rs"),
+        | R::CardSignature => elsewhere("proto/src/card"),
+        R::CardSoftware
+        | R::CardReader
+        | R::CardAbsent
+        | R::CardOther
+        | R::CardEmpty
+        | R::CardKeyMissing
+        | R::CardPinWrong
+        | R::CardPinFew
+        | R::CardPinLast
+        | R::CardLocked
+        | R::CardCancelled
+        | R::CardAsksAgain
+        | R::CardFailed
+        | R::CardFile
+        | R::CardFilePassword => elsewhere("tests/tests/enrol"),
         R::CardRevoked
         | R::CardRevocationList
         | R::CardNotOnRoll
