@@ -67,9 +67,17 @@ pub enum CardFailure {
         "the card is locked after too many wrong PINs: unlock it with its PUK in your card's own software, or at the office that issued it"
     )]
     Locked,
+    /// Nothing was typed.
+    #[error("no PIN was typed: the card was not asked, and no try is lost; repeat and type it")]
+    NoPin,
     /// The person did not go on.
     #[error("the card's question was cancelled: nothing was signed")]
     Cancelled,
+    /// A key that wants the PIN again for the signature.
+    #[error(
+        "the card asks for its PIN once more for each signature with this key, which this program does not do: no signature was made; vote at a station, or ask the election commission"
+    )]
+    AsksAgain,
     /// The file cannot be read.
     #[error("cannot read {path}: {source}")]
     Unreadable {
@@ -98,11 +106,25 @@ pub enum CardFailure {
 }
 
 impl CardFailure {
-    /// The stable reason, where there is one.
-    pub fn reason(&self) -> Option<Reason> {
+    /// The stable reason.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Card(error) => Some(error.reason()),
-            _ => None,
+            Self::Card(error) => error.reason(),
+            Self::Module { .. } => Reason::CardSoftware,
+            Self::NoReader => Reason::CardReader,
+            Self::NoCard => Reason::CardAbsent,
+            Self::OtherToken { .. } => Reason::CardOther,
+            Self::NoCertificate => Reason::CardEmpty,
+            Self::NoKey => Reason::CardKeyMissing,
+            Self::WrongPin => Reason::CardPinWrong,
+            Self::FewTriesLeft => Reason::CardPinFew,
+            Self::LastTry => Reason::CardPinLast,
+            Self::Locked => Reason::CardLocked,
+            Self::NoPin | Self::Cancelled => Reason::CardCancelled,
+            Self::AsksAgain => Reason::CardAsksAgain,
+            Self::Unreadable { .. } | Self::NotAFile { .. } => Reason::CardFile,
+            Self::WrongPassword { .. } => Reason::CardFilePassword,
+            Self::Failed(_) => Reason::CardFailed,
         }
     }
 }
@@ -140,7 +162,7 @@ impl Card {
         let mut best: Option<CardError> = None;
         for (id, der) in all.iter().filter(|(_, der)| !is_authority(der)) {
             // As the parties will: the register brings every authority above it, whatever the card has of them.
-            match check_certificate(register, der, &[], &[now]) {
+            match check_certificate(register, der, &[now]) {
                 Ok(_) => {
                     return Ok(Chosen {
                         id: id.clone(),

@@ -56,7 +56,7 @@ impl DrawCodeError {
             Self::NoTickets => Some(Reason::DrawRefused),
             Self::NoRegister => Some(Reason::CardRegister),
             Self::NoneThere => Some(Reason::InvitationInvalid),
-            Self::Card(error) => error.reason(),
+            Self::Card(error) => Some(error.reason()),
             Self::Time(_) => None,
             Self::Refused { refusal } => Some(refusal.reason),
         }
@@ -89,9 +89,9 @@ pub(crate) async fn bring(
     (terms, chosen, signature): (DrawTerms, &Chosen, Vec<u8>),
 ) -> Result<(), DrawCodeError> {
     // The register brings every authority above the voter's certificate.
-    let certificates = vec![chosen.certificate().to_vec()];
+    let certificate = chosen.certificate().to_vec();
     let statement =
-        DrawStatement::new(terms, certificates, chosen.scheme(), signature).map_err(CardFailure::from)?;
+        DrawStatement::new(terms, certificate, chosen.scheme(), signature).map_err(CardFailure::from)?;
     let request = wire::DrawCodeRequest {
         election: election.id().as_str().to_owned(),
         statement: statement.encode(),

@@ -21,6 +21,7 @@ use tally_proto::card::{CardAuthorisation, NONCE_BYTES, holder, signed_bytes};
 use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _, UnixSeconds, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation};
 use tally_proto::offsets::{self, OffsetError, Telling, Told};
+use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::record::{
     CardMark, OpenPlace, RecordError, RecordHeader, RecordParts, RecordSubmission, Source,
@@ -73,8 +74,13 @@ pub enum EnrolError {
     #[error("you are not enrolled: all three parties must tell this device its part of the credential{}. {BEFORE}", reasons(.0))]
     NotTold(Vec<Fault>),
     /// Two parties told different offsets, or what one told is no answer.
-    #[error("you are not enrolled: {0}. {BEFORE}; tell the election commission if it stays so")]
-    Offsets(#[from] OffsetError),
+    #[error("you are not enrolled: {error} ({}). {BEFORE}; tell the election commission if it stays so", .agencies.join(", "))]
+    Offsets {
+        /// Which.
+        error: OffsetError,
+        /// Who runs the parties that it names.
+        agencies: Vec<String>,
+    },
     /// The parties say different places.
     #[error(
         "you are not enrolled: the parties say different places on the roll for you; tell the election commission. {BEFORE}"
@@ -83,6 +89,24 @@ pub enum EnrolError {
     /// The device's clock or the parties' time is out of what the record can say.
     #[error("the parties' time {0} is not one that this program can put into a record")]
     When(UnixSeconds),
+}
+
+impl EnrolError {
+    /// The stable reason, where there is one that no party's refusal names already.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::NoRegister => Some(Reason::CardRegister),
+            Self::Card(error) => Some(error.reason()),
+            Self::Offsets { .. } => Some(Reason::OffsetsDiffer),
+            Self::Places => Some(Reason::EnrolPlaces),
+            Self::Time(_)
+            | Self::Share(_)
+            | Self::Record(_)
+            | Self::NotTaken(_)
+            | Self::NotTold(_)
+            | Self::When(_) => None,
+        }
+    }
 }
 
 /// An enrolled voter.
@@ -168,19 +192,25 @@ pub async fn enrol_with(
         }
     };
     // The register brings every authority above the voter's certificate.
-    let authorisation = CardAuthorisation::new(
-        nonce,
-        vec![chosen.certificate().to_vec()],
-        chosen.scheme(),
-        signature,
-    )
-    .map_err(CardFailure::from)?;
+    let authorisation =
+        CardAuthorisation::new(nonce, chosen.certificate().to_vec(), chosen.scheme(), signature)
+            .map_err(CardFailure::from)?;
     let parts = submissions(election, &header, &authorisation, &openings, rng)?;
     let (of_box, voter, receipts) = brought(connections, &header, parts).await?;
     // The offsets are of the record with its number.
     let digest = header.numbered(voter).digest();
+    let wrong = |error: OffsetError| {
+        let agency = |party: &Role| format!("{party}: {}", election.party(*party).agency());
+        let agencies = error.suspects().iter().map(agency).collect();
+        EnrolError::Offsets { error, agencies }
+    };
     let told = told(connections, &digest, &openings, &receipts).await?;
-    let credential = offsets::credential(&drawn, &told)?;
+    let mut opened = Vec::with_capacity(3);
+    for answer in told {
+        opened.push(answer.map_err(wrong)?);
+    }
+    let told: [Told; 3] = opened.try_into().expect("one of each of three");
+    let credential = offsets::credential(&drawn, &told).map_err(wrong)?;
     let manifest = election.manifest_hash();
     let mut invitation = Invitation::new(&manifest, of_box, voter, credential);
     let mut registered = None;
@@ -290,7 +320,7 @@ async fn told(
     digest: &Digest,
     openings: &[Opening; 3],
     receipts: &[wire::Receipt],
-) -> Result<[Told; 3], EnrolError> {
+) -> Result<[Result<Told, OffsetError>; 3], EnrolError> {
     let asked = Role::ALL.map(|party| async move {
         let nonce = |j: Role| openings[j.slot()].nonce();
         let telling = Telling::new(party, digest, nonce(party), nonce(party.next()));
@@ -304,7 +334,7 @@ async fn told(
     let (mut told, mut faults) = (Vec::with_capacity(3), Vec::new());
     for answer in futures::future::join_all(asked).await {
         match answer {
-            Ok(opened) => told.push(opened?),
+            Ok(opened) => told.push(opened),
             Err(fault) => faults.push(fault),
         }
     }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use tally_proto::card::Salt;
+use tally_proto::card::{Salt, certificate_number};
 use tally_proto::ids::{BoxId, Hash32, VoterIndex};
 use tally_proto::manifest::{BallotBox, Manifest};
 use tally_proto::roll::{Roll, RollEntry};
@@ -102,6 +102,22 @@ impl RollFile {
         self.boxes.values().flatten().any(|v| !v.persons.is_empty())
     }
 
+    /// Where the certificates' own numbers name the voters: puts the form in which certificates are read in the place of what was written.
+    ///
+    /// # Errors
+    /// [`RollError::Number`]: else that voter would be told to be on no roll.
+    pub fn number_persons(&mut self) -> Result<(), RollError> {
+        for voter in self.boxes.values_mut().flatten() {
+            for said in &mut voter.persons {
+                *said = certificate_number(said).ok_or_else(|| RollError::Number {
+                    reference: voter.reference.clone(),
+                    value: said.clone(),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts codes in the place of what certificates say.
     pub fn code(&mut self, salt: &Salt) {
         for voter in self.boxes.values_mut().flatten() {
@@ -178,6 +194,16 @@ pub enum RollError {
         value: String,
         /// What it must be.
         must: &'static str,
+    },
+    /// Not the number of a certificate, where that names voters.
+    #[error(
+        "roll: voter {reference:?}: person {value:?} is not the number of a certificate, which names the voters of this election: hexadecimal digits, as 9f01 or 9F:01"
+    )]
+    Number {
+        /// Whose line.
+        reference: String,
+        /// As written.
+        value: String,
     },
     /// A box that the election does not define.
     #[error("roll {}: line {line}: box {id} is not defined; the boxes are {known:?}", path.display())]
@@ -616,6 +642,33 @@ mod tests {
         assert!(matches!(error, RollError::Csv { line: 2, .. }), "{error}");
         let missing = read(Path::new("/nonexistent/roll.csv"), &[1]).expect_err("missing");
         assert!(matches!(missing, RollError::Unreadable { .. }), "{missing}");
+    }
+
+    #[test]
+    fn numbers_of_certificates_are_the_same_however_they_are_written() {
+        let path = Path::new("roll.csv");
+        let coded = |text: &str| {
+            let mut roll = parse(text.as_bytes(), path, &[1]).expect("a roll");
+            roll.number_persons()?;
+            roll.code(&Salt([4; 32]));
+            Ok::<_, RollError>(
+                roll.of_box(BoxId(1)).expect("a roll").entries()[0]
+                    .persons
+                    .clone(),
+            )
+        };
+        let line = |person: &str| format!("box,reference,online,person\n1,A-1,yes,{person}\n");
+        let due = coded(&line("9f01")).expect("a number");
+        assert_eq!(due, [Salt([4; 32]).person("9f01")]);
+        for written in ["9F:01", "009F01", "00:9f:01"] {
+            assert_eq!(coded(&line(written)).expect("a number"), due, "{written}");
+        }
+        let error = coded(&line("9f01 PNOEE-1")).expect_err("no number");
+        assert!(matches!(error, RollError::Number { .. }), "{error}");
+        assert!(
+            error.to_string().contains("\"A-1\": person \"PNOEE-1\""),
+            "{error}"
+        );
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub fn define(directory: &Directory, file: &Path, now_s: u64) -> Result<Election
     if let Some(register) = &mut wire.register {
         let mut fresh = Salt([0; 32]);
         os_rng().fill_bytes(&mut fresh.0);
+        if let Some(wire::enrolment_register::Person::CertificateSerial(_)) = register.person {
+            definition.roll.number_persons()?;
+        }
         definition.roll.code(&fresh);
         register.salt_hash = fresh.hash().0.to_vec();
         salt = Some(fresh);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tally_party::store::{Kind, accepted, registers};
-use tally_proto::fixture::cards::{CardKey, CardShape, DAY, REGISTER, WINDOW, called};
+use tally_proto::fixture::cards::{CardKey, CardShape, DAY, REGISTER, WINDOW, called, number};
 use tally_proto::fixture::{CLOSES, DRAINED, OPENS, Shape};
 use tally_proto::ids::{BoxId, Role, UnixSeconds, VoterIndex};
 use tally_proto::invitation::Credential;
@@ -114,6 +114,78 @@ async fn a_card_enrols_its_holder_and_the_same_again_gets_the_same_receipt() {
         panic!("{answer:?}")
     };
     assert_eq!(refused.reason, Reason::RecordSource.code());
+}
+
+/// Whose certificates name nobody, as Japan's: the roll has the numbers of a voter's certificates, and a re-issued card is another one of them.
+#[tokio::test]
+async fn a_card_issued_anew_is_the_same_voters_where_the_roll_has_both_numbers() {
+    let mut world = World::new(Shape {
+        cards: true,
+        by_number: true,
+        ..Shape::default()
+    });
+    world.write_revocations(Role::P1, &[], OPENS - DAY, OPENS + DAY);
+    let party = world.start_in_force(Role::P1).await;
+    let mut enrolment = party.enrolment();
+    let numbered = |voter, card| CardShape {
+        person: "PNOEE-nobody".into(),
+        serial: Some(number(1, voter, card)),
+        ..good()
+    };
+    let [old, new, stranger, other] =
+        [(0, 0), (0, 1), (0, 2), (1, 1)].map(|(voter, card)| numbered(voter, card));
+    let first = part(&mut world, &party, &old, 9);
+    let late = part(&mut world, &party, &old, 5);
+    let second = part(&mut world, &party, &new, 1);
+    for sent in [first, second] {
+        let reply = enrolment.enrol(sent).await.expect("taken").into_inner();
+        assert_eq!((reply.r#box, reply.v), (1, 0));
+    }
+    assert_eq!(records(&party, 1, 1).len(), 2);
+    // The record of the new card stands: what the old one signed before is no record any more.
+    assert_eq!(reason(enrolment.enrol(late).await), Reason::CardLater);
+    let neighbour = part(&mut world, &party, &other, 0);
+    let reply = enrolment.enrol(neighbour).await.expect("taken").into_inner();
+    assert_eq!((reply.r#box, reply.v), (1, 1));
+    let nobody = part(&mut world, &party, &stranger, 0);
+    assert_eq!(reason(enrolment.enrol(nobody).await), Reason::CardNotOnRoll);
+    // A list of the authority names the old card by its number.
+    world.write_revocations(Role::P1, &[number(1, 0, 0)], OPENS - 60, OPENS + DAY);
+    world.clock.set((world.clock_s() + 2) * 1000);
+    let revoked = part(&mut world, &party, &old, 0);
+    assert_eq!(reason(enrolment.enrol(revoked).await), Reason::CardRevoked);
+    let anew = part(&mut world, &party, &new, 0);
+    enrolment.enrol(anew).await.expect("taken");
+}
+
+/// An authority that splits its lists: each certificate needs the list of its own distribution point.
+#[tokio::test]
+async fn lists_that_an_authority_splits_lie_side_by_side() {
+    let (mut world, party) = one().await;
+    let (one, two) = ("http://lists.example/1.crl", "http://lists.example/2.crl");
+    let directory = world.root.path().join("P1/revocation");
+    std::fs::remove_file(directory.join("cards.crl")).expect("removed");
+    let write = |world: &World, name: &str, point: &str, serials: &[Vec<u8>]| {
+        let cards = world.fixture.cards.as_ref().expect("cards");
+        let list = cards.revocations_at(&[point], serials, OPENS - 60, OPENS + DAY);
+        std::fs::write(directory.join(name), list).expect("written");
+    };
+    let shape = CardShape {
+        points: vec![one.into()],
+        ..good()
+    };
+    let card = world.fixture.cards.as_mut().expect("cards").card(&shape);
+    let now = UnixSeconds(world.clock_s());
+    let sent = world.fixture.card_record(&card, now, &Credential::new(7))[0].to_wire();
+    let mut enrolment = party.enrolment();
+    write(&world, "2.crl", two, &[]);
+    let refused = refusal(enrolment.enrol(sent.clone()).await);
+    assert_eq!(refused.reason, Reason::CardRevocationList, "{refused}");
+    assert!(refused.detail.contains(one), "{refused}");
+    write(&world, "1.crl", one, std::slice::from_ref(&card.serial));
+    assert_eq!(reason(enrolment.enrol(sent.clone()).await), Reason::CardRevoked);
+    write(&world, "1.crl", one, &[vec![1, 2], vec![3]]);
+    enrolment.enrol(sent).await.expect("taken");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@
 //! Personal codes have little entropy: whoever has the salt can try them all. The salt therefore goes only to those who have the roll, and is
 //! neither in the manifest (its hash is) nor in any published bundle.
 
+mod algorithm;
 mod authorisation;
 mod chain;
 mod directory;
@@ -23,12 +24,14 @@ mod statement;
 mod x509;
 
 pub use authorisation::{
-    CardAuthorisation, MAX_AUTHORISATION_BYTES, MAX_CERTIFICATE_BYTES, MAX_CERTIFICATES, NONCE_BYTES, Scheme,
-    holder, signed_bytes,
+    CardAuthorisation, MAX_AUTHORISATION_BYTES, MAX_CERTIFICATE_BYTES, NONCE_BYTES, Scheme, holder,
+    signed_bytes,
 };
-pub use chain::{Holder, certificate as check_certificate, check, is_authority, scheme_of};
+pub use chain::{
+    Holder, certificate as check_certificate, check, check_authorities, is_authority, scheme_of,
+};
 pub use directory::ListDirectory;
-pub use error::CardError;
+pub use error::{AuthorityError, CardError};
 pub use object_id::{BadObjectId, ObjectId};
 pub use revocation::{ListError, MAX_LIST_BYTES, RevocationList, check_revocation};
 pub use statement::{DrawStatement, DrawTerms, MAX_STATEMENT_BYTES, STATEMENT_TOLERANCE_S};
@@ -36,6 +39,9 @@ pub use statement::{DrawStatement, DrawTerms, MAX_STATEMENT_BYTES, STATEMENT_TOL
 use crate::ids::Hash32;
 use crate::layout::{Writer, tag};
 use crate::refusal::steers;
+
+/// Longest number of a certificate (RFC 5280, section 4.1.2.2).
+const MAX_NUMBER_BYTES: usize = 20;
 
 /// The DER of one certificate in PEM or DER, as it lies in a file.
 pub fn certificate_der(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -51,6 +57,18 @@ pub fn subject(certificate: &[u8]) -> String {
         |_| "a certificate that cannot be read".to_owned(),
         |read| read.named().replace(steers, "\u{fffd}"),
     )
+}
+
+/// A certificate's own number as people write it, in the one form in which certificates are read here: pairs of small hexadecimal digits, without
+/// colons, and without the octet 00 that DER puts before some. `None` where it is none.
+pub fn certificate_number(written: &str) -> Option<String> {
+    let digits: String = written.chars().filter(|c| *c != ':').collect();
+    let digits = digits.to_ascii_lowercase();
+    let is_number = digits.bytes().all(|c| c.is_ascii_hexdigit());
+    let number = digits.trim_start_matches('0');
+    let odd = if number.len() % 2 == 1 { "0" } else { "" };
+    let fits = is_number && (1..=2 * MAX_NUMBER_BYTES).contains(&number.len());
+    fits.then(|| format!("{odd}{number}"))
 }
 
 /// The salt of a roll's person codes.

@@ -3,6 +3,7 @@
 //! Everything follows from one seed, but for the TLS authorities, which the operating system's randomness makes.
 
 pub mod cards;
+pub mod der;
 
 use std::sync::{Arc, LazyLock};
 
@@ -59,6 +60,8 @@ pub struct Shape {
     pub network: Network,
     /// Whether voters may enrol by card.
     pub cards: bool,
+    /// Whether it is the certificates' own numbers that name them: two for each, of the card and of one that is issued in its place.
+    pub by_number: bool,
     /// Instead of the two boxes there is box 1 with an open roll; then without registrars.
     pub open: Option<OpenShape>,
     /// Whether online ballots need tickets: two days, two tickets each, two draws.
@@ -88,6 +91,7 @@ impl Default for Shape {
             min_submissions: 0,
             network: Network::Near,
             cards: false,
+            by_number: false,
             open: None,
             tickets: false,
             peer_ports: [7201, 7202, 7203],
@@ -167,14 +171,23 @@ fn channel(kind: ChannelKind, receive_until_s: u64) -> wire::Channel {
     }
 }
 
-fn roll(of_box: u32, voters: u32, by_card: bool) -> Roll {
+fn roll(of_box: u32, voters: u32, shape: &Shape) -> Roll {
+    let persons = |v| {
+        let mut said = match (shape.cards, shape.by_number) {
+            (false, _) => Vec::new(),
+            (true, false) => vec![cards::called(of_box, v)],
+            (true, true) => [0, 1]
+                .map(|card| data_encoding::HEXLOWER.encode(&cards::number(of_box, v, card)))
+                .to_vec(),
+        };
+        let mut persons: Vec<Hash32> = said.drain(..).map(|said| cards::person(&said)).collect();
+        persons.sort_unstable_by_key(|code| code.0);
+        persons
+    };
     let entry = |v| RollEntry {
         reference: format!("voter-{of_box}-{v}"),
         online: v == 0 || v + 1 < voters,
-        persons: by_card
-            .then(|| cards::person(&cards::called(of_box, v)))
-            .into_iter()
-            .collect(),
+        persons: persons(v),
     };
     Roll::new((0..voters).map(entry).collect()).expect("distinct references")
 }
@@ -269,10 +282,7 @@ impl World {
             .map(|_| Signer::generate(&mut rng))
             .collect();
         let stations: [Signer; 2] = std::array::from_fn(|_| Signer::generate(&mut rng));
-        let rolls = [
-            roll(1, shape.voters[0], shape.cards),
-            roll(2, shape.voters[1], shape.cards),
-        ];
+        let rolls = [roll(1, shape.voters[0], &shape), roll(2, shape.voters[1], &shape)];
         let cards = shape.cards.then(|| Cards::new(OPENS));
         let identity = CoordinatorIdentity::new(
             "Commission",
@@ -304,7 +314,16 @@ impl World {
         });
         let register = cards
             .as_ref()
-            .map(|of| of.register(cards::WINDOW.0.get(), cards::WINDOW.1.get()));
+            .map(|of| of.register(cards::WINDOW.0.get(), cards::WINDOW.1.get()))
+            .map(|register| match shape.by_number {
+                false => register,
+                true => wire::EnrolmentRegister {
+                    person: Some(wire::enrolment_register::Person::CertificateSerial(
+                        wire::CertificateSerial {},
+                    )),
+                    ..register
+                },
+            });
         let mut of_offsets = ChaCha20Rng::seed_from_u64(shape.seed ^ 0x0ff5e7);
         let offset_keys: [OffsetKey; 3] = std::array::from_fn(|_| OffsetKey::generate(&mut of_offsets));
         let offsets = register.iter().flat_map(|register| {
@@ -589,8 +608,7 @@ impl World {
             source: source.clone(),
         });
         let digest = header.digest();
-        let above = vec![self.cards.as_ref().expect("a world with cards").issuing.clone()];
-        let authorisation = card.authorise(nonce, &above, &digest);
+        let authorisation = card.authorise(nonce, &digest);
         let manifest = Arc::clone(&self.manifest);
         let manifest = manifest.manifest();
         Role::ALL.map(|role| {

@@ -52,6 +52,17 @@ pub enum OffsetError {
     Differ(Role, Role),
 }
 
+impl OffsetError {
+    /// One of whom is wrong.
+    pub fn suspects(&self) -> Vec<Role> {
+        match self {
+            Self::KeyLength(_) => Vec::new(),
+            Self::DoesNotOpen(party) => vec![*party],
+            Self::Differ(one, other) => vec![*one, *other],
+        }
+    }
+}
+
 /// K_j with the nonce of its commitment. Erased on drop, never printed.
 pub struct OffsetKey {
     nonce: Zeroizing<[u8; 32]>,

@@ -327,6 +327,54 @@ reasons! {
     CardLater "card.later-record" Retry
         "A record of this voter that was signed later is here; it would stand, and not this one."
         "Enrol again in a few seconds.";
+    CardSoftware "card.software" Reject
+        "The PKCS#11 module that was named cannot be used: it is not there, or no such module."
+        "Install the software of the card, and name its PKCS#11 module.";
+    CardReader "card.no-reader" Retry
+        "There is no card reader."
+        "Connect one, then repeat.";
+    CardAbsent "card.absent" Retry
+        "There is no card in the reader, or it was taken out."
+        "Put it in, chip first, then repeat.";
+    CardOther "card.other-card" Reject
+        "No card is called as was asked for."
+        "Put the right card in, or name one of those that the message lists.";
+    CardEmpty "card.no-certificate" Reject
+        "There is no certificate on the card."
+        "Use an identity card that is activated.";
+    CardKeyMissing "card.no-key" Reject
+        "The key of the certificate is not on the card or in the file."
+        "Use another card; this one may be damaged.";
+    CardPinWrong "card.pin-wrong" Retry
+        "The PIN is wrong; several tries are left."
+        "Type it again.";
+    CardPinFew "card.pin-few" Retry
+        "The PIN is wrong, and few tries are left."
+        "Look the PIN up before the next try.";
+    CardPinLast "card.pin-last" Retry
+        "The PIN is wrong, and one try is left."
+        "Look the PIN up: another wrong one locks the card.";
+    CardLocked "card.locked" Reject
+        "The card is locked after too many wrong PINs."
+        "Unlock it with its PUK in the card's own software, or at the office that issued it.";
+    CardCancelled "card.cancelled" Retry
+        "The question for the PIN was not answered: nothing was signed, and no try is lost."
+        "Enrol again.";
+    CardAsksAgain "card.asks-again" Reject
+        "The card wants its PIN once more for each signature with this key, which is not supported."
+        "Vote at a polling station, or ask the election commission.";
+    CardFailed "card.failed" Retry
+        "The card or its software failed; the message holds what it said."
+        "Take the card out, put it in again and repeat.";
+    CardFile "card.file" Reject
+        "The file in the card's place cannot be read, or is no PKCS#12 file with a key and its certificate."
+        "Name the file that was handed out for this.";
+    CardFilePassword "card.file-password" Retry
+        "The password of the file in the card's place is wrong."
+        "Type it again.";
+    EnrolPlaces "enrol.places-differ" Abort
+        "The parties that took a card record say different places on the roll: one of them is wrong, and no code is given out."
+        "Enrol again; if it stays so, tell the election commission.";
     ReceiptInvalid "receipt.invalid" Reject
         "The receipt's signature does not verify, or it is not in time."
         "Hand over receipts as the party gave them.";
@@ -465,6 +513,9 @@ reasons! {
     OffsetsTold "offsets.told" Reject
         "The offsets of this record were told before; they are told once."
         "Enrol again: the new record has a higher serial and replaces this one.";
+    OffsetsDiffer "offsets.differ" Abort
+        "What two parties told a device of its credential differs, or what one told does not open: one of those that are named is wrong, and no code is given out."
+        "Enrol again: it makes a new record in the place of this one. If it stays so, tell the election commission, who reads the parties' audits.";
     StoreFailed "store.failed" Fatal
         "The party's store could not be read or written."
         "Check disk space and hardware; nothing was acknowledged that is not on disk.";

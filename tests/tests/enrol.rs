@@ -1,5 +1,5 @@
 //! Voters who enrol with cards at three real parties: PKCS#12 files, and SoftHSM tokens for each kind of key; what they made is what the
-//! parties hold, and what goes wrong with a card is said in words of its own.
+//! parties hold, what goes wrong with a card is said in words of its own, and a party that lies is named.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,9 +22,13 @@ use zeroize::Zeroizing;
 #[path = "../../party/tests/world/mod.rs"]
 mod world;
 
+#[path = "enrol/liars.rs"]
+mod liars;
 mod soft_hsm;
+#[path = "enrol/tokens.rs"]
+mod tokens;
 
-use soft_hsm::{PASSWORD, PIN, make_token, soft_hsm};
+use soft_hsm::{PASSWORD, PIN};
 use world::{Party, World};
 
 async fn start() -> (World, Vec<Party>) {
@@ -101,9 +105,16 @@ fn records(party: &Party) -> Vec<[u8; 32]> {
         .expect("read")
 }
 
-/// What the parties' shares of the only record that all three hold add up to, with their offsets.
+/// What the parties' shares of the newest record that all three hold add up to, with their offsets.
 fn credential(parties: &[Party]) -> u64 {
-    let digest = records(&parties[0])[0];
+    let store = &parties[0].running.party().store;
+    let serial = |digest: &[u8; 32]| {
+        let row = store.read(|tx| accepted::get(tx, Kind::Record, 1, 1, digest));
+        let row = row.expect("read").expect("held");
+        RecordHeader::decode(&row.header).expect("a header").serial
+    };
+    let newest = records(&parties[0]).into_iter().max_by_key(serial);
+    let digest = newest.expect("a record");
     parties.iter().fold(0, |sum, party| {
         let of = party.running.party();
         let row = of
@@ -130,15 +141,6 @@ async fn a_pkcs12_file_enrols_and_what_it_made_votes() {
     let (mut world, parties) = start().await;
     let made = card(&mut world, &CardShape::of(&called(1, 2), CardKey::P256, OPENS));
     let path = pkcs12(&world, &made);
-    let wrong = CardFile::open(&path, "wrong").expect_err("refused");
-    assert!(matches!(wrong, CardFailure::WrongPassword { .. }), "{wrong}");
-    let other = world.root.path().join("other.p12");
-    std::fs::write(&other, b"not a file of that kind").expect("written");
-    let refused = CardFile::open(&other, PASSWORD).expect_err("refused");
-    assert!(matches!(refused, CardFailure::NotAFile { .. }), "{refused}");
-    let missing = CardFile::open(Path::new("/nowhere.p12"), PASSWORD).expect_err("refused");
-    assert!(matches!(missing, CardFailure::Unreadable { .. }), "{missing}");
-
     let file = Card::File(CardFile::open(&path, PASSWORD).expect("opens"));
     let enrolled = enrolled(&world, &parties, &file, 2).await;
     let hash = world.fixture.manifest.hash();
@@ -241,13 +243,49 @@ async fn what_is_wrong_is_said_before_a_pin_is_asked_for_and_a_party_that_is_awa
         change(&mut shape);
         shape
     };
-    for (shape, due) in [
-        (of(&|s| s.not_after = OPENS), Reason::CardExpired),
-        (of(&|s| s.authentication = false), Reason::CardPurpose),
+    let mut made: Vec<(cards::Card, Reason, &str)> = Vec::new();
+    for (shape, due, part) in [
+        (of(&|s| s.not_after = OPENS), Reason::CardExpired, "expired at"),
+        (
+            of(&|s| s.not_before = OPENS + DAY),
+            Reason::CardNotYetValid,
+            "not valid before",
+        ),
+        (
+            of(&|s| s.authentication = false),
+            Reason::CardPurpose,
+            "its key usage is another",
+        ),
+        (
+            of(&|s| s.extended.clear()),
+            Reason::CardPurpose,
+            "its extended key usage is another",
+        ),
+        (
+            of(&|s| s.policies.clear()),
+            Reason::CardPurpose,
+            "under another policy",
+        ),
+        (
+            of(&|s| s.person = "PNOLT-38001011000".into()),
+            Reason::CardNamesNobody,
+            "does not name its holder",
+        ),
     ] {
-        let made = card(&mut world, &shape);
-        match refused(&world, &parties, &made).await {
-            EnrolError::Card(error) => assert_eq!(error.reason(), Some(due), "{error}"),
+        made.push((card(&mut world, &shape), due, part));
+    }
+    let elsewhere = cards::Cards::new(OPENS).card(&good);
+    made.push((
+        elsewhere,
+        Reason::CardIssuer,
+        "perhaps another card is in the reader",
+    ));
+    for (made, due, part) in &made {
+        match refused(&world, &parties, made).await {
+            EnrolError::Card(error) => {
+                assert_eq!(error.reason(), *due, "{error}");
+                assert!(error.to_string().contains(part), "{error}");
+            }
             other => panic!("{other}"),
         }
     }
@@ -282,61 +320,5 @@ async fn what_is_wrong_is_said_before_a_pin_is_asked_for_and_a_party_that_is_awa
     assert!(
         matches!(&error, Err(EnrolError::NotTaken(faults)) if faults.len() == 1),
         "{error:?}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn cards_of_every_kind_enrol_by_pkcs11_and_a_wrong_pin_has_its_own_words() {
-    let (module, tool) = soft_hsm();
-    let (mut world, parties) = start().await;
-    let tokens = world.root.path().join("tokens");
-    std::fs::create_dir_all(&tokens).expect("a directory");
-    let conf = world.root.path().join("softhsm2.conf");
-    std::fs::write(&conf, format!("directories.tokendir = {}\n", tokens.display())).expect("written");
-    // No other test of this program uses SoftHSM; it reads this when it is loaded.
-    #[expect(
-        unsafe_code,
-        reason = "SoftHSM takes its directory from the environment; nothing else here reads this variable"
-    )]
-    unsafe {
-        std::env::set_var("SOFTHSM2_CONF", &conf);
-    }
-    let nobody = Token::find(Path::new("/nowhere.so"), None).expect_err("no module");
-    assert!(matches!(nobody, CardFailure::Module { .. }), "{nobody}");
-    let mut labels = Vec::new();
-    for (voter, key) in (0..3).zip(CardKey::ALL) {
-        let shape = CardShape::of(&called(1, voter), key, OPENS);
-        let made = card(&mut world, &shape);
-        let signing = CardShape {
-            authentication: false,
-            ..shape
-        };
-        let other = card(&mut world, &signing);
-        let label = format!("card-{voter}");
-        make_token(&tool, &module, &label, world.root.path(), &made, &other);
-        labels.push(label);
-    }
-    for (voter, label) in (0..).zip(&labels) {
-        let token = Card::Token(Token::find(&module, Some(label)).expect("found"));
-        enrolled(&world, &parties, &token, voter).await;
-    }
-    let absent = Token::find(&module, Some("another")).expect_err("absent");
-    assert!(
-        matches!(&absent, CardFailure::OtherToken { present, .. } if present.contains("card-1")),
-        "{absent}"
-    );
-    let token = Card::Token(Token::find(&module, Some("card-1")).expect("found"));
-    let mut wrong = |_: &str| Ok(Zeroizing::new("0000".to_owned()));
-    let connections = connections(&world, &parties);
-    let mut rng = StdRng::seed_from_u64(9);
-    let refused = enrol(&election(&world), &connections, &token, &mut wrong, &mut rng).await;
-    assert!(
-        matches!(
-            refused,
-            Err(EnrolError::Card(
-                CardFailure::WrongPin | CardFailure::FewTriesLeft | CardFailure::LastTry
-            ))
-        ),
-        "{refused:?}"
     );
 }

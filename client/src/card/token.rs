@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Function, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass};
@@ -30,8 +30,12 @@ pub struct Token {
 fn failed(error: Error) -> CardFailure {
     match error {
         Error::Pkcs11(RvError::TokenNotPresent | RvError::DeviceRemoved, _) => CardFailure::NoCard,
-        Error::Pkcs11(RvError::FunctionCanceled, _) => CardFailure::Cancelled,
+        Error::Pkcs11(RvError::FunctionCanceled | RvError::FunctionRejected, _) => CardFailure::Cancelled,
         Error::Pkcs11(RvError::PinLocked, _) => CardFailure::Locked,
+        // The session was logged in when it came to this.
+        Error::Pkcs11(RvError::UserNotLoggedIn, Function::Sign | Function::SignInit) => {
+            CardFailure::AsksAgain
+        }
         other => CardFailure::Failed(other.to_string()),
     }
 }
@@ -128,6 +132,10 @@ impl Token {
                 ""
             };
             let typed = ask(&format!("{once_more}PIN of the card {:?}{left}:", before.label()))?;
+            // To the card it would be a wrong one.
+            if typed.is_empty() {
+                return Err(CardFailure::NoPin);
+            }
             Some(AuthPin::from(typed.as_str()))
         };
         match session.login(UserType::User, pin.as_ref()) {

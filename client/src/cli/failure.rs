@@ -163,7 +163,7 @@ impl Failure {
             Self::Invitation(error) => Some(error.reason()),
             Self::Choice(error) => Some(error.reason()),
             Self::Inspect(error) => Some(error.reason()),
-            Self::Enrol(EnrolError::Card(error)) => error.reason(),
+            Self::Enrol(error) => error.reason(),
             Self::DrawCode(error) => error.reason(),
             Self::Carry(error) => Some(error.reason()),
             Self::OtherFingerprint { .. } => Some(Reason::ManifestOther),
@@ -198,7 +198,8 @@ impl Failure {
             Self::Enrol(
                 EnrolError::NotTaken(_)
                 | EnrolError::NotTold(_)
-                | EnrolError::Offsets(_)
+                | EnrolError::Offsets { .. }
+                | EnrolError::Places
                 | EnrolError::Time(_),
             ) => 5,
             Self::DrawCode(error) if error.may_pass() => 5,

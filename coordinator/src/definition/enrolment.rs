@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use tally_proto::card::{ObjectId, certificate_der};
-use tally_proto::ids::RegisterId;
+use tally_proto::card::{ObjectId, certificate_der, check_authorities, subject};
+use tally_proto::ids::{RegisterId, UnixSeconds};
 use tally_proto::wire;
 use toml::Spanned;
 
@@ -114,18 +114,38 @@ impl Reader<'_> {
                 self.at(text, Problem::Calendar { channel, source })
             })
         };
+        let (roots, issuers) = (certificates(&of.roots)?, certificates(&of.issuers)?);
+        let (opens_s, closes_s) = (moment(&of.opens)?, moment(&of.closes)?);
+        let times = [UnixSeconds(opens_s), UnixSeconds(closes_s)];
+        if let Err((at, source)) = check_authorities(&roots, &issuers, &times)
+            && let Some((der, path)) = roots
+                .iter()
+                .chain(&issuers)
+                .zip(of.roots.iter().chain(&of.issuers))
+                .nth(at)
+        {
+            let (named, file) = (subject(der), self.beside(path.get_ref()));
+            return Err(self.at(
+                path,
+                Problem::Authority {
+                    path: file,
+                    named,
+                    source,
+                },
+            ));
+        }
         Ok(wire::EnrolmentRegister {
             id: id.clone(),
-            roots: certificates(&of.roots)?,
-            issuers: certificates(&of.issuers)?,
+            roots,
+            issuers,
             person: Some(self.person(&of.person)?),
             purpose: Some(wire::CertificatePurpose {
                 key_usage,
                 extended: ids(&of.extended_key_usage)?,
                 policies: ids(&of.policies)?,
             }),
-            opens_s: moment(&of.opens)?,
-            closes_s: moment(&of.closes)?,
+            opens_s,
+            closes_s,
             salt_hash: Vec::new(),
         })
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use tally_proto::card::AuthorityError;
 use thiserror::Error;
 
 /// A problem and its place in the file.
@@ -229,6 +230,16 @@ pub enum Problem {
     Certificate {
         /// The file.
         path: PathBuf,
+    },
+    /// No card below it could enrol.
+    #[error("{} ({named}) {source}", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Whom it names.
+        named: String,
+        /// Why.
+        source: AuthorityError,
     },
     /// Not an object identifier.
     #[error(

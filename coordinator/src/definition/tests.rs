@@ -492,3 +492,77 @@ fn whole_sections_that_are_missing_are_named() {
         "{error}"
     );
 }
+
+/// The sample with the table that it shows for enrolment by card, in the place of its tickets.
+fn sample_with_cards() -> String {
+    let (text, enrolment) = SAMPLE.split_once("#     [enrolment]").expect("it is shown");
+    let tickets = "[tickets]\nper_day = 8\ndraws = 3\n";
+    assert!(text.contains(tickets));
+    format!(
+        "{}[enrolment]{}",
+        text.replace(tickets, ""),
+        enrolment.replace("#     ", "")
+    )
+}
+
+#[test]
+fn an_authority_whose_cards_could_never_enrol_is_refused_by_its_file_and_name() {
+    use tally_proto::fixture::cards::{CardKey, CardShape, Cards};
+    const OPENS: u64 = 1_803_859_200;
+    let scene = Scene::new();
+    let put = |name: &str, bytes: &[u8]| fs::write(scene.dir.path().join(name), bytes).expect("written");
+    let mut roll = String::from("box,reference,online,person\n");
+    for v in 0..25 {
+        writeln!(roll, "1,N-{v},yes,PNOEE-1{v}\n2,S-{v},no,PNOEE-2{v}").expect("text");
+    }
+    put("roll.csv", roll.as_bytes());
+    let (text, mut cards) = (sample_with_cards(), Cards::new(OPENS));
+    put("root.pem", &cards.root);
+    put("issuing-ca.pem", &cards.issuing);
+    let definition = scene.read(&text).unwrap_or_else(|error| panic!("{error}"));
+    let register = definition.manifest.register.expect("a register");
+    assert_eq!(register.issuers, [cards.issuing.clone()]);
+    assert_eq!(register.roots, [cards.root.clone()]);
+
+    let refused = |name: &str, bytes: &[u8]| {
+        let before = fs::read(scene.dir.path().join(name)).expect("there");
+        put(name, bytes);
+        let error = scene.read(&text).expect_err(name).to_string();
+        put(name, &before);
+        let line = 1 + text
+            .lines()
+            .position(|line| line.contains(&format!("[\"{name}\"]")))
+            .expect("named");
+        assert!(error.contains(&format!("election.toml:{line}: ")), "{error}");
+        assert!(error.contains(&format!("{name} (")), "{error}");
+        error
+    };
+    let other = Cards::deep(OPENS, |_, _| {});
+    let said = refused("issuing-ca.pem", &other.policy.clone().expect("a policy CA"));
+    assert!(said.contains("CN=Test Policy of Cards"), "{said}");
+    assert!(
+        said.contains("not signed by the authority of that name"),
+        "{said}"
+    );
+    let said = refused("issuing-ca.pem", &other.issuing);
+    assert!(
+        said.contains("leads to no root of the register") && said.contains("CN=Test Policy of Cards"),
+        "{said}"
+    );
+    let card = cards.card(&CardShape::of("PNOEE-10", CardKey::P256, OPENS));
+    let said = refused("issuing-ca.pem", &card.certificate);
+    assert!(
+        said.contains("is not the certificate of a certification authority"),
+        "{said}"
+    );
+    let unchecked = include_bytes!("../../../proto/src/card/openssl/no-secp256k1.pem");
+    let said = refused("root.pem", unchecked);
+    assert!(
+        said.contains("whose signatures cannot be checked here: elliptic curve 1.3.132.0.10"),
+        "{said}"
+    );
+    let old = Cards::new(OPENS - 5000 * 86_400);
+    put("root.pem", &old.root);
+    let said = refused("issuing-ca.pem", &old.issuing);
+    assert!(said.contains("when enrolment opens or closes"), "{said}");
+}

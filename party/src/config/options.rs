@@ -105,7 +105,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Path,
         "\"revocation\"",
         "Directory of the revocation lists (DER or PEM) of the authorities whose cards voters enrol with. Fetch new ones before the old ones \
-         end: without a good list nobody enrols (card.revocation-list). Files that change are read again by themselves.",
+         end: without a good list nobody enrols (card.revocation-list). Of an \
+         authority that splits its list all parts lie here together. Files that change are read again by themselves.",
     ),
     required(
         "listen",

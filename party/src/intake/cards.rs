@@ -73,7 +73,8 @@ impl Revocations {
     fn lists(&self, register: &Register) -> Vec<Arc<RevocationList>> {
         self.directory.lists(register, |path, read| match read {
             Ok(list) => {
-                tracing::info!(path = %path.display(), revoked = list.len(), until = %list.next_update(), "revocation list read");
+                let of = list.point().unwrap_or_else(|| "all of the issuer's".to_owned());
+                tracing::info!(path = %path.display(), revoked = list.len(), until = %list.next_update(), of, "revocation list read");
             }
             Err(error) => {
                 tracing::warn!(path = %path.display(), register = %register.id(), error, "no revocation list of this register");

@@ -1,6 +1,7 @@
 //! Parties running in this process, over real TLS on loopback, with a hand-driven clock and disks in memory.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod front;
 pub(crate) mod liar;
 pub(crate) mod three;
 

@@ -1,4 +1,4 @@
-//! What a voter's card adds to a record: its certificate, those above it, and its signature.
+//! What a voter's card adds to a record: its certificate and its signature. The register brings the certificates above it.
 
 use crate::decode::decode_canonical;
 use crate::ids::{Digest, Hash32, RegisterId};
@@ -9,12 +9,10 @@ use super::CardError;
 
 /// Largest certificate in bytes.
 pub const MAX_CERTIFICATE_BYTES: usize = 6 << 10;
-/// Most certificates: the voter's and four above it.
-pub const MAX_CERTIFICATES: usize = 5;
 /// Size of the nonce that hides the certificate.
 pub const NONCE_BYTES: usize = 32;
 /// Largest encoded authorisation in bytes.
-pub const MAX_AUTHORISATION_BYTES: usize = MAX_CERTIFICATES * (MAX_CERTIFICATE_BYTES + 8) + 2048;
+pub const MAX_AUTHORISATION_BYTES: usize = MAX_CERTIFICATE_BYTES + 2048;
 /// Largest signature: RSA of 8192 bits.
 const MAX_SIGNATURE_BYTES: usize = 1024;
 
@@ -57,15 +55,9 @@ impl Scheme {
     }
 }
 
-/// Whether a card's certificates and signature are of the sizes that such have.
-pub(super) fn well_formed(certificates: &[Vec<u8>], signature: &[u8]) -> Result<(), CardError> {
-    if !(1..=MAX_CERTIFICATES).contains(&certificates.len()) {
-        return Err(CardError::Certificates(certificates.len()));
-    }
-    if certificates
-        .iter()
-        .any(|der| der.is_empty() || der.len() > MAX_CERTIFICATE_BYTES)
-    {
+/// Whether a card's certificate and signature are of the sizes that such have.
+pub(super) fn well_formed(certificate: &[u8], signature: &[u8]) -> Result<(), CardError> {
+    if certificate.is_empty() || certificate.len() > MAX_CERTIFICATE_BYTES {
         return Err(CardError::Malformed("a certificate is empty or too large"));
     }
     if signature.is_empty() || signature.len() > MAX_SIGNATURE_BYTES {
@@ -94,37 +86,32 @@ pub fn signed_bytes(register: &RegisterId, digest: &Digest) -> Vec<u8> {
 #[derive(Clone, PartialEq, Eq)]
 pub struct CardAuthorisation {
     nonce: [u8; NONCE_BYTES],
-    certificates: Vec<Vec<u8>>,
+    certificate: Vec<u8>,
     scheme: Scheme,
     signature: Vec<u8>,
 }
 
 impl std::fmt::Debug for CardAuthorisation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "CardAuthorisation({} certificates, {:?})",
-            self.certificates.len(),
-            self.scheme
-        )
+        write!(f, "CardAuthorisation({:?})", self.scheme)
     }
 }
 
 impl CardAuthorisation {
-    /// From its parts; the voter's certificate first.
+    /// From its parts.
     ///
     /// # Errors
-    /// [`CardError::Certificates`], [`CardError::Malformed`].
+    /// [`CardError::Malformed`].
     pub fn new(
         nonce: [u8; NONCE_BYTES],
-        certificates: Vec<Vec<u8>>,
+        certificate: Vec<u8>,
         scheme: Scheme,
         signature: Vec<u8>,
     ) -> Result<Self, CardError> {
-        well_formed(&certificates, &signature)?;
+        well_formed(&certificate, &signature)?;
         Ok(Self {
             nonce,
-            certificates,
+            certificate,
             scheme,
             signature,
         })
@@ -140,14 +127,16 @@ impl CardAuthorisation {
         let nonce = <[u8; NONCE_BYTES]>::try_from(wire.nonce.as_slice())
             .map_err(|_| CardError::Malformed("the nonce has 32 bytes"))?;
         let scheme = Scheme::from_wire(wire.scheme)?;
-        Self::new(nonce, wire.certificates, scheme, wire.signature)
+        let [certificate] =
+            <[Vec<u8>; 1]>::try_from(wire.certificates).map_err(|all| CardError::Certificates(all.len()))?;
+        Self::new(nonce, certificate, scheme, wire.signature)
     }
 
     /// Its canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
         prost::Message::encode_to_vec(&wire::CardAuthorisation {
             nonce: self.nonce.to_vec(),
-            certificates: self.certificates.clone(),
+            certificates: vec![self.certificate.clone()],
             scheme: self.scheme.wire().into(),
             signature: self.signature.clone(),
         })
@@ -159,11 +148,7 @@ impl CardAuthorisation {
     }
     /// The voter's certificate, DER.
     pub fn certificate(&self) -> &[u8] {
-        self.certificates.first().map_or(&[], Vec::as_slice)
-    }
-    /// Those above it, DER.
-    pub fn intermediates(&self) -> &[Vec<u8>] {
-        self.certificates.get(1..).unwrap_or(&[])
+        &self.certificate
     }
     /// How the card signed.
     pub fn scheme(&self) -> Scheme {

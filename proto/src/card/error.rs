@@ -4,6 +4,47 @@ use crate::decode::DecodeError;
 use crate::ids::{RegisterId, UnixSeconds};
 use crate::reason::Reason;
 
+/// Why the certificate of an authority cannot stand in a register. Completes a sentence that names it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorityError {
+    /// Not read here.
+    #[error("cannot be used: {0}")]
+    Unreadable(&'static str),
+    /// The certificate of somebody.
+    #[error("is not the certificate of a certification authority: name that of whoever issues the cards")]
+    NoAuthority,
+    /// Not for certificates.
+    #[error(
+        "may not issue certificates: its key usage lacks keyCertSign; name the authority that issues the cards"
+    )]
+    NoCertSign,
+    /// Its own key.
+    #[error(
+        "has a key whose signatures cannot be checked here: {0}; keys of authorities are RSA of 2048 to 8192 bits, P-256, P-384 or P-521"
+    )]
+    Key(String),
+    /// Signed in a way that is not checked here.
+    #[error(
+        "is signed in a way that cannot be checked here: {0}; it may be RSA (PKCS#1 or PSS) or ECDSA with SHA-256, SHA-384 or SHA-512 (P-256: not SHA-512, P-521: not SHA-256). Or name it among the roots too: then nothing above it is asked for"
+    )]
+    Signature(String),
+    /// Somebody of the right name, another key.
+    #[error(
+        "is not signed by the authority of that name in this register: one of the two files is of another generation of the hierarchy"
+    )]
+    NotSigned,
+    /// Nobody above it.
+    #[error(
+        "leads to no root of the register: name the certificate of its issuer ({0}) among the roots, or among the issuing CAs if a root stands above that"
+    )]
+    NoRoot(String),
+    /// Too early, too late, or too long a chain.
+    #[error(
+        "leads to no root that holds when enrolment opens or closes: it or an authority above it is not valid then, or the chain is longer than one of them permits"
+    )]
+    NotAtThatTime,
+}
+
 /// Why an enrolment by card was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CardError {
@@ -13,8 +54,10 @@ pub enum CardError {
     /// Not of the form that it should have.
     #[error("not a card's authorisation: {0}")]
     Malformed(&'static str),
-    /// None or too many.
-    #[error("a card's authorisation has 1 to {max} certificates, this has {0}", max = super::MAX_CERTIFICATES)]
+    /// None, or others than the voter's.
+    #[error(
+        "a card's authorisation has the voter's certificate and no other, this has {0}: the register brings those above it"
+    )]
     Certificates(usize),
     /// An unknown way of signing.
     #[error("card signature scheme {0} is not known")]
@@ -81,6 +124,14 @@ pub enum CardError {
         "there is no revocation list here of the authority that issued the certificate: the operator must fetch it; nothing is wrong with the card"
     )]
     NoList,
+    /// Lists for other certificates.
+    #[error(
+        "this party has revocation lists of the authority that issued the certificate, but none that covers it: its operator must fetch the one at {at}; nothing is wrong with the card"
+    )]
+    OtherLists {
+        /// Where the certificate says that its list is.
+        at: String,
+    },
     /// An old list.
     #[error(
         "the revocation list here ended at {ended}: the operator must fetch a new one; nothing is wrong with the card"
@@ -135,7 +186,7 @@ impl CardError {
             Self::NamesNobody => Reason::CardNamesNobody,
             Self::Signature => Reason::CardSignature,
             Self::Revoked => Reason::CardRevoked,
-            Self::NoList | Self::StaleList { .. } => Reason::CardRevocationList,
+            Self::NoList | Self::OtherLists { .. } | Self::StaleList { .. } => Reason::CardRevocationList,
             Self::NotOnRoll => Reason::CardNotOnRoll,
             Self::Window { .. } | Self::Clock { .. } => Reason::CardSignedAt,
             Self::OtherElection => Reason::ElectionOther,

@@ -1,21 +1,25 @@
 //! Revocation lists of issuing CAs (RFC 5280, section 5): complete lists, direct, by the CA's own key.
+//!
+//! A CA may split what it revokes over several lists, each with the name of a distribution point. Such a list covers those certificates only
+//! that name the same point (section 6.3.3, (b)(2)(i)); several of them may be there together, and only what covers a certificate answers for
+//! it.
 
 use std::collections::HashSet;
 
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject as _;
-use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::x509::{CRL_SIGN, Certificate, Signed};
+use super::x509::{CRL_SIGN, Certificate, PointName, Signed, scope_of_list};
 use super::{CardError, Holder};
 use crate::ids::UnixSeconds;
 use crate::manifest::Register;
+use crate::refusal::steers;
 
 /// Largest list in bytes.
 pub const MAX_LIST_BYTES: usize = 256 << 20;
-/// issuingDistributionPoint and cRLNumber, authorityKeyIdentifier: content octets.
+/// issuingDistributionPoint, content octets.
 const DISTRIBUTION_POINT: &[u8] = &[0x55, 29, 28];
 
 /// Why a file is no revocation list that could count.
@@ -29,7 +33,7 @@ pub enum ListError {
     OtherIssuer,
     /// Not complete or not direct.
     #[error(
-        "the list is partial, indirect or has a critical extension that is not known here: a complete list of the issuing CA is needed"
+        "the list is partial, indirect, or has a critical extension or a name of its distribution point that is not known here: a complete list of the issuing CA is needed, or each of those that it splits it into"
     )]
     Partial,
     /// It never ends.
@@ -43,6 +47,8 @@ pub struct RevocationList {
     issuer: Vec<u8>,
     this_update: UnixSeconds,
     next_update: UnixSeconds,
+    /// Names of the one point whose certificates it covers; it covers all of the issuer's where there are none.
+    points: Option<Vec<PointName>>,
     serials: HashSet<Vec<u8>>,
 }
 
@@ -76,15 +82,19 @@ impl RevocationList {
         if !register.issuers().iter().any(by) {
             return Err(ListError::OtherIssuer);
         }
+        if list.tbs_cert_list.signature != list.signature_algorithm {
+            return Err(ListError::Unreadable);
+        }
+        let mut points = None;
+        let mut scopes = 0;
         for extension in list.extensions() {
-            let whole = match extension.parsed_extension() {
-                ParsedExtension::IssuingDistributionPoint(point) => {
-                    !point.only_contains_ca_certs
-                        && !point.only_contains_attribute_certs
-                        && !point.indirect_crl
-                        && point.only_some_reasons.is_none()
-                }
-                _ => extension.oid.as_bytes() != DISTRIBUTION_POINT && !extension.critical,
+            let whole = if extension.oid.as_bytes() == DISTRIBUTION_POINT {
+                let scope = scope_of_list(extension.value);
+                scopes += 1;
+                points = scope.clone().flatten();
+                scope.is_some() && scopes == 1
+            } else {
+                !extension.critical
             };
             if !whole {
                 return Err(ListError::Partial);
@@ -104,6 +114,7 @@ impl RevocationList {
             issuer: list.issuer().as_raw().to_vec(),
             this_update: seconds(list.last_update().timestamp()),
             next_update: seconds(next.timestamp()),
+            points,
             serials: entries.iter().map(|entry| entry.raw_serial().to_vec()).collect(),
         })
     }
@@ -120,26 +131,58 @@ impl RevocationList {
     pub fn len(&self) -> usize {
         self.serials.len()
     }
+    /// The point whose certificates alone it covers, for people; none where it covers all of the issuer's.
+    pub fn point(&self) -> Option<String> {
+        self.points.as_deref().map(in_words)
+    }
+    fn covers(&self, holder: &Holder) -> bool {
+        self.issuer == holder.issuer
+            && self
+                .points
+                .as_ref()
+                .is_none_or(|points| points.iter().any(|point| holder.points.contains(point)))
+    }
     /// Whether nothing is revoked.
     pub fn is_empty(&self) -> bool {
         self.serials.is_empty()
     }
 }
 
-/// Whether none of `lists`, of which the newest of the holder's issuer counts, names the certificate.
+fn in_words(points: &[PointName]) -> String {
+    let one = |point: &PointName| match point {
+        PointName::Uri(uri) => uri.replace(steers, "\u{fffd}"),
+        PointName::Directory(_) => "a place in a directory".to_owned(),
+    };
+    let all: Vec<String> = points.iter().map(one).collect();
+    all.join(" or ")
+}
+
+/// Whether none of `lists`, of which the newest that covers the certificate counts, names it.
 ///
 /// # Errors
-/// [`CardError::NoList`], [`CardError::StaleList`], [`CardError::Revoked`].
+/// [`CardError::NoList`], [`CardError::OtherLists`], [`CardError::StaleList`], [`CardError::Revoked`].
 pub fn check_revocation<'l>(
     lists: impl IntoIterator<Item = &'l RevocationList>,
     holder: &Holder,
     now: UnixSeconds,
 ) -> Result<(), CardError> {
-    let newest = lists
+    let lists = lists
         .into_iter()
-        .filter(|list| list.issuer == holder.issuer && list.this_update <= now)
-        .max_by_key(|list| (list.this_update, list.next_update))
-        .ok_or(CardError::NoList)?;
+        .filter(|list| list.issuer == holder.issuer && list.this_update <= now);
+    let mut others = false;
+    let covering = lists.filter(|list| {
+        others |= !list.covers(holder);
+        list.covers(holder)
+    });
+    let newest = covering.max_by_key(|list| (list.this_update, list.next_update));
+    let newest = match newest {
+        Some(newest) => newest,
+        None if others && !holder.points.is_empty() => {
+            let at = in_words(&holder.points);
+            return Err(CardError::OtherLists { at });
+        }
+        None => return Err(CardError::NoList),
+    };
     // What is revoked stays revoked, however old the list.
     if newest.serials.contains(&holder.serial) {
         return Err(CardError::Revoked);

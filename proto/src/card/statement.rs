@@ -51,37 +51,32 @@ impl DrawTerms {
 #[derive(Clone, PartialEq, Eq)]
 pub struct DrawStatement {
     terms: DrawTerms,
-    certificates: Vec<Vec<u8>>,
+    certificate: Vec<u8>,
     scheme: Scheme,
     signature: Vec<u8>,
 }
 
 impl std::fmt::Debug for DrawStatement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "DrawStatement({} certificates, {:?})",
-            self.certificates.len(),
-            self.scheme
-        )
+        write!(f, "DrawStatement({:?})", self.scheme)
     }
 }
 
 impl DrawStatement {
-    /// From its parts; the voter's certificate first.
+    /// From its parts.
     ///
     /// # Errors
-    /// [`CardError::Certificates`], [`CardError::Malformed`].
+    /// [`CardError::Malformed`].
     pub fn new(
         terms: DrawTerms,
-        certificates: Vec<Vec<u8>>,
+        certificate: Vec<u8>,
         scheme: Scheme,
         signature: Vec<u8>,
     ) -> Result<Self, CardError> {
-        well_formed(&certificates, &signature)?;
+        well_formed(&certificate, &signature)?;
         Ok(Self {
             terms,
-            certificates,
+            certificate,
             scheme,
             signature,
         })
@@ -101,7 +96,9 @@ impl DrawStatement {
             signed_at: UnixSeconds(wire.signed_at_s),
         };
         let scheme = Scheme::from_wire(wire.scheme)?;
-        Self::new(terms, wire.certificates, scheme, wire.signature)
+        let [certificate] =
+            <[Vec<u8>; 1]>::try_from(wire.certificates).map_err(|all| CardError::Certificates(all.len()))?;
+        Self::new(terms, certificate, scheme, wire.signature)
     }
 
     /// Its canonical bytes.
@@ -110,7 +107,7 @@ impl DrawStatement {
             manifest_hash: self.terms.manifest.0.to_vec(),
             code_hash: self.terms.code.0.to_vec(),
             signed_at_s: self.terms.signed_at.get(),
-            certificates: self.certificates.clone(),
+            certificates: vec![self.certificate.clone()],
             scheme: self.scheme.wire().into(),
             signature: self.signature.clone(),
         })
@@ -138,13 +135,9 @@ impl DrawStatement {
         if signed_at.get().abs_diff(now.get()) > STATEMENT_TOLERANCE_S {
             return Err(CardError::Clock { signed_at, now });
         }
-        let (leaf, above) = self
-            .certificates
-            .split_first()
-            .ok_or(CardError::Certificates(0))?;
-        let holder = certificate(register, leaf, above, &[signed_at, now])?;
+        let holder = certificate(register, &self.certificate, &[signed_at, now])?;
         let bytes = self.terms.signed_bytes(register.id());
-        signed_by(leaf, self.scheme, &bytes, &self.signature)?;
+        signed_by(&self.certificate, self.scheme, &bytes, &self.signature)?;
         Ok(holder)
     }
 }

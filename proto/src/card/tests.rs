@@ -1,7 +1,11 @@
 //! A card's authorisation against a hierarchy in the shape of real ones.
 
+mod chains;
+mod fields;
+mod revocation;
+
 use super::*;
-use crate::fixture::cards::{Card, CardKey, CardShape, Cards, DAY, unknown_extension};
+use crate::fixture::cards::{Card, CardKey, CardShape, Cards, DAY, POLICY, unknown_extension};
 use crate::fixture::{OPENS, Shape, World};
 use crate::ids::{BoxId, Hash32, UnixSeconds, VoterIndex};
 use crate::invitation::Credential;
@@ -21,6 +25,19 @@ fn world() -> World {
 
 fn at(seconds: u64) -> [UnixSeconds; 1] {
     [UnixSeconds(seconds)]
+}
+
+/// A register in a manifest, as parties and devices read it.
+fn registered(register: crate::wire::EnrolmentRegister) -> Result<Register, crate::manifest::ManifestError> {
+    let mut wire = world().manifest.manifest().to_wire();
+    wire.register = Some(register);
+    let manifest = crate::manifest::Manifest::from_wire(&wire)?;
+    Ok(manifest.register().expect("a register").clone())
+}
+
+/// The good card of a voter.
+fn good() -> CardShape {
+    CardShape::of(SAID, CardKey::P256, OPENS)
 }
 
 fn register(world: &World) -> &Register {
@@ -52,25 +69,24 @@ fn every_kind_of_card_authorises_and_names_its_holder() {
             CardAuthorisation::decode(&authorisation.encode()),
             Ok(authorisation.clone())
         );
-        // Nothing but its own certificate is needed: the register brings those above it.
+        // Nothing but its own certificate may come with it: the register brings those above it.
         let mut wire: crate::wire::CardAuthorisation =
             prost::Message::decode(authorisation.encode().as_slice()).expect("just encoded");
-        wire.certificates.truncate(1);
-        let alone = CardAuthorisation::decode(&prost::Message::encode_to_vec(&wire)).expect("of the form");
-        assert_eq!(check(register(&world), &header, &alone, &at(OPENS)), Ok(holder));
+        let issuing = world.cards.as_ref().expect("cards").issuing.clone();
+        for certificates in [vec![], [wire.certificates.clone(), vec![issuing]].concat()] {
+            let count = certificates.len();
+            wire.certificates = certificates;
+            let brought = CardAuthorisation::decode(&prost::Message::encode_to_vec(&wire));
+            assert_eq!(brought, Err(CardError::Certificates(count)));
+        }
     }
     let card = world.card(BoxId(1), VoterIndex(0), CardKey::Rsa2048);
     let (header, authorisation) = record(&mut world, &card);
     let bytes = signed_bytes(register(&world).id(), &header.digest());
     let nonce = [3; 32];
     let pss = |nonce, signature| {
-        CardAuthorisation::new(
-            nonce,
-            vec![card.certificate.clone()],
-            Scheme::RsaPssSha256,
-            signature,
-        )
-        .expect("of the form")
+        CardAuthorisation::new(nonce, card.certificate.clone(), Scheme::RsaPssSha256, signature)
+            .expect("of the form")
     };
     // Another nonce: the header is not this certificate's.
     let signed = pss(nonce, card.sign(Scheme::RsaPssSha256, &bytes));
@@ -140,7 +156,7 @@ fn what_a_certificate_must_be_is_refused_by_its_own_reason() {
         change(&mut shape);
         let card = cards.card(&shape);
         let times = [UnixSeconds(OPENS - 60), UnixSeconds(OPENS)];
-        check_certificate(register(&world), &card.certificate, &[], &times)
+        check_certificate(register(&world), &card.certificate, &times)
             .err()
             .map(|error| error.reason())
     };
@@ -174,19 +190,18 @@ fn what_a_certificate_must_be_is_refused_by_its_own_reason() {
     let mut forged = cards.card(&good).certificate;
     let last = forged.len() - 1;
     forged[last] ^= 1;
-    let refused = check_certificate(register(&world), &forged, &[], &at(OPENS)).expect_err("refused");
+    let refused = check_certificate(register(&world), &forged, &at(OPENS)).expect_err("refused");
     assert_eq!(refused.reason(), Reason::CardIssuer);
-    let authority = check_certificate(register(&world), &cards.issuing.clone(), &[], &at(OPENS));
+    let authority = check_certificate(register(&world), &cards.issuing.clone(), &at(OPENS));
     assert_eq!(authority.map_err(|error| error.reason()), Err(Reason::CardIssuer));
     for bytes in [&b"nothing"[..], &forged[..100]] {
-        let refused = check_certificate(register(&world), bytes, &[], &at(OPENS)).expect_err("refused");
+        let refused = check_certificate(register(&world), bytes, &at(OPENS)).expect_err("refused");
         assert_eq!(refused.reason(), Reason::CardMalformed);
     }
     // The issuing CA's own time.
     let late = check_certificate(
         register(&world),
         &cards.card(&good).certificate,
-        &[],
         &at(OPENS + 4001 * DAY),
     );
     assert_eq!(late, Err(CardError::IssuerNotValid));
@@ -217,7 +232,7 @@ fn short_keys_are_weak() {
     let shape = CardShape::of(SAID, CardKey::P256, OPENS);
     let verdict = |bytes| {
         let certificate = cards.certificate_for(&shape, &modulus(bytes), &[9]);
-        check_certificate(register(&world), &certificate, &[], &at(OPENS))
+        check_certificate(register(&world), &certificate, &at(OPENS))
             .err()
             .map(|error| error.reason())
     };
@@ -225,57 +240,6 @@ fn short_keys_are_weak() {
     assert_eq!(verdict(255), Some(Reason::CardWeakKey));
     assert_eq!(verdict(256), None);
     assert_eq!(verdict(1025), Some(Reason::CardWeakKey));
-}
-
-#[test]
-fn revocation_lists_are_the_issuers_own_and_in_time() {
-    let mut world = world();
-    let mut cards = world.cards.take().expect("cards");
-    let card = cards.card(&CardShape::of(SAID, CardKey::P384, OPENS));
-    let other = cards.card(&CardShape::of("PNOEE-38001011001", CardKey::P384, OPENS));
-    let register = register(&world);
-    let holder = check_certificate(register, &card.certificate, &[], &at(OPENS)).expect("good");
-    let list = |serials: &[Vec<u8>], this, next| {
-        RevocationList::read(register, &cards.revocations(serials, this, next)).expect("a list")
-    };
-    let verdict = |lists: &[&RevocationList]| {
-        check_revocation(lists.iter().copied(), &holder, UnixSeconds(OPENS))
-            .err()
-            .map(|error| error.reason())
-    };
-    let good = list(std::slice::from_ref(&other.serial), OPENS - DAY, OPENS + DAY);
-    let revoked = list(&[other.serial, card.serial.clone()], OPENS - 2, OPENS + DAY);
-    let stale = list(&[], OPENS - 2 * DAY, OPENS - 1);
-    let of_tomorrow = list(&[card.serial], OPENS + 10, OPENS + DAY);
-    assert_eq!((good.len(), stale.is_empty()), (1, true));
-    assert_eq!(verdict(&[&good]), None);
-    assert_eq!(verdict(&[]), Some(Reason::CardRevocationList));
-    assert_eq!(verdict(&[&stale]), Some(Reason::CardRevocationList));
-    assert_eq!(verdict(&[&stale, &good]), None);
-    assert_eq!(verdict(&[&good, &revoked]), Some(Reason::CardRevoked));
-    assert_eq!(verdict(&[&good, &of_tomorrow]), None);
-
-    let strangers = Cards::new(OPENS).revocations(&[], OPENS - DAY, OPENS + DAY);
-    assert_eq!(
-        RevocationList::read(register, &strangers),
-        Err(ListError::OtherIssuer)
-    );
-    let mut altered = cards.revocations(&[vec![1]], OPENS - DAY, OPENS + DAY);
-    let at = altered.len() / 2;
-    altered[at] ^= 1;
-    assert!(RevocationList::read(register, &altered).is_err());
-    assert_eq!(
-        RevocationList::read(register, b"no list"),
-        Err(ListError::Unreadable)
-    );
-    let pem = format!(
-        "-----BEGIN X509 CRL-----\n{}\n-----END X509 CRL-----\n",
-        data_encoding::BASE64.encode(&cards.revocations(&[vec![9]], OPENS - DAY, OPENS + DAY))
-    );
-    assert_eq!(
-        RevocationList::read(register, pem.as_bytes()).map(|list| list.len()),
-        Ok(1)
-    );
 }
 
 #[test]

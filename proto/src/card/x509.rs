@@ -1,26 +1,18 @@
 //! X.509 read strictly: what of a certificate or list is needed here, as values of our own, and signatures by allowed algorithms only.
 //!
 //! Not a general verifier: whatever a hierarchy of identity cards does not need is refused, so that nothing is passed over that somebody meant
-//! to be critical. SHA-1, RSA below 2048 bits and curves other than P-256 and P-384 are refused as weak or unknown.
+//! to be critical. SHA-1, RSA below 2048 bits and curves other than P-256, P-384 and P-521 are refused as weak or unknown.
 
-use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
-use x509_parser::public_key::PublicKey;
-use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
+use x509_parser::x509::AlgorithmIdentifier;
+
+use super::algorithm::{Algorithm, BadKey, Key};
 
 use super::{CardError, ObjectId};
 use crate::ids::UnixSeconds;
-
-/// sha256WithRSAEncryption and its neighbours; ecdsa-with-SHA256 and -SHA384.
-const RSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11];
-const RSA_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 12];
-const RSA_SHA512: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 13];
-const ECDSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
-const ECDSA_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
-const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
-const P384: &[u8] = &[0x2b, 0x81, 0x04, 0, 34];
+use crate::refusal::steers;
 
 /// Extensions that are understood here, so that they may be critical: basicConstraints, keyUsage, extKeyUsage, certificatePolicies,
 /// subjectAltName; content octets of their OIDs.
@@ -32,80 +24,11 @@ const UNDERSTOOD: [&[u8]; 5] = [
     &[0x55, 29, 17],
 ];
 const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 29, 37];
+/// cRLDistributionPoints.
+const DISTRIBUTION_POINTS: &[u8] = &[0x55, 29, 31];
 /// keyCertSign and cRLSign among the bits of RFC 5280.
 pub(super) const CERT_SIGN: u16 = 1 << 5;
 pub(super) const CRL_SIGN: u16 = 1 << 6;
-
-/// A public key of an allowed kind, as `ring` takes it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Key {
-    /// Modulus and exponent, DER; at least 2048 bits.
-    Rsa(Vec<u8>),
-    /// A point.
-    P256(Vec<u8>),
-    /// A point.
-    P384(Vec<u8>),
-}
-
-/// Why a key cannot be used.
-pub(super) enum BadKey {
-    /// Too short.
-    Weak,
-    /// Of another kind, or malformed.
-    Unknown,
-}
-
-impl Key {
-    fn read(spki: &SubjectPublicKeyInfo<'_>) -> Result<Self, BadKey> {
-        let data = spki.subject_public_key.data.to_vec();
-        match spki.parsed().map_err(|_| BadKey::Unknown)? {
-            PublicKey::RSA(rsa) if rsa.key_size() < 2048 => Err(BadKey::Weak),
-            // What ring takes; larger ones cost a verifier more than they bring.
-            PublicKey::RSA(rsa) if rsa.key_size() > 8192 => Err(BadKey::Unknown),
-            PublicKey::RSA(_) => Ok(Self::Rsa(data)),
-            PublicKey::EC(_) => {
-                let curve = spki
-                    .algorithm
-                    .parameters
-                    .as_ref()
-                    .and_then(|any| any.as_oid().ok());
-                match curve.as_ref().map(|oid| oid.as_bytes()) {
-                    Some(P256) => Ok(Self::P256(data)),
-                    Some(P384) => Ok(Self::P384(data)),
-                    _ => Err(BadKey::Unknown),
-                }
-            }
-            _ => Err(BadKey::Unknown),
-        }
-    }
-
-    /// Whether `signature` over `message` is this key's, by this algorithm of `ring`.
-    pub(super) fn verifies(
-        &self,
-        algorithm: &'static dyn VerificationAlgorithm,
-        message: &[u8],
-        signature: &[u8],
-    ) -> bool {
-        let (Self::Rsa(bytes) | Self::P256(bytes) | Self::P384(bytes)) = self;
-        UnparsedPublicKey::new(algorithm, bytes)
-            .verify(message, signature)
-            .is_ok()
-    }
-
-    /// The algorithm of `ring` that X.509 calls so, for this key.
-    fn algorithm(&self, named: &AlgorithmIdentifier<'_>) -> Option<&'static dyn VerificationAlgorithm> {
-        Some(match (self, named.algorithm.as_bytes()) {
-            (Self::Rsa(_), RSA_SHA256) => &signature::RSA_PKCS1_2048_8192_SHA256,
-            (Self::Rsa(_), RSA_SHA384) => &signature::RSA_PKCS1_2048_8192_SHA384,
-            (Self::Rsa(_), RSA_SHA512) => &signature::RSA_PKCS1_2048_8192_SHA512,
-            (Self::P256(_), ECDSA_SHA256) => &signature::ECDSA_P256_SHA256_ASN1,
-            (Self::P256(_), ECDSA_SHA384) => &signature::ECDSA_P256_SHA384_ASN1,
-            (Self::P384(_), ECDSA_SHA256) => &signature::ECDSA_P384_SHA256_ASN1,
-            (Self::P384(_), ECDSA_SHA384) => &signature::ECDSA_P384_SHA384_ASN1,
-            _ => return None,
-        })
-    }
-}
 
 /// What is signed, by which algorithm, and the signature.
 pub(super) struct Signed<'a> {
@@ -117,8 +40,8 @@ pub(super) struct Signed<'a> {
 impl Signed<'_> {
     /// Whether it is signed by `key`, with an allowed algorithm.
     pub(super) fn is_by(&self, key: &Key) -> bool {
-        key.algorithm(self.algorithm)
-            .is_some_and(|algorithm| key.verifies(algorithm, self.bytes, self.signature))
+        Algorithm::read(self.algorithm)
+            .is_ok_and(|algorithm| key.has_signed(algorithm, self.bytes, self.signature))
     }
 }
 
@@ -132,6 +55,8 @@ pub(super) struct Certificate<'a> {
     pub(super) key_usage: u16,
     pub(super) extended: Vec<ObjectId>,
     pub(super) policies: Vec<ObjectId>,
+    /// Where its issuer publishes revocation lists that may name it.
+    pub(super) points: Vec<PointName>,
 }
 
 impl<'a> Certificate<'a> {
@@ -155,7 +80,7 @@ impl<'a> Certificate<'a> {
             .extensions_map()
             .map_err(|_| no("a certificate has an extension twice"))?;
         let (mut authority, mut key_usage) = (None, 0);
-        let (mut extended, mut policies) = (Vec::new(), Vec::new());
+        let (mut extended, mut policies, mut points) = (Vec::new(), Vec::new(), Vec::new());
         for (id, extension) in &extensions {
             if extension.critical && !UNDERSTOOD.contains(&id.as_bytes()) {
                 return Err(no(
@@ -173,6 +98,9 @@ impl<'a> Certificate<'a> {
                         policies.push(object_id(policy.policy_id.as_bytes())?);
                     }
                 }
+                _ if id.as_bytes() == DISTRIBUTION_POINTS => {
+                    points = names_of_points(extension.value).unwrap_or_default();
+                }
                 _ if id.as_bytes() == EXTENDED_KEY_USAGE => {
                     extended = object_ids(extension.value).ok_or(no("extended key usage cannot be read"))?;
                 }
@@ -185,6 +113,7 @@ impl<'a> Certificate<'a> {
             key_usage,
             extended,
             policies,
+            points,
             read,
         })
     }
@@ -197,7 +126,30 @@ impl<'a> Certificate<'a> {
             algorithm: &self.read.signature_algorithm,
             signature: &self.read.signature_value.data,
         };
-        self.read.issuer().as_raw() == above.read.subject().as_raw() && signed.is_by(key)
+        self.names_as_issuer(above) && signed.is_by(key)
+    }
+
+    /// Whether it names `above` as its issuer, whoever signed it.
+    pub(super) fn names_as_issuer(&self, above: &Certificate<'_>) -> bool {
+        self.read.issuer().as_raw() == above.read.subject().as_raw()
+    }
+
+    /// How it is signed.
+    ///
+    /// # Errors
+    /// What the algorithm is called, where it is not one that is checked here.
+    pub(super) fn signed_with(&self) -> Result<Algorithm, String> {
+        Algorithm::read(&self.read.signature_algorithm)
+    }
+
+    /// What kind of key it has, for people.
+    pub(super) fn key_named(&self) -> String {
+        super::algorithm::key_named(self.read.public_key())
+    }
+
+    /// Its issuer's name, as people read it.
+    pub(super) fn issuer_named(&self) -> String {
+        self.read.issuer().to_string().replace(steers, "\u{fffd}")
     }
 
     /// Whether it is the very certificate.
@@ -215,7 +167,7 @@ impl<'a> Certificate<'a> {
         self.read.subject().to_string()
     }
 
-    /// Its own serial number.
+    /// Its own serial number, content octets.
     pub(super) fn serial(&self) -> &[u8] {
         self.read.raw_serial()
     }
@@ -284,6 +236,74 @@ impl<'a> Certificate<'a> {
         let value = values.next()?;
         values.next().is_none().then_some(value)
     }
+}
+
+/// The name of a distribution point: a URI, or the DER of a directory name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum PointName {
+    Uri(String),
+    Directory(Vec<u8>),
+}
+
+/// The names in a DistributionPointName, DER; `None` where it is not of full names. Those of other kinds are none that anybody fetches a list by.
+fn full_names(der: &[u8]) -> Option<Vec<PointName>> {
+    let (0xa0, mut names, []) = tlv(der)? else {
+        return None;
+    };
+    let mut all = Vec::new();
+    while !names.is_empty() {
+        let (tag, content, rest) = tlv(names)?;
+        match tag {
+            0x86 => all.push(PointName::Uri(std::str::from_utf8(content).ok()?.to_owned())),
+            0xa4 => all.push(PointName::Directory(content.to_vec())),
+            _ => {}
+        }
+        names = rest;
+    }
+    Some(all)
+}
+
+/// The names in a certificate's cRLDistributionPoints. A point for some reasons only, or where somebody else than the issuer signs, is passed
+/// over: no list of it would be complete, or direct.
+fn names_of_points(der: &[u8]) -> Option<Vec<PointName>> {
+    let (0x30, mut points, []) = tlv(der)? else {
+        return None;
+    };
+    let mut all = Vec::new();
+    while !points.is_empty() {
+        let (0x30, point, rest) = tlv(points)? else {
+            return None;
+        };
+        if let Some((0xa0, names, [])) = tlv(point) {
+            all.extend(full_names(names).unwrap_or_default());
+        }
+        points = rest;
+    }
+    Some(all)
+}
+
+/// Of a list's issuingDistributionPoint the names of the point that alone it covers, if it names one; `None` where the list is not complete and
+/// direct for voters' certificates of that point, or cannot be told to be.
+pub(super) fn scope_of_list(der: &[u8]) -> Option<Option<Vec<PointName>>> {
+    let (0x30, mut fields, []) = tlv(der)? else {
+        return None;
+    };
+    let mut point = None;
+    while !fields.is_empty() {
+        let (tag, content, rest) = tlv(fields)?;
+        match (tag, content) {
+            (0xa0, names) if point.is_none() => {
+                point = Some(full_names(names).filter(|names| !names.is_empty())?);
+            }
+            // onlyContainsUserCerts.
+            (0x81, _) => {}
+            // FALSE, spelt out: onlyContainsCACerts, indirectCRL, onlyContainsAttributeCerts.
+            (0x82 | 0x84 | 0x85, [0]) => {}
+            _ => return None,
+        }
+        fields = rest;
+    }
+    Some(point)
 }
 
 fn object_id(octets: &[u8]) -> Result<ObjectId, CardError> {

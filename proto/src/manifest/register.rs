@@ -3,7 +3,7 @@
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{ManifestError, count};
-use crate::card::{MAX_CERTIFICATE_BYTES, ObjectId};
+use crate::card::{AuthorityError, MAX_CERTIFICATE_BYTES, ObjectId, check_authorities, subject};
 use crate::ids::{Hash32, RegisterId, UnixSeconds};
 use crate::wire;
 
@@ -40,6 +40,18 @@ pub enum RegisterError {
         what: &'static str,
         /// From 1.
         number: usize,
+    },
+    /// No card below it could enrol.
+    #[error("{what} {number} ({named}) {source}")]
+    Authority {
+        /// Root or issuer.
+        what: &'static str,
+        /// From 1.
+        number: usize,
+        /// Its subject.
+        named: String,
+        /// Why.
+        source: AuthorityError,
     },
     /// The same one twice.
     #[error("{what} {number} stands twice")]
@@ -179,6 +191,24 @@ fn authorities(what: &'static str, all: &[Vec<u8>]) -> Result<(), RegisterError>
     Ok(())
 }
 
+/// Every card would be refused later, and for a wrong cause, if one of them could not be used.
+fn usable(roots: &[Vec<u8>], issuers: &[Vec<u8>], times: &[UnixSeconds]) -> Result<(), RegisterError> {
+    check_authorities(roots, issuers, times).map_err(|(at, source)| {
+        let (what, number) = match at.checked_sub(roots.len()) {
+            None => ("root", at + 1),
+            Some(at) => ("issuing CA", at + 1),
+        };
+        let der = roots.iter().chain(issuers).nth(at);
+        let named = subject(der.map_or(&[], Vec::as_slice));
+        RegisterError::Authority {
+            what,
+            number,
+            named,
+            source,
+        }
+    })
+}
+
 fn names_differ(issuers: &[Vec<u8>]) -> Result<(), RegisterError> {
     let names: Vec<_> = issuers
         .iter()
@@ -249,6 +279,7 @@ impl Register {
         if closes.get() >= u64::from(u32::MAX) {
             return Err(RegisterError::Late(closes).into());
         }
+        usable(&wire.roots, &wire.issuers, &[opens, closes])?;
         Ok(Self {
             id: RegisterId::new(&wire.id)?,
             roots: wire.roots.clone(),

@@ -112,8 +112,8 @@ fn a_card_record_names_nobody_and_is_told_from_an_issued_one() {
     );
     assert_eq!(Manifest::decode(&by_card.encode()).expect("canonical"), *by_card);
 
-    let authorisation = CardAuthorisation::new([7; 32], vec![vec![1, 2]], Scheme::RsaPssSha256, vec![3])
-        .expect("of the form");
+    let authorisation =
+        CardAuthorisation::new([7; 32], vec![1, 2], Scheme::RsaPssSha256, vec![3]).expect("of the form");
     let election = manifest.election().clone();
     let whole = RecordSubmission::of_card(header, authorisation.clone(), vec![4; 9], election.clone())
         .expect("a card record");

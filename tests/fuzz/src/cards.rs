@@ -87,7 +87,7 @@ pub(crate) fn authorisation(data: &[u8]) {
         checked.is_err() || decoded.certificate() == valid.certificate(),
         "another certificate than the record names"
     );
-    let _ = check_certificate(register, decoded.certificate(), decoded.intermediates(), &times);
+    let _ = check_certificate(register, decoded.certificate(), &times);
 }
 
 pub(crate) fn statements() -> Vec<Vec<u8>> {

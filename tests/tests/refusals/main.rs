@@ -104,6 +104,7 @@ async fn meet(reason: Reason) -> Met {
         }
         R::DrawRefused | R::DrawExhausted | R::DrawNotReady => elsewhere("coordinator/src/tickets/tests.rs"),
         R::DrawCodes => elsewhere("coordinator/src/tickets/cards/tests.rs"),
+        R::OffsetsDiffer | R::EnrolPlaces => elsewhere("tests/tests/enrol.rs"),
         R::OffsetsMissing | R::OffsetsRefused | R::OffsetsTold => elsewhere("party/tests/offsets.rs"),
         R::RecordSource | R::CardRegister | R::CardMalformed => elsewhere("proto/src/record/tests.rs"),
         R::CardIssuer
@@ -112,7 +113,22 @@ async fn meet(reason: Reason) -> Met {
         | R::CardNotYetValid
         | R::CardNamesNobody
         | R::CardWeakKey
-        | R::CardSignature => elsewhere("proto/src/card/tests.rs"),
+        | R::CardSignature => elsewhere("proto/src/card"),
+        R::CardSoftware
+        | R::CardReader
+        | R::CardAbsent
+        | R::CardOther
+        | R::CardEmpty
+        | R::CardKeyMissing
+        | R::CardPinWrong
+        | R::CardPinFew
+        | R::CardPinLast
+        | R::CardLocked
+        | R::CardCancelled
+        | R::CardAsksAgain
+        | R::CardFailed
+        | R::CardFile
+        | R::CardFilePassword => elsewhere("tests/tests/enrol"),
         R::CardRevoked
         | R::CardRevocationList
         | R::CardNotOnRoll

@@ -27,37 +27,65 @@ pub(crate) fn pkcs12(root: &Path, issuing: &[u8], card: &cards::Card) -> PathBuf
     path
 }
 
-/// SoftHSM's module and tool: installed, or fetched from Debian's packages and unpacked under target/ without root.
+/// SoftHSM's module and tool: installed, or fetched from Debian's packages and unpacked under target/ without root. Several test programs may
+/// ask at once, and one may be stopped half-way: whoever holds the lock unpacks beside, and moves what runs into its place.
 pub(crate) fn soft_hsm() -> (PathBuf, PathBuf) {
-    let places = |root: &str| {
+    let places = |root: &Path| {
         (
-            PathBuf::from(format!("{root}/usr/lib/softhsm/libsofthsm2.so")),
-            PathBuf::from(format!("{root}/usr/bin/softhsm2-util")),
+            root.join("usr/lib/softhsm/libsofthsm2.so"),
+            root.join("usr/bin/softhsm2-util"),
         )
     };
-    let installed = places("");
+    let installed = places(Path::new("/"));
     if installed.0.exists() && installed.1.exists() {
         return installed;
     }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("softhsm");
-    let unpacked = places(&target.display().to_string());
-    if !unpacked.0.exists() {
-        std::fs::create_dir_all(&target).expect("a directory");
-        let script = "set -e; apt-get update -q >/dev/null 2>&1 || true; \
-            apt-get download -q softhsm2 libsofthsm2 softhsm2-common; \
-            for package in *.deb; do dpkg -x \"$package\" .; done";
-        let done = Command::new("sh")
-            .args(["-c", script])
-            .current_dir(&target)
-            .output();
-        let done = done.expect("a shell");
-        assert!(
-            done.status.success() && unpacked.0.exists(),
-            "softhsm2 is not installed and cannot be fetched (apt-get install softhsm2): {}",
-            String::from_utf8_lossy(&done.stderr)
-        );
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let lock = std::fs::File::create(directory.join("softhsm.lock")).expect("a file");
+    lock.lock().expect("locked");
+    let target = directory.join("softhsm");
+    let unpacked = places(&target);
+    if runs(&unpacked).is_err() {
+        let part = directory.join("softhsm.part");
+        for old in [&part, &target] {
+            match std::fs::remove_dir_all(old) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+                _ => std::fs::create_dir_all(&part).expect("a directory"),
+            }
+        }
+        fetch(&part);
+        if let Err(why) = runs(&places(&part)) {
+            panic!("softhsm2 was fetched and does not run (apt-get install softhsm2): {why}");
+        }
+        std::fs::rename(&part, &target).expect("moved");
     }
     unpacked
+}
+
+fn fetch(into: &Path) {
+    let script = "set -e; apt-get update -q >/dev/null 2>&1 || true; \
+        apt-get download -q softhsm2 libsofthsm2 softhsm2-common; \
+        for package in *.deb; do dpkg -x \"$package\" .; done";
+    let done = Command::new("sh").args(["-c", script]).current_dir(into).output();
+    let done = done.expect("a shell");
+    assert!(
+        done.status.success(),
+        "softhsm2 is not installed and cannot be fetched (apt-get install softhsm2): {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+/// Whether the tool starts and the module finds every library that it needs; else what is wrong.
+fn runs((module, tool): &(PathBuf, PathBuf)) -> Result<(), String> {
+    let done = Command::new(tool).arg("--version").output();
+    let done = done.map_err(|error| format!("{}: {error}", tool.display()))?;
+    if !done.status.success() {
+        return Err(String::from_utf8_lossy(&done.stderr).into_owned());
+    }
+    // Names the library that is missing.
+    Pkcs11::new(module)
+        .map(drop)
+        .map_err(|error| format!("{}: {error}", module.display()))
 }
 
 /// Puts key and certificate on a new token of that label; a second certificate, for signing, beside it.

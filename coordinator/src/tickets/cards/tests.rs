@@ -154,7 +154,7 @@ fn what_a_card_or_its_statement_lacks_is_refused_by_its_own_reason() {
         ..terms(&scene, 50)
     };
     let signature = own.sign(own.key.scheme(), b"something else");
-    let forged = DrawStatement::new(other, vec![own.certificate.clone()], own.key.scheme(), signature);
+    let forged = DrawStatement::new(other, own.certificate.clone(), own.key.scheme(), signature);
     let forged = forged.expect("of the form").encode();
     assert_eq!(admit(&desk, &forged), Err(Reason::CardSignature));
     let large = vec![0; MAX_STATEMENT_BYTES + 1];
