@@ -4,6 +4,8 @@
 //! every other of that voter. Nothing of the credential is in it, nor which invitation the code is in: a decoy with the same draw code draws alike.
 //! Codes of before stay good, so whoever was given one sees nothing of a newer one.
 
+use std::fmt;
+
 use tally_proto::card::{DrawStatement, DrawTerms};
 use tally_proto::ids::UnixSeconds;
 use tally_proto::reason::{Class, Reason};
@@ -82,28 +84,45 @@ pub(crate) fn terms(election: &Election, code: &DrawCode, signed_at: UnixSeconds
     }
 }
 
-/// Brings a card's statement to the commission, and again where an answer may have been lost: the same changes nothing.
-pub(crate) async fn bring(
-    election: &Election,
-    connections: &Connections,
-    (terms, chosen, signature): (DrawTerms, &Chosen, Vec<u8>),
-) -> Result<(), DrawCodeError> {
-    // The register brings every authority above the voter's certificate.
-    let certificate = chosen.certificate().to_vec();
-    let statement =
-        DrawStatement::new(terms, certificate, chosen.scheme(), signature).map_err(CardFailure::from)?;
-    let request = wire::DrawCodeRequest {
-        election: election.id().as_str().to_owned(),
-        statement: statement.encode(),
-    };
-    let mut pauses = PAUSES.into_iter();
-    loop {
-        let Err(refusal) = connections.admit_draw_code(request.clone()).await else {
-            return Ok(());
-        };
-        match pauses.next() {
-            Some(pause) if refusal.reason.class() == Class::Retry => sleep(pause).await,
-            _ => return Err(DrawCodeError::Refused { refusal }),
+/// What a card stated of a draw code, to be brought to the commission.
+#[must_use = "the draw code is registered when this is brought"]
+pub struct Stated(wire::DrawCodeRequest);
+
+impl fmt::Debug for Stated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stated(of a card)")
+    }
+}
+
+impl Stated {
+    pub(crate) fn new(
+        election: &Election,
+        terms: DrawTerms,
+        chosen: &Chosen,
+        signature: Vec<u8>,
+    ) -> Result<Self, CardFailure> {
+        let certificate = chosen.certificate().to_vec();
+        let statement = DrawStatement::new(terms, certificate, chosen.scheme(), signature)?;
+        Ok(Self(wire::DrawCodeRequest {
+            election: election.id().as_str().to_owned(),
+            statement: statement.encode(),
+        }))
+    }
+
+    /// Brings it to the commission, and again where an answer may have been lost: the same changes nothing.
+    ///
+    /// # Errors
+    /// [`DrawCodeError::Refused`].
+    pub async fn bring(self, connections: &Connections) -> Result<(), DrawCodeError> {
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let Err(refusal) = connections.admit_draw_code(self.0.clone()).await else {
+                return Ok(());
+            };
+            match pauses.next() {
+                Some(pause) if refusal.reason.class() == Class::Retry => sleep(pause).await,
+                _ => return Err(DrawCodeError::Refused { refusal }),
+            }
         }
     }
 }
@@ -129,5 +148,7 @@ pub async fn register_draw_code(
     let terms = terms(election, code, signed_at);
     let due = [terms.signed_bytes(register.id())];
     let [signature] = card.sign(&chosen, due, ask)?;
-    bring(election, connections, (terms, &chosen, signature)).await
+    Stated::new(election, terms, &chosen, signature)?
+        .bring(connections)
+        .await
 }

@@ -12,7 +12,7 @@
 //! different copies the pair is named and the voter enrols anew. What comes out is an invitation of the common form: nothing on the device tells it from one that was sent, or from a decoy. The nonces are
 //! erased with what this function holds.
 //!
-//! Where the election asks for tickets the card signs for a draw code too ([`crate::draw_code`]), and the commission registers it afterwards.
+//! Where the election asks for tickets the card signs for a draw code too ([`crate::draw_code`]), which is brought to the commission afterwards.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use thiserror::Error;
 
 use crate::card::{Ask, Card, CardFailure};
 use crate::connections::{Connections, NoTime};
-use crate::draw_code::{self, DrawCodeError};
+use crate::draw_code::{self, Stated};
 use crate::election::Election;
 use crate::fault::Fault;
 use crate::link::Link;
@@ -118,9 +118,9 @@ pub struct Enrolled {
     pub of_box: BoxId,
     /// In that box.
     pub voter: VoterIndex,
-    /// Where the election asks for tickets: whether the commission registered the draw code of the invitation. If not, that can be made good
-    /// ([`crate::register_draw_code`]); the enrolment stands.
-    pub draw_code: Option<Result<(), DrawCodeError>>,
+    /// Where the election asks for tickets: what the card stated of the invitation's draw code, to be brought to the commission once the invitation is
+    /// kept, which is made only here. What fails then can be made good ([`crate::register_draw_code`]); the enrolment stands.
+    pub stated: Option<Stated>,
 }
 
 /// Makes a credential, has the card authorise it, and registers it with the three parties. `ask` is asked for the PIN, once where the card allows.
@@ -179,7 +179,7 @@ pub async fn enrol_with(
         (draw_code::terms(election, &code, signed_at), code)
     });
     let for_record = signed_bytes(register.id(), &digest);
-    // Both while the card is unlocked; the commission is asked when the enrolment stands, so that it cannot keep anybody from enrolling.
+    // Both while the card is unlocked; the commission is told when the enrolment stands, so that it cannot keep anybody from enrolling.
     let (signature, stated) = match &draw {
         None => {
             let [signature] = card.sign(&chosen, [for_record], ask)?;
@@ -188,7 +188,7 @@ pub async fn enrol_with(
         Some((terms, _)) => {
             let due = [for_record, terms.signed_bytes(register.id())];
             let [signature, stated] = card.sign(&chosen, due, ask)?;
-            (signature, Some(stated))
+            (signature, Some(Stated::new(election, *terms, &chosen, stated)?))
         }
     };
     // The register brings every authority above the voter's certificate.
@@ -213,16 +213,14 @@ pub async fn enrol_with(
     let credential = offsets::credential(&drawn, &told).map_err(wrong)?;
     let manifest = election.manifest_hash();
     let mut invitation = Invitation::new(&manifest, of_box, voter, credential);
-    let mut registered = None;
-    if let (Some((terms, code)), Some(stated)) = (draw, stated) {
-        registered = Some(draw_code::bring(election, connections, (terms, &chosen, stated)).await);
+    if let Some((_, code)) = draw {
         invitation = invitation.with_draw(code);
     }
     Ok(Enrolled {
         invitation,
         of_box,
         voter,
-        draw_code: registered,
+        stated,
     })
 }
 

@@ -98,7 +98,7 @@ pub use check::{Checked, Shown, check};
 pub use choice::{ChoiceError, Choices};
 pub use connections::{Connections, NoTime};
 pub use device::{Device, DeviceError};
-pub use draw_code::{DrawCodeError, register_draw_code};
+pub use draw_code::{DrawCodeError, Stated, register_draw_code};
 pub use election::{Election, ElectionError};
 pub use enrol::{EnrolError, Enrolled, enrol, enrol_with};
 pub use fault::Fault;

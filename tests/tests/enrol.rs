@@ -151,7 +151,7 @@ async fn a_pkcs12_file_enrols_and_what_it_made_votes() {
         .expose();
     assert_eq!(credential(&parties), own);
     // Nobody needs a draw code here.
-    assert!(enrolled.draw_code.is_none() && enrolled.invitation.draw_code().is_none());
+    assert!(enrolled.stated.is_none() && enrolled.invitation.draw_code().is_none());
     let code = DrawCode::from_slice(&[1; DrawCode::BYTES]).expect("ten bytes");
     let mut never = |_: &str| panic!("asked");
     let (of, to) = (election(&world), connections(&world, &parties));
@@ -179,10 +179,11 @@ async fn a_commission_that_takes_no_draw_code_keeps_nobody_from_enrolling() {
     let file = Card::File(CardFile::open(&pkcs12(&world, &made), PASSWORD).expect("opens"));
     // Where the commission's board should be there is a party, which knows nothing of draw codes.
     let first = enrolled(&world, &parties, &file, 2).await;
+    let stated = first.stated.expect("the card stated it");
+    let refused = stated.bring(&connections(&world, &parties)).await;
     assert!(
-        matches!(first.draw_code, Some(Err(DrawCodeError::Refused { .. }))),
-        "{:?}",
-        first.draw_code
+        matches!(refused, Err(DrawCodeError::Refused { .. })),
+        "{refused:?}"
     );
     let own = *first
         .invitation

@@ -141,14 +141,13 @@ impl Enrol {
              from which network address: vote on another day or from another network if you can. After the election it is published that and when \
              your number enrolled.",
         );
-        match enrolled.draw_code {
-            None => {}
-            Some(Ok(())) => console.tell(
+        if let Some(stated) = enrolled.stated {
+            // What was enrolled is shown or written by now: should this fail, the code is good and waits for it.
+            stated.bring(&connections).await?;
+            console.tell(
                 "This election asks for tickets, and your card stands for the draw code that is in the code: `client draw` with it, long before you vote. Draw \
                  codes of before stay good.",
-            ),
-            // What was enrolled is said: the code is good, and waits for this.
-            Some(Err(error)) => return Err(error.into()),
+            );
         }
         Ok(Outcome::Done)
     }
