@@ -280,3 +280,21 @@ pub(super) fn key_named(spki: &SubjectPublicKeyInfo<'_>) -> String {
         _ => format!("algorithm {id}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_for_one_hash_of_pss_has_signed_with_no_other() {
+        use Hash::{Sha256, Sha384};
+        let bound = Key::RsaPss(Vec::new(), Some(Sha384));
+        let free = Key::RsaPss(Vec::new(), None);
+        assert!(bound.can_be_checked(Algorithm::RsaPss(Sha384)));
+        assert!(!bound.can_be_checked(Algorithm::RsaPss(Sha256)));
+        assert!(free.can_be_checked(Algorithm::RsaPss(Sha256)));
+        for key in [bound, free] {
+            assert!(!key.can_be_checked(Algorithm::Rsa(Sha384)), "{key:?}");
+        }
+    }
+}

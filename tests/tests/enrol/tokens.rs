@@ -102,6 +102,8 @@ fn card_of(world: &mut World, voter: u32, key: CardKey) -> (cards::Card, cards::
     (made, card(world, &signing))
 }
 
+/// No card's PIN and no file's password.
+const WRONG: &str = "9753";
 const BYTES: &[u8] = b"what a card is asked to sign";
 
 /// Finds the card, chooses its certificate and signs with what `ask` answers; the questions are kept.
@@ -130,7 +132,7 @@ fn signed(
 fn refused(failure: CardFailure) -> (Reason, String) {
     let words = failure.to_string();
     assert!(words.split_whitespace().count() >= 5, "{words}");
-    assert!(!words.contains(PIN) && !words.contains("0000"), "{words}");
+    assert!(!words.contains(PIN) && !words.contains(WRONG), "{words}");
     (failure.reason(), words)
 }
 
@@ -164,7 +166,7 @@ async fn a_wrong_pin_is_said_before_the_next_try_until_the_right_one() {
     assert_eq!(signature.expect("signed").len(), 64);
     // SoftHSM never locks; after a wrong PIN it says that few tries are left, until the right one.
     for left in ["", " (few tries are left)"] {
-        let (asked, failed) = signed(&world, &hsm.module, "plain", || "0000");
+        let (asked, failed) = signed(&world, &hsm.module, "plain", || WRONG);
         assert_eq!(asked, question(left));
         let (reason, words) = refused(failed.expect_err("a wrong PIN"));
         assert_eq!(reason, Reason::CardPinFew);
@@ -216,7 +218,7 @@ async fn every_state_of_a_reader_and_a_card_has_its_own_words_and_reason() {
         assert!(words.contains(part), "{wishes}: {words}");
     }
 
-    // A wrong PIN, by what the card says before and after it. 1 0000: few tries, 2 0000: the last, 4 0000: locked.
+    // A wrong PIN, by what the card says before and after it. 10000: few tries, 20000: the last, 40000: locked.
     for (before, after, left, due, part) in [
         (
             "",
@@ -286,7 +288,7 @@ async fn every_state_of_a_reader_and_a_card_has_its_own_words_and_reason() {
         altered.wish(before);
         let (asked, failed) = signed(&world, module, "altered", || {
             altered.wish(after);
-            "0000"
+            WRONG
         });
         assert_eq!(asked, [format!("PIN of the card \"altered\"{left}:")], "{after}");
         let (reason, words) = refused(failed.expect_err(after));
@@ -368,7 +370,7 @@ async fn files_in_a_cards_place_are_refused_by_reason() {
     let other = world.root.path().join("other.p12");
     std::fs::write(&other, b"not a file of that kind").expect("written");
     for (path, password, due, part) in [
-        (path.as_path(), "0000", Reason::CardFilePassword, "password of"),
+        (path.as_path(), WRONG, Reason::CardFilePassword, "password of"),
         (&other, PASSWORD, Reason::CardFile, "is no PKCS#12 file"),
         (
             Path::new("/nowhere.p12"),

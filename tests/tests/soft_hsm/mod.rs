@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::object::{Attribute, CertificateType, ObjectClass};
@@ -134,8 +133,12 @@ pub(crate) fn make_token(
         "--pin",
         PIN,
     ]);
-    let module = Arc::new(Pkcs11::new(module).expect("a module"));
-    let _ = module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+    // Where it is in use already it does not look for new tokens.
+    let _ = Pkcs11::new(module).expect("a module").finalize();
+    let module = Pkcs11::new(module).expect("a module");
+    module
+        .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+        .expect("begun anew");
     let slots = module.get_slots_with_token().expect("slots");
     let slot = slots
         .into_iter()

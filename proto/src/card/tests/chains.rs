@@ -23,15 +23,18 @@ fn a_certificate_is_for_what_the_register_says() {
     type Change<'c> = &'c dyn Fn(&mut CardShape);
     let cases: [(Change<'_>, Option<&'static str>); 10] = [
         (&|_| {}, None),
-        (&|s| s.authentication = false, Some("key usage is another")),
+        (&|s| s.authentication = false, Some("its key usage is another")),
         (
             &|s| s.extended = vec![E::EmailProtection],
-            Some("extended key usage is another"),
+            Some("its extended key usage is another"),
         ),
-        (&|s| s.extended = vec![], Some("extended key usage is another")),
+        (
+            &|s| s.extended = vec![],
+            Some("its extended key usage is another"),
+        ),
         (
             &|s| s.extended = vec![E::Any],
-            Some("extended key usage is another"),
+            Some("its extended key usage is another"),
         ),
         (&|s| s.extended = vec![E::ClientAuth], None),
         (
