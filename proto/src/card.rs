@@ -23,7 +23,7 @@ pub use authorisation::{
     CardAuthorisation, MAX_AUTHORISATION_BYTES, MAX_CERTIFICATE_BYTES, MAX_CERTIFICATES, NONCE_BYTES, Scheme,
     holder, signed_bytes,
 };
-pub use chain::{Holder, certificate as check_certificate, check, is_authority, scheme_of};
+pub use chain::{Holder, certificate as check_certificate, check, is_authority, named, scheme_of};
 pub use error::CardError;
 pub use object_id::{BadObjectId, ObjectId};
 pub use revocation::{ListError, MAX_LIST_BYTES, RevocationList, check_revocation};
