@@ -1,7 +1,8 @@
 //! Who is on an open roll, as the parties have it: for stations, which look voters up, and for orders that name one.
 //!
 //! Each party signs number and name of everybody whose record it accepted ([`tally_proto::open_roll`]). Who is in is whom two of them name alike; a party
-//! that does not answer, or does not have what the two others have, is named and keeps nobody off the list.
+//! that does not answer, or does not have what the two others have, is named and keeps nobody off the list. What one party may tell has an end: half a
+//! minute for a part, a quarter of an hour in all, no more names than the roll may hold, and so many bytes a name.
 //!
 //! ```text
 //! elections/<id>/open-roll.tsv      the list with the parties' heads, as stations read it; replaced each time
@@ -11,7 +12,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use futures::{Stream, StreamExt as _};
+use prost::Message as _;
 use tally_proto::envelope::PublicKey;
 use tally_proto::ids::{BoxId, Role, RoleExt as _, VoterIndex};
 use tally_proto::open_roll::{Head, MAX_BYTES, OpenRollError, OpenRollList, Subject, Told};
@@ -19,11 +23,23 @@ use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::{secret_file, wire};
 
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
 use crate::directory::{Directory, Election};
 use crate::error::{Error, StoredProblem};
 use crate::files::{self, FileError};
-use crate::parties::{Party, PartyError, Patience};
+use crate::parties::{Parties, Party, PartyError, Patience};
 use crate::progress::Progress;
+
+/// How long one part of what a party tells may take.
+const PART: Duration = Duration::from_secs(30);
+/// How long all of it may take.
+const IN_ALL: Duration = Duration::from_secs(15 * 60);
+/// Bytes that a party may tell, beside [`NAME_BYTES`] for each voter whom the roll may hold.
+const BYTES: u64 = 1 << 20;
+/// Bytes for a name with its number.
+const NAME_BYTES: u64 = 1 << 10;
 
 /// An open roll as it is now.
 #[derive(Debug)]
@@ -87,55 +103,116 @@ pub async fn fetch(
         election: manifest.election(),
         of_box,
     };
-    let keys = manifest.party_keys();
-    let ask = async |party: &Party| of_party(party, of, &keys[party.role().slot()], patience, progress).await;
-    let (mut told, mut failed) = (Vec::with_capacity(3), Vec::new());
-    for outcome in parties.at_once(ask).await {
-        told.push(outcome.map_err(|error| failed.push(error)).ok());
-    }
-    let told: [Option<Told>; 3] = told.try_into().unwrap_or_default();
-    let Ok(list) = OpenRollList::join(told) else {
-        return Err(Error::Parties(failed));
+    let asked = Asked {
+        of,
+        keys: manifest.party_keys(),
+        most: manifest.ballot_box(of_box).map_or(0, |found| found.voters()),
+        patience,
     };
+    let ask = async |party: &Party| {
+        let roll = wire::BoxRef {
+            election: of.election.as_str().to_owned(),
+            r#box: of.of_box.get(),
+        };
+        Ok(party.control().open_roll(roll).await?.into_inner())
+    };
+    let fetched = asked.of_all(&parties, progress, ask).await;
+    let fetched = fetched.map_err(Error::Parties)?;
     let path = file(election);
     let new = path.with_extension("new");
     if new.exists() {
         std::fs::remove_file(&new).map_err(FileError::of(&new, "remove"))?;
     }
-    secret_file::create(&new, list.encode(of).as_bytes())?;
+    secret_file::create(&new, fetched.list.encode(of).as_bytes())?;
     std::fs::rename(&new, &path).map_err(FileError::of(&path, "replace"))?;
     files::sync_parent(&path)?;
-    Ok(Fetched {
-        list,
-        without: failed.pop(),
-    })
+    Ok(fetched)
 }
 
-async fn of_party(
-    party: &Party,
-    of: Subject<'_>,
-    key: &PublicKey,
+/// What the parties are asked, and what is taken of each.
+struct Asked<'a> {
+    of: Subject<'a>,
+    keys: [PublicKey; 3],
+    /// Voters whom the roll may hold.
+    most: u32,
     patience: Patience,
-    progress: &dyn Progress,
-) -> Result<Told, PartyError> {
-    let told = party.call(patience, progress, async || {
-        let asked = wire::BoxRef {
-            election: of.election.as_str().to_owned(),
-            r#box: of.of_box.get(),
-        };
-        let mut parts = party.control().open_roll(asked).await?.into_inner();
-        let (mut entries, mut head) = (Vec::new(), None);
-        while let Some(part) = parts.message().await? {
-            entries.extend(part.entries.into_iter().map(|entry| (entry.v, entry.reference)));
-            head = part.head.or(head);
+}
+
+impl Asked<'_> {
+    /// The list of what all of them tell that answer, each on `ask`.
+    async fn of_all<S: Stream<Item = Result<wire::OpenRollPart, Status>>>(
+        &self,
+        parties: &Parties,
+        progress: &dyn Progress,
+        ask: impl AsyncFn(&Party) -> Result<S, Status>,
+    ) -> Result<Fetched, Vec<PartyError>> {
+        let (mut told, mut failed) = (Vec::with_capacity(3), Vec::new());
+        let of_party = async |party: &Party| self.of_party(party, progress, &ask).await;
+        for outcome in parties.at_once(of_party).await {
+            told.push(outcome.map_err(|error| failed.push(error)).ok());
         }
-        let malformed = |what: &dyn std::fmt::Display| Refusal::new(Reason::MessageMalformed, what);
-        let head = head.as_ref().and_then(Head::from_wire);
-        let head = head.ok_or_else(|| malformed(&"the open roll has no head with a signature"))?;
-        let told = Told::new(of, party.role(), key, entries, head);
-        Ok(told.map_err(|error: OpenRollError| malformed(&error))?)
-    });
-    told.await
+        let told: [Option<Told>; 3] = told.try_into().unwrap_or_default();
+        let Ok(list) = OpenRollList::join(told) else {
+            return Err(failed);
+        };
+        let without = failed.pop();
+        Ok(Fetched { list, without })
+    }
+
+    async fn of_party<S: Stream<Item = Result<wire::OpenRollPart, Status>>>(
+        &self,
+        party: &Party,
+        progress: &dyn Progress,
+        ask: &impl AsyncFn(&Party) -> Result<S, Status>,
+    ) -> Result<Told, PartyError> {
+        // However often it is tried, and however patient the commission is.
+        let end = Instant::now() + IN_ALL;
+        let patience = Patience(self.patience.0.min(IN_ALL));
+        let told = party.call(patience, progress, async || {
+            let (entries, head) = self.collect(ask(party), end).await?;
+            let malformed = |what: &dyn std::fmt::Display| Refusal::new(Reason::MessageMalformed, what);
+            let head = Head::from_wire(&head)
+                .ok_or_else(|| malformed(&"the open roll has no head with a signature"))?;
+            let key = &self.keys[party.role().slot()];
+            let told = Told::new(self.of, party.role(), key, entries, head);
+            Ok(told.map_err(|error: OpenRollError| malformed(&error))?)
+        });
+        told.await
+    }
+
+    /// Number and name of everybody, and the head, which comes last.
+    async fn collect<S: Stream<Item = Result<wire::OpenRollPart, Status>>>(
+        &self,
+        parts: impl Future<Output = Result<S, Status>>,
+        end: Instant,
+    ) -> Result<(Vec<(u32, String)>, wire::OpenRollHead), Status> {
+        let malformed = |what: &str| Refusal::new(Reason::MessageMalformed, what);
+        let late = |_| Status::deadline_exceeded("the open roll did not come in time");
+        let by = || (Instant::now() + PART).min(end);
+        let mut parts = std::pin::pin!(timeout_at(by(), parts).await.map_err(late)??);
+        let most_bytes = BYTES + NAME_BYTES * u64::from(self.most);
+        let (mut entries, mut bytes, mut head) = (Vec::new(), 0, None);
+        while let Some(part) = timeout_at(by(), parts.next()).await.map_err(late)?.transpose()? {
+            if head.is_some() {
+                return Err(malformed("something follows the head of the open roll").into());
+            }
+            if part.entries.is_empty() && part.head.is_none() {
+                return Err(malformed("a part of the open roll is empty").into());
+            }
+            bytes += part.encoded_len() as u64;
+            if entries.len() + part.entries.len() > self.most as usize || bytes > most_bytes {
+                let detail = format!(
+                    "the open roll is longer than the {} voters whom the manifest lets it hold, or than {most_bytes} bytes",
+                    self.most
+                );
+                return Err(Refusal::new(Reason::MessageTooLarge, detail).into());
+            }
+            entries.extend(part.entries.into_iter().map(|entry| (entry.v, entry.reference)));
+            head = part.head;
+        }
+        let head = head.ok_or_else(|| malformed("the open roll has no head with a signature"))?;
+        Ok((entries, head))
+    }
 }
 
 /// The voters of the newest roll that was fetched, by name.
@@ -176,75 +253,4 @@ fn no_open_roll(election: &Election, open: bool) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tally_proto::fixture::{CLOSES, OPENS, OpenShape, Shape, World};
-    use tally_proto::ids::UnixSeconds;
-
-    #[test]
-    fn whoever_lacks_what_two_have_is_named() {
-        let world = World::new(Shape {
-            cards: true,
-            registrars: 0,
-            open: Some(OpenShape {
-                most: 20,
-                freezes: CLOSES,
-                min_voters: 1,
-            }),
-            ..Shape::default()
-        });
-        let of = Subject {
-            election: world.manifest.manifest().election(),
-            of_box: BoxId(1),
-        };
-        let told = |party: Role, people: &[(u32, &str)]| {
-            let names: BTreeMap<u32, String> =
-                people.iter().map(|(v, name)| (*v, (*name).to_owned())).collect();
-            let signer = &world.signers[party.slot()];
-            let head = Head::sign(of, party, UnixSeconds(OPENS), &names, signer);
-            Told::new(of, party, &signer.public_key(), names, head).ok()
-        };
-        let words = |told: [Option<Told>; 3], without| {
-            let list = OpenRollList::join(told).expect("two heads");
-            Fetched { list, without }.in_words(|role| format!("P{}", role.number()))
-        };
-        let all = [(0, "a"), (1, "b"), (2, "c")];
-        assert!(words(Role::ALL.map(|party| told(party, &all)), None).is_empty());
-        let renamed = [(0, "a"), (1, "x"), (5, "f")];
-        let said = words(
-            [
-                told(Role::P1, &all),
-                told(Role::P2, &renamed),
-                told(Role::P3, &all),
-            ],
-            None,
-        );
-        assert!(
-            said[0].starts_with("P2 does not have 2 of them") && said[0].contains("(the first: 1)"),
-            "{said:?}"
-        );
-        assert!(
-            said[1].starts_with("1 enrolments were begun and not finished"),
-            "{said:?}"
-        );
-        assert_eq!(said.len(), 2);
-        let error = PartyError {
-            party: "P3 Court".into(),
-            role: Role::P3,
-            refusal: Refusal::new(Reason::PartyUnreachable, "no answer"),
-        };
-        let said = words(
-            [told(Role::P1, &all), told(Role::P2, &[(0, "a"), (1, "y")]), None],
-            Some(error),
-        );
-        assert!(
-            said[0].starts_with("Without the signature of P3 Court: no answer"),
-            "{said:?}"
-        );
-        assert!(
-            said[1].starts_with("1 enrolments") && said[2].starts_with("Number 1: each party"),
-            "{said:?}"
-        );
-        assert_eq!(said.len(), 3);
-    }
-}
+mod tests;

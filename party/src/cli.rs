@@ -506,9 +506,11 @@ pub async fn countersign(
         let manifest = Manifest::decode(envelope.payload())?;
         any = true;
         write!(output, "{}", show::manifest(&manifest, &envelope.hash()))?;
+        let carried = operator.carried(envelope.hash()).await?;
+        write!(output, "{}", show::carried(&carried))?;
         if confirmed(manifest.election().as_str(), "manifest", input, output, prompt)? {
             operator
-                .countersign(envelope.hash(), manifest.election().as_str())
+                .countersign(envelope.hash(), manifest.election().as_str(), carried.changed)
                 .await?;
             writeln!(output, "Countersigned.\n")?;
         }
@@ -530,7 +532,7 @@ pub async fn countersign(
         )?;
         if confirmed(order.election.as_str(), "order", input, output, prompt)? {
             operator
-                .countersign(envelope.hash(), order.election.as_str())
+                .countersign(envelope.hash(), order.election.as_str(), 0)
                 .await?;
             writeln!(output, "Countersigned.\n")?;
         }

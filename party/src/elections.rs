@@ -4,23 +4,22 @@
 //! the coordinator may replace it; afterwards the election id belongs to that manifest for good. Changes go to the store first and are
 //! shown after the commit.
 
+mod publication;
 mod signing;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tally_proto::card::Salt;
 use tally_proto::envelope::{Envelope, EnvelopeError};
-use tally_proto::ids::{BoxId, Hash32, Role};
-use tally_proto::manifest::{BallotBox, Manifest, ManifestError, Register, SignedManifest};
+use tally_proto::ids::{BoxId, Role};
+use tally_proto::manifest::{BallotBox, Manifest, ManifestError, SignedManifest};
 use tally_proto::order::{EffectiveElection, OrderError, SignedOrder, in_force};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
-use tally_proto::roll::Roll;
 use tally_proto::wire;
 
 use crate::keys::Identities;
-use crate::store::{Store, StoreError, WriteTx, elections as rows, registers};
+use crate::store::{Store, StoreError, WriteTx, elections as rows};
 
 /// Why stored elections could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -193,6 +192,8 @@ pub struct Elections {
     known: RwLock<BTreeMap<String, Arc<Election>>>,
     /// Held during a change, from reading to showing it.
     changing: Mutex<()>,
+    /// Held while rows of a publication are written or swept: one at a time, whoever brings it.
+    publishing: tokio::sync::Mutex<()>,
     drafts: Drafts,
 }
 
@@ -206,10 +207,6 @@ pub struct Drafts {
     /// Free bytes below which no other is taken.
     pub reserve_bytes: u64,
 }
-
-/// Bytes of a roll's entry beside its reference, and of a person's code, roughly as they are stored.
-const ENTRY_BYTES: u64 = 24;
-const PERSON_BYTES: u64 = 56;
 
 impl Elections {
     /// Loads what the store holds.
@@ -250,12 +247,18 @@ impl Elections {
         Ok(Elections {
             known: RwLock::new(known),
             changing: Mutex::new(()),
+            publishing: tokio::sync::Mutex::default(),
             drafts: Drafts {
                 most: usize::MAX,
                 bytes: u64::MAX,
                 reserve_bytes: 0,
             },
         })
+    }
+
+    /// What elections that this party has not countersigned may take.
+    pub(crate) fn drafts(&self) -> Drafts {
+        self.drafts
     }
 
     /// With these bounds.
@@ -334,139 +337,6 @@ impl Elections {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id, Arc::clone(&election));
         election
-    }
-
-    /// Takes a manifest and its rolls from the coordinator. The same manifest again is fine and changes nothing. Of what this party has not
-    /// countersigned the oldest are forgotten when there are too many: a manifest is no promise, and nobody may fill this party's disk with them.
-    ///
-    /// # Errors
-    /// Not the configured coordinator or parties (`manifest.other`), a roll that does not match, another manifest of an election that this
-    /// party has countersigned, too little room (`store.full`), or the store.
-    pub fn publish(
-        &self,
-        store: &Store,
-        identities: &Identities,
-        own: Role,
-        manifest: SignedManifest,
-        rolls: &BTreeMap<BoxId, Roll>,
-        salt: Option<Salt>,
-    ) -> Result<Hash32, Refusal> {
-        check_identities(manifest.manifest(), identities)?;
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = manifest.manifest().election().clone();
-        if let Ok(known) = self.get(id.as_str()) {
-            if known.signed_manifest().hash() == manifest.hash() {
-                return Ok(manifest.hash());
-            }
-            if known.signed_manifest().is_countersigned_by(own) {
-                return Err(Refusal::new(
-                    Reason::ManifestOther,
-                    format_args!(
-                        "election {id} has the manifest {} here, countersigned by this party; define a new election",
-                        known.signed_manifest().hash().short()
-                    ),
-                ));
-            }
-        }
-        for of_box in manifest.manifest().boxes() {
-            // An open roll begins empty.
-            if of_box.open().is_some() && !rolls.contains_key(&of_box.id()) {
-                continue;
-            }
-            let roll = rolls.get(&of_box.id()).ok_or_else(|| {
-                Refusal::new(
-                    Reason::RollMismatch,
-                    format_args!("the roll of box {} was not sent", of_box.id()),
-                )
-            })?;
-            roll.check_box(of_box).map_err(|error| {
-                Refusal::new(error.reason(), format_args!("box {}: {error}", of_box.id()))
-            })?;
-        }
-        if let Some(foreign) = rolls
-            .keys()
-            .find(|id| manifest.manifest().ballot_box(**id).is_none())
-        {
-            return Err(Refusal::new(
-                Reason::BoxUnknown,
-                format_args!("a roll was sent for box {foreign}, which the manifest lacks"),
-            ));
-        }
-        let salt_states = salt.map(|salt| salt.hash());
-        if salt_states != manifest.manifest().register().map(Register::salt_hash) {
-            return Err(Refusal::new(
-                Reason::RollMismatch,
-                "the salt of the roll's person codes is not the one that the manifest states",
-            ));
-        }
-        let mut persons = HashMap::new();
-        for (of_box, roll) in rolls {
-            for (v, entry) in (0u32..).zip(roll.entries()) {
-                for person in &entry.persons {
-                    if persons.insert(person.0, (of_box.get(), v)).is_some() {
-                        return Err(Refusal::new(
-                            Reason::RollDuplicate,
-                            format_args!(
-                                "voter {v} of box {of_box} is a person who is on the roll of another box too"
-                            ),
-                        ));
-                    }
-                }
-            }
-        }
-        // Signatures of parties come by countersigning and completing, not with the publication.
-        let hash = manifest.hash();
-        let encoded = manifest.envelope().encode();
-        let entries = rolls.values().flat_map(Roll::entries);
-        let bytes = entries.fold(encoded.len() as u64, |bytes, entry| {
-            let persons = entry.persons.len() as u64 * PERSON_BYTES;
-            bytes + entry.reference.len() as u64 + ENTRY_BYTES + persons
-        });
-        let needed = self.drafts.reserve_bytes.saturating_mul(2).saturating_add(bytes);
-        if let Some(free) = store.room().filter(|free| *free < needed) {
-            return Err(Refusal::new(
-                Reason::StoreFull,
-                format_args!(
-                    "{} MiB are free: an election of {} MiB would leave less than twice the {} MiB of intake.disk_reserve_mib",
-                    free >> 20,
-                    bytes >> 20,
-                    self.drafts.reserve_bytes >> 20
-                ),
-            ));
-        }
-        let (number, forgotten) = store.write(|tx| {
-            let forgotten = self.to_forget(tx, own, id.as_str(), bytes)?;
-            for (id, number) in &forgotten {
-                rows::forget(tx, id, *number)?;
-            }
-            let number = rows::number_or_new(tx, id.as_str())?;
-            rows::put_manifest(tx, number, &encoded)?;
-            rows::put_bytes(tx, number, bytes)?;
-            for (of_box, roll) in rolls {
-                let entries = roll
-                    .entries()
-                    .iter()
-                    .map(|entry| (entry.online, entry.reference.as_str()));
-                rows::put_roll(tx, number, of_box.get(), entries)?;
-            }
-            if let Some(salt) = &salt {
-                let persons = persons
-                    .iter()
-                    .map(|(person, (of_box, v))| (*of_box, *v, Hash32(*person)));
-                registers::put_persons(tx, number, &salt.0, persons)?;
-            }
-            Ok::<_, StoreError>((number, forgotten))
-        })?;
-        for (id, _) in forgotten {
-            tracing::warn!(election = %id, "an election that this party has not countersigned is forgotten: newer ones take its room");
-            self.known
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&id);
-        }
-        self.show(Election::new(number, manifest, Vec::new()).map_err(order_refused)?);
-        tracing::info!(election = %id, manifest = %hash.short(), "manifest published");
-        Ok(hash)
     }
 }
 

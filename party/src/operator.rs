@@ -63,14 +63,34 @@ impl Operator {
         Ok(self.0.pending(wire::PendingRequest {}).await?.into_inner())
     }
 
-    /// Countersigns the object of that hash; `confirmation` is the election id as typed.
+    /// Which enrolments and orders of the register's other elections do not follow into the election of that manifest.
     ///
     /// # Errors
     /// [`OperatorError::Refused`].
-    pub async fn countersign(&mut self, object: Hash32, confirmation: &str) -> Result<(), OperatorError> {
+    pub async fn carried(&mut self, manifest: Hash32) -> Result<wire::CarriedReply, OperatorError> {
+        let object_hash = manifest.0.to_vec();
+        Ok(self
+            .0
+            .carried(wire::ObjectRef { object_hash })
+            .await?
+            .into_inner())
+    }
+
+    /// Countersigns the object of that hash; `confirmation` is the election id as typed, `changed` how many voters were shown whose enrolments do
+    /// not follow.
+    ///
+    /// # Errors
+    /// [`OperatorError::Refused`].
+    pub async fn countersign(
+        &mut self,
+        object: Hash32,
+        confirmation: &str,
+        changed: u64,
+    ) -> Result<(), OperatorError> {
         let request = wire::CountersignRequest {
             object_hash: object.0.to_vec(),
             confirmation: confirmation.to_owned(),
+            changed,
         };
         self.0.countersign(request).await?;
         Ok(())

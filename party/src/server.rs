@@ -284,6 +284,9 @@ impl Server {
         keep("taking over of card records", |party, _| {
             party.take_over_always().boxed()
         });
+        keep("sweeping of publications", |party, _| {
+            party.sweep_publications().boxed()
+        });
         let metrics_address = metrics.map(|(listener, bound)| {
             tokio::spawn(metrics::serve::serve(listener, Arc::clone(&party)));
             bound

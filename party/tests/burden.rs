@@ -9,7 +9,7 @@ use tally_party::alarm::Alarm;
 use tally_party::store::sim::SimDisk;
 use tally_party::store::{Storage, Store, StoreError, log};
 use tally_proto::connect;
-use tally_proto::fixture::DRAINED;
+use tally_proto::fixture::{DRAINED, Shape};
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, UnixSeconds};
 use tally_proto::log::{Accepted, Entry, Happening};
 use tally_proto::pki::PeerRole;
@@ -18,7 +18,7 @@ use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
 use crate::world::three::{ID, Three, open, seal, stopped, submit, until};
-use crate::world::{Party, reason};
+use crate::world::{Party, World, reason};
 
 /// Nonsense that P2 writes into its own log: ballots that nobody has, one that everybody has, again and again, and places that it says it lost.
 const NONSENSE: u64 = 100_000;
@@ -329,4 +329,115 @@ async fn answers_that_nobody_reads_hold_a_few_places_and_give_them_back() {
         client.receipts(asked.clone()).await.is_ok()
     })
     .await;
+}
+
+/// The publication of another election of this world's parties, with a roll of so many voters; and its manifest's hash.
+fn big(world: &World, election: &str, voters: u32) -> (Vec<wire::PublishPart>, Hash32) {
+    use tally_proto::envelope::Kind;
+    use tally_proto::manifest::SignedManifest;
+    use tally_proto::roll::{Roll, RollEntry};
+    use wire::publish_part::Part;
+    let entry = |v| RollEntry {
+        reference: format!("voter-{v}"),
+        online: true,
+        persons: Vec::new(),
+    };
+    let roll = Roll::new((0..voters).map(entry).collect()).expect("a roll");
+    let mut manifest = world.fixture.manifest.manifest().to_wire();
+    manifest.election = election.to_owned();
+    manifest.boxes.truncate(1);
+    manifest.boxes[0].voters = voters;
+    manifest.boxes[0].roll_root = roll.root().0.to_vec();
+    manifest.boxes[0].index_bits = tally_mpc::BallotLayout::index_bits_for(voters) as u32;
+    let envelope = world
+        .fixture
+        .coordinator
+        .seal_envelope(Kind::Manifest, manifest.encode_to_vec());
+    let hash = SignedManifest::open(envelope.clone())
+        .expect("by the rules")
+        .hash();
+    let entries: Vec<_> = roll.to_wire().collect();
+    let rolls = entries.chunks(5_000).map(|entries| {
+        Part::Roll(wire::RollPart {
+            r#box: 1,
+            entries: entries.to_vec(),
+            salt: Vec::new(),
+        })
+    });
+    let parts = std::iter::once(Part::Manifest(envelope.to_wire())).chain(rolls);
+    let parts = parts.map(|part| wire::PublishPart { part: Some(part) });
+    (parts.collect(), hash)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publications_wait_for_each_other_and_one_of_strangers_ends_before_its_rolls() {
+    use tokio_stream::wrappers::ReceiverStream;
+    let world = World::new(Shape::default());
+    let party = world.start(Role::P1).await;
+    let leaf = world.leaf_of(Role::P1, PeerRole::Coordinator);
+    // One that has begun, and takes its time.
+    let (slow, parts) = tokio::sync::mpsc::channel(8);
+    let mut control = party.control(&leaf);
+    let first = tokio::spawn(async move { control.publish(ReceiverStream::new(parts)).await });
+    let (publication, _) = big(&world, "first", 100);
+    slow.send(publication[0].clone()).await.expect("read");
+    // The server has the first one's manifest before the second one begins.
+    until("the manifest is read", async || slow.capacity() == 8).await;
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let (other, hash) = big(&world, "second", 100);
+    let mut control = party.control(&leaf);
+    let second = tokio::spawn(async move { control.publish(tokio_stream::iter(other)).await });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(!second.is_finished(), "it waits for its turn");
+    // The first one gives up in the midst of it.
+    drop(slow);
+    assert_eq!(reason(first.await.expect("ran")), Reason::RollMismatch);
+    let taken = second.await.expect("ran").expect("published").into_inner();
+    assert_eq!(taken.manifest_hash, hash.0);
+    // Another commission's, and one whose parties are others: their rolls are not waited for.
+    let stranger = World::new(Shape {
+        seed: 2,
+        ..Shape::default()
+    });
+    let (publication, _) = big(&stranger, "third", 100);
+    let (never_ends, parts) = tokio::sync::mpsc::channel(8);
+    never_ends.send(publication[0].clone()).await.expect("room");
+    let mut control = party.control(&leaf);
+    let refused = control.publish(ReceiverStream::new(parts));
+    let refused = tokio::time::timeout(std::time::Duration::from_secs(20), refused);
+    let refused = refused.await.expect("without its rolls");
+    assert_eq!(reason(refused), Reason::ManifestIdentity);
+    assert_eq!(party.running.party().elections.all().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ballots_are_accepted_while_a_big_roll_is_published() {
+    use tally_party::store::elections;
+    let mut world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let (parts, _) = big(&world, "big", 100_000);
+    let mut control = party.control(&world.leaf_of(Role::P1, PeerRole::Coordinator));
+    let publication = tokio::spawn(async move { control.publish(tokio_stream::iter(parts)).await });
+    let mut meanwhile = 0;
+    while !publication.is_finished() {
+        let ballot = world.ballot();
+        submit(&party, &ballot).await;
+        // Some of its rows are there, and nobody finds it.
+        let read = party.running.party().store.read(|tx| {
+            let rows = elections::roll_part(tx, 2, 1, 0, 1)?;
+            Ok::<_, StoreError>(!rows.is_empty() && elections::number_of(tx, "big")?.is_none())
+        });
+        meanwhile += u32::from(read.expect("read"));
+    }
+    publication.await.expect("ran").expect("published");
+    assert!(
+        meanwhile >= 3,
+        "{meanwhile} ballots were accepted in the midst of it"
+    );
+    let rows = party
+        .running
+        .party()
+        .store
+        .read(|tx| elections::roll_part(tx, 2, 1, 0, usize::MAX));
+    assert_eq!(rows.expect("read").len(), 100_000);
 }

@@ -74,6 +74,10 @@ async fn every_method_refuses_every_wrong_role_by_name() {
             ("operator:1", control.pending(wire::PendingRequest {}).await.err()),
             (
                 "operator:1",
+                control.carried(wire::ObjectRef::default()).await.err(),
+            ),
+            (
+                "operator:1",
                 control
                     .countersign(wire::CountersignRequest::default())
                     .await
@@ -167,6 +171,7 @@ async fn an_election_is_published_countersigned_and_comes_into_force() {
     let sign = |object_hash: Vec<u8>, confirmation: &str| wire::CountersignRequest {
         object_hash,
         confirmation: confirmation.into(),
+        changed: 0,
     };
     let hash = reply.manifest_hash;
     assert_eq!(
@@ -361,6 +366,7 @@ async fn countersign(operator: &mut ControlClient<Channel>, order: &Order) {
     let sign = wire::CountersignRequest {
         object_hash: Hash32::of(&order.encode()).0.to_vec(),
         confirmation: "ward-7".into(),
+        changed: 0,
     };
     operator.countersign(sign).await.expect("signed");
 }
@@ -525,6 +531,7 @@ async fn an_order_in_force_is_not_replaced_by_one_that_others_signed_without_it(
     let sign = wire::CountersignRequest {
         object_hash: first.hash().0.to_vec(),
         confirmation: "ward-7".into(),
+        changed: 0,
     };
     let mut operator = party.control(&leaf(&world, PeerRole::Operator(Role::P1)));
     operator.countersign(sign.clone()).await.expect("signed");
@@ -544,6 +551,7 @@ async fn an_order_in_force_is_not_replaced_by_one_that_others_signed_without_it(
     let sign = wire::CountersignRequest {
         object_hash: Hash32::of(&second.encode()).0.to_vec(),
         confirmation: "ward-7".into(),
+        changed: 0,
     };
     assert_eq!(reason(operator.countersign(sign).await), Reason::ObjectUnknown);
     assert_eq!(
@@ -670,6 +678,7 @@ async fn no_order_sets_aside_what_cards_are_yet_to_sign() {
     let sign = wire::CountersignRequest {
         object_hash: Hash32::of(&made.encode()).0.to_vec(),
         confirmation: "ward-7".into(),
+        changed: 0,
     };
     assert_eq!(reason(operator.countersign(sign).await), Reason::OrderInvalid);
     world.clock.set(until * 1000);
@@ -719,6 +728,7 @@ async fn an_order_needs_all_signatures_and_never_moves_a_close_into_the_past() {
     let sign = wire::CountersignRequest {
         object_hash: hash,
         confirmation: "ward-7".into(),
+        changed: 0,
     };
     assert_eq!(
         reason(operator.countersign(sign.clone()).await),

@@ -1,6 +1,7 @@
 //! Whatever write of the disk fails, and whatever part of the unsynced writes a loss of power leaves: every receipt that was handed out is
 //! found after the restart, and the log's root is the root of what is there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tally_party::clock::ManualClock;
@@ -9,11 +10,14 @@ use tally_party::intake::{Lane, Origin, Sender};
 use tally_party::party::{Party, PartyError};
 use tally_party::server::{Deps, ServerError};
 use tally_party::store::sim::SimDisk;
-use tally_party::store::{Kind, Storage, StoreError, accepted, log};
+use tally_party::store::{Kind, Storage, StoreError, accepted, elections, log, registers};
 use tally_proto::ballot::Submission;
+use tally_proto::envelope::Kind as Envelopes;
 use tally_proto::fixture::Shape;
-use tally_proto::ids::Role;
+use tally_proto::fixture::cards::SALT;
+use tally_proto::ids::{BoxId, Hash32, Role};
 use tally_proto::log::Entry;
+use tally_proto::manifest::SignedManifest;
 use tally_proto::merkle::Frontier;
 use tally_proto::reason::{Class, Reason};
 use tally_proto::receipt::Receipt;
@@ -146,6 +150,102 @@ async fn no_receipt_is_ever_lost() {
     assert!(
         handed_out > 50 && cut_short > 50,
         "{handed_out} receipts over {cut_short} failures"
+    );
+}
+
+/// Where the rolls of "ward-7" stand: its manifest and number, and under which other numbers anything is left.
+fn published(party: &Party) -> (Hash32, u32, Vec<u32>) {
+    let election = party
+        .elections
+        .get("ward-7")
+        .expect("the one before, or the new one");
+    let (of_box, left) = party
+        .store
+        .read(|tx| {
+            let rows = |number, of_box| elections::roll_part(tx, number, of_box, 0, 100);
+            let mut left = Vec::new();
+            for number in (1..10).filter(|number| *number != election.number()) {
+                let persons = registers::persons_of_box(tx, number, 1)?;
+                if !rows(number, 1)?.is_empty()
+                    || !persons.is_empty()
+                    || registers::salt(tx, number)?.is_some()
+                {
+                    left.push(number);
+                }
+            }
+            let number = election.number();
+            let of_box = (
+                rows(number, 1)?.len(),
+                rows(number, 2)?.len(),
+                registers::persons_of_box(tx, number, 1)?.len(),
+                registers::salt(tx, number)?.is_some(),
+            );
+            Ok::<_, StoreError>((of_box, left))
+        })
+        .expect("read");
+    assert_eq!(of_box, (5, 3, 5, true), "all of it");
+    (election.signed_manifest().hash(), election.number(), left)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_that_is_cut_short_is_found_as_a_whole_or_not_at_all() {
+    let mut world = World::new(Shape {
+        cards: true,
+        ..Shape::default()
+    });
+    let prepared = world.start(Role::P1).await;
+    world.hold_offset_keys(&prepared);
+    world.publish(&prepared).await.expect("published");
+    let disk = prepared.disk.clone();
+    prepared.running.stop().await;
+    let base = disk.after_crash(0);
+    let before = world.fixture.manifest.hash();
+    // Another manifest of the same election, in its place.
+    let mut manifest = world.fixture.manifest.manifest().to_wire();
+    manifest.created_at_s += 1;
+    let payload = prost::Message::encode_to_vec(&manifest);
+    let envelope = world
+        .fixture
+        .coordinator
+        .seal_envelope(Envelopes::Manifest, payload);
+    let manifest = SignedManifest::open(envelope).expect("by the rules");
+    world.fixture.manifest = Arc::new(manifest.clone());
+    let rolls = (1..)
+        .map(BoxId)
+        .zip(world.fixture.rolls.clone())
+        .collect::<BTreeMap<_, _>>();
+    let publish = async |party: &Arc<Party>| party.publish(manifest.clone(), rolls.clone(), Some(SALT)).await;
+    let (mut failures, mut halves) = (0, 0);
+    for failing in 0.. {
+        let disk = base.after_crash(0);
+        let party = open(&world, &disk).expect("a sound disk opens");
+        disk.fail_from(disk.operations() + failing);
+        let outcome = publish(&party).await;
+        drop(party);
+        for seed in [0, 0x5555_5555, u64::MAX] {
+            let party = open(&world, &disk.after_crash(seed)).expect("it opens after a crash");
+            let (found, _, left) = published(&party);
+            assert!(
+                found == manifest.hash() || (found == before && outcome.is_err()),
+                "operation {failing}, seed {seed}"
+            );
+            halves += usize::from(!left.is_empty());
+            // Published again it is there, and nothing is left of anything else.
+            publish(&party).await.expect("published");
+            let (found, _, left) = published(&party);
+            assert!(
+                found == manifest.hash() && left.is_empty(),
+                "operation {failing}, seed {seed}: {left:?}"
+            );
+        }
+        failures += usize::from(outcome.is_err());
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    assert!(
+        failures > 5 && halves > 5,
+        "{failures} failures, {halves} with something left"
     );
 }
 

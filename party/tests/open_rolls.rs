@@ -424,3 +424,61 @@ async fn a_crash_between_number_and_receipt_gives_no_second_number() {
     }
     assert!(failures > 5, "{failures} writes failed in turn");
 }
+
+/// Names are held in memory while they are told.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_on_the_roll_is_told_to_one_reader_after_the_other() {
+    use tally_party::store::accepted::{Accepted, Counted};
+    const MANY: u32 = 16_000;
+    let mut world = world(20_000);
+    let p1 = world.start_in_force(Role::P1).await;
+    let one = record(&mut world, 1, 1);
+    enrol(&p1, one[0].to_wire()).await.expect("taken");
+    let asked = wire::BoxRef {
+        election: world.fixture.manifest.manifest().election().as_str().into(),
+        r#box: 1,
+    };
+    let store = &p1.running.party().store;
+    let (_, digest) = on_roll(p1.running.party())[0];
+    let row = store
+        .read(|tx| accepted::get(tx, Kind::Record, 1, 1, &digest))
+        .expect("read")
+        .expect("accepted");
+    // As many as fit into no buffer on the way.
+    let written = store.write(|tx| {
+        for v in 1..MANY {
+            let header = one[0].header().numbered(VoterIndex(v));
+            let row = Accepted {
+                header: header.encode(),
+                authority_signature: [&v.to_be_bytes()[..], &row.authority_signature[4..]].concat(),
+                position: u64::from(v) + 100,
+                ..row.clone()
+            };
+            accepted::insert(tx, 1, 1, &header.digest().0, Counted::Record, &row)?;
+        }
+        Ok::<_, tally_party::store::StoreError>(())
+    });
+    written.expect("written");
+    let leaf = world.leaf_of(Role::P1, PeerRole::Coordinator);
+    let mut narrow = tally_proto::connect::control(p1.narrow_peer_channel(&leaf));
+    let unread = narrow
+        .open_roll(asked.clone())
+        .await
+        .expect("begins")
+        .into_inner();
+    let mut control = p1.control(&leaf);
+    let second = tokio::spawn(async move {
+        let mut parts = control.open_roll(asked).await.expect("begins").into_inner();
+        let (mut names, mut heads) = (0, 0);
+        while let Some(part) = parts.message().await.expect("goes on") {
+            names += part.entries.len();
+            heads += usize::from(part.head.is_some());
+        }
+        (names, heads)
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(!second.is_finished(), "it waits for its turn");
+    drop(unread);
+    let told = tokio::time::timeout(std::time::Duration::from_secs(20), second).await;
+    assert_eq!(told.expect("its turn comes").expect("ran"), (MANY as usize, 1));
+}

@@ -170,6 +170,7 @@ async fn the_journal_tells_what_people_did_and_what_the_party_decided() {
     let countersign = wire::CountersignRequest {
         object_hash: manifest.0.to_vec(),
         confirmation: election.clone(),
+        changed: 0,
     };
     party
         .control(&operator)

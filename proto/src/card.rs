@@ -28,7 +28,7 @@ pub use authorisation::{
     signed_bytes,
 };
 pub use chain::{
-    Holder, certificate as check_certificate, check, check_authorities, is_authority, scheme_of,
+    Holder, certificate as check_certificate, check, check_authorities, is_authority, named, scheme_of,
 };
 pub use directory::ListDirectory;
 pub use error::{AuthorityError, CardError};

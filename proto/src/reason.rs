@@ -228,8 +228,11 @@ reasons! {
     RollNumberGiver "roll.number-giver" Reject
         "A record for an open roll came to P1 with a number, or to another party without P1's receipt for its number."
         "Bring it to P1 first, without a number, then to P2 and P3 with the number and the receipt that P1 gave.";
+    RollPersonsChanged "roll.persons-changed" Reject
+        "On this roll people who enrolled by card in other elections of the register are called otherwise than there, and the operator was not shown how many."
+        "Look at the manifest again with `party countersign`, which names them. If the commission cannot say why they are called otherwise, do not sign.";
     RollNumberAhead "roll.number-ahead" Retry
-        "P1 gave a number of the open roll far above how many voters have one here: it would make the tally larger than it is, or others did not finish their enrolment."
+        "P1 gave a number of the open roll far above how many people have shown a card for it, as far as this party has seen: it would make the tally larger than it is, or this party is catching up."
         "Enrol again in a few minutes; if it stays so for everybody, tell the commission: P1 gives numbers that nobody has.";
     RollNumberTaken "roll.number-taken" Reject
         "P1 gave one number of the open roll to two people, or one person two numbers; at this party the first pairing stands."

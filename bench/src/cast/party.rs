@@ -95,7 +95,7 @@ fn define(ward: &Ward, store: &Store) -> Result<()> {
         elections::put_manifest(tx, number, &manifest.envelope().encode())?;
         let roll: Vec<_> = roll(ward.plan.voters).collect();
         let entries = roll.iter().map(|entry| (entry.online, entry.reference.as_str()));
-        elections::put_roll(tx, number, BOX.get(), entries)?;
+        elections::put_roll(tx, number, BOX.get(), 0, entries)?;
         Ok::<_, StoreError>(())
     })?;
     Ok(())

@@ -242,7 +242,7 @@ pub(super) fn fill(
         elections::put_manifest(tx, number, &manifest.envelope().encode())?;
         let roll: Vec<_> = roll(ward.plan.voters).collect();
         let entries = roll.iter().map(|entry| (entry.online, entry.reference.as_str()));
-        elections::put_roll(tx, number, BOX.get(), entries)?;
+        elections::put_roll(tx, number, BOX.get(), 0, entries)?;
         let complete = tally_proto::log::Happening::Complete(manifest.hash());
         log::append(
             tx,

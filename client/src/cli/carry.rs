@@ -59,8 +59,8 @@ impl CarryOver {
             None => console.say(&code),
         }
         console.tell(&format!(
-            "This is your code for {:?}, for {} in box {:?}. It counts there if the code for {:?} is of your last enrolment before {}. Who enrolled \
-             later, or got the earlier code by letter, enrols for {} with the card. Nobody was asked and nothing was kept.",
+            "This is your code for {:?}, for {} in box {:?}. It counts there if the code for {:?} is of your last enrolment before {}, and if \
+             that election's roll called you the same. Who enrolled later, or got the earlier code by letter, enrols for {} with the card. Nobody was asked and nothing was kept.",
             in_language(later.manifest().title(), &[]),
             place.reference,
             in_language(form.box_name(), &[]),

@@ -12,10 +12,44 @@ use tally_proto::text::Texts;
 use tally_proto::wire;
 
 use crate::config::Config;
+use crate::intake::carried::in_words;
 use crate::keys::{self, KeyError};
 use crate::status::phase_name;
 
 // Writing to a String cannot fail: the results of `writeln!` are dropped below.
+
+/// What does not follow from the register's other elections; empty where everything does.
+pub(super) fn carried(carried: &wire::CarriedReply) -> String {
+    let mut text = String::new();
+    if carried.changed > 0 {
+        let _ = writeln!(
+            text,
+            "\n  {} of {} people who enrolled by card in other elections of this register are CALLED OTHERWISE on this roll. Their enrolments do not\n               count here, and codes carried over from there do not either: they must enrol anew. If the commission cannot say why, do not sign:",
+            carried.changed, carried.enrolled
+        );
+        for voter in &carried.voters {
+            let _ = writeln!(text, "    {}", in_words(voter));
+        }
+        let untold = carried.changed.saturating_sub(carried.voters.len() as u64);
+        if untold > 0 {
+            let _ = writeln!(text, "    and {untold} more");
+        }
+    }
+    if !carried.orders.is_empty() {
+        let _ = writeln!(
+            text,
+            "\n  These orders of other elections of this register DO NOT FOLLOW: what they set aside there counts here, unless the commission orders\n               it for this election too:"
+        );
+        for order in &carried.orders {
+            let _ = writeln!(
+                text,
+                "    order {} of election {}, {:?} there: {}",
+                order.number, order.election, order.voter, order.does
+            );
+        }
+    }
+    text
+}
 
 /// Everything of a manifest that its countersignature stands for.
 pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {

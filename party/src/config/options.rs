@@ -302,8 +302,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "uncountersigned_mib",
         Kind::Number { min: 1, max: 1 << 20 },
         "1024",
-        "MiB of their manifests and rolls; when there are more the oldest is forgotten. None is taken that would leave less room on the volume \
-         than twice intake.disk_reserve_mib.",
+        "MiB of their manifests and rolls; when there are more the oldest is forgotten, and none is taken that has more by itself. None is taken \
+         that would leave less room on the volume than twice intake.disk_reserve_mib.",
     ),
     optional(
         "server",

@@ -1,20 +1,16 @@
-//! Enrolment by card: records that a voter's card authorises, checked here by this party alone, and taken over from one election of a register
-//! to the next.
+//! Enrolment by card: records that a voter's card authorises, checked here by this party alone.
 //!
 //! Nothing of a certificate leaves this party but to the two others, for the sealing of the box. Whether somebody is on the roll is told only
 //! after their card's signature was checked.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use futures::StreamExt as _;
 use tally_proto::card::{
     self, CardAuthorisation, CardError, ListDirectory, RevocationList, Salt, check_revocation,
 };
-use tally_proto::ids::{BoxId, Digest, Hash32, Role, UnixMillis, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, Hash32, Role, UnixMillis, UnixSeconds, VoterIndex};
 use tally_proto::manifest::{Manifest, Register};
-use tally_proto::open_roll::{Head, Subject, name_of};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::record::{Authorisation, RecordError, RecordHeader, RecordSubmission};
@@ -30,10 +26,9 @@ use super::stored_receipt;
 use super::writer::Checked;
 use crate::elections::Election;
 use crate::party::Party;
-use crate::rpc::seams::Answers;
 use crate::store::accepted::Counted;
 use crate::store::serials::Serial;
-use crate::store::{Kind, StoreError, Tables, accepted, elections as rows, registers};
+use crate::store::{Kind, StoreError, Tables, elections as rows, registers};
 
 /// How long ago by this party's clock a card may have signed.
 const CLOCK_TOLERANCE_S: u64 = 300;
@@ -41,17 +36,14 @@ const CLOCK_TOLERANCE_S: u64 = 300;
 const CLOCK_AHEAD_S: u64 = 5;
 /// The place of card records among the serials of a voter: halves of issued ones are 0 and 1.
 const CARD: u8 = 2;
-/// Records of a register that are looked at in one go.
-const AT_ONCE: usize = 256;
-/// Entries of an open roll in one message.
-const NAMES_A_PART: usize = 5_000;
-/// By how much a number of an open roll may be above the count of those that are paired here, beside an eighth of that count: people whose
-/// enrolment was not finished have numbers at P1 alone. Else P1 could make N, and the tally, as large as the manifest allows.
+/// By how much a number of an open roll may be above the count of people who have shown a card for it, beside an eighth of that count: what this
+/// party has not seen yet, and what P1 lost between number and record. Else P1 could make N, and the tally, as large as the manifest allows.
 const NUMBERS_AHEAD: u32 = 1_000;
+/// By how much P1 lets its numbers be above what another party says it has seen: less, so that no number of its is refused there, also where that
+/// party counts a few less after it got its store back.
+const GIVEN_AHEAD: u32 = 500;
 /// P1 gives no new number while another party has not answered for so long: the enrolment could not be finished.
 const ANSWERED_WITHIN_MS: u64 = 60_000;
-/// Pause between looks at the registers when nothing happened.
-const TAKE_OVER_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Revocation lists, and word of new enrolments.
 #[derive(Debug, Default)]
@@ -107,8 +99,13 @@ impl Due {
     }
 }
 
+/// The highest number of an open roll while so many people have shown a card for it.
+fn highest_number(people: u32, ahead: u32) -> u32 {
+    people.saturating_add(people / 8).saturating_add(ahead)
+}
+
 /// What travels beside the header of an accepted card record: v, then the authorisation.
-fn stored_authority(voter: VoterIndex, authorisation: &CardAuthorisation) -> Vec<u8> {
+pub(super) fn stored_authority(voter: VoterIndex, authorisation: &CardAuthorisation) -> Vec<u8> {
     [&voter.get().to_be_bytes()[..], &authorisation.encode()].concat()
 }
 
@@ -142,7 +139,7 @@ fn person_of(
 /// Where the person whom the record's card names is on the roll of the election of that number: checks everything that follows from the
 /// record, the manifest and the roll, and so comes out the same whenever and wherever it is done. On an open roll that is where the record
 /// says: whether the number is that person's is for [`registers::pair`].
-fn place_of(
+pub(super) fn place_of(
     tx: &impl Tables,
     number: u32,
     register: &Register,
@@ -364,7 +361,12 @@ impl Party {
     }
 
     /// Up to which moment records of the voter's card are out, by the orders in force and by those that this party has countersigned.
-    fn set_aside_until(&self, election: &Election, of_box: BoxId, voter: VoterIndex) -> Option<UnixSeconds> {
+    pub(super) fn set_aside_until(
+        &self,
+        election: &Election,
+        of_box: BoxId,
+        voter: VoterIndex,
+    ) -> Option<UnixSeconds> {
         let binding = election.binding(self.role);
         binding
             .filter_map(|under| under.reissued_until(of_box, voter))
@@ -373,7 +375,12 @@ impl Party {
 
     /// Refuses what comes after the last moment for records of the box, under the orders in force and under those that this party has
     /// countersigned.
-    fn check_until(&self, election: &Election, of_box: BoxId, now: UnixSeconds) -> Result<(), Refusal> {
+    pub(super) fn check_until(
+        &self,
+        election: &Election,
+        of_box: BoxId,
+        now: UnixSeconds,
+    ) -> Result<(), Refusal> {
         let binding = election.binding(self.role);
         let until = binding.map(|under| under.records_until(of_box)).min();
         let until = until.unwrap_or_default();
@@ -408,6 +415,25 @@ impl Party {
         })
     }
 
+    /// P1: refuses to run ahead of what another party has seen of cards, in records that it took or in P1's log. It would not take the number.
+    fn others_keep_up(&self, number: u32, of_box: BoxId) -> Result<(), Refusal> {
+        let next = self
+            .store
+            .read(|tx| registers::next_number(tx, number, of_box.get()))?;
+        for other in self.sight.others() {
+            let people = self.following.people(other, number);
+            if next > highest_number(people, GIVEN_AHEAD) {
+                return Err(Refusal::new(
+                    Reason::PartyBusy,
+                    format_args!(
+                        "{next} people have a number of the open roll, and {other} has seen the cards of {people} so far: nobody else gets one before it has                          caught up"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The voter's place. On an open roll number and person are paired, on disk, before this returns: P1 pairs the person with the next number,
     /// or finds the one of before; the two others pair what P1 gave, and refuse any other pairing ever after.
     fn place_for_good(&self, election: &Election, due: &Due) -> Result<(BoxId, VoterIndex), Refusal> {
@@ -427,21 +453,24 @@ impl Party {
         };
         if let Some(v) = given {
             let there = self.store.read(|tx| {
-                let paired = registers::paired(tx, number, of_box.get())?;
-                Ok::<_, StoreError>((paired, registers::place(tx, number, person)?))
+                let people = registers::people(tx, number, of_box.get())?;
+                Ok::<_, StoreError>((people, registers::place(tx, number, person)?))
             })?;
-            let (paired, place) = there;
-            let ahead = paired.saturating_add(paired / 8).saturating_add(NUMBERS_AHEAD);
-            if place.is_none() && v.get() > ahead {
-                tracing::error!(party = %self.role, election = %election.manifest().election(), number = v.get(), paired,
-                    "P1 gave a number of the open roll far above how many people have one here");
+            let (people, place) = there;
+            let most = highest_number(people, NUMBERS_AHEAD);
+            if place.is_none() && v.get() > most {
+                tracing::error!(party = %self.role, election = %election.manifest().election(), number = v.get(), people,
+                    "P1 gave a number of the open roll far above how many people have shown a card for it");
                 return Err(Refusal::new(
                     Reason::RollNumberAhead,
                     format_args!(
-                        "P1 gave number {v}, and {paired} voters have a number here: at most {ahead} is taken now"
+                        "P1 gave number {v}, and {people} people have shown a card for the roll, as far as {} has seen: at most {most} is taken now",
+                        self.role
                     ),
                 ));
             }
+        } else {
+            self.others_keep_up(number, of_box)?;
         }
         let found = self.store.write(|tx| {
             // Again, as another record of the same person may have come meanwhile.
@@ -473,189 +502,6 @@ impl Party {
             )),
         }
     }
-
-    /// Control.OpenRoll: number and name of everybody whose record for an open roll this party accepted, under its signature.
-    ///
-    /// # Errors
-    /// `election.unknown`, `box.unknown`, `roll.other-kind`; a stored record that does not hold.
-    ///
-    /// # Security
-    /// Names people: for the coordinator alone, who may know who enrolled.
-    pub(crate) async fn open_roll(
-        self: &Arc<Self>,
-        of: wire::BoxRef,
-    ) -> Result<Answers<wire::OpenRollPart>, Refusal> {
-        let election = self.elections.get(&of.election)?.in_force()?;
-        if election.ballot_box(BoxId(of.r#box))?.open().is_none() {
-            return Err(record_refused(RecordError::Roll { open: true }));
-        }
-        let parts = self
-            .blocking(move |party| {
-                let mut names = BTreeMap::new();
-                let (number, manifest) = (election.number(), election.manifest());
-                party.store.read(|tx| {
-                    accepted::for_each(tx, Kind::Record, number, of.r#box, |_, row| {
-                        let named = RecordHeader::decode(&row.header).ok().and_then(|header| {
-                            named(tx, number, manifest, &header, &row.authority_signature)
-                        });
-                        let (v, said) = named.ok_or(StoreError::Corrupt { table: "records" })?;
-                        names.insert(v.get(), name_of(&said));
-                        Ok::<_, StoreError>(())
-                    })
-                })?;
-                let subject = Subject {
-                    election: manifest.election(),
-                    of_box: BoxId(of.r#box),
-                };
-                let head = Head::sign(subject, party.role, party.now().seconds(), &names, &party.signer);
-                let entry = |(v, reference)| wire::RollEntry {
-                    v,
-                    reference,
-                    online: true,
-                    persons: Vec::new(),
-                };
-                let entries: Vec<_> = names.into_iter().map(entry).collect();
-                let part = |entries: &[wire::RollEntry]| wire::OpenRollPart {
-                    entries: entries.to_vec(),
-                    head: None,
-                };
-                let mut parts: Vec<_> = entries.chunks(NAMES_A_PART).map(part).collect();
-                parts.push(wire::OpenRollPart {
-                    entries: Vec::new(),
-                    head: Some(head.to_wire()),
-                });
-                Ok(parts)
-            })
-            .await?;
-        Ok(futures::stream::iter(parts.into_iter().map(Ok)).boxed())
-    }
-
-    /// Takes the records of registers over into every election in force that names them, for as long as the party runs.
-    pub(crate) async fn take_over_always(self: Arc<Self>) {
-        loop {
-            for election in self.elections.all() {
-                if let Err(refusal) = self.take_over_records(&election).await {
-                    tracing::warn!(election = %election.manifest().election(), %refusal, "card records were not taken over");
-                }
-            }
-            tokio::select! {
-                () = self.stopping() => return,
-                () = self.revocations.enrolled.notified() => {}
-                () = tokio::time::sleep(TAKE_OVER_EVERY) => {}
-            }
-        }
-    }
-
-    /// Accepts for `election` what was accepted for other elections of its register, as far as it was not looked at yet. Whether a card was
-    /// revoked since does not matter: the credential that it enrolled stands on its own.
-    ///
-    /// # Errors
-    /// The store, or a writer that has stopped.
-    pub async fn take_over_records(self: &Arc<Self>, election: &Arc<Election>) -> Result<(), Refusal> {
-        let number = election.number();
-        let Some(register) = election.manifest().register() else {
-            return Ok(());
-        };
-        while election.signed_manifest().is_complete() && self.may_accept(election).is_ok() {
-            let id = register.id().clone();
-            let noted = self
-                .blocking(move |party| {
-                    Ok(party
-                        .store
-                        .read(|tx| registers::not_taken_over(tx, id.as_str(), number, AT_ONCE))?)
-                })
-                .await?;
-            let Some(last) = noted.last().map(|noted| noted.number) else {
-                return Ok(());
-            };
-            for noted in noted.into_iter().filter(|noted| noted.election != number) {
-                let of = Arc::clone(election);
-                let found = self
-                    .blocking(move |party| party.store.read(|tx| party.to_take_over(tx, &of, &noted)))
-                    .await?;
-                let Some(checked) = found else { continue };
-                match self.intake.writer.accept(checked).await {
-                    Ok(_) => {}
-                    Err(refusal)
-                        if [Reason::RecordSerial, Reason::ListAlready, Reason::BoxFull]
-                            .contains(&refusal.reason) =>
-                    {
-                        tracing::info!(%refusal, "a card record is not taken over");
-                    }
-                    Err(refusal) => return Err(refusal),
-                }
-            }
-            self.blocking(move |party| {
-                Ok(party
-                    .store
-                    .write(|tx| registers::put_taken_over(tx, number, last))?)
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// A record of the register as `election` accepts it; `None` where it does not.
-    fn to_take_over(
-        &self,
-        tx: &impl Tables,
-        election: &Election,
-        noted: &registers::Noted,
-    ) -> Result<Option<Checked>, Refusal> {
-        let corrupt = || StoreError::Corrupt { table: "records" };
-        let stored = accepted::get(tx, Kind::Record, noted.election, noted.of_box, &noted.digest)?
-            .ok_or_else(corrupt)?;
-        let header = RecordHeader::decode(&stored.header).map_err(|_| corrupt())?;
-        let (_, authorisation) = stored
-            .authority_signature
-            .split_at_checked(4)
-            .ok_or_else(corrupt)?;
-        let authorisation = CardAuthorisation::decode(authorisation).map_err(|_| corrupt())?;
-        let Ok(register) = header.check_register(election.manifest()) else {
-            return Ok(None);
-        };
-        if header.signed_at >= election.effective().takes_over_before() {
-            return Ok(None);
-        }
-        let times = [header.signed_at];
-        let place = place_of(tx, election.number(), register, &header, &authorisation, &times);
-        let (of_box, voter) = match place {
-            Ok((_, of_box, voter)) => (of_box, voter),
-            // It would count as looked at for ever.
-            Err(refusal) if refusal.reason == Reason::StoreFailed => return Err(refusal),
-            Err(_) => return Ok(None),
-        };
-        let Some(found) = election.manifest().ballot_box(of_box) else {
-            return Ok(None);
-        };
-        // The very moment that the receipt will name.
-        let received_at = self.now().seconds();
-        if self.check_until(election, of_box, received_at).is_err() {
-            return Ok(None);
-        }
-        Ok(Some(Checked {
-            number: election.number(),
-            election: election.manifest().election().clone(),
-            of_box,
-            digest: Digest(noted.digest),
-            counted: Counted::Record,
-            capacity: found.capacity(),
-            sequence: None,
-            cast_at: None,
-            serial: Some(Serial {
-                after: self.set_aside_until(election, of_box, voter).map_or(0, serial_at),
-                ..serial(voter, &header)
-            }),
-            ticket: None,
-            register: None,
-            paced: false,
-            header: stored.header,
-            authority_signature: stored_authority(voter, &authorisation),
-            ciphertext_hash: Hash32(stored.ciphertext_hash),
-            received_at,
-            sealed_shares: stored.sealed_shares,
-        }))
-    }
 }
 
 /// Whose record it is and in which box, if the authorisation that was stored with it holds and names the voter that was stored with it.
@@ -682,36 +528,36 @@ pub(crate) fn pairing(
     header: &RecordHeader,
     stored: &[u8],
 ) -> Option<(VoterIndex, Hash32)> {
-    let (voter, _, person) = on_open_roll(tx, number, manifest, header, stored)?;
-    Some((voter, person))
-}
-
-/// The number and what the certificate calls its holder.
-fn named(
-    tx: &impl Tables,
-    number: u32,
-    manifest: &Manifest,
-    header: &RecordHeader,
-    stored: &[u8],
-) -> Option<(VoterIndex, String)> {
-    let (voter, holder, _) = on_open_roll(tx, number, manifest, header, stored)?;
-    Some((voter, holder.said))
-}
-
-fn on_open_roll(
-    tx: &impl Tables,
-    number: u32,
-    manifest: &Manifest,
-    header: &RecordHeader,
-    stored: &[u8],
-) -> Option<(VoterIndex, card::Holder, Hash32)> {
     let (v, authorisation) = stored.split_first_chunk::<4>()?;
     let authorisation = CardAuthorisation::decode(authorisation).ok()?;
     let register = header.check_register(manifest).ok()?;
     let voter = header.open_place()?.voter?;
     let times = [header.signed_at];
-    let (holder, person) = person_of(tx, number, register, header, &authorisation, &times).ok()?;
-    (voter == VoterIndex(u32::from_be_bytes(*v))).then_some((voter, holder, person))
+    let (_, person) = person_of(tx, number, register, header, &authorisation, &times).ok()?;
+    (voter == VoterIndex(u32::from_be_bytes(*v))).then_some((voter, person))
+}
+
+/// The code of the person whom a card record for an open roll names, of a record that was checked before.
+///
+/// # Errors
+/// The store.
+pub(crate) fn seen_on_open_roll(
+    tx: &impl Tables,
+    number: u32,
+    manifest: &Manifest,
+    header: &RecordHeader,
+    stored: &[u8],
+) -> Result<Option<Hash32>, StoreError> {
+    let named = header.open_place().and_then(|_| said(manifest, stored));
+    let salt = registers::salt(tx, number)?;
+    Ok(named.zip(salt).map(|(said, salt)| Salt(salt).person(&said)))
+}
+
+/// What the certificate in a stored authorisation calls its holder.
+pub(super) fn said(manifest: &Manifest, stored: &[u8]) -> Option<String> {
+    let (_, authorisation) = stored.split_first_chunk::<4>()?;
+    let authorisation = CardAuthorisation::decode(authorisation).ok()?;
+    card::named(manifest.register()?, &authorisation).ok()
 }
 
 /// The place of a card record among the serials of its voter.
@@ -725,6 +571,6 @@ pub(crate) fn serial(voter: VoterIndex, header: &RecordHeader) -> Serial {
 }
 
 /// The serial of what a card signed at that moment.
-fn serial_at(moment: UnixSeconds) -> u32 {
+pub(super) fn serial_at(moment: UnixSeconds) -> u32 {
     u32::try_from(moment.get()).unwrap_or(u32::MAX)
 }

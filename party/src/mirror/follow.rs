@@ -155,6 +155,7 @@ impl Party {
             self.following.heard(peer, |heard| {
                 let seen = heard.sizes.entry(number).or_default();
                 *seen = head.size.max(*seen);
+                heard.people.insert(number, head.people);
                 if head.open {
                     heard.open_at_ms.insert(number, now);
                 }

@@ -94,6 +94,8 @@ struct Heard {
     open_at_ms: HashMap<u32, u64>,
     /// The largest size of its log that it said, by election.
     sizes: HashMap<u32, u64>,
+    /// How many people have shown a card for the open roll of an election, as it last said.
+    people: HashMap<u32, u32>,
     /// What is wrong with it, by election.
     trouble: HashMap<u32, String>,
     /// The size of the third party's checkpoint that was last compared, by election.
@@ -154,6 +156,12 @@ impl Following {
 
     fn keep_cosigned_here(&self, election: u32, owner: Role, size: u64) {
         self.heard(owner, |heard| heard.cosigned.insert(election, size));
+    }
+
+    /// How many people have shown a card for the election's open roll, as `peer` last said; 0 where it said nothing yet.
+    pub(crate) fn people(&self, peer: Role, election: u32) -> u32 {
+        self.heard(peer, |heard| heard.people.get(&election).copied())
+            .unwrap_or_default()
     }
 
     fn mended(&self, election: u32) -> Option<u64> {

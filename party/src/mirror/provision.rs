@@ -94,18 +94,7 @@ impl Party {
             rolls.insert(of_box.id(), roll);
         }
         let taken = manifest.manifest().election().clone();
-        self.blocking(move |party| {
-            party.elections.publish(
-                &party.store,
-                &party.identities,
-                party.role,
-                manifest,
-                &rolls,
-                salt,
-            )?;
-            Ok(())
-        })
-        .await?;
+        self.publish(manifest, rolls, salt).await?;
         tracing::info!(party = %self.role, %peer, election = %taken, "an election was taken over from another party");
         Ok(Some(taken))
     }

@@ -104,7 +104,12 @@ impl Party {
                     let number = election.number();
                     let size = log::size(tx, number)?;
                     let cosigned = mirrors::state(tx, number, third)?.size();
+                    let people = match election.manifest().open_box() {
+                        Some(of_box) => registers::people(tx, number, of_box.id().get())?,
+                        None => 0,
+                    };
                     heads.push(wire::LogHead {
+                        people,
                         election: election.manifest().election().as_str().to_owned(),
                         size: party.published(number, size),
                         cosigned_size: cosigned,

@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::{Stream, StreamExt as _};
+use prost::Message as _;
 use serde_json::json;
 use tally_proto::card::Salt;
 use tally_proto::envelope::Envelope;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, RegisterId, Role, RoleExt as _};
-use tally_proto::manifest::{MAX_VOTERS, SignedManifest};
+use tally_proto::manifest::{MAX_VOTERS, Manifest, SignedManifest};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::roll::Roll;
 use tally_proto::wire;
 use tally_proto::wire::control_server::Control;
 use tally_proto::wire::publish_part::Part;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::seams::Answers;
@@ -21,70 +26,137 @@ use crate::journal::Event;
 use crate::party::Party;
 use crate::roles::Needs;
 
+/// How long one part of a publication may take.
+const PART: Duration = Duration::from_secs(30);
+/// How long all of it may take.
+const IN_ALL: Duration = Duration::from_secs(15 * 60);
+
 /// The service.
 #[derive(Clone, Debug)]
-pub(crate) struct ControlService(Arc<Party>);
+pub(crate) struct ControlService {
+    party: Arc<Party>,
+    /// Publications: one at a time, as its rolls are held in memory; the others wait in turn.
+    publishing: Arc<Semaphore>,
+    /// Answers of who is on an open roll: one at a time, as its names are; the others wait in turn.
+    telling: Arc<Semaphore>,
+}
 
 impl ControlService {
     pub(crate) fn new(party: Arc<Party>) -> Self {
-        ControlService(party)
+        ControlService {
+            party,
+            publishing: Arc::new(Semaphore::new(1)),
+            telling: Arc::new(Semaphore::new(1)),
+        }
     }
+}
+
+/// Waits for its turn.
+async fn turn(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
+    let place = Arc::clone(of).acquire_owned().await;
+    place.map_err(|_| Refusal::new(Reason::PartyShuttingDown, "the party is stopping"))
 }
 
 fn malformed(detail: &'static str) -> Refusal {
     Refusal::new(Reason::MessageMalformed, detail)
 }
 
-/// Takes the parts of a publication: the manifest, then the rolls of its boxes. What is kept in memory is bounded by the manifest.
-async fn receive(
-    mut parts: Streaming<wire::PublishPart>,
-) -> Result<
-    (
-        SignedManifest,
-        BTreeMap<BoxId, Vec<wire::RollEntry>>,
-        Option<Salt>,
-    ),
-    Status,
-> {
-    let first = parts.message().await?.and_then(|part| part.part);
-    let Some(Part::Manifest(envelope)) = first else {
-        return Err(malformed("a publication begins with the manifest").into());
-    };
-    let envelope = Envelope::from_wire(envelope).map_err(Refusal::from)?;
-    let manifest = SignedManifest::open(envelope).map_err(|error| Refusal::new(error.reason(), error))?;
-    let mut rolls: BTreeMap<BoxId, Vec<wire::RollEntry>> = BTreeMap::new();
-    let mut salt: Option<Salt> = None;
-    while let Some(part) = parts.message().await? {
-        let Some(Part::Roll(part)) = part.part else {
-            return Err(malformed("after the manifest, a publication has rolls only").into());
-        };
-        let id = BoxId(part.r#box);
-        let voters = manifest
-            .manifest()
-            .ballot_box(id)
-            .filter(|of_box| of_box.open().is_none())
-            .map_or(0, |of_box| of_box.voters())
-            .min(MAX_VOTERS);
-        let roll = rolls.entry(id).or_default();
-        if roll.len() + part.entries.len() > voters as usize {
-            let detail = format!("the roll of box {id} is longer than the manifest's {voters} voters");
-            return Err(Refusal::new(Reason::RollMismatch, detail).into());
+/// The parts of a publication, each of which must come in time.
+struct Upload<S> {
+    parts: S,
+    end: Instant,
+    /// Bytes that may still come.
+    left: u64,
+    most: u64,
+}
+
+impl<S: Stream<Item = Result<wire::PublishPart, Status>> + Unpin> Upload<S> {
+    fn new(parts: S, most: u64) -> Self {
+        Self {
+            parts,
+            end: Instant::now() + IN_ALL,
+            left: most,
+            most,
         }
-        roll.extend(part.entries);
-        let given = match part.salt.as_slice() {
-            [] => None,
-            bytes => Some(Salt(
-                bytes
-                    .try_into()
-                    .map_err(|_| malformed("a roll's salt has 32 bytes"))?,
-            )),
-        };
-        if salt.is_some() && salt != given {
-            return Err(malformed("the parts of a publication bring two salts").into());
-        }
-        salt = given;
     }
-    Ok((manifest, rolls, salt))
+
+    async fn next(&mut self) -> Result<Option<Part>, Status> {
+        let by = (Instant::now() + PART).min(self.end);
+        let slow = |_| {
+            let (part, all) = (PART.as_secs(), IN_ALL.as_secs() / 60);
+            let detail = format!(
+                "a part of a publication did not come within {part} s, or all of it within {all} minutes"
+            );
+            Refusal::new(Reason::MessageTooSlow, detail)
+        };
+        let next = timeout_at(by, self.parts.next()).await.map_err(slow)?;
+        let Some(part) = next.transpose()? else {
+            return Ok(None);
+        };
+        let part = part
+            .part
+            .ok_or_else(|| malformed("a part of a publication is empty"))?;
+        let bytes = match &part {
+            Part::Manifest(envelope) => envelope.encoded_len(),
+            Part::Roll(roll) => roll.encoded_len(),
+        };
+        self.left = self.left.checked_sub(bytes as u64).ok_or_else(|| {
+            let detail = format!(
+                "the publication is longer than the {} MiB of server.uncountersigned_mib; the party's operator can raise that",
+                self.most >> 20
+            );
+            Refusal::new(Reason::MessageTooLarge, detail)
+        })?;
+        Ok(Some(part))
+    }
+
+    /// The manifest, which comes first.
+    async fn manifest(&mut self) -> Result<SignedManifest, Status> {
+        let Some(Part::Manifest(envelope)) = self.next().await? else {
+            return Err(malformed("a publication begins with the manifest").into());
+        };
+        let envelope = Envelope::from_wire(envelope).map_err(Refusal::from)?;
+        Ok(SignedManifest::open(envelope).map_err(|error| Refusal::new(error.reason(), error))?)
+    }
+
+    /// The rolls of its boxes, and the salt of their persons' codes. What is kept in memory is bounded by the manifest.
+    async fn rolls(
+        &mut self,
+        manifest: &Manifest,
+    ) -> Result<(BTreeMap<BoxId, Vec<wire::RollEntry>>, Option<Salt>), Status> {
+        let mut rolls: BTreeMap<BoxId, Vec<wire::RollEntry>> = BTreeMap::new();
+        let mut salt: Option<Salt> = None;
+        while let Some(part) = self.next().await? {
+            let Part::Roll(part) = part else {
+                return Err(malformed("after the manifest, a publication has rolls only").into());
+            };
+            let id = BoxId(part.r#box);
+            let voters = manifest
+                .ballot_box(id)
+                .filter(|of_box| of_box.open().is_none())
+                .map_or(0, |of_box| of_box.voters())
+                .min(MAX_VOTERS);
+            let roll = rolls.entry(id).or_default();
+            if roll.len() + part.entries.len() > voters as usize {
+                let detail = format!("the roll of box {id} is longer than the manifest's {voters} voters");
+                return Err(Refusal::new(Reason::RollMismatch, detail).into());
+            }
+            roll.extend(part.entries);
+            let given = match part.salt.as_slice() {
+                [] => None,
+                bytes => Some(Salt(
+                    bytes
+                        .try_into()
+                        .map_err(|_| malformed("a roll's salt has 32 bytes"))?,
+                )),
+            };
+            if salt.is_some() && salt != given {
+                return Err(malformed("the parts of a publication bring two salts").into());
+            }
+            salt = given;
+        }
+        Ok((rolls, salt))
+    }
 }
 
 #[async_trait]
@@ -97,15 +169,26 @@ impl Control for ControlService {
         &self,
         request: Request<Streaming<wire::PublishPart>>,
     ) -> Result<Response<wire::PublishReply>, Status> {
-        self.0.roles.require(&request, Needs::Coordinator)?;
-        let (manifest, parts, salt) = receive(request.into_inner()).await?;
+        self.party.roles.require(&request, Needs::Coordinator)?;
+        let turn = turn(&self.publishing).await?;
+        let mut upload = Upload::new(request.into_inner(), self.party.elections.drafts().bytes);
+        let manifest = upload.manifest().await?;
         let election = manifest.manifest().election().to_string();
-        let hash = self
-            .0
+        // What would not be taken ends before its rolls.
+        let manifest = self
+            .party
             .blocking(move |party| {
+                party.is_published(&manifest)?;
                 party.check_offsets(manifest.manifest())?;
+                Ok(manifest)
+            })
+            .await?;
+        let (parts, salt) = upload.rolls(manifest.manifest()).await?;
+        let open = manifest.manifest().open_box().map(|of_box| of_box.id());
+        let (rolls, turn) = self
+            .party
+            .blocking(move |_| {
                 let mut rolls = BTreeMap::new();
-                let open = manifest.manifest().open_box().map(|of_box| of_box.id());
                 // Of an open roll comes the salt alone.
                 let given = |(id, entries): &(BoxId, Vec<_>)| Some(*id) != open || !entries.is_empty();
                 for (id, entries) in parts.into_iter().filter(given) {
@@ -113,18 +196,13 @@ impl Control for ControlService {
                         .map_err(|error| Refusal::new(error.reason(), format_args!("box {id}: {error}")))?;
                     rolls.insert(id, roll);
                 }
-                party.elections.publish(
-                    &party.store,
-                    &party.identities,
-                    party.role,
-                    manifest,
-                    &rolls,
-                    salt,
-                )
+                Ok((rolls, turn))
             })
             .await?;
+        let published = self.party.publish_in_turn(manifest, rolls, salt, Some(turn));
+        let hash = published.await?;
         let facts = json!({ "election": election, "manifest": hash.to_string() });
-        self.0.witness.record(Event::Published, facts);
+        self.party.witness.record(Event::Published, facts);
         Ok(Response::new(wire::PublishReply {
             manifest_hash: hash.0.to_vec(),
         }))
@@ -134,18 +212,21 @@ impl Control for ControlService {
         &self,
         request: Request<wire::BoxRef>,
     ) -> Result<Response<Self::OpenRollStream>, Status> {
-        self.0.roles.require(&request, Needs::Coordinator)?;
-        Ok(Response::new(self.0.open_roll(request.into_inner()).await?))
+        self.party.roles.require(&request, Needs::Coordinator)?;
+        let place = turn(&self.telling).await?;
+        Ok(Response::new(
+            self.party.open_roll(request.into_inner(), place).await?,
+        ))
     }
 
     async fn propose_order(
         &self,
         request: Request<wire::Envelope>,
     ) -> Result<Response<wire::OrderReply>, Status> {
-        self.0.roles.require(&request, Needs::Coordinator)?;
+        self.party.roles.require(&request, Needs::Coordinator)?;
         let envelope = Envelope::from_wire(request.into_inner()).map_err(Refusal::from)?;
         let in_force = self
-            .0
+            .party
             .blocking(move |party| party.elections.propose(&party.store, envelope, party.now()))
             .await?;
         Ok(Response::new(wire::OrderReply { in_force }))
@@ -155,35 +236,47 @@ impl Control for ControlService {
         &self,
         request: Request<wire::PendingRequest>,
     ) -> Result<Response<wire::PendingReply>, Status> {
-        self.0.roles.require(&request, Needs::Operator)?;
+        self.party.roles.require(&request, Needs::Operator)?;
         let pending = self
-            .0
+            .party
             .blocking(|party| party.elections.pending(&party.store, party.role))
             .await?;
         Ok(Response::new(pending))
+    }
+
+    async fn carried(
+        &self,
+        request: Request<wire::ObjectRef>,
+    ) -> Result<Response<wire::CarriedReply>, Status> {
+        self.party.roles.require(&request, Needs::Operator)?;
+        let hash = Hash32::from_slice(&request.into_inner().object_hash).map_err(Refusal::from)?;
+        let carried = self.party.blocking(move |party| party.carried_into(hash)).await?;
+        Ok(Response::new(carried))
     }
 
     async fn countersign(
         &self,
         request: Request<wire::CountersignRequest>,
     ) -> Result<Response<wire::CountersignReply>, Status> {
-        self.0.roles.require(&request, Needs::Operator)?;
+        self.party.roles.require(&request, Needs::Operator)?;
         let wire::CountersignRequest {
             object_hash,
             confirmation,
+            changed,
         } = request.into_inner();
         let hash = Hash32::from_slice(&object_hash).map_err(Refusal::from)?;
         let facts = json!({ "election": confirmation, "object": hash.to_string() });
         let signature = self
-            .0
+            .party
             .blocking(move |party| {
+                party.check_carried(hash, changed)?;
                 party
                     .elections
                     .countersign(&party.store, &party.signer, hash, &confirmation, party.now())
             })
             .await?;
         // Signed, so what was typed is the election's id.
-        self.0.witness.record(Event::Countersigned, facts);
+        self.party.witness.record(Event::Countersigned, facts);
         Ok(Response::new(wire::CountersignReply {
             signature: Some(signature.to_wire()),
         }))
@@ -193,28 +286,28 @@ impl Control for ControlService {
         &self,
         request: Request<wire::ObjectRef>,
     ) -> Result<Response<wire::SignaturesReply>, Status> {
-        self.0.roles.require(&request, Needs::CoordinatorOrOperator)?;
+        self.party.roles.require(&request, Needs::CoordinatorOrOperator)?;
         let hash = Hash32::from_slice(&request.into_inner().object_hash).map_err(Refusal::from)?;
-        let signatures = self.0.elections.signatures(hash)?;
+        let signatures = self.party.elections.signatures(hash)?;
         Ok(Response::new(wire::SignaturesReply {
             signatures: signatures.iter().map(|s| s.to_wire()).collect(),
         }))
     }
 
     async fn complete(&self, request: Request<wire::Envelope>) -> Result<Response<wire::OrderReply>, Status> {
-        self.0.roles.require(&request, Needs::Coordinator)?;
+        self.party.roles.require(&request, Needs::Coordinator)?;
         let envelope = Envelope::from_wire(request.into_inner()).map_err(Refusal::from)?;
         let object = envelope.hash();
         let in_force = self
-            .0
+            .party
             .blocking(move |party| party.elections.complete(&party.store, party.role, &envelope))
             .await?;
         if in_force {
-            self.0
+            self.party
                 .witness
                 .record(Event::InForce, json!({ "object": object.to_string() }));
             // Registrars and voters may come at once.
-            self.0.until_open().await;
+            self.party.until_open().await;
         }
         Ok(Response::new(wire::OrderReply { in_force }))
     }
@@ -223,26 +316,28 @@ impl Control for ControlService {
         &self,
         request: Request<wire::StatusRequest>,
     ) -> Result<Response<wire::StatusReply>, Status> {
-        self.0.roles.require(&request, Needs::CoordinatorOrOperator)?;
+        self.party.roles.require(&request, Needs::CoordinatorOrOperator)?;
         Ok(Response::new(
-            self.0.status(&request.into_inner().election).await?,
+            self.party.status(&request.into_inner().election).await?,
         ))
     }
 
     async fn seal(&self, request: Request<wire::BoxRef>) -> Result<Response<Self::SealStream>, Status> {
-        self.0.roles.require(&request, Needs::Coordinator)?;
+        self.party.roles.require(&request, Needs::Coordinator)?;
         let wire::BoxRef { election, r#box } = request.into_inner();
         let election = ElectionId::new(&election).map_err(Refusal::from)?;
-        Ok(Response::new(self.0.seals()?.seal(election, BoxId(r#box)).await?))
+        Ok(Response::new(
+            self.party.seals()?.seal(election, BoxId(r#box)).await?,
+        ))
     }
 
     async fn prepare(
         &self,
         request: Request<wire::PrepareRequest>,
     ) -> Result<Response<wire::Envelope>, Status> {
-        self.0.roles.require(&request, Needs::Coordinator)?;
+        self.party.roles.require(&request, Needs::Coordinator)?;
         Ok(Response::new(
-            self.0.tallies()?.prepare(request.into_inner()).await?,
+            self.party.tallies()?.prepare(request.into_inner()).await?,
         ))
     }
 
@@ -250,9 +345,9 @@ impl Control for ControlService {
         &self,
         request: Request<wire::TallyRequest>,
     ) -> Result<Response<Self::TallyStream>, Status> {
-        self.0.roles.require(&request, Needs::Coordinator)?;
+        self.party.roles.require(&request, Needs::Coordinator)?;
         Ok(Response::new(
-            self.0.tallies()?.tally(request.into_inner()).await?,
+            self.party.tallies()?.tally(request.into_inner()).await?,
         ))
     }
 
@@ -260,21 +355,21 @@ impl Control for ControlService {
         &self,
         request: Request<wire::Envelope>,
     ) -> Result<Response<wire::ConcludeReply>, Status> {
-        self.0.roles.require(&request, Needs::Coordinator)?;
-        self.0.tallies()?.conclude(request.into_inner()).await?;
+        self.party.roles.require(&request, Needs::Coordinator)?;
+        self.party.tallies()?.conclude(request.into_inner()).await?;
         Ok(Response::new(wire::ConcludeReply {}))
     }
 
     async fn supply(&self, request: Request<wire::Envelope>) -> Result<Response<wire::Envelope>, Status> {
-        self.0.roles.require(&request, Needs::Coordinator)?;
+        self.party.roles.require(&request, Needs::Coordinator)?;
         Ok(Response::new(
-            self.0.tallies()?.supply(request.into_inner()).await?,
+            self.party.tallies()?.supply(request.into_inner()).await?,
         ))
     }
 
     async fn deliver(&self, request: Request<wire::Envelope>) -> Result<Response<wire::SupplyReply>, Status> {
-        self.0.roles.require(&request, Needs::Coordinator)?;
-        self.0.tallies()?.deliver(request.into_inner()).await?;
+        self.party.roles.require(&request, Needs::Coordinator)?;
+        self.party.tallies()?.deliver(request.into_inner()).await?;
         Ok(Response::new(wire::SupplyReply {}))
     }
 
@@ -282,9 +377,9 @@ impl Control for ControlService {
         &self,
         request: Request<wire::RegisterRef>,
     ) -> Result<Response<wire::OffsetCommitmentsReply>, Status> {
-        self.0.roles.require(&request, Needs::Coordinator)?;
+        self.party.roles.require(&request, Needs::Coordinator)?;
         let register = RegisterId::new(&request.into_inner().register).map_err(Refusal::from)?;
-        let held = self.0.offset_commitments(register).await?;
+        let held = self.party.offset_commitments(register).await?;
         let offset = |(j, commitment): (Role, Hash32)| wire::CredentialOffset {
             index: j.number(),
             commitment: commitment.0.to_vec(),
@@ -298,8 +393,8 @@ impl Control for ControlService {
         &self,
         request: Request<wire::TrustStoreRequest>,
     ) -> Result<Response<wire::TrustStoreReply>, Status> {
-        self.0.roles.require(&request, Needs::Operator)?;
-        self.0.trust_store(&request.into_inner())?;
+        self.party.roles.require(&request, Needs::Operator)?;
+        self.party.trust_store(&request.into_inner())?;
         Ok(Response::new(wire::TrustStoreReply {}))
     }
 
@@ -307,11 +402,57 @@ impl Control for ControlService {
         &self,
         request: Request<wire::AllowSessionsRequest>,
     ) -> Result<Response<wire::AllowSessionsReply>, Status> {
-        self.0.roles.require(&request, Needs::Operator)?;
+        self.party.roles.require(&request, Needs::Operator)?;
         let request = request.into_inner();
         let facts = json!({ "election": request.election, "box": request.r#box });
-        let sessions = self.0.tallies()?.allow(request).await?;
-        self.0.witness.record(Event::SessionsAllowed, facts);
+        let sessions = self.party.tallies()?.allow(request).await?;
+        self.party.witness.record(Event::SessionsAllowed, facts);
         Ok(Response::new(wire::AllowSessionsReply { sessions }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    fn part(entries: usize) -> wire::PublishPart {
+        let roll = wire::RollPart {
+            r#box: 1,
+            entries: vec![wire::RollEntry::default(); entries],
+            salt: Vec::new(),
+        };
+        wire::PublishPart {
+            part: Some(Part::Roll(roll)),
+        }
+    }
+
+    /// Why an upload ends, and after how many seconds.
+    async fn ends(parts: impl Stream<Item = Result<wire::PublishPart, Status>>, most: u64) -> (Reason, u64) {
+        let began = Instant::now();
+        let parts = std::pin::pin!(parts);
+        let mut upload = Upload::new(parts, most);
+        loop {
+            if let Err(status) = upload.next().await {
+                return (Refusal::of_status(&status).reason, began.elapsed().as_secs());
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_publication_that_says_nothing_or_has_no_end_is_given_up() {
+        let silent = stream::iter([Ok(part(1))]).chain(stream::pending());
+        assert_eq!(ends(silent, 1000).await, (Reason::MessageTooSlow, 30));
+        let drip = stream::repeat_with(|| Ok(part(0))).then(|part| async {
+            sleep(Duration::from_secs(29)).await;
+            part
+        });
+        assert_eq!(ends(drip, u64::MAX).await, (Reason::MessageTooSlow, 900));
+        let endless = stream::repeat_with(|| Ok(part(1)));
+        assert_eq!(ends(endless, 1000).await, (Reason::MessageTooLarge, 0));
+        let empty = stream::repeat_with(|| Ok(wire::PublishPart { part: None }));
+        assert_eq!(ends(empty, 1000).await, (Reason::MessageMalformed, 0));
     }
 }

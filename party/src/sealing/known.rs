@@ -25,8 +25,9 @@ use super::serve::{FillReply, part};
 use super::subject::Subject;
 use super::tables::{self, BoxKey, Filled};
 use super::{Inner, Sealing};
+use crate::intake::cards;
 use crate::store::vault::Half;
-use crate::store::{Kind, StoreError, Tables, WriteTx, accepted};
+use crate::store::{Kind, StoreError, Tables, WriteTx, accepted, registers};
 
 /// Most digests in one request to share.
 pub(crate) const MAX_SHARE: usize = 1024;
@@ -232,6 +233,14 @@ impl Sealing {
                 .and_then(|given| Some((given, given.authority_signature.as_ref()?)))
             {
                 self.0.keep_half(tx, batch, digest, given, authority_signature)?;
+                let key = batch.subject.key;
+                let manifest = batch.subject.manifest();
+                if let Public::Record(header) = &given.public
+                    && let Some(person) =
+                        cards::seen_on_open_roll(tx, key.election, manifest, header, authority_signature)?
+                {
+                    registers::saw(tx, key.election, key.of_box, &person)?;
+                }
             }
         }
         Ok(())

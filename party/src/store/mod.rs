@@ -17,6 +17,7 @@
 //! | `meta` | name | `schema` version, `party` index: a store of another party or version is refused |
 //! | `elections` | election id | e |
 //! | `manifests` | e | encoded Envelope: manifest with the signatures this party knows |
+//! | `unseen` | e | rolls and persons under this number are on their way in, or out, in several transactions: nobody finds them |
 //! | `rolls` | e, b, v | online flag, voter reference |
 //! | `orders` | e, number | encoded Envelope: order with the signatures this party knows |
 //! | `boxes` | e, b | 1 when the box is frozen: its List is made and nothing more is taken |

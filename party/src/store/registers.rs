@@ -6,7 +6,8 @@
 //! | `persons` | election, person code | box, v |
 //! | `registered` | register, number | election, box and digest under which the record was accepted first |
 //! | `numbers` | election, box, v | code of the person who has that number on an open roll; `persons` holds the same the other way round |
-//! | `paired` | election, box | how many numbers of an open roll are paired |
+//! | `seen_persons` | election, person code | a person of whom another party accepted a record for an open roll, and no number is paired here |
+//! | `paired` | election, box | how many people are in `persons` and `seen_persons` of an open roll |
 //! | `taken_over` | election | the number up to which the records of its register were looked at |
 
 use redb::{ReadableTable, TableDefinition};
@@ -21,6 +22,7 @@ const SALTS: TableDefinition<'static, u32, &[u8; 32]> = TableDefinition::new("sa
 const PERSONS: TableDefinition<'static, (u32, &[u8; 32]), Place> = TableDefinition::new("persons");
 const REGISTERED: TableDefinition<'static, (&str, u64), Registered> = TableDefinition::new("registered");
 const NUMBERS: TableDefinition<'static, (u32, u32, u32), &[u8; 32]> = TableDefinition::new("numbers");
+const SEEN: TableDefinition<'static, (u32, &[u8; 32]), ()> = TableDefinition::new("seen_persons");
 const PAIRED: TableDefinition<'static, (u32, u32), u32> = TableDefinition::new("paired");
 const TAKEN_OVER: TableDefinition<'static, u32, u64> = TableDefinition::new("taken_over");
 
@@ -31,6 +33,7 @@ pub(super) fn create(tx: &WriteTx) -> Result<(), StoreError> {
     tx.table_mut(REGISTERED)?;
     tx.table_mut(TAKEN_OVER)?;
     tx.table_mut(NUMBERS)?;
+    tx.table_mut(SEEN)?;
     tx.table_mut(PAIRED)?;
     Ok(())
 }
@@ -57,9 +60,9 @@ pub fn pair(tx: &WriteTx, election: u32, of_box: u32, v: u32, person: &Hash32) -
         (None, None) => {
             persons.insert((election, &person.0), (of_box, v))?;
             numbers.insert((election, of_box, v), &person.0)?;
-            let mut paired = tx.table_mut(PAIRED)?;
-            let before = paired.get((election, of_box))?.map_or(0, |row| row.value());
-            paired.insert((election, of_box), before.saturating_add(1))?;
+            if tx.table_mut(SEEN)?.remove((election, &person.0))?.is_none() {
+                one_more(tx, election, of_box)?;
+            }
             Paired::Stands
         }
         (Some(place), Some(holder)) if place == (of_box, v) && holder == person.0 => Paired::Stands,
@@ -67,11 +70,32 @@ pub fn pair(tx: &WriteTx, election: u32, of_box: u32, v: u32, person: &Hash32) -
     })
 }
 
-/// How many numbers of an open roll are paired here.
+/// Another party accepted a record of this person for an open roll, and its card's authorisation holds.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
-pub fn paired(tx: &impl Tables, election: u32, of_box: u32) -> Result<u32, StoreError> {
+pub fn saw(tx: &WriteTx, election: u32, of_box: u32, person: &Hash32) -> Result<(), StoreError> {
+    if place(tx, election, person)?.is_none()
+        && tx.table_mut(SEEN)?.insert((election, &person.0), ())?.is_none()
+    {
+        one_more(tx, election, of_box)?;
+    }
+    Ok(())
+}
+
+fn one_more(tx: &WriteTx, election: u32, of_box: u32) -> Result<(), StoreError> {
+    let mut table = tx.table_mut(PAIRED)?;
+    let before = table.get((election, of_box))?.map_or(0, |row| row.value());
+    table.insert((election, of_box), before.saturating_add(1))?;
+    Ok(())
+}
+
+/// How many people have authorised a record for an open roll with their cards, as far as this party has seen: each once, whatever numbers they
+/// were given.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn people(tx: &impl Tables, election: u32, of_box: u32) -> Result<u32, StoreError> {
     Ok(tx
         .table(PAIRED)?
         .get((election, of_box))?
@@ -93,34 +117,47 @@ pub fn next_number(tx: &impl Tables, election: u32, of_box: u32) -> Result<u32, 
     })
 }
 
-/// Replaces salt and persons of an election: (box, v, code) of each.
+/// Puts the salt of an election's person codes.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn put_salt(tx: &WriteTx, election: u32, salt: &[u8; 32]) -> Result<(), StoreError> {
+    tx.table_mut(SALTS)?.insert(election, salt)?;
+    Ok(())
+}
+
+/// Puts persons of an election: (code, box, v) of each, best in the order of the codes.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
 pub fn put_persons(
     tx: &WriteTx,
     election: u32,
-    salt: &[u8; 32],
-    persons: impl IntoIterator<Item = (u32, u32, Hash32)>,
+    persons: impl IntoIterator<Item = (Hash32, u32, u32)>,
 ) -> Result<(), StoreError> {
-    tx.table_mut(SALTS)?.insert(election, salt)?;
     let mut table = tx.table_mut(PERSONS)?;
-    table.retain_in((election, &[0; 32])..=(election, &[0xff; 32]), |_, _| false)?;
-    for (of_box, v, person) in persons {
+    for (person, of_box, v) in persons {
         table.insert((election, &person.0), (of_box, v))?;
     }
     Ok(())
 }
 
-/// Forgets salt and persons of an election.
+/// Takes away up to `most` persons of an election that is forgotten, and how many; with the last of them its salt.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
-pub(super) fn forget(tx: &WriteTx, election: u32) -> Result<(), StoreError> {
-    tx.table_mut(SALTS)?.remove(election)?;
-    let persons = (election, &[0; 32])..=(election, &[0xff; 32]);
-    tx.table_mut(PERSONS)?.retain_in(persons, |_, _| false)?;
-    Ok(())
+pub(super) fn sweep(tx: &WriteTx, election: u32, most: usize) -> Result<usize, StoreError> {
+    let mut table = tx.table_mut(PERSONS)?;
+    let all = (election, &[0; 32])..=(election, &[0xff; 32]);
+    let mut swept = 0;
+    for row in table.extract_from_if(all, |_, _| true)?.take(most) {
+        row?;
+        swept += 1;
+    }
+    if swept < most {
+        tx.table_mut(SALTS)?.remove(election)?;
+    }
+    Ok(swept)
 }
 
 /// The salt of an election's person codes.

@@ -45,6 +45,8 @@ pub(super) const LOG_ENTRIES: TableDefinition<'static, (u32, u64), &[u8; ENTRY_B
     TableDefinition::new("log_entries");
 /// Bytes that the publication of an election brought.
 pub(super) const DRAFTS: TableDefinition<'static, u32, u64> = TableDefinition::new("drafts");
+/// Numbers under which nobody finds an election: its rolls are on their way in, or out.
+pub(super) const UNSEEN: TableDefinition<'static, u32, ()> = TableDefinition::new("unseen");
 /// Election, kind, and which box, order or channel.
 type EventKey = (u32, u8, u32, u8);
 
@@ -91,6 +93,7 @@ pub(super) fn create(tx: &WriteTx, party: u8) -> Result<(), StoreError> {
     tx.table_mut(ELECTIONS)?;
     tx.table_mut(MANIFESTS)?;
     tx.table_mut(DRAFTS)?;
+    tx.table_mut(UNSEEN)?;
     tx.table_mut(ROLLS)?;
     tx.table_mut(ORDERS)?;
     tx.table_mut(BOXES)?;

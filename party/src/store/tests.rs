@@ -290,29 +290,101 @@ fn keeps_boxes_and_elections_apart() {
         .expect("reads");
 }
 
+/// (rows of the roll, persons, the salt is there) of what was written under a number.
+fn written(tx: &impl Tables, number: u32) -> Result<(usize, usize, bool), StoreError> {
+    Ok((
+        elections::roll_part(tx, number, 1, 0, 100)?.len(),
+        registers::persons_of_box(tx, number, 1)?.len(),
+        registers::salt(tx, number)?.is_some(),
+    ))
+}
+
+fn write_publication(store: &Store, id: &str, voters: u8) -> u32 {
+    let number = store.write(|tx| elections::begin(tx, id)).expect("begun");
+    for v in 0..voters {
+        store
+            .write(|tx| {
+                elections::put_roll(tx, number, 1, v.into(), [(true, "somebody")])?;
+                registers::put_salt(tx, number, &[7; 32])?;
+                registers::put_persons(tx, number, [(Hash32([v; 32]), 1, v.into())])
+            })
+            .expect("written");
+    }
+    number
+}
+
 #[test]
-fn a_roll_is_replaced_as_a_whole() {
+fn a_publication_is_found_as_a_whole_and_what_it_replaces_goes_part_by_part() {
     let store = open(&SimDisk::new()).expect("opens");
-    store
-        .write(|tx| {
-            elections::put_roll(tx, 1, 1, [(true, "a"), (false, "b"), (true, "c")])?;
-            elections::put_roll(tx, 1, 2, [(true, "z")])?;
-            elections::put_roll(tx, 1, 1, [(false, "x"), (true, "y")])
-        })
-        .expect("writes");
-    let mut roll = Vec::new();
-    store
-        .read(|tx| {
-            elections::for_each_roll_entry(tx, 1, 1, |v, online, reference| {
-                roll.push((v, online, reference.to_owned()));
-                Ok::<_, StoreError>(())
-            })?;
-            assert_eq!(elections::roll_entry(tx, 1, 1, 2)?, None);
-            assert_eq!(elections::roll_entry(tx, 1, 2, 0)?, Some((true, "z".to_owned())));
-            Ok::<_, StoreError>(())
-        })
-        .expect("reads");
-    assert_eq!(roll, vec![(0, false, "x".to_owned()), (1, true, "y".to_owned())]);
+    let found = || store.read(|tx| elections::number_of(tx, "a")).expect("read");
+    let sweep = |most| {
+        let swept = store.write(|tx| elections::sweep(tx, most));
+        swept.expect("swept");
+        store.read(elections::is_swept).expect("read")
+    };
+    let first = write_publication(&store, "a", 5);
+    assert_eq!((first, found()), (1, None), "nobody finds it");
+    let publish = |number| {
+        store
+            .write(|tx| elections::publish(tx, "a", number, b"manifest", 9))
+            .expect("published");
+    };
+    publish(first);
+    assert_eq!(found(), Some(1));
+    // Another one in its place; and one that never ends.
+    let second = write_publication(&store, "a", 3);
+    assert_eq!((second, found()), (2, Some(1)));
+    publish(second);
+    let third = write_publication(&store, "a", 4);
+    assert_eq!((third, found()), (3, Some(2)));
+    let rows = |number| store.read(|tx| written(tx, number)).expect("read");
+    assert_eq!(
+        [rows(1), rows(2), rows(3)],
+        [(5, 5, true), (3, 3, true), (4, 4, true)]
+    );
+    // So many rows at a time, whatever they are.
+    assert!(!sweep(3));
+    assert_eq!(rows(1), (2, 5, true));
+    assert!(!sweep(3));
+    assert_eq!(rows(1), (0, 4, true));
+    let mut turns = 2;
+    while !sweep(3) {
+        turns += 1;
+    }
+    assert!(turns < 10, "{turns}");
+    assert_eq!(
+        [rows(1), rows(2), rows(3)],
+        [(0, 0, false), (3, 3, true), (0, 0, false)]
+    );
+    // No number is given twice, also not that of what was never seen.
+    assert_eq!(write_publication(&store, "a", 1), 4);
+    assert_eq!(
+        store.write(|tx| elections::number_or_new(tx, "b")).expect("new"),
+        5
+    );
+}
+
+#[test]
+fn people_of_an_open_roll_are_counted_once_whoever_saw_their_cards_first() {
+    let store = open(&SimDisk::new()).expect("opens");
+    let person = |of: u8| Hash32([of; 32]);
+    let counted = store.write(|tx| {
+        let mut counted = Vec::new();
+        registers::saw(tx, 1, 1, &person(1))?;
+        registers::saw(tx, 1, 1, &person(1))?;
+        counted.push(registers::people(tx, 1, 1)?);
+        registers::pair(tx, 1, 1, 7, &person(1))?;
+        counted.push(registers::people(tx, 1, 1)?);
+        registers::pair(tx, 1, 1, 8, &person(2))?;
+        registers::saw(tx, 1, 1, &person(2))?;
+        registers::pair(tx, 1, 1, 8, &person(3))?;
+        counted.push(registers::people(tx, 1, 1)?);
+        // Of another election.
+        registers::saw(tx, 2, 1, &person(2))?;
+        counted.extend([registers::people(tx, 1, 1)?, registers::people(tx, 2, 1)?]);
+        Ok::<_, StoreError>(counted)
+    });
+    assert_eq!(counted.expect("written"), [1, 1, 2, 2, 1]);
 }
 
 #[test]

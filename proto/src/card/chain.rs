@@ -126,6 +126,15 @@ pub fn certificate(
     })
 }
 
+/// What the certificate of an authorisation calls its holder, of one that was checked before: nothing is checked here.
+///
+/// # Errors
+/// [`CardError::Malformed`], [`CardError::NamesNobody`].
+pub fn named(register: &Register, authorisation: &CardAuthorisation) -> Result<String, CardError> {
+    let leaf = Certificate::read(authorisation.certificate())?;
+    person(&leaf, register.person())
+}
+
 /// How the key of a certificate signs.
 ///
 /// # Errors

@@ -197,6 +197,7 @@ pub(crate) async fn an_order_for_a_listed_box(scene: &mut Scene) -> Refusal {
     let request = wire::CountersignRequest {
         object_hash: envelope.hash().0.to_vec(),
         confirmation: "ward-7".to_owned(),
+        changed: 0,
     };
     let unsigned = refusal(operator(scene).countersign(request).await);
     let mut other = Order::decode(&order).expect("an order");
@@ -222,6 +223,7 @@ pub(crate) async fn another_id_typed(scene: &mut Scene) -> Refusal {
     let request = wire::CountersignRequest {
         object_hash: scene.world.fixture.manifest.hash().0.to_vec(),
         confirmation: "ward-8".to_owned(),
+        changed: 0,
     };
     refusal(operator(scene).countersign(request).await)
 }
@@ -230,6 +232,7 @@ pub(crate) async fn an_unknown_object(scene: &mut Scene) -> Refusal {
     let request = wire::CountersignRequest {
         object_hash: vec![1; 32],
         confirmation: "ward-7".to_owned(),
+        changed: 0,
     };
     refusal(operator(scene).countersign(request).await)
 }

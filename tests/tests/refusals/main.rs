@@ -144,7 +144,7 @@ async fn meet(reason: Reason) -> Met {
         R::SealDisagreement => lie(&[Lie::OtherSeal]),
         R::SealWrongKind => lie(&[Lie::WrongKind]),
         R::SealAcceptanceHidden => lie(&[Lie::HidAcceptance]),
-        R::RollNumberAhead => elsewhere("party/tests"),
+        R::RollNumberAhead | R::RollPersonsChanged => elsewhere("party/tests"),
         R::SealNotTakenOver => elsewhere("party/tests"),
         R::SealClaimFalse => lie(&[Lie::FalseClaim]),
         R::SealShareWrong => lie(&[Lie::WrongAnswer]),

@@ -236,7 +236,7 @@ async fn altered_times_positions_and_rolls_are_found() {
     assert_eq!(failed(&sealed[0]), [Check::Log]);
     world
         .store(Role::P3)
-        .write(|tx| elections::put_roll(tx, 1, BOX, (0..VOTERS).map(|_| (true, "somebody"))))
+        .write(|tx| elections::put_roll(tx, 1, BOX, 0, (0..VOTERS).map(|_| (true, "somebody"))))
         .expect("written");
     assert!(failed(&sealed[2]).contains(&Check::Roll));
 }

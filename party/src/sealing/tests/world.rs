@@ -161,7 +161,7 @@ impl World {
                     let number = elections::number_or_new(tx, election().as_str())?;
                     elections::put_manifest(tx, number, &world.manifest.envelope().encode())?;
                     let entries = roll.iter().map(|entry| (entry.online, entry.reference.as_str()));
-                    elections::put_roll(tx, number, BOX, entries)?;
+                    elections::put_roll(tx, number, BOX, 0, entries)?;
                     let complete = tally_proto::log::Happening::Complete(world.manifest.hash());
                     let entry = tally_proto::log::Entry::Event(complete, tally_proto::ids::UnixSeconds(1));
                     crate::store::log::append(tx, number, &entry).map(drop)
