@@ -148,7 +148,7 @@ impl Scene {
     async fn countersign(&self, role: Role, hash: Hash32, typed: &str) -> Result<(), OperatorError> {
         Operator::new(&self.config(role))
             .expect("operator")
-            .countersign(hash, typed)
+            .countersign(hash, typed, 0)
             .await
     }
 
