@@ -16,6 +16,7 @@ mod desk;
 mod enrol;
 mod failure;
 mod inspect;
+mod printer;
 mod station;
 mod voter;
 

@@ -15,7 +15,7 @@ use crate::envelope::{Envelope, Kind, SignatureBytes, Signer};
 use crate::identity::{CoordinatorIdentity, PartyIdentity, PartyParts, RegistrarIdentity, StationIdentity};
 use crate::ids::{BoxId, Digest, Hash32, RegisterId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
 use crate::invitation::Credential;
-use crate::manifest::{Network, SignedManifest};
+use crate::manifest::{Network, RevokedRows, SignedManifest};
 use crate::merkle::empty_root;
 use crate::note::Checkpoint;
 use crate::offsets::OffsetKey;
@@ -57,6 +57,8 @@ pub struct Shape {
     pub min_submissions: u32,
     /// How far apart the parties are.
     pub network: Network,
+    /// What counts of a revoked station.
+    pub revoked_rows: RevokedRows,
     /// Whether voters may enrol by card.
     pub cards: bool,
     /// Instead of the two boxes there is box 1 with an open roll; then without registrars.
@@ -87,6 +89,7 @@ impl Default for Shape {
             registrars: 1,
             min_submissions: 0,
             network: Network::Near,
+            revoked_rows: RevokedRows::Before,
             cards: false,
             open: None,
             tickets: false,
@@ -344,6 +347,7 @@ impl World {
             }),
             created_at_s: OPENS - 1_000_000,
             network: shape.network.to_wire().into(),
+            revoked_rows: shape.revoked_rows.to_wire().into(),
             register,
             offsets,
         };

@@ -319,6 +319,14 @@ pub enum Problem {
         /// As written.
         network: String,
     },
+    /// A treatment of revoked stations that is not known.
+    #[error(
+        "revoked_stations {rows:?} is not supported: write \"before\" (what a revoked station cast before the order's moment counts) or \"none\" (nothing of it)"
+    )]
+    RevokedStations {
+        /// As written.
+        rows: String,
+    },
     /// Who enrols gets no draw code.
     #[error(
         "[tickets] and [enrolment] do not go together: who enrols by card has no draw code, and could cast no ballot online; remove one"
