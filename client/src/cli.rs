@@ -17,6 +17,7 @@ mod draw_code;
 mod enrol;
 mod failure;
 mod inspect;
+mod printer;
 mod station;
 mod voter;
 

@@ -122,6 +122,11 @@ impl Election {
         self.signed.manifest()
     }
 
+    /// The manifest with its signatures.
+    pub(crate) fn signed(&self) -> &SignedManifest {
+        &self.signed
+    }
+
     /// SHA-256 of the manifest's bytes.
     pub fn manifest_hash(&self) -> Hash32 {
         self.signed.hash()

@@ -135,6 +135,15 @@ impl Link {
         Ok(reply.now_ms)
     }
 
+    /// The manifest, with the orders that are in force at the party and those that revoke a station and to which it holds already. Nothing of it is
+    /// checked here.
+    pub(crate) async fn orders(&self, election: &ElectionId) -> Result<wire::ManifestReply, Fault> {
+        let mut intake = self.intake.clone();
+        let election = election.as_str().to_owned();
+        self.limited(LOG_LIMIT, intake.manifest(wire::ElectionRef { election }))
+            .await
+    }
+
     /// Submits a ballot. The receipt has been checked against what was sent; with it come the parties whose receipts for the ballot are stored
     /// there already.
     pub(crate) async fn cast(&self, parcel: &Parcel) -> Result<(wire::Receipt, Vec<Role>), Fault> {

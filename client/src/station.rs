@@ -31,6 +31,7 @@ use crate::fault::Fault;
 use crate::sealing::{SealError, seal_at_station};
 
 pub mod book;
+pub mod bulletin;
 mod drain;
 pub mod identity;
 pub mod journal;
@@ -38,10 +39,12 @@ pub mod queue;
 pub mod roll;
 
 pub use book::{Book, BookError};
+pub use bulletin::{Bulletin, Stopped};
 pub use drain::Drained;
 pub use identity::{IdentityFilesError, StationKeys};
 pub use queue::{Counts, QueueError};
 
+use drain::Errands;
 use queue::{Queue, sequence_of};
 
 /// How long a voter at the counter waits for the parties' clocks before the station's own is used.
@@ -104,6 +107,9 @@ pub enum StationError {
     /// The station's own hours are over, or have not come.
     #[error("{0}: no vote was taken")]
     Closed(BallotError),
+    /// The station is revoked, or two parties take nothing more from it.
+    #[error("the station takes no more votes, send the voter to another one. {0}")]
+    Stopped(Stopped),
     /// The sign-in book.
     #[error(transparent)]
     Book(#[from] BookError),
@@ -196,7 +202,10 @@ pub struct Station {
     clock_path: PathBuf,
     offset_ms: Option<i64>,
     local_clock: LocalClock,
+    /// What a party has refused in this drain already, by the queue's running number.
     refused: BTreeSet<(u64, Role)>,
+    errands: Errands,
+    bulletin: Bulletin,
     _lock: Lock,
 }
 
@@ -268,6 +277,13 @@ impl Station {
             .read(&clock_path)
             .map_err(io)?
             .and_then(|bytes| parse_offset(&bytes));
+        let bulletin = Bulletin::open(
+            keys.id(),
+            election,
+            connections.clone(),
+            Arc::clone(&disk),
+            directory,
+        );
         Ok(Self {
             keys,
             election: election.clone(),
@@ -278,6 +294,8 @@ impl Station {
             offset_ms,
             local_clock,
             refused: BTreeSet::new(),
+            errands: Errands::default(),
+            bulletin,
             _lock: lock,
         })
     }
@@ -343,7 +361,13 @@ impl Station {
         for vote in &votes {
             self.check(vote)?;
         }
-        let (now_ms, time) = self.now().await?;
+        // The last moment to hear that the vote would be lost.
+        let bulletin = self.bulletin.clone();
+        let (now, ()) = tokio::join!(self.now(), bulletin.look(CLOCK_PATIENCE));
+        if let Some(stopped) = bulletin.stopped() {
+            return Err(StationError::Stopped(stopped));
+        }
+        let (now_ms, time) = now?;
         let cast_at = UnixSeconds(cast_second(now_ms / 1000, self.queue.last_cast_at_s(), time));
         self.check_hours(cast_at)?;
         let mut parcels = Vec::with_capacity(votes.len());
@@ -384,6 +408,11 @@ impl Station {
         self.keys.identity()
     }
 
+    /// What the parties say of this station. A clone may be asked while the station is at work.
+    pub fn bulletin(&self) -> &Bulletin {
+        &self.bulletin
+    }
+
     /// The last second of the station's certificate: nothing can be delivered after it.
     ///
     /// # Errors
@@ -393,12 +422,14 @@ impl Station {
         Ok(leaf.ends().map_err(IdentityFilesError::from)?)
     }
 
-    /// The time as the station knows it, by the rule of this module.
+    /// The time as the station knows it, by the rule of this module; the parties are asked at the same time what there is of this station.
     ///
     /// # Errors
     /// [`StationError::Io`] when a newly measured offset cannot be written.
     pub async fn time(&mut self) -> Result<(UnixSeconds, TimeSource), StationError> {
-        let (now_ms, source) = self.now().await?;
+        let bulletin = self.bulletin.clone();
+        let (now, ()) = tokio::join!(self.now(), bulletin.look(CLOCK_PATIENCE));
+        let (now_ms, source) = now?;
         Ok((UnixSeconds(now_ms / 1000), source))
     }
 

@@ -278,32 +278,137 @@ fn offline_the_votes_wait_and_are_delivered_when_the_parties_are_back() {
     );
 }
 
+/// Opens, one voter votes, and a closing that is broken off asks the parties first.
+fn day_with_a_vote() -> Vec<&'static str> {
+    let mut day = OPEN.to_vec();
+    day.extend(VOTE);
+    day.extend(["3", "1", "0"]);
+    day
+}
+
 #[test]
-fn a_revoked_station_stops_at_once() {
+fn two_parties_that_refuse_a_station_stop_it_while_the_third_one_hangs() {
     let hall = Hall::new(&[]);
-    for party in Role::ALL {
+    for party in [Role::P1, Role::P2] {
         hall.town
             .party(party)
             .behave(Manner::Refusing(Reason::BallotStationRevoked));
     }
-    let mut day = OPEN.to_vec();
-    day.extend(VOTE);
-    // Closing asks the parties first; then the next voter is turned away.
-    day.extend(["3", "1", "0", "1", "2", "0"]);
+    hall.town.party(Role::P3).behave(Manner::Silent);
+    let mut day = day_with_a_vote();
+    day.extend(["1", "2", "0"]);
     let (code, said) = hall.sit(&day);
     assert_eq!(code, 6, "{said}");
+    for words in [
+        "THE STATION IS REVOKED. Take no more votes and send voters to another station. Two parties take nothing more from it. Court (P1) refused",
+        "The station is revoked: no vote is taken.",
+        "BALLOTS ARE REFUSED by two parties and will not be counted as they are.",
+        "Number 1 of box 1: Court (P1) refused: ballot.station-revoked",
+        "Number 1 of box 1: University (P2) refused: ballot.station-revoked",
+        "Statistics (P3) could not be reached: party.unreachable (no answer within 3 s)",
+        "1 votes are not with two parties, and nothing more is taken from this station",
+    ] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+}
+
+#[test]
+fn one_party_alone_closes_no_station() {
+    let hall = Hall::new(&[]);
+    let revoke = |parties: &[Role]| {
+        let station = StationId(3);
+        hall.town
+            .agencies
+            .revoke(&hall.town.signed, (1, None), station, parties)
+    };
+    let liar = hall.town.party(Role::P1);
+    liar.behave(Manner::Refusing(Reason::BallotStationRevoked));
+    // What lacks a signature is in force nowhere, whoever says so; and another party's signature is not that party's word.
+    let two = revoke(&[Role::P1, Role::P2]);
+    liar.show(&[two.clone()], &[two]);
+    let mut day = day_with_a_vote();
+    day.extend(VOTE);
+    day.extend(["2", "0"]);
+    let (code, said) = hall.sit(&day);
+    assert_eq!(code, 6, "{said}");
+    for words in [
+        "ONE PARTY ALONE takes nothing more from this station: Court (P1) has countersigned order 1, which revokes it.",
+        "voting goes on. Tell the commission.",
+        "One party alone refuses ballots. They count once the two others have them",
+        "Number 1 of box 1: Court (P1) refused: ballot.station-revoked",
+        "Votes: 2 electronic, 0 paper.",
+    ] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    for words in ["REVOKED. Take no more", "no vote is taken", "will not be counted"] {
+        assert!(!said.contains(words), "{words}\n{said}");
+    }
+    for party in [Role::P2, Role::P3] {
+        assert_eq!(hall.town.party(party).seen(|seen| seen.submissions.len()), 2);
+    }
+}
+
+#[test]
+fn an_order_in_force_stops_a_station_before_anybody_signs_in() {
+    let hall = Hall::new(&[]);
+    let revoke = |number, after, station| {
+        let (signed, all) = (&hall.town.signed, &Role::ALL);
+        hall.town
+            .agencies
+            .revoke(signed, (number, after), StationId(station), all)
+    };
+    let order = revoke(1, None, 3);
+    // One party shows it; it bears three signatures. The two others know of none, or hide it.
+    hall.town.party(Role::P2).show(&[order], &[]);
+    let mut day = OPEN.to_vec();
+    day.extend(["1", "0"]);
+    let (code, said) = hall.sit(&day);
+    assert_eq!(code, 0, "{said}");
+    for words in [
+        "THE STATION IS REVOKED. Take no more votes and send voters to another station. Order 1, signed by the commission and all three parties",
+        "\"The seal is broken.\"",
+        "The station is revoked: no vote is taken.",
+    ] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    assert!(!said.contains("Reference on the roll"), "{said}");
+    for party in Role::ALL {
+        let seen = hall.town.party(party);
+        assert_eq!(seen.seen(|seen| seen.submissions.len()), 0);
+        // After a power cut nobody needs to say it again.
+        seen.show(&[], &[]);
+    }
+    let (_, said) = hall.sit(&["1", "0"]);
     assert!(
-        said.contains("THE STATION IS REVOKED. Take no more votes"),
+        said.contains("The station is revoked: no vote is taken. Order 1"),
         "{said}"
     );
+}
+
+#[test]
+fn an_order_that_two_parties_hold_to_stops_a_station_before_it_is_in_force() {
+    let hall = Hall::new(&[]);
+    for party in [Role::P1, Role::P3] {
+        let order = hall
+            .town
+            .agencies
+            .revoke(&hall.town.signed, (4, None), StationId(3), &[party]);
+        hall.town.party(party).show(&[], &[order]);
+    }
+    let mut day = OPEN.to_vec();
+    day.extend(["1", "0"]);
+    let (_, said) = hall.sit(&day);
     assert!(
-        said.contains("The station is revoked: no vote is taken."),
+        said.contains("Statistics (P3) has countersigned order 4, which revokes it.")
+            && said.contains("The station is revoked: no vote is taken."),
         "{said}"
     );
-    assert!(
-        said.contains("Number 1 of box 1: ") && said.contains("ballot.station-revoked"),
-        "{said}"
-    );
+    // It was given up: the station goes on.
+    for party in Role::ALL {
+        hall.town.party(party).show(&[], &[]);
+    }
+    let (code, said) = hall.sit(&VOTE);
+    assert!(code == 0 && said.contains("Your vote is kept"), "{said}");
 }
 
 #[test]

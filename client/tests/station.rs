@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::{SeedableRng, rngs::StdRng};
-use tally_client::station::{StationError, StationKeys, TimeSource};
+use tally_client::station::{StationError, StationKeys, Stopped, TimeSource};
 use tally_client::{Choices, Connections, Election, Station, StationVote};
 use tally_proto::calendar::ChannelKind;
 use tally_proto::ids::{BoxId, Digest, Role, StationId, VoterIndex};
@@ -421,4 +421,71 @@ async fn the_disk_holds_nothing_secret() {
         let mode = std::fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{} may be read by others", path.display());
     }
+}
+
+#[tokio::test]
+async fn a_party_that_hangs_keeps_nobody_from_the_two_others() {
+    let (town, directory) = town_with_station().await;
+    let connections = Connections::open(&town.election).unwrap();
+    let now_ms = Arc::new(AtomicU64::new(NOON_S * 1000));
+    let mut station = open_at(directory.path(), &town.election, connections, now_ms);
+    let mut rng = StdRng::seed_from_u64(21);
+    town.party(Role::P3).behave(Manner::Silent);
+    for index in [4, 5] {
+        station.vote_many(vec![paper(index)], &mut rng).await.unwrap();
+    }
+    // One bounded pass, long before a request to P3 ends by itself: the two others have the ballots, and each other's receipts.
+    let pass = station.drain_within(Duration::from_secs(3));
+    let drained = tokio::time::timeout(Duration::from_secs(10), pass)
+        .await
+        .unwrap()
+        .unwrap();
+    let status = station.status();
+    assert_eq!((status.pending, status.safe, status.lacking), (2, 2, [0, 0, 2]));
+    assert_eq!(drained.left, 2);
+    let fault = &drained.faults[&Role::P3];
+    assert!(fault.to_string().contains("no answer within 3 s"), "{fault}");
+    assert!(fault.may_pass() && drained.refused.is_empty());
+    // What P1 and P2 say next is heard although P3 still hangs.
+    for party in [Role::P1, Role::P2] {
+        town.party(party)
+            .behave(Manner::Refusing(Reason::BallotStationRevoked));
+    }
+    station.vote_many(vec![paper(6)], &mut rng).await.unwrap();
+    assert_eq!(station.bulletin().stopped(), None);
+    station.drain_within(Duration::from_secs(3)).await.unwrap();
+    let refused = station.bulletin().refused();
+    assert_eq!(
+        (refused.len(), refused[0].sequence, refused[0].is_lost()),
+        (1, 3, true)
+    );
+    let stopped = station.bulletin().stopped().unwrap();
+    assert!(
+        matches!(&stopped, Stopped::Parties(words) if words.len() == 2),
+        "{stopped}"
+    );
+    let not_taken = station.vote_many(vec![paper(7)], &mut rng).await.unwrap_err();
+    assert!(
+        matches!(&not_taken, StationError::Stopped(why) if *why == stopped),
+        "{not_taken}"
+    );
+    assert_eq!(station.status().counts[0].1.paper, 3);
+
+    // A later pass says otherwise: the station goes on.
+    town.party(Role::P1).behave(Manner::Honest);
+    station.drain_within(Duration::from_secs(3)).await.unwrap();
+    assert_eq!(station.bulletin().stopped(), None);
+    let notices = station.bulletin().notices();
+    assert!(
+        notices.len() == 1 && notices[0].contains("University (P2) refused"),
+        "{notices:?}"
+    );
+    assert!(!station.bulletin().refused()[0].is_lost());
+    for party in [Role::P2, Role::P3] {
+        town.party(party).behave(Manner::Honest);
+    }
+    // P3's request that hangs ends by its own time limit; then it is asked again.
+    let drained = station.drain(Duration::from_secs(40)).await.unwrap();
+    assert!(drained.is_complete(), "{drained:?}");
+    assert!(station.bulletin().notices().is_empty() && station.bulletin().faults().is_empty());
 }

@@ -175,6 +175,7 @@ impl Board for Published {
         Ok(Response::new(wire::ManifestReply {
             manifest: Some(election.signed().envelope().to_wire()),
             orders: in_force.map(|o| o.envelope().to_wire()).collect(),
+            revoking: Vec::new(),
         }))
     }
 

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tally_proto::identity::{IdentityError, PartyIdentity, RegistrarIdentity, StationIdentity};
-use tally_proto::manifest::{Network, UnknownNetwork};
+use tally_proto::manifest::{Network, RevokedRows, UnknownNetwork, UnknownRevokedRows};
 use tally_proto::ticket::{MAX_DAYS, MAX_DRAWN, MAX_DRAWS};
 use tally_proto::wire;
 use toml::Spanned;
@@ -126,6 +126,7 @@ impl Reader<'_> {
         let channels = self.channels(&file, &languages)?;
         let policy = self.policy(&file)?;
         let network = self.network(&file)?;
+        let revoked_rows = self.revoked_rows(&file)?;
         let (ticket_days, ticket_allowance) = self.tickets(&file, &channels)?.unzip();
         let register = file
             .enrolment
@@ -160,6 +161,7 @@ impl Reader<'_> {
             network: network.to_wire().into(),
             ticket_allowance,
             register,
+            revoked_rows: revoked_rows.to_wire().into(),
         };
         Ok(Definition {
             manifest,
@@ -431,6 +433,16 @@ impl Reader<'_> {
         written.get_ref().parse().map_err(|_: UnknownNetwork| {
             let network = written.get_ref().clone();
             self.at(written, Problem::Network { network })
+        })
+    }
+
+    fn revoked_rows(&self, file: &ElectionFile) -> Result<RevokedRows, DefinitionError> {
+        let Some(written) = &file.revoked_stations else {
+            return Ok(RevokedRows::default());
+        };
+        written.get_ref().parse().map_err(|_: UnknownRevokedRows| {
+            let rows = written.get_ref().clone();
+            self.at(written, Problem::RevokedStations { rows })
         })
     }
 

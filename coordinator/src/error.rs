@@ -321,6 +321,15 @@ pub enum Error {
          revoke-station`): then what it cast from that moment on does not count", .0.join("; ")
     )]
     Surplus(Vec<String>),
+    /// Nothing says how many signed in at a station.
+    #[error(
+        "nothing was sealed: no closing statement is here of {}, so nothing says how many signed in there. Take it over (`sign-ins`), or, where there \
+         is none, name the station with --without-statement after you have compared that number with its paper sheet", .0.join(", ")
+    )]
+    NoStatement(Vec<String>),
+    /// A station named on the command line that is not there.
+    #[error("--without-statement {0}: the manifest names no station {0}")]
+    NoSuchStation(StationId),
     /// A registrar that the manifest does not name.
     #[error("election {election} does not name this registrar's key: its registrars are {known:?}")]
     NotRegistrar {

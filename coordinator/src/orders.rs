@@ -4,6 +4,7 @@
 use tally_proto::calendar::{Channel, ChannelKind, Opening};
 use tally_proto::envelope::Kind;
 use tally_proto::ids::{BoxId, StationId, UnixSeconds, VoterIndex};
+use tally_proto::manifest::Manifest;
 use tally_proto::order::{Change, Correction, EffectiveElection, Order, Reissue, Revocation, SignedOrder};
 
 use crate::definition::calendar::{self, Zone};
@@ -318,7 +319,7 @@ pub async fn propose(
 }
 
 /// What an order does, in a sentence.
-pub fn in_words(order: &Order) -> String {
+pub fn in_words(order: &Order, manifest: &Manifest) -> String {
     match &order.change {
         Change::Calendar(channel) => {
             let closes = channel.openings().last().map_or("", |o| o.closes_local.as_str());
@@ -332,10 +333,7 @@ pub fn in_words(order: &Order) -> String {
         }
         Change::Correction(c) => format!("order {}: {}", order.number, c.in_words()),
         Change::Reissue(r) => format!("order {}: {}", order.number, r.in_words()),
-        Change::Revocation(r) => format!(
-            "order {}: station {} is revoked: what it casts from {} (Unix seconds) on does not count, and nothing more is taken from it",
-            order.number, r.station, r.from
-        ),
+        Change::Revocation(r) => format!("order {}: {}", order.number, r.in_words(manifest.revoked_rows())),
     }
 }
 

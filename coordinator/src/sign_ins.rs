@@ -1,9 +1,19 @@
 //! Stations' closing statements, set against the ballots received before a box is sealed.
 //!
-//! A station can cast for voters who never came; what bounds it is its sign-in sheet. So before a seal the ballots of each station, as it states
-//! them itself, are compared with its signatures, and those that the parties hold of a box with all statements together. A surplus refuses the
-//! seal. The commission then goes on with a corrected statement, or with an order that revokes the station: the parties count its ballots before
-//! that moment only. After the seal the parties' own counts of each station stand in it, and are compared again.
+//! A station can cast for voters who never came; what bounds it is its sign-in sheet. So before a seal three things are compared for each box:
+//!
+//! 1. the ballots of each station, as it states them itself, with its signatures;
+//! 2. the highest number of a ballot that two parties hold of it with how many it states, for each station by itself: a station numbers its
+//!    ballots of a box from 1, and no number counts twice, so nothing that it delivered to two parties is beyond that, whatever others state or hide;
+//! 3. the ballots that two parties hold of all stations with all statements together. Where there is no statement, the highest number stands in its
+//!    place.
+//!
+//! A surplus refuses the seal, and so does a station without a statement, unless it is revoked or named. The commission then goes on with a corrected
+//! statement, or with an order that revokes the station. Of a revoked station nothing is asked: its ballots count as the manifest says. What it holds
+//! over its statement is not hidden by anybody else's, nor does it hide theirs.
+//!
+//! One party that understates while a station overstates can hide a difference until the seal. After the seal the parties' own counts of each
+//! station stand in it, and are compared again: what differs then is told whenever `seal` is run, with an exit code of its own.
 //!
 //! Whether a voter came to two stations is asked of the stations' sign-in books, which officials hold by law: the tally opens nothing for it, not
 //! even how many there were. What is found is shown and kept nowhere; the vote itself needs no mending, the later one stands.
@@ -12,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tally_proto::ids::BoxId;
+use tally_proto::ids::{BoxId, StationId};
 use tally_proto::order::EffectiveElection;
 use tally_proto::sealing::StationCount;
 use tally_proto::sign_ins::{MAX_BYTES, SignIns};
@@ -83,44 +93,46 @@ pub fn stored(election: &Election) -> Result<Vec<SignIns>, Error> {
 pub struct Reconciled {
     /// Each station with its counts.
     pub lines: Vec<String>,
-    /// Stations without a statement.
-    pub missing: Vec<String>,
+    /// Stations in use without a statement, by number: the name, and the highest number of a ballot that two parties hold.
+    pub missing: BTreeMap<StationId, (String, u64)>,
     /// What must be dealt with before the seal.
     pub surplus: Vec<String>,
 }
 
-/// Compares a box with what the parties hold of it; `received` is how many ballots of stations two parties hold, if two say so.
+/// What at least two parties hold of a box's stations: one party alone may say anything.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// How many ballots of stations, if two say so.
+    pub received: Option<u64>,
+    /// The highest number of a ballot of each station.
+    pub highest: BTreeMap<StationId, u64>,
+}
+
+/// Compares a box with what the parties hold of it.
 ///
 /// # Errors
 /// Orders that do not hold.
-pub fn reconcile(election: &Election, of_box: BoxId, received: Option<u64>) -> Result<Reconciled, Error> {
-    Ok(compare(
-        &effective(election)?,
-        &stored(election)?,
-        of_box,
-        received,
-    ))
+pub fn reconcile(election: &Election, of_box: BoxId, held: &Held) -> Result<Reconciled, Error> {
+    Ok(compare(&effective(election)?, &stored(election)?, of_box, held))
 }
 
-fn compare(
-    election: &EffectiveElection,
-    statements: &[SignIns],
-    of_box: BoxId,
-    received: Option<u64>,
-) -> Reconciled {
+fn compare(election: &EffectiveElection, statements: &[SignIns], of_box: BoxId, held: &Held) -> Reconciled {
     let mut reconciled = Reconciled::default();
-    let (mut accounted, mut revoked) = (0, false);
+    let mut accounted: u64 = 0;
     let serving = election.manifest().stations().iter().filter(|s| s.serves(of_box));
     for station in serving {
         let name = format!("station {} {}", station.id(), station.name());
         let is_revoked = election.revoked_from(station.id()).is_some();
-        revoked |= is_revoked;
+        let highest = held.highest.get(&station.id()).copied().unwrap_or_default();
         let Some(statement) = statements.iter().find(|s| s.station == station.id()) else {
-            reconciled.missing.push(name);
+            accounted = accounted.saturating_add(highest);
+            if !is_revoked {
+                reconciled.missing.insert(station.id(), (name, highest));
+            }
             continue;
         };
         let of = statement.of_box(of_box);
-        accounted += of.electronic + of.paper;
+        let cast = of.electronic.saturating_add(of.paper);
         let remark = match statement.remark.as_str() {
             "" => String::new(),
             remark => format!(" ({remark:?}, {})", statement.officer),
@@ -132,57 +144,98 @@ fn compare(
             of.signed_in,
             if is_revoked { ", revoked" } else { "" }
         ));
-        if of.surplus() > 0 && !is_revoked {
+        if is_revoked {
+            accounted = accounted.saturating_add(cast.max(highest));
+            continue;
+        }
+        accounted = accounted.saturating_add(cast);
+        if of.surplus() > 0 {
             reconciled.surplus.push(format!(
-                "{name} cast {} ballots in box {of_box} for {} signatures",
-                of.electronic + of.paper,
+                "{name} cast {cast} ballots in box {of_box} for {} signatures",
                 of.signed_in
             ));
         }
+        if highest > cast {
+            reconciled.surplus.push(format!(
+                "two parties hold ballot number {highest} of {name} in box {of_box}, which states that it cast {cast}"
+            ));
+        }
     }
-    // Where a station is missing or revoked, its part of the sum is not known.
-    if let Some(received) = received
+    if let Some(received) = held.received
         && received > accounted
-        && reconciled.missing.is_empty()
-        && !revoked
     {
         reconciled.surplus.push(format!(
-            "two parties hold {received} ballots of stations in box {of_box}, and the statements of all its stations account for {accounted}"
+            "two parties hold {received} ballots of stations in box {of_box}, and its stations account for {accounted}"
         ));
     }
     reconciled
 }
 
-/// How many ballots of stations at least two parties hold of a box: one party alone may say anything.
-pub fn received(snapshot: &Snapshot, of_box: BoxId) -> Option<u64> {
+/// What two parties say that they hold of a box's stations.
+pub fn held(snapshot: &Snapshot, of_box: BoxId) -> Held {
     let of_party = |status: &wire::StatusReply| {
         let of_election = status
             .elections
             .iter()
             .find(|e| e.election == snapshot.election.as_str())?;
-        let of = of_election.boxes.iter().find(|b| b.r#box == of_box.get())?;
-        Some(of.received_station + of.received_paper)
+        let found = of_election.boxes.iter().find(|b| b.r#box == of_box.get());
+        found.cloned()
     };
     let answers = snapshot.parties.iter().flatten();
-    let mut counts: Vec<u64> = answers.filter_map(|(status, _)| of_party(status)).collect();
-    counts.sort_unstable();
-    counts.iter().rev().nth(1).copied()
+    let boxes: Vec<wire::BoxStatus> = answers.filter_map(|(status, _)| of_party(status)).collect();
+    let second = |mut counts: Vec<u64>| {
+        counts.sort_unstable();
+        counts.iter().rev().nth(1).copied()
+    };
+    let received = second(
+        (boxes.iter())
+            .map(|b| b.received_station.saturating_add(b.received_paper))
+            .collect(),
+    );
+    let mut highest: BTreeMap<StationId, Vec<u64>> = BTreeMap::new();
+    for of in boxes.iter().flat_map(|b| &b.stations) {
+        highest.entry(StationId(of.station)).or_default().push(of.highest);
+    }
+    let two = highest
+        .into_iter()
+        .filter_map(|(station, all)| Some((station, second(all)?)));
+    Held {
+        received,
+        highest: two.collect(),
+    }
 }
 
-/// Compares the Seal's own counts of each station with its statement: what differs, in lines.
+/// Compares the Seal's own counts of each station with its statement: what differs, in lines. Of a revoked station fewer may be sealed than it
+/// states, not more.
 ///
 /// # Errors
-/// As [`stored`].
+/// As [`stored`], and orders that do not hold.
 pub fn after_seal(
     election: &Election,
     of_box: BoxId,
     stations: &[StationCount],
 ) -> Result<Vec<String>, Error> {
-    let statements = stored(election)?;
+    Ok(differing(
+        &effective(election)?,
+        &stored(election)?,
+        of_box,
+        stations,
+    ))
+}
+
+fn differing(
+    election: &EffectiveElection,
+    statements: &[SignIns],
+    of_box: BoxId,
+    stations: &[StationCount],
+) -> Vec<String> {
     let differing = stations.iter().filter_map(|sealed| {
         let statement = statements.iter().find(|s| s.station == sealed.station)?;
         let of = statement.of_box(of_box);
-        let same = (of.electronic, of.paper) == (sealed.electronic, sealed.paper);
+        let same = match election.revoked_from(sealed.station) {
+            None => (of.electronic, of.paper) == (sealed.electronic, sealed.paper),
+            Some(_) => sealed.electronic <= of.electronic && sealed.paper <= of.paper,
+        };
         (!same).then(|| {
             format!(
                 "station {} states {} electronic and {} paper in box {of_box}, the seal holds {} and {}",
@@ -190,7 +243,7 @@ pub fn after_seal(
             )
         })
     });
-    Ok(differing.collect())
+    differing.collect()
 }
 
 #[derive(Deserialize)]
@@ -254,7 +307,8 @@ fn names(election: &Election) -> Result<impl Fn(u32, u32) -> Option<String>, Err
 mod tests {
 
     use tally_proto::fixture::{OPENS, Shape, World};
-    use tally_proto::ids::{StationId, UnixSeconds};
+    use tally_proto::ids::UnixSeconds;
+    use tally_proto::order::{Change, Revocation};
     use tally_proto::sign_ins::BoxSignIns;
 
     use super::*;
@@ -301,8 +355,15 @@ mod tests {
         assert_eq!((stored.len(), stored[0].boxes[0].signed_in), (1, 3));
     }
 
-    #[test]
-    fn a_surplus_is_named_and_a_missing_statement_too() {
+    /// What honest parties hold of stations that state so many ballots each.
+    fn held(of: &[(u32, u64)]) -> Held {
+        Held {
+            received: Some(of.iter().map(|(_, count)| count).sum()),
+            highest: of.iter().map(|(id, count)| (StationId(*id), *count)).collect(),
+        }
+    }
+
+    fn scene() -> (World, EffectiveElection) {
         tally_proto::connect::install_tls_provider();
         let world = World::new(Shape::default());
         let election = EffectiveElection::new(world.manifest.clone(), []).expect("no orders");
@@ -310,46 +371,154 @@ mod tests {
             .filter(|s| s.serves(BoxId(1)))
             .map(|s| s.id().get())
             .collect();
-        let (first, others) = serving.split_first().expect("a station");
-        let with = |mine: SignIns| -> Vec<SignIns> {
-            let others = others.iter().map(|id| statement(&world, *id, 3, 2, 1));
-            [mine].into_iter().chain(others).collect()
+        assert_eq!(serving, [1, 2]);
+        (world, election)
+    }
+
+    #[test]
+    fn a_surplus_is_named_whichever_station_has_it() {
+        let (world, election) = scene();
+        let compared = |signed_in, held: &Held| {
+            let statements = [
+                statement(&world, 1, signed_in, 4, 1),
+                statement(&world, 2, 3, 2, 1),
+            ];
+            compare(&election, &statements, BoxId(1), held)
         };
-        let whole = 5 + 3 * others.len() as u64;
-        let good = compare(
-            &election,
-            &with(statement(&world, *first, 6, 4, 1)),
-            BoxId(1),
-            Some(whole),
-        );
+        let good = compared(6, &held(&[(1, 5), (2, 3)]));
         assert_eq!(
-            (good.lines.len(), &good.missing, &good.surplus),
-            (serving.len(), &vec![], &vec![])
+            (good.lines.len(), good.missing.len(), &good.surplus),
+            (2, 0, &vec![])
         );
-        let short = compare(
-            &election,
-            &with(statement(&world, *first, 4, 4, 1)),
-            BoxId(1),
-            Some(whole),
-        );
+        // What a station could not deliver is no surplus.
+        assert!(compared(5, &held(&[(1, 4)])).surplus.is_empty());
+        let short = compared(4, &held(&[(1, 5), (2, 3)]));
         assert_eq!(short.surplus.len(), 1);
         assert!(
             short.surplus[0].contains("cast 5 ballots in box 1 for 4 signatures"),
             "{short:?}"
         );
-        // A station that hides ballots in its statement is found by what the parties hold.
-        let hidden = compare(
-            &election,
-            &with(statement(&world, *first, 6, 4, 1)),
-            BoxId(1),
-            Some(whole + 2),
-        );
-        assert_eq!(hidden.surplus.len(), 1);
+        // A station that hides ballots in its statement is found by the numbers that it gave them, also where another one delivered less.
+        let hidden = compared(6, &held(&[(1, 5), (2, 5)]));
+        assert_eq!(hidden.surplus.len(), 2);
         assert!(
-            hidden.surplus[0].contains(&format!("two parties hold {} ballots", whole + 2)),
+            hidden.surplus[0].contains("two parties hold ballot number 5 of station 2")
+                && hidden.surplus[0].contains("which states that it cast 3")
+                && hidden.surplus[1].contains("two parties hold 10 ballots"),
             "{hidden:?}"
         );
-        let none = compare(&election, &[], BoxId(1), Some(whole));
-        assert_eq!((none.missing.len(), none.surplus.len()), (serving.len(), 0));
+        let covered = compared(6, &held(&[(1, 3), (2, 5)]));
+        assert_eq!(covered.surplus.len(), 1);
+        assert!(
+            covered.surplus[0].contains("number 5 of station 2"),
+            "{covered:?}"
+        );
+    }
+
+    #[test]
+    fn a_station_without_a_statement_hides_no_others_surplus() {
+        let (world, election) = scene();
+        let one = [statement(&world, 1, 6, 4, 1)];
+        let quiet = compare(&election, &one, BoxId(1), &held(&[(1, 5), (2, 9)]));
+        assert!(quiet.surplus.is_empty(), "{quiet:?}");
+        assert_eq!(quiet.missing.len(), 1);
+        let (name, highest) = &quiet.missing[&StationId(2)];
+        assert!(
+            name.starts_with("station 2 ") && *highest == 9,
+            "{name} {highest}"
+        );
+        let hidden = compare(&election, &one, BoxId(1), &held(&[(1, 7), (2, 9)]));
+        assert!(
+            hidden.surplus[0].contains("ballot number 7 of station 1"),
+            "{hidden:?}"
+        );
+        // More than all numbers together: somebody used a number twice.
+        let mut twice = held(&[(1, 5), (2, 9)]);
+        twice.received = Some(15);
+        let twice = compare(&election, &one, BoxId(1), &twice);
+        assert!(
+            twice.surplus[0]
+                .contains("hold 15 ballots of stations in box 1, and its stations account for 14"),
+            "{twice:?}"
+        );
+        let none = compare(&election, &[], BoxId(1), &held(&[]));
+        assert_eq!((none.missing.len(), none.surplus.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_revoked_station_is_asked_nothing_and_hides_nothing() {
+        let (world, _) = scene();
+        let order = world.order(
+            1,
+            Change::Revocation(Revocation {
+                station: StationId(2),
+                from: UnixSeconds(OPENS + 10),
+            }),
+        );
+        let election = EffectiveElection::new(world.manifest.clone(), [&order]).expect("applies");
+        for statements in [
+            vec![statement(&world, 1, 6, 4, 1)],
+            vec![statement(&world, 1, 6, 4, 1), statement(&world, 2, 1, 2, 1)],
+        ] {
+            let good = compare(&election, &statements, BoxId(1), &held(&[(1, 5), (2, 9)]));
+            assert!(good.missing.is_empty() && good.surplus.is_empty(), "{good:?}");
+            let hidden = compare(&election, &statements, BoxId(1), &held(&[(1, 6), (2, 9)]));
+            assert!(
+                hidden.surplus[0].contains("ballot number 6 of station 1"),
+                "{hidden:?}"
+            );
+        }
+        // After the seal: of the revoked one fewer than stated are as they should be, more are not; of the other one neither.
+        let sealed = |station, electronic| StationCount {
+            station: StationId(station),
+            electronic,
+            paper: 1,
+            gaps: 0,
+            repeated_numbers: 0,
+            falling_times: 0,
+        };
+        let statements = [statement(&world, 1, 6, 4, 1), statement(&world, 2, 3, 2, 1)];
+        let differ = |of: [StationCount; 2]| differing(&election, &statements, BoxId(1), &of);
+        assert!(differ([sealed(1, 4), sealed(2, 1)]).is_empty());
+        assert!(differ([sealed(1, 4), sealed(2, 3)])[0].contains("station 2 states 2 electronic"));
+        assert!(differ([sealed(1, 3), sealed(2, 2)])[0].contains("station 1 states 4 electronic"));
+    }
+
+    #[test]
+    fn what_one_party_alone_says_of_a_station_is_no_surplus() {
+        let of_party = |received, stations: &[(u32, u64)]| {
+            let number = |(station, highest): &(u32, u64)| wire::StationNumber {
+                station: *station,
+                highest: *highest,
+            };
+            let of_box = wire::BoxStatus {
+                r#box: 1,
+                received_station: received,
+                stations: stations.iter().map(number).collect(),
+                ..Default::default()
+            };
+            let election = wire::ElectionStatus {
+                election: "e".to_owned(),
+                boxes: vec![of_box],
+                ..Default::default()
+            };
+            let status = wire::StatusReply {
+                elections: vec![election],
+                ..Default::default()
+            };
+            Ok((status, 0))
+        };
+        let snapshot = Snapshot {
+            election: tally_proto::ids::ElectionId::new("e").expect("an id"),
+            parties: vec![
+                of_party(u64::MAX, &[(1, u64::MAX), (2, 3), (9, 1)]),
+                of_party(7, &[(1, 4), (2, 3)]),
+                of_party(6, &[(1, 5)]),
+            ],
+        };
+        let held = super::held(&snapshot, BoxId(1));
+        assert_eq!(held.received, Some(7));
+        let expected = [(StationId(1), 5), (StationId(2), 3)];
+        assert_eq!(held.highest.into_iter().collect::<Vec<_>>(), expected);
     }
 }

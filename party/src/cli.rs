@@ -20,8 +20,8 @@ use sd_notify::NotifyState;
 use serde_json::json;
 use tally_proto::envelope::{Envelope, EnvelopeError};
 use tally_proto::ids::Role;
-use tally_proto::manifest::{Manifest, ManifestError};
-use tally_proto::order::{Order, OrderError};
+use tally_proto::manifest::{Manifest, ManifestError, RevokedRows};
+use tally_proto::order::{Change, Order, OrderError};
 
 use crate::check::check;
 use crate::config::{Config, ConfigError};
@@ -524,11 +524,15 @@ pub async fn countersign(
         let voter = voter.filter(|reference| !reference.is_empty());
         let envelope = Envelope::from_wire(envelope)?;
         let order = Order::decode(envelope.payload())?;
+        let rows = match &order.change {
+            Change::Revocation(_) => operator.manifest(&order).await?.revoked_rows(),
+            Change::Calendar(_) | Change::Correction(_) | Change::Reissue(_) => RevokedRows::default(),
+        };
         any = true;
         write!(
             output,
             "{}",
-            show::order(&order, &envelope.hash(), voter.as_deref())
+            show::order(&order, &envelope.hash(), voter.as_deref(), rows)
         )?;
         if confirmed(order.election.as_str(), "order", input, output, prompt)? {
             operator

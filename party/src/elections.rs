@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tally_proto::envelope::{Envelope, EnvelopeError};
 use tally_proto::ids::{BoxId, Role};
 use tally_proto::manifest::{BallotBox, Manifest, ManifestError, SignedManifest};
-use tally_proto::order::{EffectiveElection, OrderError, SignedOrder, in_force};
+use tally_proto::order::{Change, EffectiveElection, OrderError, SignedOrder, in_force};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
@@ -173,15 +173,18 @@ impl Election {
         ))
     }
 
-    /// As the services hand it out: the manifest and the orders in force.
-    pub fn to_wire(&self) -> wire::ManifestReply {
+    /// As `party` hands it out: the manifest, the orders in force, and those that wait and revoke a station, where the party has countersigned
+    /// them. It holds to these already, and the station must hear of it before a voter loses a vote there. Other orders that wait are nobody's
+    /// business: they may name a voter, and may never come into force.
+    pub fn to_wire(&self, party: Role) -> wire::ManifestReply {
+        let revokes = |order: &&SignedOrder| {
+            matches!(order.order().change, Change::Revocation(_)) && order.is_countersigned_by(party)
+        };
+        let wire = |order: &SignedOrder| order.envelope().to_wire();
         wire::ManifestReply {
             manifest: Some(self.signed_manifest().envelope().to_wire()),
-            orders: self
-                .orders_in_force()
-                .iter()
-                .map(|order| order.envelope().to_wire())
-                .collect(),
+            orders: self.orders_in_force().iter().map(wire).collect(),
+            revoking: self.orders_waiting().iter().filter(revokes).map(wire).collect(),
         }
     }
 }

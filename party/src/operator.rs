@@ -1,10 +1,15 @@
 //! What a party's operator asks of the running server, over mutual TLS with the operator's certificate.
 
 use tally_proto::connect::{self, ConnectError, Dial};
+use tally_proto::envelope::Envelope;
 use tally_proto::ids::Hash32;
+use tally_proto::manifest::Manifest;
+use tally_proto::order::Order;
+use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tally_proto::wire::control_client::ControlClient;
+use tally_proto::wire::intake_client::IntakeClient;
 use tonic::transport::Channel;
 
 use crate::config::Config;
@@ -32,7 +37,7 @@ impl From<tonic::Status> for OperatorError {
 
 /// A connection to this party's own server.
 #[derive(Debug)]
-pub struct Operator(ControlClient<Channel>);
+pub struct Operator(ControlClient<Channel>, IntakeClient<Channel>);
 
 impl Operator {
     /// Sets up the connection; it comes about with the first request.
@@ -47,12 +52,12 @@ impl Operator {
             anchor: own.anchor(),
             leaf: Some(&leaf),
         };
-        Ok(Operator(connect::control(dial.channel_with_timeout()?)))
+        Ok(Operator::over(dial.channel_with_timeout()?))
     }
 
     /// Over a channel that the caller has set up with the operator's certificate.
     pub fn over(channel: Channel) -> Self {
-        Operator(connect::control(channel))
+        Operator(connect::control(channel.clone()), connect::intake(channel))
     }
 
     /// Manifests and orders that wait for this party's countersignature.
@@ -61,6 +66,31 @@ impl Operator {
     /// [`OperatorError::Refused`].
     pub async fn pending(&mut self) -> Result<wire::PendingReply, OperatorError> {
         Ok(self.0.pending(wire::PendingRequest {}).await?.into_inner())
+    }
+
+    /// The manifest that an order changes, as the party has it.
+    ///
+    /// # Errors
+    /// [`OperatorError::Refused`].
+    pub async fn manifest(&mut self, order: &Order) -> Result<Manifest, OperatorError> {
+        let election = order.election.as_str().to_owned();
+        let reply = self.1.manifest(wire::ElectionRef { election }).await?;
+        let envelope = reply.into_inner().manifest.map(Envelope::from_wire);
+        let manifest = match envelope {
+            Some(Ok(envelope)) if envelope.hash() == order.manifest_hash => {
+                Manifest::decode(envelope.payload()).ok()
+            }
+            _ => None,
+        };
+        manifest.ok_or_else(|| {
+            OperatorError::Refused(Refusal::new(
+                Reason::ManifestOther,
+                format_args!(
+                    "order {} changes a manifest of {} that this party does not have",
+                    order.number, order.election
+                ),
+            ))
+        })
     }
 
     /// Which enrolments and orders of the register's other elections do not follow into the election of that manifest.

@@ -13,7 +13,7 @@ use crate::elections::Election;
 use crate::party::Party;
 use crate::rpc::seams::TallyState;
 use crate::store::boxes::{self, Received};
-use crate::store::{StoreError, log, registers};
+use crate::store::{StoreError, log, registers, sequences};
 
 impl Party {
     /// State of one election, or of all when `election` is empty.
@@ -58,29 +58,35 @@ impl Party {
         let number = election.number();
         let asked = ids.clone();
         let open = election.manifest().open_box().map(|of_box| of_box.id());
-        let (log_size, counts, lost, numbers, peers) = self
+        let by_clock = phase(&election, self.now());
+        let closed = by_clock == BoxPhase::Closed;
+        let (log_size, counts, stations, lost, numbers, peers) = self
             .blocking(move |party| {
                 let peers = party.peer_logs(number)?;
-                let (size, counts, lost, numbers) = party
+                let (size, counts, stations, lost, numbers) = party
                     .store
                     .read(|tx| {
                         let counts: Vec<Received> = asked
                             .iter()
                             .map(|id| boxes::received(tx, number, id.get()))
                             .collect::<Result<_, _>>()?;
+                        let stations = (asked.iter().filter(|_| closed))
+                            .map(|id| sequences::highest(tx, number, id.get()))
+                            .collect::<Result<Vec<_>, _>>()?;
                         let lost = log::lost(tx, number)?.len() as u64;
                         let numbers = open.map(|id| registers::next_number(tx, number, id.get()));
                         let numbers = numbers.transpose()?.unwrap_or_default();
-                        Ok::<_, StoreError>((log::size(tx, number)?, counts, lost, numbers))
+                        Ok::<_, StoreError>((log::size(tx, number)?, counts, stations, lost, numbers))
                     })
                     .map_err(Refusal::from)?;
-                Ok((size, counts, lost, numbers, peers))
+                Ok((size, counts, stations, lost, numbers, peers))
             })
             .await?;
-        let by_clock = phase(&election, self.now());
         let until = election.effective().receive_until();
         let mut boxes = Vec::with_capacity(ids.len());
-        for (of_box, received) in ids.into_iter().zip(counts) {
+        let stations = stations.into_iter().chain(std::iter::repeat(Vec::new()));
+        for ((of_box, received), stations) in ids.into_iter().zip(counts).zip(stations) {
+            let number = |(station, highest)| wire::StationNumber { station, highest };
             let sealing = match self.seals() {
                 Ok(seals) => seals.phase(id.clone(), of_box).await?,
                 Err(_) => None,
@@ -113,6 +119,7 @@ impl Party {
                 last_session: tally.last_session,
                 sessions_left: tally.sessions_left,
                 trouble: tally.trouble,
+                stations: stations.into_iter().map(number).collect(),
             };
             let capacity = election.ballot_box(of_box)?.capacity();
             self.look_at_box(id.as_str(), &status, until, capacity);

@@ -16,7 +16,7 @@ use crate::envelope::{Envelope, Kind, SignatureBytes, Signer};
 use crate::identity::{CoordinatorIdentity, PartyIdentity, PartyParts, RegistrarIdentity, StationIdentity};
 use crate::ids::{BoxId, Digest, Hash32, RegisterId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
 use crate::invitation::Credential;
-use crate::manifest::{Network, SignedManifest};
+use crate::manifest::{Network, RevokedRows, SignedManifest};
 use crate::merkle::empty_root;
 use crate::note::Checkpoint;
 use crate::offsets::OffsetKey;
@@ -58,6 +58,8 @@ pub struct Shape {
     pub min_submissions: u32,
     /// How far apart the parties are.
     pub network: Network,
+    /// What counts of a revoked station.
+    pub revoked_rows: RevokedRows,
     /// Whether voters may enrol by card.
     pub cards: bool,
     /// Whether it is the certificates' own numbers that name them: two for each, of the card and of one that is issued in its place.
@@ -90,6 +92,7 @@ impl Default for Shape {
             registrars: 1,
             min_submissions: 0,
             network: Network::Near,
+            revoked_rows: RevokedRows::Before,
             cards: false,
             by_number: false,
             open: None,
@@ -363,6 +366,7 @@ impl World {
             }),
             created_at_s: OPENS - 1_000_000,
             network: shape.network.to_wire().into(),
+            revoked_rows: shape.revoked_rows.to_wire().into(),
             register,
             offsets,
         };

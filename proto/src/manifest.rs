@@ -6,6 +6,7 @@ mod contest;
 mod error;
 mod network;
 mod register;
+mod revoked;
 mod signed;
 
 pub use ballot_box::{BallotBox, OpenRoll};
@@ -14,6 +15,7 @@ pub use contest::{Contest, Rule};
 pub use error::{ManifestError, OpenRollError, Unsupported};
 pub use network::{Network, UnknownNetwork};
 pub use register::{MAX_ISSUERS, MAX_ROOTS, PersonField, Purpose, Register, RegisterError};
+pub use revoked::{RevokedRows, UnknownRevokedRows};
 pub use signed::SignedManifest;
 pub(crate) use signed::countersignatures;
 
@@ -74,6 +76,7 @@ pub struct Manifest {
     stations: Vec<StationIdentity>,
     policy: ResultPolicy,
     network: Network,
+    revoked_rows: RevokedRows,
     ticketing: Option<Ticketing>,
     offsets: Option<[Hash32; 3]>,
     register: Option<Register>,
@@ -187,6 +190,7 @@ impl Manifest {
             stations: wire.stations.iter().map(station).collect::<Result<_, _>>()?,
             policy,
             network: Network::from_number(wire.network)?,
+            revoked_rows: RevokedRows::from_number(wire.revoked_rows)?,
             ticketing,
             offsets: offsets(&wire.offsets)?,
             register: wire.register.as_ref().map(Register::from_wire).transpose()?,
@@ -245,6 +249,7 @@ impl Manifest {
             network: self.network.to_wire().into(),
             ticket_allowance,
             register: self.register.as_ref().map(Register::to_wire),
+            revoked_rows: self.revoked_rows.to_wire().into(),
         }
     }
 
@@ -417,6 +422,10 @@ impl Manifest {
     /// How far apart the parties are.
     pub fn network(&self) -> Network {
         self.network
+    }
+    /// What counts of a station that an order revokes.
+    pub fn revoked_rows(&self) -> RevokedRows {
+        self.revoked_rows
     }
     /// Keys and allowance of the tickets that every online ballot needs; `None` where none are asked for.
     pub fn ticketing(&self) -> Option<&Ticketing> {

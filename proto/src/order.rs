@@ -10,7 +10,7 @@ use crate::envelope::{Envelope, EnvelopeError, Kind, Signature};
 use crate::ids::{
     BoxId, ElectionId, Hash32, IdError, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex,
 };
-use crate::manifest::{BallotBox, Manifest, SignedManifest, countersignatures};
+use crate::manifest::{BallotBox, Manifest, RevokedRows, SignedManifest, countersignatures};
 use crate::wire;
 
 /// Largest order in bytes.
@@ -188,13 +188,27 @@ impl Reissue {
     }
 }
 
-/// A station's ballots cast at or after a moment do not count, in any box.
+/// A station's ballots cast at or after a moment do not count, in any box; earlier ones by the manifest's word. Nothing more is taken from it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Revocation {
     /// The station.
     pub station: StationId,
     /// The first moment at which its ballots do not count.
     pub from: UnixSeconds,
+}
+
+impl Revocation {
+    /// What it does, in a sentence for the people who sign it, with what the manifest says of revoked stations.
+    pub fn in_words(&self, rows: RevokedRows) -> String {
+        format!(
+            "station {} is revoked from {} (Unix seconds) on; by the manifest {}. A party takes nothing more from it from its countersignature on, whatever it \
+             is dated, since whoever has the station's key can date back: what still waits at the station then is lost, and its voters vote again at \
+             another one. If that shall count, let the station deliver before the first of you signs",
+            self.station,
+            self.from,
+            rows.in_words()
+        )
+    }
 }
 
 /// The flags of one voter.

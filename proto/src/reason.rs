@@ -103,8 +103,8 @@ reasons! {
         "A station used one sequence number for two ballots (sealing keeps the lowest digest), or a number beyond what one station may cast."
         "The station must never reset its counter. Reconcile its sign-in count with the Seal.";
     BallotStationRevoked "ballot.station-revoked" Reject
-        "An order has revoked the station: what it casts from the order's moment on does not count, and nothing more is taken from it."
-        "Vote at another station. Whoever voted there after that moment votes again.";
+        "An order has revoked the station: what it casts from the order's moment on does not count, nor what it cast before where the manifest says so; nothing more is taken from it."
+        "Vote at another station. Whoever voted there after that moment, or before it while the station could not deliver, votes again.";
     BallotStationClosed "ballot.station-closed" Reject
         "The station has hours of its own in the manifest, and the ballot was cast outside them."
         "Vote at a station that is open; the manifest lists the hours of each, `station desk` shows this one's.";

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tally_client::station::StationError;
+use tally_client::station::{Counts, StationError};
 use tally_client::{
     CastError, ChoiceError, Choices, Connections, Device, Election, ElectionError, Patience, Station, Voter,
     read_invitation,
 };
 use tally_proto::connect::ConnectError;
-use tally_proto::ids::{BoxId, VoterIndex};
+use tally_proto::ids::{BoxId, UnixSeconds, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation, InvitationError};
+use tally_proto::sign_ins::{BoxSignIns, SignIns};
 use thiserror::Error;
 
 use crate::recount::Done;
@@ -271,5 +272,36 @@ impl Crowd {
             }
         }
         Ok(())
+    }
+
+    /// Every station's signed closing statement, with a signature on its sheet for each vote.
+    ///
+    /// # Errors
+    /// None of a crowd's.
+    pub fn close_stations(&self) -> Result<BTreeMap<u32, String>, CrowdError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = UnixSeconds(now.as_secs());
+        let statement = |station: &Station| {
+            let of_box = |(of_box, of): &(BoxId, Counts)| BoxSignIns {
+                of_box: of_box.get(),
+                signed_in: of.all(),
+                electronic: of.electronic,
+                paper: of.paper,
+            };
+            station.sign(&SignIns {
+                election: self.election.id().clone(),
+                manifest: self.election.manifest_hash(),
+                station: station.identity().id(),
+                officer: "the crowd".to_owned(),
+                opened_at: now,
+                closed_at: now,
+                remark: String::new(),
+                boxes: station.status().counts.iter().map(of_box).collect(),
+            })
+        };
+        let stations = self.stations.iter();
+        stations
+            .map(|(&id, station)| Ok((id, statement(station)?)))
+            .collect()
     }
 }

@@ -220,9 +220,10 @@ async fn run(arguments: &Arguments) -> Result<(), DemoError> {
 
     let (election, typed) = (world.plan.election.clone(), format!("{}\n", world.plan.election));
     let since = Instant::now();
+    world.take_statements(&crowd.close_stations()?)?;
     world.coordinator(&["seal", &election], &typed)?;
     stage.done(
-        "three boxes are sealed: three signatures each on exactly what will be tallied",
+        "three boxes are sealed, the stations' closing statements agree: three signatures each on exactly what will be tallied",
         since,
     );
     let since = Instant::now();

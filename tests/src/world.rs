@@ -527,15 +527,16 @@ impl World {
     ///
     /// # Errors
     /// The first that is refused.
-    pub fn countersign(&self) -> Result<(), WorldError> {
+    pub fn countersign(&self) -> Result<String, WorldError> {
+        let mut shown = String::new();
         for i in 0..3 {
             let config = format!("{}/party.toml", party_dir(i));
-            self.run(
+            shown += &self.run(
                 &["party", "countersign", "--config", &config],
                 &format!("{}\n", self.plan.election),
             )?;
         }
-        Ok(())
+        Ok(shown)
     }
 
     /// Closes all channels early, by orders that three operators countersign, and gives the moment at which nothing more is taken. It lies
@@ -720,6 +721,32 @@ impl World {
         (1..=self.plan.stations)
             .map(|id| (id, self.root.join(station_dir(id))))
             .collect()
+    }
+
+    /// The commission takes over the stations' closing statements.
+    ///
+    /// # Errors
+    /// One is refused.
+    pub fn take_statements(&self, statements: &BTreeMap<u32, String>) -> Result<String, WorldError> {
+        let mut words = vec!["sign-ins".to_owned(), self.plan.election.clone()];
+        for (id, statement) in statements {
+            let path = self.root.join(format!("closing-{id}"));
+            fs::write(&path, statement).map_err(file(&path))?;
+            words.push(text(&path));
+        }
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.coordinator(&words, "")
+    }
+
+    /// Seals all boxes although no station has handed in a closing statement.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn seal_without_statements(&self) -> Result<String, WorldError> {
+        let stations: Vec<String> = (1..=self.plan.stations).map(|id| id.to_string()).collect();
+        let named = stations.iter().flat_map(|id| ["--without-statement", id]);
+        let words: Vec<&str> = ["seal", &self.plan.election].into_iter().chain(named).collect();
+        self.coordinator(&words, &format!("{}\n", self.plan.election))
     }
 
     /// Runs a coordinator's command with `typed` on its standard input.

@@ -354,9 +354,11 @@ async fn vote_and_tally(
     if let Ok(left) = closed.duration_since(SystemTime::now()) {
         tokio::time::sleep(left).await;
     }
-    for step in ["seal", "tally"] {
-        scene.world.coordinator(&[step, &election], &typed).expect(step);
-    }
+    scene.world.seal_without_statements().expect("sealed");
+    scene
+        .world
+        .coordinator(&["tally", &election], &typed)
+        .expect("tallied");
     scene
         .world
         .coordinator(&["bundle", &election], "")
@@ -592,9 +594,10 @@ impl Scene {
         if let Ok(left) = closed.duration_since(SystemTime::now()) {
             tokio::time::sleep(left).await;
         }
-        for step in ["seal", "tally"] {
-            self.world.coordinator(&[step, &election], &typed).expect(step);
-        }
+        self.world.seal_without_statements().expect("sealed");
+        self.world
+            .coordinator(&["tally", &election], &typed)
+            .expect("tallied");
         self.world
             .coordinator(&["bundle", &election], "")
             .expect("a bundle");

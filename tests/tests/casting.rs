@@ -11,13 +11,14 @@ use tally_client::{
     find, inspect,
 };
 use tally_party::clock::Clock as _;
-use tally_proto::fixture::{OPENS, Shape};
+use tally_proto::fixture::{CLOSES, DRAINED, OPENS, Shape};
 use tally_proto::ids::{BoxId, Role, RoleExt as _, StationId, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::secret_file;
 use tally_proto::wire;
+use tonic::transport::Channel;
 
 use crate::world::{Party, World};
 
@@ -164,12 +165,13 @@ async fn before_opening_everybody_refuses_with_the_reason() {
     }
 }
 
-/// Station 1 of the fixture as it would be after `station init` and the commission's certificate.
-fn station_files(world: &World, directory: &Path) {
+/// A station of the fixture as it would be after `station init` and the commission's certificate.
+fn station_files(world: &World, id: u32, directory: &Path) {
     let manifest = world.fixture.manifest.manifest();
-    let identity = manifest.station(StationId(1)).expect("station 1").to_toml();
-    let leaf = world.leaf_of(Role::P1, PeerRole::Station(StationId(1)));
-    secret_file::create(&directory.join("signing.key"), &*world.fixture.stations[0].seed()).expect("written");
+    let identity = manifest.station(StationId(id)).expect("a station").to_toml();
+    let leaf = world.leaf_of(Role::P1, PeerRole::Station(StationId(id)));
+    let signer = &world.fixture.stations[id as usize - 1];
+    secret_file::create(&directory.join("signing.key"), &*signer.seed()).expect("written");
     secret_file::create(&directory.join("tls.key.pem"), leaf.key_pem.as_bytes()).expect("written");
     std::fs::write(StationKeys::certificate_path(directory), &leaf.cert_pem).expect("written");
     std::fs::write(StationKeys::identity_path(directory), identity).expect("written");
@@ -179,7 +181,7 @@ fn station_files(world: &World, directory: &Path) {
 async fn a_station_queues_what_one_party_misses_and_delivers_it_later() {
     let (world, mut parties) = start(100_000).await;
     let directory = tempfile::tempdir().expect("directory");
-    station_files(&world, directory.path());
+    station_files(&world, 1, directory.path());
     let election = election(&world);
     let open = |parties: &[&Party]| {
         let leaf = StationKeys::load(directory.path())
@@ -232,6 +234,104 @@ async fn a_station_queues_what_one_party_misses_and_delivers_it_later() {
         assert_eq!(received(&world, party).await, [0, 2, 1]);
     }
     assert_eq!(Role::P3.slot(), parties.len() - 1);
+}
+
+/// Opens a station over these parties' peer addresses, or over none; its machine's clock is the world's.
+fn open_station(world: &World, directory: &Path, parties: Option<&[Party]>) -> Station {
+    let election = election(world);
+    let keys = StationKeys::load(directory).expect("keys");
+    let leaf = keys.leaf().expect("certified");
+    let nowhere = || Channel::from_static("http://127.0.0.1:1").connect_lazy();
+    let channels = std::array::from_fn(|at| match parties {
+        Some(parties) => parties[at].peer_channel(Some(&leaf)),
+        None => nowhere(),
+    });
+    let clock = world.clock.clone();
+    let connections = Connections::over(&election, channels, nowhere());
+    Station::open_over(
+        directory,
+        &election,
+        keys,
+        connections,
+        Arc::new(move || clock.now_ms()),
+    )
+    .expect("opened")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stations_that_were_offline_for_hours_deliver_until_the_deadline_and_not_after_it() {
+    let world = World::new(Shape::default());
+    let at = |second: u64| world.clock.set(second * 1000);
+    at(OPENS + 1);
+    let mut parties = Vec::new();
+    for role in Role::ALL {
+        parties.push(world.start_in_force(role).await);
+    }
+    let directories = [1, 2].map(|id| {
+        let directory = tempfile::tempdir().expect("directory");
+        station_files(&world, id, directory.path());
+        directory
+    });
+    let mut rng = StdRng::seed_from_u64(1);
+    let form = election(&world).form(BoxId(1)).expect("box 1");
+    // Three shifts, each a program of its own, none of which reaches anybody; the last vote comes a second before the closing.
+    for (shift, second) in [OPENS + 60, (OPENS + CLOSES) / 2, CLOSES - 1]
+        .into_iter()
+        .enumerate()
+    {
+        at(second);
+        for directory in &directories {
+            let mut station = open_station(&world, directory.path(), None);
+            let voter = VoterIndex(shift as u32);
+            let cast = match shift {
+                1 => station.paper(BoxId(1), voter, &mut rng).await,
+                _ => {
+                    let choices = Choices::parse(&form, ["1=1"]).expect("valid");
+                    station.vote(BoxId(1), voter, choices, &mut rng).await
+                }
+            };
+            let queued = cast.expect("queued");
+            assert_eq!((queued.sequence, queued.cast_at.0), (shift as u64 + 1, second));
+            let drained = station.drain(Duration::ZERO).await.expect("drained");
+            assert_eq!((drained.left, drained.faults.len()), (shift + 1, 3));
+        }
+    }
+
+    // Hours later, in the last second, station 1 is on line again, and P3 is away.
+    at(DRAINED);
+    let mut one = open_station(&world, directories[0].path(), Some(&parties));
+    let stopped = parties.pop().expect("P3");
+    let disk = stopped.disk.clone();
+    stopped.running.stop().await;
+    let drained = one.drain(Duration::ZERO).await.expect("drained");
+    assert_eq!(drained.faults.keys().copied().collect::<Vec<_>>(), [Role::P3]);
+    assert_eq!((one.status().safe, one.status().lacking), (3, [0, 0, 3]));
+    drop(one);
+
+    // A second later nobody takes anything more. What two parties have is safe; the rest stays at the station, each by its number.
+    at(DRAINED + 1);
+    parties.push(world.start_on(Role::P3, disk.after_crash(1)).await);
+    let mut one = open_station(&world, directories[0].path(), Some(&parties));
+    let late = one.drain(Duration::ZERO).await.expect("drained");
+    assert_eq!((late.left, late.refused.len(), one.status().safe), (3, 3, 3));
+    assert!(one.bulletin().refused().iter().all(|ballot| !ballot.is_lost()));
+    let mut two = open_station(&world, directories[1].path(), Some(&parties));
+    let late = two.drain(Duration::ZERO).await.expect("drained");
+    assert_eq!((late.delivered, late.left, late.refused.len()), (0, 3, 9));
+    for (number, ballot) in (1..).zip(two.bulletin().refused()) {
+        assert_eq!(
+            (ballot.of_box, ballot.sequence, ballot.is_lost()),
+            (BoxId(1), number, true)
+        );
+        for fault in &ballot.faults {
+            assert_eq!(fault.reason(), Reason::BallotAfterClose, "{fault}");
+        }
+    }
+    assert_eq!((two.status().pending, two.status().safe), (3, 0));
+    assert_eq!(two.bulletin().stopped(), None);
+    for party in &parties[..2] {
+        assert_eq!(received(&world, party).await, [0, 2, 1]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

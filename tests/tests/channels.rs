@@ -235,6 +235,8 @@ async fn eleven_proposals_three_ways_five_early_days_and_a_final_one() {
         .until(calendar.days[5].1 + NIGHT + Duration::from_secs(1))
         .await;
 
+    let statements = crowd.close_stations().expect("signed");
+    world.take_statements(&statements).expect("taken over");
     for command in ["seal", "tally", "bundle"] {
         world.coordinator(&[command, ELECTION], TYPED).expect(command);
     }

@@ -151,7 +151,7 @@ async fn one_voters_online_votes_are_struck_and_restored_and_nobody_learns_of_th
     assert!(refused(&world, "restore", "B1-000003").contains("count already"));
     assert!(refused(&world, "strike", "B9-000001").contains("voter.unknown"));
 
-    world.coordinator(&["seal", ELECTION], TYPED).expect("sealed");
+    world.seal_without_statements().expect("sealed");
     let late = refused(&world, "strike", "B1-000005");
     assert!(
         late.contains("seal.already") && late.contains("comes too late"),

@@ -1,5 +1,5 @@
 //! Stations on real processes: an officer's desk that loses power in the middle, a voter at two stations, a sign-in sheet that does not account
-//! for the ballots, and what the commission does about it before the seal.
+//! for the ballots, and what the commission does about it before the seal; a station that is revoked in mid-day.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -111,11 +111,9 @@ fn online(v: u32) -> Cast {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_desk_survives_a_power_cut_and_a_surplus_is_refused_before_the_seal() {
-    let _one = crate::ONE.lock().await;
+/// One box, two stations, open now; in force, with invitations.
+fn open_market(root: &std::path::Path) -> (World, String) {
     tally_proto::connect::install_tls_provider();
-    let root = tempfile::tempdir().expect("a directory");
     let program = Program::at(env!("CARGO_BIN_EXE_tally-tests"));
     let now = SystemTime::now();
     let opens = utc::minute(now - Duration::from_secs(120));
@@ -130,9 +128,114 @@ async fn a_desk_survives_a_power_cut_and_a_surplus_is_refused_before_the_seal() 
         opens: opens.clone(),
         closes: utc::minute(now + Duration::from_secs(24 * 3600)),
     };
-    let mut world = World::set_up(root.path(), program, plan).expect("set up");
+    let mut world = World::set_up(root, program, plan).expect("set up");
     world.start().expect("servers");
     world.define().expect("in force");
+    (world, opens)
+}
+
+/// The lines of an officer who has a voter vote electronically, without a receipt.
+fn votes(reference: &'static str) -> [&'static str; 6] {
+    ["1", reference, "1", "1", "1", "0"]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_in_mid_day_stops_a_desk_before_the_next_voter_signs_in() {
+    let _one = crate::ONE.lock().await;
+    let root = tempfile::tempdir().expect("a directory");
+    let (world, _) = open_market(root.path());
+    let [mut one, mut two] = ["station-1", "station-2"].map(|station| Desk::sit(&world, station));
+    for (desk, reference) in [(&mut one, "B1-000001"), (&mut two, "B1-000002")] {
+        desk.types(&["A. Berg", "1"]);
+        desk.types(&votes(reference));
+        desk.until("Votes: 1 electronic, 0 paper.");
+    }
+    // Everything of station 1 is with all three before it is revoked.
+    while !one
+        .said
+        .contains("Votes: 1 electronic, 0 paper. Waiting for delivery: 0,")
+    {
+        // A closing that is broken off delivers first.
+        one.types(&["3", "1", "0"]);
+        one.until("The station stays open.");
+        one.until("Waiting for delivery:");
+    }
+    let from = utc::second(SystemTime::now() + Duration::from_secs(1));
+    let change = ["revoke-station", "--station", "1", "--from", &from];
+    let words = [
+        &["order", ELECTION, "--reason", "The seal is broken."][..],
+        &change,
+    ]
+    .concat();
+    world.coordinator(&words, TYPED).expect("an order");
+    let shown = world.countersign().expect("countersigned");
+    for said in [
+        "station 1 is revoked from",
+        "by the manifest what it cast from the order's moment on does not count, what it cast before that and two parties have does",
+        "what still waits at the station then is lost",
+    ] {
+        assert!(shown.contains(said), "{said}\n{shown}");
+    }
+    world
+        .coordinator(&["complete", ELECTION], TYPED)
+        .expect("in force");
+
+    // Nothing waits at the desk, and nobody has voted since.
+    one.types(&["1"]);
+    one.until("The station is revoked: no vote is taken. Order");
+    one.until("THE STATION IS REVOKED. Take no more votes and send voters to another station.");
+    assert!(one.said.contains("\"The seal is broken.\""), "{}", one.said);
+    one.types(&["3", "1", "1"]);
+    one.until("The station is closed.");
+    assert!(one.leaves(), "nothing is left behind");
+    // Who stood in line there votes at the other one.
+    two.types(&votes("B1-000003"));
+    two.until("Votes: 2 electronic, 0 paper.");
+    two.types(&["3", "2", "1"]);
+    two.until("The station is closed.");
+    assert!(two.leaves(), "everything is delivered");
+
+    let closed = world.close("Everybody has voted.").expect("closed");
+    if let Ok(left) = closed.duration_since(SystemTime::now()) {
+        tokio::time::sleep(left).await;
+    }
+    // Station 2 in use has handed in nothing yet; of the revoked one nothing is asked.
+    let refused = world.attempt(&["seal", ELECTION], TYPED).expect("it runs");
+    assert!(
+        !refused.status.success()
+            && refused.err.contains("no closing statement is here of station 2")
+            && refused
+                .err
+                .contains("(two parties hold up to ballot number 2 of box 1)")
+            && !refused.err.contains("station 1"),
+        "{}",
+        refused.err
+    );
+    let unknown = world
+        .attempt(&["seal", ELECTION, "--without-statement", "9"], TYPED)
+        .expect("it runs");
+    assert!(
+        unknown.err.contains("the manifest names no station 9"),
+        "{}",
+        unknown.err
+    );
+    let statement = format!("station-2/{ELECTION}.sign-ins");
+    world
+        .coordinator(&["sign-ins", ELECTION, &statement], "")
+        .expect("a statement");
+    let sealed = world.coordinator(&["seal", ELECTION], TYPED).expect("sealed");
+    // What station 1 cast before it was revoked stands.
+    assert!(
+        sealed.contains("3 at stations") && sealed.contains("0 excluded"),
+        "{sealed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_desk_survives_a_power_cut_and_a_surplus_is_refused_before_the_seal() {
+    let _one = crate::ONE.lock().await;
+    let root = tempfile::tempdir().expect("a directory");
+    let (world, opens) = open_market(root.path());
     let invitations = world.issue().expect("invitations");
     let manifest = std::fs::read(world.manifest_file().expect("a manifest")).expect("readable");
     let mut rng = StdRng::seed_from_u64(8);

@@ -6,14 +6,12 @@
 //! where it was when it is begun again.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use tally_proto::calendar::ChannelKind;
 use tally_proto::ids::{BoxId, UnixSeconds};
-use tally_proto::reason::Reason;
 use tally_proto::sign_ins::{BoxSignIns, MAX_WORDS, SignIns};
 use tokio::sync::Mutex;
 
@@ -21,15 +19,19 @@ use super::voter::{load_election, moment};
 use super::{Console, Failure, LanguageArg, ManifestArg, Outcome};
 use crate::choice::Choices;
 use crate::election::Election;
-use crate::fault::Fault;
 use crate::form::in_language;
+use crate::station::bulletin::RefusedBallot;
 use crate::station::roll::{OnRoll, RollFile};
-use crate::station::{Book, Counts, Drained, Queued, Station as Counter, StationError, TimeSource};
+use crate::station::{Book, Bulletin, Counts, Queued, Station as Counter, StationError, TimeSource};
 
 /// How often what waits is delivered.
 const DRAIN_EVERY: Duration = Duration::from_secs(5);
 /// How long one such attempt may hold the desk up.
 const DRAIN_FOR: Duration = Duration::from_secs(3);
+/// How long news of the station are waited for before a voter.
+const LOOK_FOR: Duration = Duration::from_millis(1_500);
+/// How long a printer is waited for.
+const PRINT_FOR: Duration = Duration::from_secs(30);
 /// Clocks further apart than this are told.
 const CLOCK_NEWS_MS: i64 = 2_000;
 /// A certificate that ends sooner is told.
@@ -58,20 +60,13 @@ pub(super) struct Desk {
     statement: Option<PathBuf>,
 }
 
-/// What the deliveries in the background have found.
-#[derive(Default)]
-struct Delivery {
-    last: Option<Drained>,
-    revoked: Option<String>,
-}
-
 /// A desk at work.
 struct AtWork<'a, 'c> {
     console: &'a mut Console<'c>,
     election: Election,
     roll: RollFile,
     counter: Arc<Mutex<Counter>>,
-    delivery: Arc<std::sync::Mutex<Delivery>>,
+    bulletin: Bulletin,
     book: Book,
     languages: Vec<String>,
     arguments: Desk,
@@ -125,15 +120,15 @@ impl Desk {
                     }
                 },
             };
+        let bulletin = counter.bulletin().clone();
         let counter = Arc::new(Mutex::new(counter));
-        let delivery = Arc::new(std::sync::Mutex::new(Delivery::default()));
-        let draining = tokio::spawn(keep_delivering(Arc::clone(&counter), Arc::clone(&delivery)));
+        let draining = tokio::spawn(keep_delivering(Arc::clone(&counter), bulletin.clone()));
         let mut work = AtWork {
             console,
             election,
             roll,
             counter,
-            delivery,
+            bulletin,
             book,
             languages,
             arguments: self,
@@ -148,32 +143,21 @@ impl Desk {
     }
 }
 
-/// Delivers what waits, again and again, and notes what comes of it.
-async fn keep_delivering(counter: Arc<Mutex<Counter>>, delivery: Arc<std::sync::Mutex<Delivery>>) {
+/// Delivers what waits, and asks what there is of this station also when nothing does, again and again.
+async fn keep_delivering(counter: Arc<Mutex<Counter>>, bulletin: Bulletin) {
     loop {
-        deliver(&counter, &delivery).await;
+        tokio::join!(bulletin.look(DRAIN_FOR), deliver(&counter));
         tokio::time::sleep(DRAIN_EVERY).await;
     }
 }
 
-async fn deliver(counter: &Mutex<Counter>, delivery: &std::sync::Mutex<Delivery>) {
+/// What comes of it is on the bulletin.
+async fn deliver(counter: &Mutex<Counter>) {
     let mut counter = counter.lock().await;
-    if counter.status().pending == 0 {
-        return;
+    if counter.status().pending > 0 {
+        // A queue that cannot be written is told by the next vote.
+        let _ = counter.drain_within(DRAIN_FOR).await;
     }
-    // What an attempt that is cut off has achieved is in the queue; the rest is tried again.
-    let Ok(Ok(drained)) = tokio::time::timeout(DRAIN_FOR, counter.drain(Duration::ZERO)).await else {
-        return;
-    };
-    let mut delivery = match delivery.lock() {
-        Ok(delivery) => delivery,
-        Err(poisoned) => poisoned.into_inner(),
-    };
-    let revoked = |fault: &&Fault| fault.reason() == Reason::BallotStationRevoked;
-    if let Some(fault) = drained.faults.values().find(revoked) {
-        delivery.revoked = Some(fault.to_string());
-    }
-    delivery.last = Some(drained);
 }
 
 /// What of this machine the officer must know before the day begins.
@@ -307,11 +291,19 @@ impl AtWork<'_, '_> {
     }
 
     async fn leave(&mut self) -> Result<Outcome, Failure> {
-        deliver(&self.counter, &self.delivery).await;
-        let pending = self.counter.lock().await.status().pending;
+        deliver(&self.counter).await;
+        let status = self.counter.lock().await.status();
+        let (pending, lost) = (status.pending, status.pending - status.safe);
         if pending == 0 {
             self.console.say("Everything is delivered to all three parties.");
             return Ok(Outcome::Done);
+        }
+        if lost > 0 && self.bulletin.stopped().is_some() {
+            self.console.say(&format!(
+                "{lost} votes are not with two parties, and nothing more is taken from this station, whatever it is dated: they do not count. Tell the \
+                 commission, so that these voters vote at another station. Keep this directory."
+            ));
+            return Ok(Outcome::Left);
         }
         self.console.say(&format!(
             "{pending} still wait for delivery. They are safe on this disk: begin the desk again, or `client station drain`, until {}.",
@@ -328,13 +320,6 @@ impl AtWork<'_, '_> {
             .map(|channel| channel.receive_until().get())
             .max();
         until.map_or_else(|| "the deadline of stations".to_owned(), moment)
-    }
-
-    fn revoked(&self) -> Option<String> {
-        match self.delivery.lock() {
-            Ok(delivery) => delivery.revoked.clone(),
-            Err(poisoned) => poisoned.into_inner().revoked.clone(),
-        }
     }
 
     async fn say_state(&mut self, in_full: bool) {
@@ -354,23 +339,7 @@ impl AtWork<'_, '_> {
             status.pending,
             status.safe
         ));
-        if let Some(revoked) = self.revoked() {
-            self.console.say(&format!(
-                "THE STATION IS REVOKED. Take no more votes and send voters to another station. {revoked}"
-            ));
-        }
-        let (faults, refused) = match self.delivery.lock() {
-            Ok(delivery) => said(&delivery),
-            Err(poisoned) => said(&poisoned.into_inner()),
-        };
-        if !refused.is_empty() {
-            self.console.say(
-                "BALLOTS ARE REFUSED and will not be counted as they are. Call the commission before the next voter:",
-            );
-            for text in &refused {
-                self.console.say(text);
-            }
-        }
+        self.say_trouble();
         if !in_full {
             return;
         }
@@ -392,17 +361,67 @@ impl AtWork<'_, '_> {
                 ));
             }
         }
-        for text in faults {
-            self.console.say(&text);
+        for fault in self.bulletin.faults() {
+            self.console.say(&fault.to_string());
         }
         self.console
             .say(&format!("What waits is delivered until {}.", self.deadline()));
     }
 
+    /// What the parties say of this station: whether it takes votes, and the ballots that they refuse.
+    fn say_trouble(&mut self) {
+        if let Some(stopped) = self.bulletin.stopped() {
+            self.console.say(&format!(
+                "THE STATION IS REVOKED. Take no more votes and send voters to another station. {stopped}"
+            ));
+        }
+        for notice in self.bulletin.notices() {
+            self.console.say(&notice);
+        }
+        let (lost, disputed): (Vec<_>, Vec<_>) = self
+            .bulletin
+            .refused()
+            .into_iter()
+            .partition(RefusedBallot::is_lost);
+        for (ballots, heading) in [
+            (
+                lost,
+                "BALLOTS ARE REFUSED by two parties and will not be counted as they are. Call the commission before the next voter:",
+            ),
+            (
+                disputed,
+                "One party alone refuses ballots. They count once the two others have them; go on, and tell the commission:",
+            ),
+        ] {
+            if ballots.is_empty() {
+                continue;
+            }
+            self.console.say(heading);
+            for ballot in ballots {
+                for fault in ballot.faults {
+                    self.console.say(&format!(
+                        "Number {} of box {}: {fault}",
+                        ballot.sequence, ballot.of_box
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Whether no vote is taken here any more; said if so.
+    fn is_stopped(&mut self) -> bool {
+        let Some(stopped) = self.bulletin.stopped() else {
+            return false;
+        };
+        self.console
+            .say(&format!("The station is revoked: no vote is taken. {stopped}"));
+        true
+    }
+
     /// One voter, from the search to the receipt.
     async fn voter(&mut self) -> Result<(), Failure> {
-        if self.revoked().is_some() {
-            self.console.say("The station is revoked: no vote is taken.");
+        self.bulletin.look(LOOK_FOR).await;
+        if self.is_stopped() {
             return Ok(());
         }
         let Some(voter) = self.find()? else {
@@ -436,7 +455,8 @@ impl AtWork<'_, '_> {
                  note it in the minutes; the sheet is signed again.",
             );
         }
-        if !self.has_open_channel(&voter).await? {
+        // The search may have taken long; the time asks for news of this station too.
+        if !self.has_open_channel(&voter).await? || self.is_stopped() {
             return Ok(());
         }
         let question = "Check the identity document and have the voter sign the sheet. 1: votes here electronically. 2: votes on paper. 0: back, nothing is noted.";
@@ -647,6 +667,13 @@ impl AtWork<'_, '_> {
                 self.console.say(&format!("No vote was cast: {error}."));
                 Ok(None)
             }
+            Err(error @ StationError::Stopped(_)) => {
+                self.clear();
+                self.console.say(&format!(
+                    "No vote was cast: {error} The sign-in stays; note it in the minutes."
+                ));
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -663,7 +690,7 @@ impl AtWork<'_, '_> {
             queued.digest
         );
         match self.arguments.printer.clone() {
-            Some(command) => match print(&command, &text) {
+            Some(command) => match super::printer::print(&command, &text, PRINT_FOR) {
                 Ok(()) => self.console.say("The receipt is printed."),
                 Err(error) => self
                     .console
@@ -686,7 +713,7 @@ impl AtWork<'_, '_> {
 
     /// The closing: counts against the sheet, the difference, the signed statement.
     async fn close(&mut self) -> Result<(), Failure> {
-        deliver(&self.counter, &self.delivery).await;
+        deliver(&self.counter).await;
         let counts = self.counter.lock().await.status().counts;
         let mut boxes = Vec::new();
         for of in self.election.manifest().boxes() {
@@ -785,19 +812,6 @@ impl AtWork<'_, '_> {
     }
 }
 
-/// What the last delivery met, in lines.
-fn said(delivery: &Delivery) -> (Vec<String>, Vec<String>) {
-    let last = delivery.last.as_ref();
-    let faults = last
-        .into_iter()
-        .flat_map(|drained| drained.faults.values())
-        .map(ToString::to_string);
-    let refused = last.into_iter().flat_map(|drained| &drained.refused);
-    let refused =
-        refused.map(|(of_box, sequence, fault)| format!("Number {sequence} of box {of_box}: {fault}"));
-    (faults.collect(), refused.collect())
-}
-
 fn difference(of: &BoxSignIns) -> String {
     let votes = of.electronic + of.paper;
     match (of.surplus(), of.signed_in.saturating_sub(votes)) {
@@ -806,25 +820,5 @@ fn difference(of: &BoxSignIns) -> String {
         (surplus, _) => {
             format!("{surplus} VOTES TOO MANY: the commission cannot seal before this is explained.")
         }
-    }
-}
-
-fn print(command: &str, text: &str) -> std::io::Result<()> {
-    use std::io::{Error, Write as _};
-    let mut words = command.split_whitespace();
-    let program = words.next().ok_or_else(|| Error::other("no command is given"))?;
-    let mut child = std::process::Command::new(program)
-        .args(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()?;
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(text.as_bytes())?;
-    }
-    let status = child.wait()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Error::other(format!("{program} ended with {status}")))
     }
 }

@@ -174,6 +174,7 @@ impl Failure {
                 Some(Reason::VoterUnknown)
             }
             Self::Station(StationError::Closed(error)) => Some(error.reason()),
+            Self::Station(StationError::Stopped(_)) => Some(Reason::BallotStationRevoked),
             _ => None,
         }
     }
@@ -209,7 +210,7 @@ impl Failure {
             Self::Unseen => 8,
             Self::NotThere => 8,
             Self::NobodyToAsk { .. } | Self::NotConfirmed => 2,
-            Self::Cast(CastError::Refused { .. }) => 4,
+            Self::Cast(CastError::Refused { .. }) | Self::Station(StationError::Stopped(_)) => 4,
             Self::Cast(CastError::Ticket(error)) if error.may_pass() => 5,
             Self::Cast(CastError::Ticket(_)) => 4,
             Self::Cast(CastError::Time(_) | CastError::TimeOut { .. }) => 5,

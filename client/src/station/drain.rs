@@ -3,15 +3,23 @@
 //! A pass has two steps: every party gets the ballots that it lacks, then every party gets the others' receipts that they have not handed it
 //! themselves. A party that cannot
 //! be reached is left out for the rest of the pass; what it lacks waits for the next. Each answer is written to the queue.
+//!
+//! Each party's errands run by themselves and tell what they meet as it comes. A pass that is bounded in time ends without those that hang: these
+//! go on until a request's own time limit, the next passes do not wait for them, and what they still bring is noted then. So a party that takes
+//! everything and answers nothing, or whose machine is off, keeps nobody from the others' answers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tally_proto::ids::{BoxId, Role, RoleExt};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::time::{Instant, sleep};
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::queue::{Queued, Step, sequence_of};
 use super::{Fault, Station, StationError};
@@ -48,9 +56,49 @@ impl Drained {
 enum Answer {
     Step(Step),
     Fault(u64, Fault),
+    /// The party's errand has ended.
+    Ended(Role),
 }
 
 type Job = (u64, Queued);
+
+/// Until when the two steps of a bounded pass wait.
+#[derive(Clone, Copy)]
+struct Bound {
+    submit: Instant,
+    deliver: Instant,
+    limit: Duration,
+}
+
+/// The parties' errands. Dropped, they end.
+pub(super) struct Errands {
+    answers: UnboundedSender<Answer>,
+    inbox: UnboundedReceiver<Answer>,
+    tasks: JoinSet<()>,
+    /// Whose errand is on its way.
+    busy: [bool; 3],
+}
+
+impl Default for Errands {
+    fn default() -> Self {
+        let (answers, inbox) = unbounded_channel();
+        Self {
+            answers,
+            inbox,
+            tasks: JoinSet::new(),
+            busy: [false; 3],
+        }
+    }
+}
+
+/// Says that an errand has ended, however it does.
+struct Ending(Role, UnboundedSender<Answer>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.1.send(Answer::Ended(self.0));
+    }
+}
 
 impl Station {
     /// Delivers what is queued until all three parties have everything, or until `give_up_after` has passed. Parties that are
@@ -61,22 +109,16 @@ impl Station {
     pub async fn drain(&mut self, give_up_after: Duration) -> Result<Drained, StationError> {
         let begun = Instant::now();
         let before = self.queue.pending().len();
-        let mut drained = Drained::default();
         let mut pause = FIRST_PAUSE;
         self.refused.clear();
         loop {
-            drained.faults.clear();
             let left = self.queue.pending().len();
-            self.pass(&mut drained).await?;
+            let mut drained = Drained::default();
+            self.pass(&mut drained, None).await?;
             let now_left = self.queue.pending().len();
             let hopeless = drained.faults.values().all(|fault| !fault.may_pass());
             if now_left == 0 || hopeless || begun.elapsed() + pause > give_up_after {
-                drained.delivered = before - now_left;
-                drained.left = now_left;
-                if now_left == 0 && before > 0 {
-                    self.queue.rewrite()?;
-                }
-                return Ok(drained);
+                return self.drained(drained, before);
             }
             sleep(pause).await;
             pause = if now_left < left {
@@ -87,9 +129,50 @@ impl Station {
         }
     }
 
-    async fn pass(&mut self, drained: &mut Drained) -> Result<(), StationError> {
-        let away = [const { AtomicBool::new(false) }; 3];
-        let links = self.connections.links().clone();
+    /// One pass that takes `limit` at most. Of a party that has not answered by then it says so; what the others said is in [`Drained`], and in
+    /// [`Station::bulletin`] the moment it comes.
+    ///
+    /// # Errors
+    /// As [`Station::drain`].
+    pub async fn drain_within(&mut self, limit: Duration) -> Result<Drained, StationError> {
+        let begun = Instant::now();
+        let before = self.queue.pending().len();
+        let bound = Bound {
+            submit: begun + limit / 3 * 2,
+            deliver: begun + limit,
+            limit,
+        };
+        self.refused.clear();
+        let mut drained = Drained::default();
+        self.pass(&mut drained, Some(bound)).await?;
+        self.drained(drained, before)
+    }
+
+    fn drained(&mut self, mut drained: Drained, before: usize) -> Result<Drained, StationError> {
+        let left = self.queue.pending().len();
+        drained.delivered = before.saturating_sub(left);
+        drained.left = left;
+        self.bulletin.keep_only(self.queue.pending().keys().copied());
+        for ballot in self.bulletin.refused() {
+            let (of_box, at) = (ballot.of_box, ballot.sequence);
+            let faults = ballot.faults.into_iter();
+            drained.refused.extend(faults.map(|fault| (of_box, at, fault)));
+        }
+        if left == 0 && before > 0 {
+            self.queue.rewrite()?;
+        }
+        Ok(drained)
+    }
+
+    async fn pass(&mut self, drained: &mut Drained, bound: Option<Bound>) -> Result<(), StationError> {
+        let away: Arc<[AtomicBool; 3]> = Arc::default();
+        // What came too late for the last pass. One without a bound waits for what is still to come.
+        let late = if bound.is_none() {
+            self.errands.busy
+        } else {
+            [false; 3]
+        };
+        self.note(drained, late, bound.map(|bound| bound.submit)).await?;
         for deliver in [false, true] {
             let jobs: Vec<Job> = self
                 .queue
@@ -97,85 +180,131 @@ impl Station {
                 .iter()
                 .map(|(n, queued)| (*n, queued.clone()))
                 .collect();
-            let (answers, mut inbox) = unbounded_channel();
-            let refused = self.refused.clone();
-            let work = links.iter().map(|link| {
+            let mut asked = [false; 3];
+            for link in self.connections.links().clone() {
+                let party = link.party;
+                if self.errands.busy[party.slot()] {
+                    continue;
+                }
                 let jobs = jobs
                     .iter()
-                    .filter(|(number, _)| !refused.contains(&(*number, link.party)));
-                serve(
+                    .filter(|(number, _)| !self.refused.contains(&(*number, party)));
+                let errand = serve(
                     link,
-                    jobs.collect(),
+                    jobs.cloned().collect(),
                     deliver,
-                    &away[link.party.slot()],
-                    answers.clone(),
-                )
-            });
-            let work: Vec<_> = work.collect();
-            drop(answers);
-            let work = futures::future::join_all(work);
-            let note = async {
-                let mut batch = Vec::with_capacity(STEPS_AT_ONCE);
-                while inbox.recv_many(&mut batch, STEPS_AT_ONCE).await > 0 {
-                    let mut steps = Vec::with_capacity(batch.len());
-                    for answer in batch.drain(..) {
-                        match answer {
-                            Answer::Step(step) => steps.push(step),
-                            Answer::Fault(number, fault) => {
-                                if !fault.may_pass() && self.refused.insert((number, fault.party())) {
-                                    let header = self
-                                        .queue
-                                        .pending()
-                                        .get(&number)
-                                        .map(|queued| queued.parcel.header());
-                                    let place = header
-                                        .and_then(|header| Some((header.of_box(), sequence_of(header)?)));
-                                    drained
-                                        .refused
-                                        .extend(place.map(|(of_box, at)| (of_box, at, fault.clone())));
-                                }
-                                drained.faults.insert(fault.party(), fault);
-                            }
-                        }
-                    }
-                    self.queue.note(steps)?;
-                }
-                Ok::<_, StationError>(())
-            };
-            let (_, noted) = futures::join!(work, note);
-            noted?;
+                    Arc::clone(&away),
+                    self.errands.answers.clone(),
+                );
+                self.errands.tasks.spawn(errand);
+                self.errands.busy[party.slot()] = true;
+                asked[party.slot()] = true;
+            }
+            let until = bound.map(|bound| if deliver { bound.deliver } else { bound.submit });
+            self.note(drained, asked, until).await?;
+        }
+        while self.errands.tasks.try_join_next().is_some() {}
+        for link in self.connections.links() {
+            let party = link.party;
+            if let Some(bound) = bound
+                && self.errands.busy[party.slot()]
+            {
+                let seconds = bound.limit.as_secs_f32();
+                let hangs = Refusal::new(
+                    Reason::PartyUnreachable,
+                    format_args!("no answer within {seconds} s"),
+                );
+                let hangs = Fault::of(party, &link.agency, hangs);
+                drained.faults.entry(party).or_insert(hangs);
+            }
+            self.bulletin.trouble(party, drained.faults.get(&party).cloned());
         }
         Ok(())
     }
+
+    /// Notes what comes, until the errands of those that were `asked` have ended, or until then.
+    async fn note(
+        &mut self,
+        drained: &mut Drained,
+        asked: [bool; 3],
+        until: Option<Instant>,
+    ) -> Result<(), StationError> {
+        let mut batch = Vec::with_capacity(STEPS_AT_ONCE);
+        loop {
+            let waits = asked
+                .iter()
+                .zip(self.errands.busy)
+                .any(|(asked, busy)| *asked && busy);
+            if !waits && self.errands.inbox.is_empty() {
+                return Ok(());
+            }
+            let next = self.errands.inbox.recv_many(&mut batch, STEPS_AT_ONCE);
+            let came = match until {
+                // An answer that is there goes before the time.
+                Some(until) => timeout_at(until, next).await.unwrap_or(0),
+                None => next.await,
+            };
+            if came == 0 {
+                return Ok(());
+            }
+            let mut steps = Vec::with_capacity(batch.len());
+            for answer in batch.drain(..) {
+                match answer {
+                    Answer::Step(step) => {
+                        if let Some((number, party, ballot)) = step.taken() {
+                            self.bulletin.taken(number, party, ballot);
+                        }
+                        steps.push(step);
+                    }
+                    Answer::Fault(number, fault) => self.note_fault(drained, number, fault),
+                    Answer::Ended(party) => self.errands.busy[party.slot()] = false,
+                }
+            }
+            self.queue.note(steps)?;
+        }
+    }
+
+    fn note_fault(&mut self, drained: &mut Drained, number: u64, fault: Fault) {
+        if !fault.may_pass() && self.refused.insert((number, fault.party())) {
+            let queued = self.queue.pending().get(&number);
+            let header = queued.map(|queued| queued.parcel.header());
+            let place = header.and_then(|header| Some((header.of_box(), sequence_of(header)?)));
+            if let (Some(queued), Some(place)) = (queued, place) {
+                // Who has the ballot refuses a receipt of it only.
+                let ballot = queued.standing.receipt(fault.party()).is_none();
+                self.bulletin.note_refusal(number, place, ballot, &fault);
+            }
+        }
+        drained.faults.insert(fault.party(), fault);
+    }
 }
 
-/// One party's share of a step of the pass.
+/// One party's errand in a step of the pass.
 async fn serve(
-    link: &Link,
-    jobs: Vec<&Job>,
+    link: Link,
+    jobs: Vec<Job>,
     deliver: bool,
-    away: &AtomicBool,
+    away: Arc<[AtomicBool; 3]>,
     answers: UnboundedSender<Answer>,
 ) {
+    let _ending = Ending(link.party, answers.clone());
+    let (link, answers, away) = (&link, &answers, &away[link.party.slot()]);
     stream::iter(jobs)
-        .for_each_concurrent(AT_ONCE, |(number, queued)| {
-            let answers = &answers;
-            async move {
-                if away.load(Ordering::Relaxed) {
-                    return;
+        .for_each_concurrent(AT_ONCE, |(number, queued)| async move {
+            if away.load(Ordering::Relaxed) {
+                return;
+            }
+            let outcome = if deliver {
+                hand_over(link, number, &queued, answers).await
+            } else {
+                submit(link, number, &queued, answers).await
+            };
+            if let Err(fault) = outcome {
+                if fault.may_pass() {
+                    away.store(true, Ordering::Relaxed);
                 }
-                let outcome = if deliver {
-                    hand_over(link, *number, queued, answers).await
-                } else {
-                    submit(link, *number, queued, answers).await
-                };
-                if let Err(fault) = outcome {
-                    if fault.may_pass() {
-                        away.store(true, Ordering::Relaxed);
-                    }
-                    // The receiver lives until all work is done.
-                    let _ = answers.send(Answer::Fault(*number, fault));
-                }
+                // The station may be gone.
+                let _ = answers.send(Answer::Fault(number, fault));
             }
         })
         .await;

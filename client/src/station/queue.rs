@@ -147,6 +147,12 @@ impl Step {
             stored_of: of.number(),
         }
     }
+
+    /// The ballot, the party, and whether it is the ballot that the party has taken, and not a receipt.
+    pub(crate) fn taken(&self) -> Option<(u64, Role, bool)> {
+        let party = Role::from_number(self.party).ok()?;
+        Some((self.number, party, self.receipt.is_some()))
+    }
 }
 
 /// A ballot that some party still lacks.

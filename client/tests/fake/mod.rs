@@ -11,7 +11,7 @@ use std::time::Duration;
 use tally_client::Election;
 use tally_proto::ballot::Submission;
 use tally_proto::connect::{mutual_tls, public_tls};
-use tally_proto::envelope::Signer;
+use tally_proto::envelope::{Envelope, Signer};
 use tally_proto::holder::is_holder;
 use tally_proto::identity::StationIdentity;
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt, UnixMillis, VoterIndex};
@@ -49,7 +49,7 @@ pub enum Manner {
     Nonsense,
     /// Answers after a while.
     Slow(Duration),
-    /// Takes submissions and never answers.
+    /// Takes submissions and never answers, nor shows its orders.
     Silent,
     /// Refuses submissions.
     Refusing(Reason),
@@ -95,6 +95,8 @@ pub struct Fake {
     signed: OnceLock<Arc<SignedManifest>>,
     manner: Mutex<Manner>,
     telling: Mutex<Telling>,
+    /// The orders that it shows.
+    orders: Mutex<wire::ManifestReply>,
     /// How far this party's clock is off.
     pub skew_ms: AtomicI64,
     begun: Instant,
@@ -111,6 +113,13 @@ impl Fake {
     /// What it shows of its log and of ballots.
     pub fn tell(&self, telling: Telling) {
         *self.telling.lock().unwrap() = telling;
+    }
+
+    /// What it shows of orders: those in force, and those that wait and that it says it has countersigned.
+    pub fn show(&self, orders: &[Envelope], revoking: &[Envelope]) {
+        let wire = |orders: &[Envelope]| orders.iter().map(Envelope::to_wire).collect();
+        let mut shown = self.orders.lock().unwrap();
+        (shown.orders, shown.revoking) = (wire(orders), wire(revoking));
     }
 
     fn telling(&self) -> Telling {
@@ -270,8 +279,16 @@ impl Intake for Service {
         }))
     }
 
-    async fn manifest(&self, _: Request<wire::ElectionRef>) -> Result<Response<wire::ManifestReply>, Status> {
-        Err(Status::unimplemented("not asked here"))
+    async fn manifest(
+        &self,
+        request: Request<wire::ElectionRef>,
+    ) -> Result<Response<wire::ManifestReply>, Status> {
+        self.0.note("manifest", request.get_ref());
+        let manner = *self.0.manner.lock().unwrap();
+        if manner == Manner::Silent {
+            std::future::pending::<()>().await;
+        }
+        Ok(Response::new(self.0.orders.lock().unwrap().clone()))
     }
 
     async fn submit(&self, request: Request<wire::Submission>) -> Result<Response<wire::Receipt>, Status> {
@@ -477,6 +494,7 @@ impl Town {
                 signed: OnceLock::from(Arc::new(signed.clone())),
                 manner: Mutex::new(Manner::Honest),
                 telling: Mutex::new(Telling::Truth),
+                orders: Mutex::default(),
                 skew_ms: AtomicI64::new(0),
                 begun,
                 town: OnceLock::new(),

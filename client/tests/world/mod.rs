@@ -9,8 +9,9 @@ use tally_proto::envelope::{Envelope, Kind, Signer};
 use tally_proto::identity::{
     CoordinatorIdentity, PartyIdentity, PartyParts, RegistrarIdentity, StationIdentity,
 };
-use tally_proto::ids::{Role, RoleExt};
+use tally_proto::ids::{Hash32, Role, RoleExt, StationId, UnixSeconds};
 use tally_proto::manifest::{Manifest, SignedManifest};
+use tally_proto::order::{Change, Order, Revocation};
 use tally_proto::pki::Authority;
 use tally_proto::roll::{Roll, RollEntry};
 use tally_proto::suite::OpeningKey;
@@ -123,10 +124,40 @@ impl Agencies {
             created_at_s: OPENS_S - 1_000,
             offsets: Vec::new(),
             network: wire::Network::Near.into(),
+            revoked_rows: wire::RevokedRows::Before.into(),
             ticket_allowance: None,
             register: None,
         };
         Manifest::from_wire(&wire).unwrap()
+    }
+
+    /// An order that revokes a station, signed by the coordinator and by these parties.
+    pub fn revoke(
+        &self,
+        manifest: &SignedManifest,
+        (number, after): (u32, Option<Hash32>),
+        station: StationId,
+        countersigned: &[Role],
+    ) -> Envelope {
+        let order = Order {
+            election: manifest.manifest().election().clone(),
+            manifest_hash: manifest.hash(),
+            number,
+            after,
+            reason: "The seal is broken.".into(),
+            change: Change::Revocation(Revocation {
+                station,
+                from: UnixSeconds(NOON_S),
+            }),
+        };
+        let mut envelope = self.coordinator.seal_envelope(Kind::Order, order.encode());
+        for party in countersigned {
+            let signature = self.parties[party.slot()]
+                .signer
+                .sign(Kind::Order, &order.encode());
+            envelope.add_signature(signature);
+        }
+        envelope
     }
 
     /// Signed by the coordinator and by the first `countersigned` parties.

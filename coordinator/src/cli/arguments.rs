@@ -127,8 +127,15 @@ pub(super) enum Command {
         #[arg(long = "book", value_name = "FILE")]
         books: Vec<PathBuf>,
     },
-    /// Seal boxes: fix for good what will be tallied (asks first)
-    Seal(OfBoxes),
+    /// Seal boxes: fix for good what will be tallied (asks first). Exits with 3 where a box is sealed and holds other counts of a station than its
+    /// closing statement
+    Seal {
+        #[command(flatten)]
+        of: OfBoxes,
+        /// Seal although this station has handed in no closing statement; may be repeated. What it cast is compared with nothing then
+        #[arg(long, value_name = "STATION")]
+        without_statement: Vec<u32>,
+    },
     /// Tally sealed boxes: open the totals (asks first)
     Tally(OfBoxes),
     /// Join everything into the signed result bundle and check it
@@ -230,7 +237,8 @@ pub(super) enum OrderChange {
         #[arg(long)]
         voter: String,
     },
-    /// Revoke a station: what it casts from a moment on does not count, and nothing more is taken from it
+    /// Revoke a station: what it casts from a moment on does not count, what it cast before does or does not by `revoked_stations` of the election
+    /// file, and nothing more is taken from it, whatever it is dated
     RevokeStation {
         /// Its number in the manifest
         #[arg(long)]

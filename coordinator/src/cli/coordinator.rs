@@ -68,7 +68,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
             statements,
             books,
         } => phases::sign_ins(&Office::open(&dir, &election)?, &statements, &books),
-        Command::Seal(of) => phases::seal(&Office::open(&dir, &of.election)?, &of, &console).await,
+        Command::Seal {
+            of,
+            without_statement,
+        } => {
+            let office = Office::open(&dir, &of.election)?;
+            return phases::seal(&office, &of, &without_statement, &console).await;
+        }
         Command::Tally(of) => phases::tally(&Office::open(&dir, &of.election)?, &of, &console).await,
         Command::Bundle(of) => make_bundle(&Office::open(&dir, &of.election)?),
         Command::Report {
@@ -417,14 +423,14 @@ async fn order(
     let given_up = office.election.order_waiting().map_or_else(String::new, |waits| {
         format!(
             " It gives up {}, which is not in force.",
-            orders::in_words(waits.order())
+            orders::in_words(waits.order(), office.election.signed().manifest())
         )
     });
     let what = format!(
         "This proposes a change of election {} to the three parties, {} (\"{reason}\"). It is in force when all three have \
          countersigned.{given_up}",
         office.called(),
-        orders::in_words(&drawn)
+        orders::in_words(&drawn, office.election.signed().manifest())
     );
     console.confirm(&what, office.id())?;
     let signed = orders::sign(&office.directory, &mut office.election, &drawn)?;

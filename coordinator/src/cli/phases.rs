@@ -1,9 +1,10 @@
 //! The two commands that cannot be undone: sealing and tallying. What was done before is shown again, never done again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use tally_proto::ids::BoxId;
+use tally_proto::ids::{BoxId, StationId};
 
 use super::Console;
 use super::arguments::OfBoxes;
@@ -14,18 +15,49 @@ use crate::sealing::{self, Sealed};
 use crate::tallying::{self, Tallied};
 use crate::{sign_ins, status};
 
-pub(super) async fn seal(office: &Office, of: &OfBoxes, console: &Console) -> Result<(), Error> {
-    let mut boxes = Vec::new();
+/// The exit code where a box is sealed and a station's statement says something else.
+const DIFFERS: u8 = 3;
+
+pub(super) async fn seal(
+    office: &Office,
+    of: &OfBoxes,
+    without_statement: &[u32],
+    console: &Console,
+) -> Result<ExitCode, Error> {
+    let without: BTreeSet<StationId> = without_statement.iter().copied().map(StationId).collect();
+    let manifest = office.election.signed().manifest();
+    if let Some(unknown) = without.iter().find(|id| manifest.station(**id).is_none()) {
+        return Err(Error::NoSuchStation(*unknown));
+    }
+    let (mut boxes, mut differs) = (Vec::new(), false);
     for id in office.boxes(of) {
         match sealing::stored(&office.election, id)? {
-            Some(sealed) => show_sealed("was sealed before, and is sealed once", &sealed),
+            Some(sealed) => {
+                show_sealed("was sealed before, and is sealed once", &sealed);
+                differs |= show_differing(office, id, &sealed)?;
+            }
             None => boxes.push(id),
         }
     }
-    if boxes.is_empty() {
-        return Ok(());
+    if !boxes.is_empty() {
+        differs |= run_seal(office, boxes, &without, console).await?;
+        println!("Next: tally {}", office.id());
     }
-    let missing = reconcile(office, &boxes).await?;
+    Ok(if differs {
+        ExitCode::from(DIFFERS)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Whether something differs afterwards.
+async fn run_seal(
+    office: &Office,
+    boxes: Vec<BoxId>,
+    without: &BTreeSet<StationId>,
+    console: &Console,
+) -> Result<bool, Error> {
+    let missing = reconcile(office, &boxes, without).await?;
     let without = match missing.as_slice() {
         [] => String::new(),
         missing => format!(
@@ -40,6 +72,7 @@ pub(super) async fn seal(office: &Office, of: &OfBoxes, console: &Console) -> Re
         office.called()
     );
     console.confirm(&what, office.id())?;
+    let mut differs = false;
     for id in boxes {
         let progress = console.progress.as_ref();
         let sealed = sealing::seal(
@@ -51,37 +84,62 @@ pub(super) async fn seal(office: &Office, of: &OfBoxes, console: &Console) -> Re
         )
         .await?;
         show_sealed("is sealed", &sealed);
-        for line in sign_ins::after_seal(&office.election, id, &sealed.stations)? {
-            println!("  DIFFERS: {line}");
-        }
+        differs |= show_differing(office, id, &sealed)?;
     }
-    println!("Next: tally {}", office.id());
-    Ok(())
+    Ok(differs)
 }
 
-/// Sets the stations' statements against the ballots received; the stations without one. A surplus stops here.
-async fn reconcile(office: &Office, boxes: &[BoxId]) -> Result<Vec<String>, Error> {
+/// Whether the Seal holds other counts than the stations' statements.
+fn show_differing(office: &Office, of_box: BoxId, sealed: &Sealed) -> Result<bool, Error> {
+    let differing = sign_ins::after_seal(&office.election, of_box, &sealed.stations)?;
+    for line in &differing {
+        println!("  DIFFERS: {line}");
+    }
+    Ok(!differing.is_empty())
+}
+
+/// Sets the stations' statements against the ballots received; the stations `without` one. A surplus stops here, and so does a statement that is
+/// missing of any other station in use.
+async fn reconcile(
+    office: &Office,
+    boxes: &[BoxId],
+    without: &BTreeSet<StationId>,
+) -> Result<Vec<String>, Error> {
     if office.election.signed().manifest().stations().is_empty() {
         return Ok(Vec::new());
     }
     let snapshot = status::snapshot(&office.directory, &office.election).await?;
-    let (mut missing, mut surplus) = (Vec::new(), Vec::new());
+    let mut missing: BTreeMap<StationId, (String, Vec<String>)> = BTreeMap::new();
+    let mut surplus = Vec::new();
     for &id in boxes {
-        let received = sign_ins::received(&snapshot, id);
-        let found = sign_ins::reconcile(&office.election, id, received)?;
+        let found = sign_ins::reconcile(&office.election, id, &sign_ins::held(&snapshot, id))?;
         for line in &found.lines {
             println!("{line}");
         }
-        missing.extend(found.missing);
+        for (station, (name, highest)) in found.missing {
+            let (_, counts) = missing.entry(station).or_insert((name, Vec::new()));
+            if highest > 0 {
+                counts.push(format!("{highest} of box {id}"));
+            }
+        }
         surplus.extend(found.surplus);
     }
-    missing.sort();
-    missing.dedup();
-    if surplus.is_empty() {
-        Ok(missing)
-    } else {
-        Err(Error::Surplus(surplus))
+    if !surplus.is_empty() {
+        return Err(Error::Surplus(surplus));
     }
+    let in_words = |(name, counts): &(String, Vec<String>)| match counts.as_slice() {
+        [] => format!("{name} (two parties hold no ballot of it)"),
+        counts => format!(
+            "{name} (two parties hold up to ballot number {})",
+            counts.join(", ")
+        ),
+    };
+    let refused = missing.iter().filter(|(station, _)| !without.contains(station));
+    let refused: Vec<String> = refused.map(|(_, of)| in_words(of)).collect();
+    if !refused.is_empty() {
+        return Err(Error::NoStatement(refused));
+    }
+    Ok(missing.values().map(in_words).collect())
 }
 
 pub(super) fn sign_ins(office: &Office, statements: &[PathBuf], books: &[PathBuf]) -> Result<(), Error> {

@@ -53,6 +53,7 @@ pub(super) struct ElectionFile {
     pub(super) parties: Spanned<Vec<Spanned<PathBuf>>>,
     pub(super) registrars: Spanned<Vec<Spanned<PathBuf>>>,
     pub(super) network: Option<Spanned<String>>,
+    pub(super) revoked_stations: Option<Spanned<String>>,
     pub(super) tickets: Option<Spanned<TicketsTable>>,
     pub(super) enrolment: Option<Spanned<super::enrolment::EnrolmentTable>>,
     #[serde(default)]

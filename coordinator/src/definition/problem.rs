@@ -330,6 +330,14 @@ pub enum Problem {
         /// As written.
         network: String,
     },
+    /// A treatment of revoked stations that is not known.
+    #[error(
+        "revoked_stations {rows:?} is not supported: write \"before\" (what a revoked station cast before the order's moment counts) or \"none\" (nothing of it)"
+    )]
+    RevokedStations {
+        /// As written.
+        rows: String,
+    },
     /// Tickets without a channel they are for.
     #[error("tickets are for online ballots, and there is no online channel: add one, or remove [tickets]")]
     TicketsOffline,

@@ -185,9 +185,21 @@ fn stations_have_hours_of_their_own() {
     );
     let error = scene.read(&wrong).expect_err("backwards").to_string();
     assert!(
-        error.contains("election.toml:81: ") && error.contains("not after it opens"),
+        error.contains("election.toml:85: ") && error.contains("not after it opens"),
         "{error}"
     );
+}
+
+#[test]
+fn of_a_revoked_station_counts_what_was_before_unless_it_is_said() {
+    let scene = Scene::new();
+    let rows = |line: &str| {
+        let definition = scene.read(&SAMPLE.replace("revoked_stations = \"before\"\n", line));
+        definition.expect("good").manifest.revoked_rows()
+    };
+    assert_eq!(rows(""), wire::RevokedRows::Before);
+    assert_eq!(rows("revoked_stations = \"before\"\n"), wire::RevokedRows::Before);
+    assert_eq!(rows("revoked_stations = \"none\"\n"), wire::RevokedRows::None);
 }
 
 #[test]
@@ -214,92 +226,92 @@ fn every_refusal_says_where_what_and_what_to_do() {
         (
             "rule = \"single\"",
             "rule = \"ranked\"",
-            "election.toml:37: contest 1: rule \"ranked\" is not supported: write \"single\" (one choice) or \"approval\" (with `max`)",
+            "election.toml:41: contest 1: rule \"ranked\" is not supported: write \"single\" (one choice) or \"approval\" (with `max`)",
         ),
         (
             "max = 2",
             "max = 4",
-            "election.toml:49: contest 2: max = 4 of 3 options: write 1 to 3",
+            "election.toml:53: contest 2: max = 4 of 3 options: write 1 to 3",
         ),
         (
             "max = 2\n",
             "",
-            "election.toml:48: contest 2: rule \"approval\" needs `max`, the most options a voter may approve",
+            "election.toml:52: contest 2: rule \"approval\" needs `max`, the most options a voter may approve",
         ),
         (
             "rule = \"single\"",
             "rule = \"single\"\nmax = 1",
-            "election.toml:38: contest 1: max = 1 belongs to rule \"approval\": remove it, or change the rule",
+            "election.toml:42: contest 1: max = 1 belongs to rule \"approval\": remove it, or change the rule",
         ),
         (
             "\"Sophie Germain\"",
             "\"Ada Lovelace\"",
-            "election.toml:41: contest 1: options 1 and 3 are both called \"Ada Lovelace\": give them names a voter can tell apart",
+            "election.toml:45: contest 1: options 1 and 3 are both called \"Ada Lovelace\": give them names a voter can tell apart",
         ),
         (
             "{ en = \"Night bus\", cy = \"Bws nos\" }",
             "{ en = \"Night bus\" }",
-            "election.toml:53: option 3 of contest 2 lacks language \"cy\", which the election's title has: add it, so that every voter reads a whole ballot",
+            "election.toml:57: option 3 of contest 2 lacks language \"cy\", which the election's title has: add it, so that every voter reads a whole ballot",
         ),
         (
             "{ en = \"South\", cy = \"De\" }",
             "{ en = \"South\", cy = \"  \" }",
-            "election.toml:64: the name of box 2 has 0 characters in language \"cy\": write 1 to 500",
+            "election.toml:68: the name of box 2 has 0 characters in language \"cy\": write 1 to 500",
         ),
         (
             "{ en = \"South\", cy = \"De\" }",
             "{ EN = \"South\" }",
-            "election.toml:64: language \"EN\" of the name of box 2 is not a language tag: write a lower case tag such as \"en\" or \"de-at\"",
+            "election.toml:68: language \"EN\" of the name of box 2 is not a language tag: write a lower case tag such as \"en\" or \"de-at\"",
         ),
         (
             "contests = [1]",
             "contests = [3]",
-            "election.toml:65: box \"South\" (id 2) votes on contest 3, which is not defined: define it or remove it from `contests`",
+            "election.toml:69: box \"South\" (id 2) votes on contest 3, which is not defined: define it or remove it from `contests`",
         ),
         (
             "contests = [1]",
             "contests = [1, 1]",
-            "election.toml:65: box \"South\" (id 2) lists contest 1 twice: list each of its contests once",
+            "election.toml:69: box \"South\" (id 2) lists contest 1 twice: list each of its contests once",
         ),
         (
             "contests = [1]",
             "contests = []",
-            "election.toml:65: box \"South\" (id 2) lists no contest: list each of its contests once",
+            "election.toml:69: box \"South\" (id 2) lists no contest: list each of its contests once",
         ),
         (
             "contests = [1, 2]",
             "contests = [1]",
-            "election.toml:46: contest 2 is in no box: add it to a box's `contests` or remove it",
+            "election.toml:50: contest 2 is in no box: add it to a box's `contests` or remove it",
         ),
         (
             "min_voters = 20",
             "min_voters = 26",
-            "election.toml:57: box \"North\" (id 1) has 25 voters on the roll, fewer than min_voters = 26: join it with a neighbouring box, because the result of so few could show how single people voted",
+            "election.toml:61: box \"North\" (id 1) has 25 voters on the roll, fewer than min_voters = 26: join it with a neighbouring box, because the result of so few could show how single people voted",
         ),
         (
             "min_voters = 20",
             "min_voters = 1",
-            "election.toml:27: result.min_voters = 1 protects nobody: write at least 3",
+            "election.toml:31: result.min_voters = 1 protects nobody: write at least 3",
         ),
         (
             "kind = \"closed\"",
             "kind = \"half\"",
-            "election.toml:24: roll kind \"half\" is not known: write \"closed\" (every voter is on the roll now) or \"open\" (voters are appended as they enrol with an identity card)",
+            "election.toml:28: roll kind \"half\" is not known: write \"closed\" (every voter is on the roll now) or \"open\" (voters are appended as they enrol with an identity card)",
         ),
         (
             "kind = \"closed\"",
             "kind = \"open\"",
-            "election.toml:22: a closed roll has `file`, a CSV, and nothing else; an open one `most` (voters that it can have), `freezes` (\"YYYY-MM-DD HH:MM\") and `time_zone`",
+            "election.toml:26: a closed roll has `file`, a CSV, and nothing else; an open one `most` (voters that it can have), `freezes` (\"YYYY-MM-DD HH:MM\") and `time_zone`",
         ),
         (
             "file = \"roll.csv\"\nkind = \"closed\"",
             "kind = \"open\"\nmost = 500\ntime_zone = \"Europe/London\"",
-            "election.toml:22: a closed roll has `file`, a CSV, and nothing else; an open one `most` (voters that it can have), `freezes` (\"YYYY-MM-DD HH:MM\") and `time_zone`",
+            "election.toml:26: a closed roll has `file`, a CSV, and nothing else; an open one `most` (voters that it can have), `freezes` (\"YYYY-MM-DD HH:MM\") and `time_zone`",
         ),
         (
             "file = \"roll.csv\"\nkind = \"closed\"",
             "kind = \"open\"\nmost = 500\nfreezes = \"2027-05-03 08:00\"\ntime_zone = \"Europe/London\"",
-            "election.toml:22: voters come onto an open roll by their identity cards: add an [enrolment] table",
+            "election.toml:26: voters come onto an open roll by their identity cards: add an [enrolment] table",
         ),
         (
             "\"party-2.identity.toml\", \"party-3.identity.toml\"",
@@ -319,37 +331,37 @@ fn every_refusal_says_where_what_and_what_to_do() {
         (
             "kind = \"paper\"",
             "kind = \"station\"",
-            "election.toml:88: there are two station channels: put all their openings into one",
+            "election.toml:92: there are two station channels: put all their openings into one",
         ),
         (
             "kind = \"paper\"",
             "kind = \"post\"",
-            "election.toml:88: channel kind \"post\" is not supported: write \"online\", \"station\" or \"paper\"",
+            "election.toml:92: channel kind \"post\" is not supported: write \"online\", \"station\" or \"paper\"",
         ),
         (
             "opens = \"2027-05-03 08:00\"",
             "opens = \"2027-03-28 01:30\"",
-            "election.toml:73: online channel: 2027-03-28 01:30 does not exist in Europe/London: the clocks go forward over it; choose a time before or after",
+            "election.toml:77: online channel: 2027-03-28 01:30 does not exist in Europe/London: the clocks go forward over it; choose a time before or after",
         ),
         (
             "closes = \"2027-05-06 20:00\"",
             "closes = \"2027-05-03 08:00\"",
-            "election.toml:73: online channel: the opening closes at 2027-05-03 08:00, not after it opens at 2027-05-03 08:00: swap or correct them",
+            "election.toml:77: online channel: the opening closes at 2027-05-03 08:00, not after it opens at 2027-05-03 08:00: swap or correct them",
         ),
         (
             "hours = \"09:00 to 17:00\"",
             "closes = \"17:00\"",
-            "election.toml:81: station channel: an opening is written either as { opens = \"...\", closes = \"...\" } or as { days = \"...\", hours = \"...\" }",
+            "election.toml:85: station channel: an opening is written either as { opens = \"...\", closes = \"...\" } or as { days = \"...\", hours = \"...\" }",
         ),
         (
             "identity = \"station-8.identity.toml\"",
             "identity = \"station-7.identity.toml\"",
-            "election.toml:100: station id 7 is used by \"School 7\" and \"School 7\": make one of them anew with another number",
+            "election.toml:104: station id 7 is used by \"School 7\" and \"School 7\": make one of them anew with another number",
         ),
         (
             "boxes = [1]\n",
             "boxes = [9]\n",
-            "election.toml:97: station \"School 7\" names box 9, which is not defined: the boxes are [1, 2]",
+            "election.toml:101: station \"School 7\" names box 9, which is not defined: the boxes are [1, 2]",
         ),
         (
             "network = \"near\"",
@@ -357,19 +369,24 @@ fn every_refusal_says_where_what_and_what_to_do() {
             "election.toml:19: network \"wan\" is not supported: write \"near\" (parties a few milliseconds apart) or \"far\" (tens of milliseconds)",
         ),
         (
+            "revoked_stations = \"before\"",
+            "revoked_stations = \"all\"",
+            "election.toml:23: revoked_stations \"all\" is not supported: write \"before\" (what a revoked station cast before the order's moment counts) or \"none\" (nothing of it)",
+        ),
+        (
             "counted_per_channel = true",
             "counted_per_canton = true",
-            "election.toml:28: unknown field `counted_per_canton`, expected one of `counted_per_channel`, `min_voters`, `min_submissions`; see the sample election file for every key",
+            "election.toml:32: unknown field `counted_per_canton`, expected one of `counted_per_channel`, `min_voters`, `min_submissions`; see the sample election file for every key",
         ),
         (
             "per_day = 8",
             "per_day = 300",
-            "election.toml:105: 300 tickets a day on 4 days and 3 draws: at least one ticket a day and at most 1024 in all, 1 to 16 draws",
+            "election.toml:109: 300 tickets a day on 4 days and 3 draws: at least one ticket a day and at most 1024 in all, 1 to 16 draws",
         ),
         (
             "draws = 3",
             "draws = 0",
-            "election.toml:105: 8 tickets a day on 4 days and 0 draws: at least one ticket a day and at most 1024 in all, 1 to 16 draws",
+            "election.toml:109: 8 tickets a day on 4 days and 0 draws: at least one ticket a day and at most 1024 in all, 1 to 16 draws",
         ),
     ];
     for (from, to, message) in cases {
@@ -438,18 +455,18 @@ fn files_that_are_missing_or_broken_are_named() {
     let scene = Scene::new();
     let missing = scene.refusal("\"station-8.identity.toml\"", "\"station-9.identity.toml\"");
     assert!(
-        missing.starts_with("election.toml:100: identity file station-9.identity.toml: cannot read: "),
+        missing.starts_with("election.toml:104: identity file station-9.identity.toml: cannot read: "),
         "{missing}"
     );
     let wrong = scene.refusal("\"station-8.identity.toml\"", "\"party-1.identity.toml\"");
     assert!(
-        wrong.starts_with("election.toml:100: identity file party-1.identity.toml: not an identity file"),
+        wrong.starts_with("election.toml:104: identity file party-1.identity.toml: not an identity file"),
         "{wrong}"
     );
     let roll = scene.refusal("file = \"roll.csv\"", "file = \"election.toml\"");
     assert!(roll.contains("roll election.toml: line 1: "), "{roll}");
     let syntax = scene.refusal("[roll]", "[roll");
-    assert!(syntax.starts_with("election.toml:22: "), "{syntax}");
+    assert!(syntax.starts_with("election.toml:26: "), "{syntax}");
     let absent =
         super::read(Path::new("/nonexistent/e.toml"), scene.coordinator.clone(), 0).expect_err("absent");
     assert!(

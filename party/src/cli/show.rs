@@ -6,7 +6,7 @@ use tally_proto::calendar::{Channel, Opening};
 use tally_proto::card::subject;
 use tally_proto::identity::Fingerprint;
 use tally_proto::ids::{Hash32, Role, RoleExt as _};
-use tally_proto::manifest::{Manifest, Network, Rule};
+use tally_proto::manifest::{Manifest, Network, RevokedRows, Rule};
 use tally_proto::order::{Change, Order};
 use tally_proto::text::Texts;
 use tally_proto::wire;
@@ -154,6 +154,13 @@ pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {
             Network::Far => "far from one another (tens of milliseconds)",
         }
     );
+    if !manifest.stations().is_empty() {
+        let _ = writeln!(
+            text,
+            "\n  Revoked stations: when an order revokes a station, {}.",
+            manifest.revoked_rows().in_words()
+        );
+    }
     let _ = writeln!(
         text,
         "\n  Results: boxes have at least {} voters. One that received fewer than {} submissions is not tallied; fakes, ballots cast again and invalid \
@@ -169,8 +176,8 @@ pub(super) fn manifest(manifest: &Manifest, hash: &Hash32) -> String {
     text
 }
 
-/// Everything of an order; `voter`: the roll's reference of the voter that it corrects.
-pub(super) fn order(order: &Order, hash: &Hash32, voter: Option<&str>) -> String {
+/// Everything of an order; `voter`: the roll's reference of the voter that it corrects, `rows`: what the manifest says of revoked stations.
+pub(super) fn order(order: &Order, hash: &Hash32, voter: Option<&str>, rows: RevokedRows) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "Order {} of election {}", order.number, order.election);
     let _ = writeln!(
@@ -201,11 +208,7 @@ pub(super) fn order(order: &Order, hash: &Hash32, voter: Option<&str>) -> String
             }
         }
         Change::Revocation(revocation) => {
-            let _ = writeln!(
-                text,
-                "  station {} is revoked: what it casts from {} (Unix seconds) on does not count, and nothing more is taken from it",
-                revocation.station, revocation.from
-            );
+            let _ = writeln!(text, "  {}", revocation.in_words(rows));
         }
     }
     text.push('\n');

@@ -96,7 +96,7 @@ impl Intake for IntakeService {
         request: Request<wire::ElectionRef>,
     ) -> Result<Response<wire::ManifestReply>, Status> {
         let election = self.0.elections.get(&request.into_inner().election)?;
-        Ok(Response::new(election.to_wire()))
+        Ok(Response::new(election.to_wire(self.0.role)))
     }
 
     async fn submit(&self, request: Request<wire::Submission>) -> Result<Response<wire::Receipt>, Status> {

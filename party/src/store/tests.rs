@@ -555,3 +555,29 @@ fn a_mirror_has_every_root_and_serves_its_pages_from_any_entry() {
         })
         .expect("reads");
 }
+
+#[test]
+fn the_highest_number_of_each_station_of_a_box_is_found() {
+    let store = open(&SimDisk::new()).expect("opens");
+    let taken = [
+        (1, 1, 0, 1),
+        (1, 1, 7, 2),
+        (1, 1, 7, 9),
+        (1, 1, u32::MAX, u64::MAX),
+        (1, 2, 7, 30),
+        (2, 1, 7, 40),
+    ];
+    for (election, of_box, station, sequence) in taken {
+        store
+            .write(|tx| sequences::take(tx, election, of_box, (station, sequence), &[1; 32]))
+            .expect("written");
+    }
+    let of = |election, of_box| {
+        store
+            .read(|tx| sequences::highest(tx, election, of_box))
+            .expect("read")
+    };
+    assert_eq!(of(1, 1), [(0, 1), (7, 9), (u32::MAX, u64::MAX)]);
+    assert_eq!(of(1, 2), [(7, 30)]);
+    assert_eq!(of(2, 2), []);
+}

@@ -21,6 +21,8 @@ pub enum Unsupported {
     Rule(ContestId),
     /// A distance between the parties of a later version.
     Network(i32),
+    /// A treatment of revoked stations of a later version.
+    RevokedRows(i32),
 }
 
 impl fmt::Display for Unsupported {
@@ -29,6 +31,7 @@ impl fmt::Display for Unsupported {
             Self::Version(version) => write!(f, "manifest version {version} (supported: {VERSION})"),
             Self::Rule(id) => write!(f, "the rule of contest {id}"),
             Self::Network(number) => write!(f, "network {number} (supported: near, far)"),
+            Self::RevokedRows(number) => write!(f, "revoked_rows {number} (supported: before, none)"),
         }
     }
 }

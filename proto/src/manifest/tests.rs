@@ -45,6 +45,7 @@ fn what_is_not_supported_is_refused_by_name() {
     assert!(unsupported(|m| m.version = 2).contains("version 2"));
     assert!(unsupported(|m| m.contests[1].rule = None).contains("contest 2"));
     assert!(unsupported(|m| m.network = 2).contains("network 2"));
+    assert!(unsupported(|m| m.revoked_rows = 2).contains("revoked_rows 2"));
     let suite = refused(|m| m.parties[1].hpke_keys[0].aead_id = 2);
     assert_eq!(suite.reason(), Reason::SuiteUnsupported);
     assert!(suite.to_string().contains("AES-256-GCM"), "{suite}");
@@ -99,6 +100,31 @@ fn offsets_are_three_commitments_and_come_with_enrolment() {
         assert!(matches!(error, ManifestError::Offsets), "{error}");
         assert_eq!(error.reason(), Reason::ManifestInvalid);
     }
+}
+
+#[test]
+fn what_counts_of_a_revoked_station_has_one_encoding() {
+    let before = world().manifest.manifest().clone();
+    assert_eq!(before.revoked_rows(), RevokedRows::Before, "what says nothing");
+    let wire = wire::Manifest {
+        revoked_rows: wire::RevokedRows::None.into(),
+        ..before.to_wire()
+    };
+    let none = Manifest::from_wire(&wire).expect("a manifest");
+    assert_eq!(none.revoked_rows(), RevokedRows::None);
+    assert_eq!(Manifest::decode(&none.encode()).expect("decodes"), none);
+    // The field is the last one: 21, a number. The default is not written.
+    let mut spelled = before.encode();
+    assert_eq!(none.encode(), [&spelled[..], &[0xa8, 0x01, 1]].concat());
+    spelled.extend([0xa8, 0x01, 0]);
+    assert!(matches!(
+        Manifest::decode(&spelled),
+        Err(ManifestError::Decode(_))
+    ));
+    for rows in RevokedRows::ALL {
+        assert_eq!(rows.to_string().parse(), Ok(rows));
+    }
+    assert_eq!("all".parse::<RevokedRows>(), Err(UnknownRevokedRows));
 }
 
 #[test]

@@ -127,7 +127,9 @@ fn public_check(
         .station_mark()
         .and_then(|mark| election.revoked_from(mark.station));
     match revoked {
-        Some(from) if header.cast_at() >= from => Err(Reason::BallotStationRevoked),
+        Some(from) if !manifest.revoked_rows().count(header.cast_at(), from) => {
+            Err(Reason::BallotStationRevoked)
+        }
         _ => Ok(()),
     }
 }

@@ -13,6 +13,7 @@ use crate::envelope::{Kind, SignatureBytes};
 use crate::fixture::{CLOSES, Evidence, Listed, OPENS, Shape, World};
 use crate::ids::{StationId, UnixSeconds};
 use crate::invitation::Credential;
+use crate::manifest::RevokedRows;
 use crate::order::{Change, Correction, Revocation};
 use crate::receipt::Receipt;
 use crate::record::{Endorsement, Half, RecordHeader};
@@ -297,6 +298,45 @@ fn a_revoked_station_is_out_from_that_moment_on_and_no_other_is() {
     expected.sort_by_key(|e| e.digest);
     assert_eq!(sealed.seal.exclusions, expected);
     assert_eq!(sealed.seal.stations[0].electronic, 1);
+}
+
+#[test]
+fn of_a_revoked_station_nothing_counts_where_the_manifest_says_so() {
+    let shape = Shape {
+        revoked_rows: RevokedRows::None,
+        ..Shape::default()
+    };
+    let world = World::new(shape);
+    let change = Change::Revocation(Revocation {
+        station: StationId(1),
+        from: UnixSeconds(OPENS + 10),
+    });
+    let order = world.order(1, change);
+    let ballots = [
+        ballot(&world, 1, OPENS + 9, Some((1, 1, false)), ALL),
+        ballot(&world, 2, OPENS + 10, Some((1, 2, true)), ALL),
+        ballot(&world, 3, OPENS + 9, Some((2, 1, false)), ALL),
+    ];
+    let hashes = [order.hash()];
+    let evidence = world.evidence(BOX, &ballots, &[], no_claims(), [&hashes, &hashes, &hashes]);
+    let election = EffectiveElection::new(world.manifest.clone(), [&order]).expect("applies");
+    let sealed = compute(evidence.inputs(&election, BOX)).expect("a Seal");
+    let [before, after, other] = ballots.each_ref().map(digest);
+    assert_eq!(sealed.rows, [other]);
+    let mut expected = [before, after].map(|digest| Exclusion {
+        digest,
+        reason: Reason::BallotStationRevoked,
+    });
+    expected.sort_by_key(|e| e.digest);
+    assert_eq!(sealed.seal.exclusions, expected);
+    assert_eq!(
+        sealed.seal.stations[0].electronic + sealed.seal.stations[0].paper,
+        0
+    );
+    // Without the order all of them count.
+    let evidence = world.evidence(BOX, &ballots, &[], no_claims(), [&[]; 3]);
+    let sealed = compute(evidence.inputs(&world.election(), BOX)).expect("a Seal");
+    assert_eq!((sealed.rows.len(), sealed.seal.exclusions.len()), (3, 0));
 }
 
 #[test]
