@@ -314,6 +314,10 @@ async fn vote_and_tally(
     );
     succeeded(&voted.expect("it runs"));
 
+    let closed = scene.world.close("All have voted").expect("orders are in force");
+    if let Ok(left) = closed.duration_since(SystemTime::now()) {
+        tokio::time::sleep(left).await;
+    }
     let typed = format!("{election}\n");
     let strike = [
         "order",
@@ -331,10 +335,6 @@ async fn vote_and_tally(
         .coordinator(&["complete", &election], &typed)
         .expect("in force");
 
-    let closed = scene.world.close("All have voted").expect("orders are in force");
-    if let Ok(left) = closed.duration_since(SystemTime::now()) {
-        tokio::time::sleep(left).await;
-    }
     for step in ["seal", "tally"] {
         scene.world.coordinator(&[step, &election], &typed).expect(step);
     }
