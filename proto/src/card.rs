@@ -26,7 +26,7 @@ pub use authorisation::{
 pub use chain::{Holder, certificate as check_certificate, check, is_authority, scheme_of};
 pub use error::CardError;
 pub use object_id::{BadObjectId, ObjectId};
-pub use revocation::{ListError, MAX_LIST_BYTES, RevocationList, check_revocation};
+pub use revocation::{ListError, MAX_LIST_BYTES, RevocationList, check_revocation, lists_until};
 
 use crate::ids::Hash32;
 use crate::layout::{Writer, tag};

@@ -146,7 +146,11 @@ impl Control for ControlService {
         let envelope = Envelope::from_wire(request.into_inner()).map_err(Refusal::from)?;
         let in_force = self
             .0
-            .blocking(move |party| party.elections.propose(&party.store, envelope, party.now()))
+            .blocking(move |party| {
+                party
+                    .elections
+                    .propose(&party.store, party.role, envelope, party.now())
+            })
             .await?;
         Ok(Response::new(wire::OrderReply { in_force }))
     }
@@ -177,9 +181,13 @@ impl Control for ControlService {
         let signature = self
             .0
             .blocking(move |party| {
-                party
-                    .elections
-                    .countersign(&party.store, &party.signer, hash, &confirmation, party.now())
+                party.elections.countersign(
+                    &party.store,
+                    (party.role, &party.signer),
+                    hash,
+                    &confirmation,
+                    party.now(),
+                )
             })
             .await?;
         // Signed, so what was typed is the election's id.

@@ -8,7 +8,7 @@
 //!   on disk is decided by reading it back, never by guessing.
 //! - Shares are never stored open: see [`vault`].
 //!
-//! # Schema (version 4)
+//! # Schema (version 5)
 //!
 //! Election ids are long, so tables are keyed by a small election number `e` given out in `elections`. `b` is the box, `d` a digest.
 //!
@@ -20,7 +20,7 @@
 //! | `rolls` | e, b, v | online flag, voter reference |
 //! | `orders` | e, number | encoded Envelope: order with the signatures this party knows |
 //! | `boxes` | e, b | 1 when the box is frozen: its List is made and nothing more is taken |
-//! | `counts` | e, b, kind | ballots accepted of a channel kind (1 online, 2 station, 3 paper), credential records (0) |
+//! | `counts` | e, b, kind | ballots accepted of a channel kind (1 online, 2 station, 3 paper), credential records (0); lost with a disk: ballots (4), records (5), and under box 0 of the election all positions (6) |
 //! | `ballots` | e, b, d | log position of the ballot |
 //! | `records` | e, b, d | log position of the credential record |
 //! | `accepted` | e, position | header, authority signature or authorisation, ciphertext hash, received_at_s, receipt signature, shares at rest |
@@ -61,6 +61,7 @@ pub mod vault;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{
     Database, DatabaseError, Key, ReadOnlyDatabase, ReadableDatabase, ReadableTable, StorageBackend, Table,
@@ -355,6 +356,17 @@ impl Store {
     fn builder(cache_bytes: usize) -> redb::Builder {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
+        // After a kill: the whole file is read.
+        let told = AtomicU64::new(u64::MAX);
+        builder.set_repair_callback(move |repair| {
+            let tenths = (repair.progress() * 10.0) as u64;
+            if told.swap(tenths, Ordering::Relaxed) != tenths {
+                tracing::info!(
+                    percent = tenths * 10,
+                    "the store was not closed in order and is read once; nothing is lost"
+                );
+            }
+        });
         builder
     }
 

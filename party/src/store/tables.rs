@@ -6,7 +6,7 @@ use tally_proto::log::ENTRY_BYTES;
 use super::{StoreError, Tables, WriteTx};
 
 /// Schema version written by this program.
-pub const SCHEMA: u64 = 4;
+pub const SCHEMA: u64 = 5;
 
 /// Key of a row of a box: election number, box, digest.
 pub type DigestKey = (u32, u32, &'static [u8; 32]);

@@ -126,6 +126,23 @@ impl RevocationList {
     }
 }
 
+/// Until when there are lists of every issuing CA of `register`, the newest of each counting; `None`: of some there is none.
+pub fn lists_until<'l>(
+    register: &Register,
+    lists: impl Iterator<Item = &'l RevocationList> + Clone,
+    now: UnixSeconds,
+) -> Option<UnixSeconds> {
+    let until = |der: &Vec<u8>| {
+        let issuer = Certificate::read(der).ok()?;
+        let newest = (lists.clone())
+            .filter(|list| list.issuer == issuer.subject() && list.this_update <= now)
+            .max_by_key(|list| (list.this_update, list.next_update))?;
+        Some(newest.next_update)
+    };
+    let all: Option<Vec<UnixSeconds>> = register.issuers().iter().map(until).collect();
+    all?.into_iter().min()
+}
+
 /// Whether none of `lists`, of which the newest of the holder's issuer counts, names the certificate.
 ///
 /// # Errors
