@@ -9,7 +9,7 @@ use rand::CryptoRng;
 use tally_proto::disclosure::Disclosure;
 use tally_proto::ids::{BoxId, Digest, Role, UnixSeconds};
 use tally_proto::invitation::Invitation;
-use tally_proto::ticket::OwnTicket;
+use tally_proto::ticket::{OwnTicket, TicketKey};
 use tally_proto::wire;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
@@ -22,6 +22,7 @@ use crate::election::{Election, ElectionError};
 use crate::fault::Fault;
 use crate::form::Form;
 use crate::known::Named;
+use crate::link::Link;
 use crate::sealing::{SealError, seal_online};
 use crate::tickets::{DrawError, Hours, PurseKey};
 
@@ -30,6 +31,8 @@ pub const ATTEMPT: Duration = Duration::from_secs(60);
 /// A ballot dated further ahead than this would be held by the parties: the client waits instead.
 const AHEAD_MS: u64 = 2_000;
 const PAUSE: Duration = Duration::from_secs(1);
+/// Tickets that one cast uses up because parties were away; one more ballot than that, and the voter is told to come again.
+const MOST_IN_VAIN: u32 = 2;
 
 /// How long a voter keeps trying.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +70,11 @@ pub enum Notice {
     Anew {
         /// The number of the attempt that begins, from 2.
         attempt: u32,
+    },
+    /// A party has the ballot and its ticket, and those who lack do not answer: it is cast anew when one of them is back.
+    Absent {
+        /// Who runs the parties that are away.
+        agencies: Vec<String>,
     },
     /// This device cast a ballot a moment ago: the next second is waited for.
     Waiting {
@@ -203,10 +211,11 @@ impl Voter {
     ) -> Result<Cast, CastError> {
         self.rest_after_draw(rng, &mut notice).await?;
         let begun = Instant::now();
-        let mut attempt = 1;
+        let (mut attempt, mut in_vain) = (1, 0);
+        let mut kept = None;
         loop {
             let cast_at_s = self.take_moment(begun, &mut notice).await?;
-            let ticket = self.take_ticket(UnixSeconds(cast_at_s), rng).await?;
+            let ticket = self.take_ticket(UnixSeconds(cast_at_s), kept, rng).await?;
             let (parcel, disclosure) = seal_online(
                 &self.election,
                 &self.invitation,
@@ -247,8 +256,15 @@ impl Voter {
             {
                 return Err(CastError::Refused { faults });
             }
-            if begun.elapsed() >= self.patience.give_up_after {
-                let accepted = progress.standing.acceptors();
+            let accepted = progress.standing.acceptors();
+            kept = ticket.filter(|_| is_ticket_left(&accepted, &faults));
+            // No ticket goes because of who is away: not each minute, and not before somebody is back.
+            let goes = self.election.manifest().ticketing().is_some() && kept.is_none() && !refused;
+            in_vain += u32::from(goes);
+            let is_over = begun.elapsed() >= self.patience.give_up_after
+                || in_vain > MOST_IN_VAIN
+                || (goes && !self.is_back(&accepted, &faults, begun, &mut notice).await);
+            if is_over {
                 return Err(if refused {
                     CastError::Refused { faults }
                 } else {
@@ -329,17 +345,50 @@ impl Voter {
         Ok(PurseKey::new(&self.election, code))
     }
 
-    /// A ticket for a ballot of that second; none where the election asks for none.
+    /// A ticket for a ballot of that second, the one that is `kept` if it is of the same day; none where the election asks for none.
     async fn take_ticket(
         &self,
         cast_at: UnixSeconds,
+        kept: Option<OwnTicket>,
         rng: &mut impl CryptoRng,
     ) -> Result<Option<OwnTicket>, DrawError> {
         let Some(ticketing) = self.election.manifest().ticketing() else {
             return Ok(None);
         };
+        let day = ticketing.key_at(cast_at).map(TicketKey::day);
+        if let Some(kept) = kept.filter(|own| Some(own.ticket().day()) == day) {
+            return Ok(Some(kept));
+        }
         let mut purse = self.device.purse(self.purse_key()?).await;
         purse.take(ticketing, cast_at, rng).map(Some)
+    }
+
+    /// Waits until one of the parties that neither accepted nor refused answers again, if only with the time; not longer than the voter is ready to.
+    async fn is_back(
+        &self,
+        accepted: &[Role],
+        faults: &[Fault],
+        begun: Instant,
+        notice: &mut impl FnMut(Notice),
+    ) -> bool {
+        let refused = |party| (faults.iter()).any(|fault| fault.party() == party && !fault.may_pass());
+        let away: Vec<&Link> = (self.connections.links().iter())
+            .filter(|link| !accepted.contains(&link.party) && !refused(link.party))
+            .collect();
+        let mut is_told = false;
+        while begun.elapsed() < self.patience.give_up_after {
+            let asked = futures::future::join_all(away.iter().map(|link| link.clock())).await;
+            if away.is_empty() || asked.iter().any(Result::is_ok) {
+                return true;
+            }
+            if !is_told {
+                let agencies = away.iter().map(|link| link.agency.clone()).collect();
+                notice(Notice::Absent { agencies });
+                is_told = true;
+            }
+            sleep(PAUSE).await;
+        }
+        false
     }
 
     /// Throws the device's tickets of this election away, so that the next cast draws anew. A voter draws a few times only.
@@ -380,6 +429,13 @@ impl Voter {
             }
         }
     }
+}
+
+/// Whether a ticket may do for the next ballot: nobody has shown that it took the last one. One party's word that the ticket is spent is not enough, as
+/// the two others may still take it; of two that say so one is honest. (The next ballot has the same choice, so it does not matter which of two that came
+/// in with one ticket stands.)
+fn is_ticket_left(accepted: &[Role], faults: &[Fault]) -> bool {
+    accepted.is_empty() && faults.iter().filter(|fault| fault.is_of_ticket()).count() < 2
 }
 
 /// What has been told already, so that nothing is told twice.

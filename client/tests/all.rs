@@ -14,6 +14,7 @@ mod fake;
 mod logs;
 mod second_device;
 mod station;
+mod tickets;
 #[allow(
     dead_code,
     unreachable_pub,

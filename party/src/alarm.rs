@@ -9,8 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use tally_proto::ids::UnixMillis;
 use tally_proto::wire;
 
-/// Most alarms that stand one by one; a thousand troubled boxes need one look, not a thousand lines.
-const MOST: usize = 200;
+/// Most alarms of one code that stand one by one; a thousand troubled boxes need one look, not a thousand lines. Of more the number is told, as one
+/// alarm about nothing in particular, so that no code displaces another.
+const MOST: usize = 12;
 
 macro_rules! alarms {
     ($($name:ident, $code:literal, $doc:literal, $advice:literal;)*) => {
@@ -50,6 +51,10 @@ alarms! {
         "Find out who shows it: a program with old files is started again; a copy of a key that was taken is worth nothing now, but something was taken.";
     Locked, "party.locked", "The server runs without its keys: too few officials have unlocked it.",
         "Call this agency's key officials to unlock it.";
+    NotHeld, "keys.not-held", "The server runs, but no key holder keeps its key: after a crash it would be locked.",
+        "Start `party hold-keys` again and have the key officials unlock it; voting goes on meanwhile.";
+    ListEnds, "card.list-ends", "A revocation list of an authority whose cards enrol voters ends soon, has ended, or is missing.",
+        "Fetch the authority's newest list into revocation_lists; without a good one nobody enrols.";
     LogRewritten, "log.rewritten", "A party's public log no longer extends what it showed before.",
         "Keep everything as it is, save both checkpoints and call the commission.";
     LogFlooded, "log.flooded", "Another party's log holds more than an honest one's can, and is followed no further.",
@@ -58,6 +63,8 @@ alarms! {
         "Leave it running: it catches up by itself; look into its disk and network if the gap grows.";
     NotTakenOver, "election.not-taken-over", "An election is in force at another party that this one cannot take over.",
         "Read why in its detail; where the identity files here are not those of that election, compare them by phone.";
+    NotFollowed, "party.not-followed", "What another party says of its logs is of no use: none of them is followed.",
+        "Call its operator: is it the same version, and whose certificate does it show? Voting goes on.";
     BoxFilling, "box.filling", "A box holds half, or nine tenths, of what it can take.",
         "See whether voters fill it or somebody floods it; when it is full it takes no more for good (box.full).";
     TallyAborted, "tally.aborted", "The last tally session of a box aborted.",
@@ -107,50 +114,102 @@ pub enum Change {
     Raised,
     /// It was standing and is no longer.
     Cleared,
-    /// Neither.
-    None,
 }
 
-/// The alarms of one party.
-#[derive(Debug, Default)]
-pub struct Alarms(Mutex<BTreeMap<(Alarm, String), Standing>>);
+/// What is told of alarms of one code beyond the first [`MOST`].
+pub const OTHERS: &str = "others";
 
-impl Alarms {
-    /// The alarm about this stands from now with `detail`, or no longer without.
-    pub fn set(&self, alarm: Alarm, about: &str, detail: Option<String>, now: UnixMillis) -> Change {
-        let mut standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (alarm, about.to_owned());
-        let Some(detail) = detail else {
-            return if standing.remove(&key).is_some() {
-                Change::Cleared
-            } else {
-                Change::None
-            };
-        };
-        if let Some(known) = standing.get_mut(&key) {
+/// Most alarms of one code that are known beside those that are shown.
+const MOST_OTHERS: usize = 100_000;
+
+/// The alarms of one code, by what they are about.
+#[derive(Debug, Default)]
+struct OfCode {
+    /// At most [`MOST`].
+    shown: BTreeMap<String, Standing>,
+    /// Those that found no place among them.
+    others: BTreeMap<String, Standing>,
+}
+
+impl OfCode {
+    fn raise(&mut self, alarm: Alarm, about: &str, detail: String, now: UnixMillis) -> Option<Change> {
+        if let Some(known) = self.shown.get_mut(about) {
             known.detail = detail;
-            return Change::None;
-        }
-        if standing.len() >= MOST {
-            return Change::None;
+            return None;
         }
         let new = Standing {
             alarm,
             about: about.to_owned(),
             detail,
-            since: now,
+            since: self.others.get(about).map_or(now, |known| known.since),
         };
-        standing.insert(key, new);
-        Change::Raised
+        if self.shown.len() < MOST {
+            self.others.remove(about);
+            self.shown.insert(about.to_owned(), new);
+            return Some(Change::Raised);
+        }
+        if self.others.len() < MOST_OTHERS || self.others.contains_key(about) {
+            self.others.insert(about.to_owned(), new);
+        }
+        None
+    }
+
+    fn clear(&mut self, about: &str) -> Option<Change> {
+        self.others.remove(about);
+        self.shown.remove(about).map(|_| Change::Cleared)
+    }
+
+    /// The others as one.
+    fn counted(&self) -> Option<Standing> {
+        let (first, of) = self.others.first_key_value()?;
+        let since = self.others.values().map(|of| of.since).min();
+        Some(Standing {
+            alarm: of.alarm,
+            about: OTHERS.to_owned(),
+            detail: format!("{} more of these stand, {first} among them", self.others.len()),
+            since: since.unwrap_or(of.since),
+        })
+    }
+}
+
+/// The alarms of one party.
+#[derive(Debug, Default)]
+pub struct Alarms(Mutex<BTreeMap<Alarm, OfCode>>);
+
+impl Alarms {
+    /// The alarm about this stands from now with `detail`, or no longer without. Returns what changed of what is shown: of this one, or of the
+    /// [`OTHERS`] of its code, or of both.
+    pub fn set<'a>(
+        &self,
+        alarm: Alarm,
+        about: &'a str,
+        detail: Option<String>,
+        now: UnixMillis,
+    ) -> Vec<(&'a str, Change)> {
+        let mut standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = standing.entry(alarm).or_default();
+        let were_others = !of.others.is_empty();
+        let change = match detail {
+            Some(detail) => of.raise(alarm, about, detail, now),
+            None => of.clear(about),
+        };
+        let others = match (were_others, !of.others.is_empty()) {
+            (false, true) => Some(Change::Raised),
+            (true, false) => Some(Change::Cleared),
+            _ => None,
+        };
+        let changes = [(about, change), (OTHERS, others)].into_iter();
+        changes
+            .filter_map(|(about, change)| Some((about, change?)))
+            .collect()
     }
 
     /// Those that stand, by code.
     pub fn standing(&self) -> Vec<Standing> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        let standing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        standing
             .values()
-            .cloned()
+            .flat_map(|of| of.shown.values().cloned().chain(of.counted()))
             .collect()
     }
 }
@@ -165,9 +224,9 @@ mod tests {
         let set = |detail: Option<&str>, now| {
             alarms.set(Alarm::PartyLost, "P2", detail.map(str::to_owned), UnixMillis(now))
         };
-        assert_eq!(set(None, 1), Change::None);
-        assert_eq!(set(Some("silent"), 2), Change::Raised);
-        assert_eq!(set(Some("still silent"), 3), Change::None);
+        assert_eq!(set(None, 1), []);
+        assert_eq!(set(Some("silent"), 2), [("P2", Change::Raised)]);
+        assert_eq!(set(Some("still silent"), 3), []);
         let standing = alarms.standing();
         assert_eq!(standing.len(), 1);
         assert_eq!(
@@ -175,22 +234,77 @@ mod tests {
             ("still silent", UnixMillis(2))
         );
         assert_eq!(standing[0].to_wire().code, "party.lost");
-        assert_eq!(set(None, 4), Change::Cleared);
+        assert_eq!(set(None, 4), [("P2", Change::Cleared)]);
         assert_eq!(alarms.standing(), []);
     }
 
     #[test]
-    fn alarms_are_bounded_in_number() {
+    fn alarms_of_one_code_are_bounded_in_number_and_hide_no_other_code() {
         let alarms = Alarms::default();
-        for i in 0..2 * MOST {
-            alarms.set(
-                Alarm::SealPending,
-                &i.to_string(),
-                Some(String::new()),
-                UnixMillis(1),
-            );
+        let set = |alarm, about: &str, detail: Option<&str>, now| {
+            let changes = alarms.set(alarm, about, detail.map(str::to_owned), UnixMillis(now));
+            let changes = changes.into_iter();
+            changes
+                .map(|(about, change)| (about.to_owned(), change))
+                .collect::<Vec<_>>()
+        };
+        let told = |about: &str, change| [(about.to_owned(), change)];
+        let boxes: Vec<String> = (0..300).map(|i| format!("box {i:03}")).collect();
+        for (i, about) in (0..).zip(&boxes) {
+            let changes = set(Alarm::SealPending, about, Some("closed"), i);
+            match i {
+                0..12 => assert_eq!(changes, told(about, Change::Raised)),
+                12 => assert_eq!(changes, told(OTHERS, Change::Raised)),
+                _ => assert_eq!(changes, []),
+            }
         }
-        assert_eq!(alarms.standing().len(), MOST);
+        for alarm in [Alarm::StoreFailed, Alarm::ClockWrong] {
+            assert_eq!(set(alarm, "", Some("it did"), 400), told("", Change::Raised));
+        }
+        let changes = set(Alarm::LogRewritten, "ward-7, P2", Some("two roots"), 400);
+        assert_eq!(changes, told("ward-7, P2", Change::Raised));
+        let count = |alarm| {
+            let all = alarms.standing();
+            all.iter().filter(|standing| standing.alarm == alarm).count()
+        };
+        for alarm in [Alarm::StoreFailed, Alarm::ClockWrong, Alarm::LogRewritten] {
+            assert_eq!(count(alarm), 1, "{alarm:?}");
+        }
+        assert_eq!(count(Alarm::SealPending), MOST + 1);
+        let others = || {
+            let all = alarms.standing();
+            all.into_iter().find(|standing| standing.about == OTHERS)
+        };
+        let counted = others().expect("288 more");
+        assert_eq!(counted.detail, "288 more of these stand, box 012 among them");
+        assert_eq!(counted.since, UnixMillis(12));
+
+        // One that is over makes room for another, which stands since it was first seen.
+        assert_eq!(
+            set(Alarm::SealPending, "box 000", None, 500),
+            told("box 000", Change::Cleared)
+        );
+        assert_eq!(
+            set(Alarm::SealPending, "box 299", Some("closed"), 500),
+            told("box 299", Change::Raised)
+        );
+        let shown = alarms.standing().into_iter().find(|of| of.about == "box 299");
+        assert_eq!(shown.expect("shown").since, UnixMillis(299));
+        assert_eq!(
+            others().expect("287 more").detail,
+            "287 more of these stand, box 012 among them"
+        );
+        let cleared: Vec<_> = (boxes.iter())
+            .flat_map(|about| set(Alarm::SealPending, about, None, 600))
+            .map(|(about, change)| {
+                assert_eq!(change, Change::Cleared);
+                about
+            })
+            .collect();
+        assert_eq!(cleared.len(), MOST + 1);
+        assert!(cleared.contains(&OTHERS.to_owned()));
+        assert_eq!(count(Alarm::SealPending), 0);
+        assert_eq!(alarms.standing().len(), 3);
     }
 
     #[test]

@@ -162,6 +162,8 @@ pub struct AlarmLimits {
     pub behind_entries: u64,
     /// Seconds after the last submission's end until a box should be sealed.
     pub seal_s: u64,
+    /// Seconds before the end of a revocation list.
+    pub list_s: u64,
 }
 
 /// What operators' machines read.

@@ -131,7 +131,7 @@ impl Made {
     }
 
     /// The configuration's text; `split`: the keys are sealed.
-    fn config(&self, init: &Init, split: bool) -> String {
+    fn config(&self, directory: &Path, init: &Init, split: bool) -> String {
         let listen = |given: Option<SocketAddr>, address: &Address| match given {
             Some(given) => format!("\"{given}\""),
             None => format!("\"0.0.0.0:{}\"", address.port()),
@@ -153,6 +153,9 @@ impl Made {
                 "\"others/coordinator.identity.toml\"".to_owned(),
             ),
         ];
+        if let Some(data) = state_of(directory) {
+            given.push(("data_dir", format!("{:?}", data.display().to_string())));
+        }
         if split {
             given.push(("keys.sealed", format!("\"{SEALED}\"")));
             given.push(("tls.certificate", "\"tls/front.pem\"".to_owned()));
@@ -205,7 +208,7 @@ pub fn init(directory: &Path, init: &Init, rng: &mut impl CryptoRng) -> Result<I
     public_file(&directory.join("tls/operator.pem"), &made.operator.cert_pem)?;
     public_file(&directory.join(made.identity_name()), &made.identity.to_toml())?;
     // Last: its existence says that everything else is there.
-    public_file(&directory.join(CONFIG), &made.config(init, false))?;
+    public_file(&directory.join(CONFIG), &made.config(directory, init, false))?;
     Ok(made.initialised(directory))
 }
 
@@ -249,7 +252,7 @@ pub fn init_split(
         rng,
     )
     .encode();
-    let (config, identity) = (made.config(init, true), made.identity.to_toml());
+    let (config, identity) = (made.config(directory, init, true), made.identity.to_toml());
     let whole = Sealed::seal(
         Use::Kit,
         &public,
@@ -285,10 +288,22 @@ pub fn init_split(
 }
 
 fn directories(directory: &Path) -> Result<(), InitError> {
-    for name in ["keys", "tls", "ca", "others", "data"] {
+    for name in ["keys", "tls", "ca", "others"] {
         private_directory(&directory.join(name))?;
     }
-    Ok(())
+    // Where the service keeps its state elsewhere, its supervisor makes that.
+    match state_of(directory) {
+        Some(_) => Ok(()),
+        None => private_directory(&directory.join("data")),
+    }
+}
+
+/// Where the service keeps its state whose configuration is in `directory`: nothing below /etc may be written by a service, and `/etc/tally/party-1`
+/// goes with `/var/lib/tally/party-1` (deploy/systemd). `None` elsewhere: it is below the configuration.
+fn state_of(directory: &Path) -> Option<PathBuf> {
+    let whole = std::path::absolute(directory).ok()?;
+    let name = whole.strip_prefix("/etc").ok()?;
+    Some(Path::new("/var/lib").join(name))
 }
 
 pub(crate) fn private_directory(path: &Path) -> Result<(), InitError> {

@@ -1,11 +1,12 @@
 //! Looks after this party's machine, its neighbours and its boxes, and raises the alarms that follow.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
 use tally_proto::ids::{UnixMillis, UnixSeconds};
-use tally_proto::manifest::Capacity;
+use tally_proto::manifest::{Capacity, Register};
 use tally_proto::pki::system_now;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
@@ -14,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::alarm::Alarm;
 use crate::config::AlarmLimits;
+use crate::holder;
 use crate::journal::Event;
 use crate::party::Party;
 use crate::status::phase_name;
@@ -100,6 +102,38 @@ impl Party {
         }
     }
 
+    /// Where officials hold the key: whether a holder still has it. A server that crashes comes back by that alone. Asks the holder: call it from a
+    /// blocking thread.
+    pub(crate) fn look_at_holder(&self) {
+        let Some(directory) = &self.key_holder else { return };
+        let gone = match holder::state(directory) {
+            Ok(state) if state.unlocked => None,
+            Ok(state) => Some(format!(
+                "the key holder was started again and has {} shares, {} are needed: this server runs on the key that it had before",
+                state.given.count_ones(),
+                state.terms
+            )),
+            Err(error) => Some(error.to_string()),
+        };
+        self.alarm(Alarm::NotHeld, "", gone);
+    }
+
+    /// The revocation lists of every register in which somebody may still enrol. Reads files that have changed: call it from a blocking thread.
+    pub(crate) fn look_at_lists(&self) {
+        let now = self.now().seconds();
+        let elections = self.elections_in_force();
+        let registers: BTreeMap<&str, &Register> = (elections.iter())
+            .filter_map(|election| election.manifest().register())
+            .map(|register| (register.id().as_str(), register))
+            .collect();
+        for (id, register) in registers {
+            let ends = (now <= register.closes())
+                .then(|| list_ends(self.revocations.until(register, now), &self.alarm_limits, now))
+                .flatten();
+            self.alarm(Alarm::ListEnds, id, ends);
+        }
+    }
+
     /// Raises or clears the alarms of a box that takes submissions until `until`, and no more of them than `capacity` says.
     pub(crate) fn look_at_box(
         &self,
@@ -156,6 +190,18 @@ fn certificate(machine: &wire::Machine, limits: &AlarmLimits, now: UnixSeconds) 
     } else {
         format!("the certificate ends at {ends}")
     })
+}
+
+/// `until`: when the first of the lists ends that are needed; none: one is missing.
+fn list_ends(until: Option<UnixSeconds>, limits: &AlarmLimits, now: UnixSeconds) -> Option<String> {
+    match until {
+        None => Some("of an issuing authority there is no list: nobody enrols with its cards".to_owned()),
+        Some(until) if until < now => Some(format!("the newest list ended at {until}: nobody enrols")),
+        Some(until) if until.get() <= now.get().saturating_add(limits.list_s) => Some(format!(
+            "the newest list ends at {until}: nobody enrols after that"
+        )),
+        Some(_) => None,
+    }
 }
 
 fn silent(last: UnixMillis, limits: &AlarmLimits, now: UnixMillis) -> Option<String> {
@@ -219,7 +265,17 @@ mod tests {
         party_lost_ms: 60_000,
         behind_entries: 10,
         seal_s: 600,
+        list_s: 3600,
     };
+
+    #[test]
+    fn a_revocation_list_is_told_of_before_it_ends_and_when_there_is_none() {
+        let told = |until: Option<u64>, now| list_ends(until.map(UnixSeconds), &LIMITS, UnixSeconds(now));
+        assert_eq!(told(Some(10_000), 6_399), None);
+        assert!(told(Some(10_000), 6_400).expect("an alarm").contains("ends at"));
+        assert!(told(Some(10_000), 10_001).expect("an alarm").contains("ended at"));
+        assert!(told(None, 0).expect("an alarm").contains("no list"));
+    }
 
     #[test]
     fn a_box_that_fills_is_told_by_side_at_half_and_at_nine_tenths_while_it_takes_anything() {

@@ -105,6 +105,8 @@ pub struct Party {
     pub sight: Sight,
     /// Directory of the store.
     pub data_dir: PathBuf,
+    /// Directory of the key holder's socket, where officials hold the key.
+    pub(crate) key_holder: Option<PathBuf>,
     /// Which elections' logs may grow.
     pub gate: Arc<Gate>,
     /// Following the others.
@@ -195,6 +197,7 @@ impl Party {
             alarm_limits: config.alarms,
             sight,
             data_dir: config.data_dir.clone(),
+            key_holder: (config.keys.sealed.is_some()).then(|| config.keys.holder.clone()),
             identities,
             stopping: OnceLock::new(),
             clock_trouble: Mutex::default(),
@@ -211,18 +214,19 @@ impl Party {
     /// The alarm about this stands from now with `detail`, or no longer without.
     pub fn alarm(&self, alarm: Alarm, about: &str, detail: Option<String>) {
         let code = alarm.code();
-        match self.alarms.set(alarm, about, detail.clone(), self.now()) {
-            Change::Raised => {
-                tracing::error!(party = %self.role, alarm = code, about, detail, "alarm: {}", alarm.advice());
-                let facts = json!({ "alarm": code, "about": about, "detail": detail });
-                self.witness.record(Event::AlarmRaised, facts);
+        for (about, change) in self.alarms.set(alarm, about, detail.clone(), self.now()) {
+            match change {
+                Change::Raised => {
+                    tracing::error!(party = %self.role, alarm = code, about, detail, "alarm: {}", alarm.advice());
+                    let facts = json!({ "alarm": code, "about": about, "detail": detail });
+                    self.witness.record(Event::AlarmRaised, facts);
+                }
+                Change::Cleared => {
+                    tracing::info!(party = %self.role, alarm = code, about, "the alarm is over");
+                    self.witness
+                        .record(Event::AlarmCleared, json!({ "alarm": code, "about": about }));
+                }
             }
-            Change::Cleared => {
-                tracing::info!(party = %self.role, alarm = code, about, "the alarm is over");
-                self.witness
-                    .record(Event::AlarmCleared, json!({ "alarm": code, "about": about }));
-            }
-            Change::None => {}
         }
     }
 

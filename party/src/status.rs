@@ -30,7 +30,13 @@ impl Party {
         for election in chosen {
             elections.push(self.election_status(election).await?);
         }
-        let machine = self.blocking(|party| Ok(party.machine())).await?;
+        let machine = self
+            .blocking(|party| {
+                party.look_at_holder();
+                party.look_at_lists();
+                Ok(party.machine())
+            })
+            .await?;
         self.look_at(&machine);
         Ok(wire::StatusReply {
             party: self.role.number(),
@@ -73,7 +79,7 @@ impl Party {
                         let stations = (asked.iter().filter(|_| closed))
                             .map(|id| sequences::highest(tx, number, id.get()))
                             .collect::<Result<Vec<_>, _>>()?;
-                        let lost = log::lost(tx, number)?.len() as u64;
+                        let lost = boxes::lost_in_all(tx, number)?;
                         let numbers = open.map(|id| registers::next_number(tx, number, id.get()));
                         let numbers = numbers.transpose()?.unwrap_or_default();
                         Ok::<_, StoreError>((log::size(tx, number)?, counts, stations, lost, numbers))

@@ -170,10 +170,13 @@ async fn answers_that_are_too_many_or_too_long_are_dropped_and_asked_for_again()
         open(party).await;
     }
     three.caught_up(&one, &[&two.party, &third]).await;
-    let asked = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&asked);
+    let turns = Arc::new(AtomicU64::new(0));
+    let (count, long) = (Arc::clone(&turns), Arc::new(AtomicBool::new(true)));
+    let longer = Arc::clone(&long);
+    let manifests = Arc::new(AtomicU64::new(0));
+    let asked = Arc::clone(&manifests);
     two.lies(move |_, method, _, honest| match method {
-        // As many heads as fit into a message.
+        // More heads than fit into a message, or as many as do.
         "LogHeads" => {
             count.fetch_add(1, Ordering::Relaxed);
             let head = |i: u32| wire::LogHead {
@@ -181,10 +184,17 @@ async fn answers_that_are_too_many_or_too_long_are_dropped_and_asked_for_again()
                 size: 1,
                 ..Default::default()
             };
-            let reply = wire::LogHeadsReply {
-                heads: (0..50_000).map(head).collect(),
+            let most = if longer.load(Ordering::Relaxed) {
+                500_000
+            } else {
+                50_000
             };
-            Ok(vec![reply.encode_to_vec()])
+            let heads = (0..most).map(head).collect();
+            Ok(vec![wire::LogHeadsReply { heads }.encode_to_vec()])
+        }
+        "Manifest" => {
+            asked.fetch_add(1, Ordering::Relaxed);
+            honest
         }
         _ => honest,
     });
@@ -192,13 +202,24 @@ async fn answers_that_are_too_many_or_too_long_are_dropped_and_asked_for_again()
     submit(&two.party, &ballot).await;
     submit(&third, &ballot).await;
     let before = three.about(&one, Role::P2).await;
-    until("asked a few times", async || asked.load(Ordering::Relaxed) > 3).await;
+    until("told", async || !alarms(&one, Alarm::NotFollowed).is_empty()).await;
+    let told = alarms(&one, Alarm::NotFollowed);
+    assert!(told[0].contains(Reason::MessageTooLarge.code()), "{told:?}");
+    assert_eq!(manifests.load(Ordering::Relaxed), 0);
+    // A few of the made-up ones are tried in each turn, and make one alarm.
+    long.store(false, Ordering::Relaxed);
+    until("told", async || !alarms(&one, Alarm::NotTakenOver).is_empty()).await;
+    let told = alarms(&one, Alarm::NotTakenOver);
+    assert!(told.len() == 1 && told[0].contains("50000 elections"), "{told:?}");
+    turns.store(0, Ordering::Relaxed);
+    manifests.store(0, Ordering::Relaxed);
+    until("asked a few times", async || turns.load(Ordering::Relaxed) > 5).await;
+    let (asked, turns) = (manifests.load(Ordering::Relaxed), turns.load(Ordering::Relaxed));
+    // By two followers, who may both be amid a turn.
+    assert!(asked > 0 && asked <= 64 * (turns + 2), "{asked} in {turns} turns");
+    assert!(alarms(&one, Alarm::NotFollowed).is_empty());
     let after = three.about(&one, Role::P2).await;
-    assert_eq!(
-        (after.mirrored, after.heard_ms),
-        (before.mirrored, before.heard_ms)
-    );
-    assert!(alarms(&one, Alarm::NotTakenOver).is_empty());
+    assert_eq!(after.mirrored, before.mirrored, "its log is not named");
 
     // Parts without end behind one question.
     let endless = Arc::new(AtomicU64::new(0));

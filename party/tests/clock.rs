@@ -1,7 +1,9 @@
 //! A party whose clock is over a second from both others' accepts nothing, says by how much, and accepts again once it is right.
 
+use tally_party::alarm::Alarm;
 use tally_party::clock::ManualClock;
 use tally_party::clock_watch::compare;
+use tally_party::journal;
 use tally_party::store::Storage;
 use tally_party::store::sim::SimDisk;
 use tally_proto::fixture::{OPENS, Shape};
@@ -24,6 +26,30 @@ async fn start(world: &World, clock: &ManualClock, role: Role) -> Party {
     party
 }
 
+/// What the alarm says while it stands.
+fn alarm(party: &Party) -> Option<String> {
+    let standing = party.running.party().alarms.standing();
+    let of = standing.into_iter().find(|of| of.alarm == Alarm::ClockWrong)?;
+    Some(of.detail)
+}
+
+/// What P1's journal tells of that alarm.
+fn told_in_the_journal(world: &World) -> Vec<String> {
+    let files = journal::files(&world.config(Role::P1).telemetry.journal).expect("a journal");
+    let lines: Vec<String> = (files.into_iter())
+        .flat_map(|(_, path)| {
+            let text = std::fs::read_to_string(path).expect("readable");
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let events = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).expect("a line"));
+    let of_alarm = events.filter(|event: &serde_json::Value| event["alarm"] == Alarm::ClockWrong.code());
+    let names = of_alarm.map(|event| event["event"].as_str().unwrap_or_default().to_owned());
+    names.collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_party_with_a_wrong_clock_accepts_nothing_until_it_is_right() {
     let mut world = World::connected(Shape::default());
@@ -43,7 +69,10 @@ async fn a_party_with_a_wrong_clock_accepts_nothing_until_it_is_right() {
     clocks[1].set(NOW_MS);
 
     clocks[0].set(NOW_MS + 4500);
+    assert_eq!(alarm(&one), None);
     assert!(compare(one.running.party()).await);
+    let told = alarm(&one).expect("an alarm");
+    assert!(told.contains("-4.5 s and -4.5 s"), "{told}");
     let ballot = world.ballot_at(NOW_MS / 1000 + 4);
     let refused = refusal(one.intake().submit(one.part(&ballot)).await);
     assert_eq!(refused.reason, Reason::ClockWrong);
@@ -59,6 +88,8 @@ async fn a_party_with_a_wrong_clock_accepts_nothing_until_it_is_right() {
             .contains(Reason::ClockWrong.code()),
         "{status:?}"
     );
+    let stands = |alarm: &wire::Alarm| alarm.code == Alarm::ClockWrong.code() && !alarm.advice.is_empty();
+    assert!(status.alarms.iter().any(stands), "{status:?}");
     // What it accepted before it still says it did.
     let again = one.intake().submit(one.part(&known)).await.expect("known");
     assert_eq!(again.into_inner(), receipt.into_inner());
@@ -77,6 +108,10 @@ async fn a_party_with_a_wrong_clock_accepts_nothing_until_it_is_right() {
     one.intake().submit(one.part(&now)).await.expect("accepted again");
     let status = control.status(asked).await.expect("status").into_inner();
     assert_eq!(status.elections[0].intake_trouble, "");
+    assert!(!status.alarms.iter().any(stands), "{status:?}");
+    assert_eq!(alarm(&one), None);
+    // Once each, though it was looked at more often.
+    assert_eq!(told_in_the_journal(&world), ["alarm.raised", "alarm.cleared"]);
     // And right stays right.
     clocks[0].set(NOW_MS + 9_000);
     assert!(!compare(one.running.party()).await);

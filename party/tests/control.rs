@@ -417,6 +417,7 @@ async fn an_order_that_another_operator_refuses_ends_no_other() {
     let party = world.start_in_force(Role::P1).await;
     let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
     let mut operator = party.control(&leaf(&world, PeerRole::Operator(Role::P1)));
+    world.clock.set((CLOSES + 1) * 1000);
     let strike = |voter| {
         Change::Correction(Correction {
             of_box: BoxId(1),

@@ -28,7 +28,7 @@ use crate::world::{self, World, reason};
 fn voter() -> Origin {
     Origin {
         sender: Sender::Voter,
-        lane: Lane::Known,
+        lane: Lane::Public(None),
         seat: None,
     }
 }

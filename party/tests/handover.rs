@@ -1,6 +1,8 @@
 //! Parties hand each other their receipts: what a voter's device is told in one answer, and what a malicious party can do with it.
 
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redb::{ReadableTable as _, TableDefinition};
@@ -9,15 +11,20 @@ use tally_party::store::{Storage, StoreError, Tables as _, receipts};
 use tally_proto::ballot::Submission;
 use tally_proto::connect;
 use tally_proto::fixture::Shape;
-use tally_proto::ids::{BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _, StationId, UnixSeconds};
+use tally_proto::ids::{
+    BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex,
+};
+use tally_proto::invitation::Credential;
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Acceptance, Receipt, sign_batch, whole_batches};
+use tally_proto::record::Half;
 use tally_proto::wire;
 use tally_proto::wire::peer_client::PeerClient;
+use tally_proto::wire::record_receipt::Outcome;
 use tonic::transport::Channel;
 
-use crate::world::three::open;
+use crate::world::three::{self, open};
 use crate::world::{Party, World, reason};
 
 /// What must come about comes about within this.
@@ -405,4 +412,73 @@ async fn several_receipts_go_in_one_request_and_a_bad_one_leaves_the_good_ones_a
     let receipts = vec![wire::Receipt::default(); 17];
     let answer = alone.one.intake().deliver_all(wire::Receipts { receipts }).await;
     assert_eq!(reason(answer), Reason::MessageTooLarge);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_a_registrars_certificate_keeps_no_party_from_handing_over() {
+    let ports = free_ports();
+    let mut world = World::new(Shape {
+        peer_ports: ports,
+        registrars: 1,
+        ..Shape::default()
+    });
+    // One thread checks, and few things may wait for it.
+    let mut config = world.config(Role::P1);
+    (config.intake.check_threads, config.intake.check_queue) = (1, 4);
+    config.listen_peer.set_port(ports[0]);
+    let disk = SimDisk::new();
+    let storage = Storage::Backend(Box::new(disk.clone()));
+    let one = world.start_with(config, storage, disk).await;
+    world.put_in_force(&one).await;
+    open(&one).await;
+    let mut record = world
+        .fixture
+        .record(BoxId(1), VoterIndex(0), 1, Half::WHOLE, &Credential::new(7))[0]
+        .to_wire();
+    record.authorisation[0] ^= 1;
+    let alone = Alone { world, one };
+    let named = PeerRole::Registrar("letters".to_owned());
+    let thief = alone.world.leaf_of(Role::P1, named);
+    // As many at once as the party works on, on each of several streams, without end.
+    let (sent, busy) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    // P2 is connected, as a party is.
+    let mut peer = alone.peer(PeerRole::Party(Role::P2), Role::P2);
+    let junk = |n: u8| {
+        let junk = alone.acceptance(Role::P2, Digest([n; 32]));
+        alone.batches(Role::P2, vec![junk])
+    };
+    peer.hand_over(junk(0)).await.expect("taken");
+    let streams: Vec<_> = (0..2)
+        .map(|_| {
+            let mut registration = alone.one.registration(&thief);
+            let (record, sent, busy) = (record.clone(), Arc::clone(&sent), Arc::clone(&busy));
+            tokio::spawn(async move {
+                let records = tokio_stream::iter(std::iter::repeat(record));
+                let mut answers = registration.register(records).await.expect("served").into_inner();
+                while let Some(answer) = answers.message().await.expect("goes on") {
+                    let Some(Outcome::Refusal(refusal)) = answer.outcome else {
+                        panic!("a bad signature was taken");
+                    };
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    busy.fetch_add(
+                        u64::from(refusal.reason == Reason::PartyBusy.code()),
+                        Ordering::Relaxed,
+                    );
+                }
+            })
+        })
+        .collect();
+    three::until("its lane is full", async || busy.load(Ordering::Relaxed) > 1000).await;
+    for n in 1..20 {
+        let answer = tokio::time::timeout(DEADLINE, peer.hand_over(junk(n))).await;
+        answer.expect("answered in time").expect("taken");
+    }
+    let before = busy.load(Ordering::Relaxed);
+    three::until("its lane is still full", async || {
+        busy.load(Ordering::Relaxed) > before
+    })
+    .await;
+    for stream in streams {
+        stream.abort();
+    }
 }

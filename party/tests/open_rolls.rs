@@ -385,7 +385,7 @@ async fn a_crash_between_number_and_receipt_gives_no_second_number() {
         disk.fail_from(begun + failing);
         let mut given = Vec::new();
         for record in &records {
-            let reply = party.enrol(record[0].to_wire(), Lane::Known).await;
+            let reply = party.enrol(record[0].to_wire(), Lane::Public(None)).await;
             given.push(reply.ok().map(|reply| reply.v));
         }
         drop(party);
@@ -395,7 +395,7 @@ async fn a_crash_between_number_and_receipt_gives_no_second_number() {
             let party = open(&world, &disk).expect("it opens after a crash");
             let mut after = Vec::new();
             for record in &records {
-                let reply = party.enrol(record[0].to_wire(), Lane::Known).await;
+                let reply = party.enrol(record[0].to_wire(), Lane::Public(None)).await;
                 after.push(reply.expect("taken").v);
             }
             // Whoever got a number has it still; both people have one each, and the same in both of one's records.

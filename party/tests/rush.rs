@@ -52,7 +52,7 @@ fn record(three: &mut Three, person: u32) -> [RecordSubmission; 3] {
 
 /// Without a connection: what is measured is the roll.
 async fn enrol(party: &Party, part: wire::RecordSubmission) -> Result<wire::EnrolReply, Refusal> {
-    party.running.party().enrol(part, Lane::Known).await
+    party.running.party().enrol(part, Lane::Public(None)).await
 }
 
 /// As a device: it tries again while P1 waits for another party than `but`.

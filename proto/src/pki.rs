@@ -135,7 +135,7 @@ pub enum PkiError {
 }
 
 /// Who a peer certificate stands for.
-#[derive(Clone, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum PeerRole {
     /// The server of a party.
     Party(Role),

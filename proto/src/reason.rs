@@ -211,7 +211,7 @@ reasons! {
         "The manifest names another party or coordinator than this party's operator has configured."
         "Compare the identity files and their fingerprints by phone, then mend the election file or the configuration.";
     OrderInvalid "order.invalid" Reject
-        "The order does not fit: it does not follow the last one in force, changes nothing that exists, or comes after the seal."
+        "The order does not fit: it does not follow the last one in force, changes nothing that exists, or comes at the wrong time: a correction before the close, anything after the seal."
         "Let the coordinator draw it up again after the last order in force, for an existing channel, box and voter.";
     RollDuplicate "roll.duplicate" Reject
         "The roll names a voter reference twice."

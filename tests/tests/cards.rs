@@ -333,6 +333,10 @@ async fn vote_and_tally(
     );
     succeeded(&voted.expect("it runs"));
 
+    let closed = scene.world.close("All have voted").expect("orders are in force");
+    if let Ok(left) = closed.duration_since(SystemTime::now()) {
+        tokio::time::sleep(left).await;
+    }
     let typed = format!("{election}\n");
     let strike = [
         "order",
@@ -350,10 +354,6 @@ async fn vote_and_tally(
         .coordinator(&["complete", &election], &typed)
         .expect("in force");
 
-    let closed = scene.world.close("All have voted").expect("orders are in force");
-    if let Ok(left) = closed.duration_since(SystemTime::now()) {
-        tokio::time::sleep(left).await;
-    }
     scene.world.seal_without_statements().expect("sealed");
     scene
         .world

@@ -136,6 +136,33 @@ fn unseal(world: &World, number: u8) -> String {
     world.run(&words, "").expect("taken")
 }
 
+/// `party status` as JSON, and its exit status.
+fn asked(world: &World) -> (Option<i32>, serde_json::Value) {
+    let words = ["party", "status", "--config", CONFIG, "--json"];
+    let said = world.program.attempt(&world.root, &words, "").expect("it runs");
+    let status = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+    (said.status.code(), status)
+}
+
+fn detail_of(status: &serde_json::Value, code: &str) -> Option<String> {
+    let alarms = status["alarms"].as_array()?;
+    let alarm = alarms.iter().find(|alarm| alarm["code"] == code)?;
+    Some(alarm["detail"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The alarm stands, says that, and `party status` ends so that whoever calls it notices.
+fn alarmed(world: &World, code: &str, with: &str) {
+    let (exit, status) = asked(world);
+    let detail = detail_of(&status, code).unwrap_or_else(|| panic!("{code} does not stand: {status}"));
+    assert!(detail.contains(with), "{detail}");
+    assert_eq!(exit, Some(2), "{status}");
+}
+
+fn not_alarmed(world: &World, code: &str) {
+    let (_, status) = asked(world);
+    assert_eq!(detail_of(&status, code), None, "{status}");
+}
+
 fn no_secret_lies_open(directory: &Path) {
     for name in [
         "keys/signing.key",
@@ -238,6 +265,7 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
         (lock.needed, lock.officials, lock.given, lock.holder_runs),
         (2, 3, 0, false)
     );
+    alarmed(&world, "party.locked", "0 came");
     let nobody = world
         .program
         .refused(
@@ -278,6 +306,20 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
     world.start_party(PARTY).expect("started again");
     await_unlocked(&world).await;
     told("unlocked, and back after a kill");
+    not_alarmed(&world, "party.locked");
+    // The key holder dies while the server runs: told before it hurts, until the officials have come to a new one.
+    not_alarmed(&world, "keys.not-held");
+    keeper.kill();
+    alarmed(&world, "keys.not-held", "hold-keys");
+    let keeper = hold_keys(&world).await;
+    alarmed(
+        &world,
+        "keys.not-held",
+        "has 0 shares, 2 of 3 officials are needed",
+    );
+    unseal(&world, 1);
+    assert!(unseal(&world, 3).contains("Unlocked"));
+    not_alarmed(&world, "keys.not-held");
     let unlocked = |root: &std::path::Path| {
         let (_, path) = tally_party::journal::files(&root.join("party-2/data/journal"))
             .expect("files")

@@ -339,6 +339,10 @@ fn sentence(notice: &Notice) -> String {
                 "Not enough acceptances within a minute: casting anew (attempt {attempt}). Only the latest counts."
             )
         }
+        Notice::Absent { agencies } => format!(
+            "Your ballot is not safe yet. It is cast again when {} answers; not before, which saves your tickets.",
+            agencies.join(" or ")
+        ),
         Notice::Waiting { for_ms } => {
             format!(
                 "This device has just cast a ballot: waiting {:.1} s.",

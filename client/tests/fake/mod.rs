@@ -23,6 +23,7 @@ use tally_proto::receipt::{Acceptance, Receipt};
 use tally_proto::refusal::Refusal;
 use tally_proto::shares::{Opening, PartyShares, ShareContext};
 use tally_proto::suite::{OpeningKey, Suite};
+use tally_proto::ticket::{DrawCode, TicketSigner};
 use tally_proto::wire;
 use tally_proto::wire::board_server::{Board, BoardServer};
 use tally_proto::wire::intake_server::{Intake, IntakeServer};
@@ -78,6 +79,12 @@ pub struct Seen {
     /// What it opened: (nonce, share) of its own number and of the next.
     pub shares: HashMap<Digest, [NonceAndShare; 2]>,
     pub submissions: HashMap<Digest, Submission>,
+    /// Which ballot took which ticket.
+    pub spent: HashMap<[u8; 32], Digest>,
+    /// The tickets of all that was brought, accepted or not.
+    pub tickets: HashSet<[u8; 32]>,
+    /// All that was brought.
+    pub brought: HashSet<Digest>,
     /// Receipts of others that it stores.
     pub delivered: HashSet<(Digest, Role)>,
     /// Its log.
@@ -182,6 +189,10 @@ impl Fake {
         header
             .check_authority(&digest, submission.authority_signature(), manifest)
             .map_err(|error| Refusal::new(error.reason(), error))?;
+        let ticket = header.ticket().map(|ticket| *ticket.key().as_bytes());
+        if ticket.is_some_and(|ticket| self.seen(|seen| seen.spent.contains_key(&ticket))) {
+            return Err(Refusal::new(Reason::TicketSpent, "another ballot has it"));
+        }
         let now = UnixMillis(self.now_ms());
         let channel = manifest.channel(header.channel()).unwrap();
         channel
@@ -228,6 +239,7 @@ impl Fake {
                 .map(|opening| (opening.nonce().to_vec(), opening.share().to_vec()));
             seen.shares.insert(digest, pair);
             seen.receipts.insert(digest, receipt.clone());
+            seen.spent.extend(ticket.map(|ticket| (ticket, digest)));
             seen.submissions.insert(digest, submission.clone());
         });
         Ok(receipt)
@@ -241,6 +253,12 @@ struct Service(Arc<Fake>);
 impl Service {
     async fn take(&self, request: Request<wire::Submission>) -> Result<wire::Receipt, Status> {
         self.0.note("submit", request.get_ref());
+        let brought = Submission::from_wire(request.get_ref().clone()).unwrap();
+        let ticket = brought.header().ticket().map(|ticket| *ticket.key().as_bytes());
+        self.0.seen.send_modify(|seen| {
+            seen.tickets.extend(ticket);
+            seen.brought.insert(brought.digest());
+        });
         let manner = *self.0.manner.lock().unwrap();
         match manner {
             Manner::Slow(pause) => tokio::time::sleep(pause).await,
@@ -407,8 +425,8 @@ impl Intake for Service {
     }
 }
 
-/// The board: only its clock is asked.
-struct FakeBoard(Arc<Fake>);
+/// The board: it is asked for its clock, and for tickets.
+struct FakeBoard(Arc<Fake>, Option<TicketSigner>);
 
 #[tonic::async_trait]
 impl Board for FakeBoard {
@@ -422,8 +440,13 @@ impl Board for FakeBoard {
         Err(Status::unimplemented("not asked here"))
     }
 
-    async fn draw(&self, _: Request<wire::DrawRequest>) -> Result<Response<wire::DrawReply>, Status> {
-        Err(Status::unimplemented("not asked here"))
+    async fn draw(&self, request: Request<wire::DrawRequest>) -> Result<Response<wire::DrawReply>, Status> {
+        let signer = self.1.as_ref().unwrap();
+        let blinded = request.into_inner().blinded;
+        let signatures = blinded.iter().map(|blinded| signer.sign(blinded).unwrap());
+        Ok(Response::new(wire::DrawReply {
+            signatures: signatures.collect(),
+        }))
     }
 
     async fn admit_draw_code(
@@ -522,7 +545,7 @@ impl Town {
             }
         }
         let leaf = agencies.commission.issue(&PeerRole::Coordinator, &hosts).unwrap();
-        let service = BoardServer::new(FakeBoard(parties[0].clone()));
+        let service = BoardServer::new(FakeBoard(parties[0].clone(), tickets_again(&agencies)));
         let server = tonic::transport::Server::builder()
             .tls_config(public_tls(&leaf))
             .unwrap()
@@ -544,7 +567,11 @@ impl Town {
     /// An invitation of voter `index` of box 1 with this credential.
     pub fn invitation(&self, index: u32, credential: u64) -> Invitation {
         let (voter, credential) = (VoterIndex(index), Credential::new(credential));
-        Invitation::new(&self.signed.hash(), BoxId(1), voter, credential)
+        let invitation = Invitation::new(&self.signed.hash(), BoxId(1), voter, credential);
+        match self.agencies.tickets {
+            Some(_) => invitation.with_draw(DrawCode::from_slice(&[7; DrawCode::BYTES]).unwrap()),
+            None => invitation,
+        }
     }
 
     /// A ballot's content, put together from P1's and P2's shares; the copies of share 2 are equal.
@@ -588,6 +615,11 @@ fn again(signer: &Signer) -> Signer {
     Signer::from_seed(&*signer.seed()).unwrap()
 }
 
+fn tickets_again(of: &Agencies) -> Option<TicketSigner> {
+    let der = of.tickets.as_ref()?.to_der().unwrap();
+    Some(TicketSigner::from_der(&der).unwrap())
+}
+
 impl Agencies {
     /// The same agencies once more.
     pub fn again(of: &Agencies) -> Self {
@@ -605,6 +637,7 @@ impl Agencies {
             coordinator: again(&of.coordinator),
             commission: authority(&of.commission),
             registrar: again(&of.registrar),
+            tickets: tickets_again(of),
         }
     }
 }

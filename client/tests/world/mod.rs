@@ -15,6 +15,7 @@ use tally_proto::order::{Change, Order, Revocation};
 use tally_proto::pki::Authority;
 use tally_proto::roll::{Roll, RollEntry};
 use tally_proto::suite::OpeningKey;
+use tally_proto::ticket::TicketSigner;
 use tally_proto::wire;
 
 /// When the test elections are open, and the middle of it.
@@ -48,7 +49,12 @@ pub struct Agencies {
     pub coordinator: Signer,
     pub commission: Authority,
     pub registrar: Signer,
+    /// Signs tickets, where online ballots need one.
+    pub tickets: Option<TicketSigner>,
 }
+
+/// Tickets of a draw, all of one day.
+pub const TICKETS: u32 = 6;
 
 impl Agencies {
     pub fn new(seed: u64) -> Self {
@@ -64,6 +70,16 @@ impl Agencies {
             coordinator: Signer::generate(&mut rng),
             commission: Authority::generate("commission").unwrap(),
             registrar: Signer::generate(&mut rng),
+            tickets: None,
+        }
+    }
+
+    /// The same, where online ballots need a ticket.
+    pub fn with_tickets(self) -> Self {
+        let tickets = TicketSigner::generate(&mut StdRng::seed_from_u64(5)).unwrap();
+        Self {
+            tickets: Some(tickets),
+            ..self
         }
     }
 
@@ -115,7 +131,9 @@ impl Agencies {
             coordinator: Some(coordinator.to_wire()),
             registrars: vec![registrar.to_wire()],
             stations: stations.iter().map(StationIdentity::to_wire).collect(),
-            ticket_keys: Vec::new(),
+            ticket_keys: (self.tickets.iter())
+                .map(|signer| signer.key_of(UnixSeconds(OPENS_S - 600)).to_wire())
+                .collect(),
             policy: Some(wire::ResultPolicy {
                 open_counted_per_channel: true,
                 min_voters: 10,
@@ -125,7 +143,10 @@ impl Agencies {
             offsets: Vec::new(),
             network: wire::Network::Near.into(),
             revoked_rows: wire::RevokedRows::Before.into(),
-            ticket_allowance: None,
+            ticket_allowance: self.tickets.as_ref().map(|_| wire::TicketAllowance {
+                per_day: TICKETS,
+                draws: 2,
+            }),
             register: None,
         };
         Manifest::from_wire(&wire).unwrap()

@@ -87,7 +87,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "data_dir",
         Kind::Path,
         "\"data\"",
-        "Directory of the store. Back it up; it holds shares sealed under storage_key.",
+        "Directory of the store. Back it up; it holds shares sealed under storage_key. All else that the server writes lies below it unless \
+         told otherwise. Under deploy/systemd it is /var/lib/tally/party-N: a service may not write where its configuration is.",
     ),
     optional(
         "",
@@ -152,10 +153,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     optional(
         "keys",
         "holder",
-        Kind::Path,
+        Kind::DataPath,
         "\"holder\"",
-        "Directory of the socket of `party hold-keys`, which keeps the key of the sealed file in memory; made with mode 700. Used with \
-         `sealed` only. A short path: the system allows about 100 bytes.",
+        "Directory of the socket of `party hold-keys`, which keeps the key of the sealed file in memory; made with mode 700; a relative path \
+         starts at data_dir. Used with `sealed` only. A short path: the system allows about 100 bytes.",
     ),
     optional(
         "tls",
@@ -414,6 +415,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Number { min: 0, max: 525_600 },
         "60",
         "Minutes after the last submission's end at which seal.pending is raised for a box that is not sealed.",
+    ),
+    optional(
+        "alarms",
+        "revocation_list_minutes",
+        Kind::Number { min: 0, max: 525_600 },
+        "360",
+        "Minutes before the end of a revocation list at which card.list-ends is raised, while anybody may enrol with the cards of its authority.",
     ),
     optional(
         "telemetry",

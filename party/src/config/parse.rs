@@ -328,7 +328,7 @@ impl Values {
                 hpke: self.path("keys.hpke_key")?,
                 storage: self.path("keys.storage_key")?,
                 sealed: self.path_or_none("keys.sealed")?,
-                holder: self.path("keys.holder")?,
+                holder: self.path("data_dir")?.join(self.path("keys.holder")?),
             },
             tls: TlsPaths {
                 party: self.pair("")?,
@@ -388,6 +388,7 @@ impl Values {
                 party_lost_ms: self.number("alarms.party_lost_s")? * 1000,
                 behind_entries: self.number("alarms.behind_entries")?,
                 seal_s: self.number("alarms.seal_minutes")? * 60,
+                list_s: self.number("alarms.revocation_list_minutes")? * 60,
             },
             log_format: if self.text("log.format")? == "json" {
                 LogFormat::Json

@@ -174,7 +174,6 @@ fn the_sample_for_systemd_is_taken() {
         config.telemetry.journal,
         Path::new("/var/lib/tally/party-1/journal")
     );
-    let unit = include_str!("../../../deploy/systemd/tally-party@.service");
     for line in [
         "ExecStart=/usr/local/bin/tally party run --config /etc/tally/party-%i/party.toml",
         "StateDirectory=tally/party-%i",
@@ -182,6 +181,131 @@ fn the_sample_for_systemd_is_taken() {
         "NoNewPrivileges=yes",
         "LimitCORE=0",
     ] {
-        assert!(unit.lines().any(|found| found == line), "{line}");
+        assert!(PARTY.lines().any(|found| found == line), "{line}");
     }
+}
+
+const PARTY: &str = include_str!("../../../deploy/systemd/tally-party@.service");
+const HOLDER: &str = include_str!("../../../deploy/systemd/tally-keys@.service");
+
+/// What a unit says, for that party; the last of several.
+fn said(unit: &str, key: &str, party: u32) -> Option<String> {
+    let value = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        .last();
+    value.map(|value| value.replace("%i", &party.to_string()))
+}
+
+#[test]
+fn every_path_that_is_written_lies_below_the_directories_of_its_unit() {
+    // What `init` writes there is tested beside it.
+    let directory = Path::new("/etc/tally/party-1");
+    let text = Config::document(&required())
+        .replace("# data_dir = \"data\"", "data_dir = \"/var/lib/tally/party-1\"");
+    let sample = include_str!("../../../deploy/samples/party.toml");
+    for text in [text.as_str(), sample] {
+        let config = Config::parse(text, directory).expect("taken");
+        // A new option with a path belongs into one of these, or is only read.
+        let written: &[(&str, &Path)] = &[
+            ("data_dir", &config.data_dir),
+            ("session_logs", &config.session_logs),
+            ("telemetry.journal", &config.telemetry.journal),
+            ("keys.holder", &config.keys.holder),
+        ];
+        // In memory: the service's RUNTIME_DIRECTORY, which the server's unit has.
+        let in_memory = ["mirror.marks"];
+        let read = [
+            "revocation_lists",
+            "keys.signing_key",
+            "keys.hpke_key",
+            "keys.storage_key",
+            "keys.sealed",
+            "tls.certificate",
+            "tls.key",
+            "tls.operator_certificate",
+            "tls.operator_key",
+            "identities.own",
+            "identities.others",
+            "identities.coordinator",
+        ];
+        let mut paths: Vec<String> = (SETTINGS.iter())
+            .filter(|setting| {
+                use options::Kind::{DataPath, Path, PathOrNone, Paths};
+                matches!(setting.kind, Path | PathOrNone | DataPath | Paths(_))
+            })
+            .map(options::Setting::name)
+            .collect();
+        let written_names = written.iter().map(|(name, _)| *name);
+        let mut known: Vec<String> = written_names
+            .chain(in_memory)
+            .chain(read)
+            .map(str::to_owned)
+            .collect();
+        paths.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(paths, known);
+        for (unit, of_unit) in [
+            (PARTY, &["data_dir", "session_logs", "telemetry.journal"][..]),
+            (HOLDER, &["keys.holder"]),
+        ] {
+            assert_eq!(said(unit, "ProtectSystem", 1).as_deref(), Some("strict"));
+            let state = Path::new("/var/lib").join(said(unit, "StateDirectory", 1).expect("a directory"));
+            for (name, path) in written.iter().filter(|(name, _)| of_unit.contains(name)) {
+                assert!(
+                    path.starts_with(&state),
+                    "{name}: {} is not below {}",
+                    path.display(),
+                    state.display()
+                );
+            }
+        }
+        let runtime = said(PARTY, "RuntimeDirectory", 1).expect("for mirror.marks");
+        assert_eq!(runtime, "tally/party-1");
+        // The server asks the holder: both mean the same socket, of the same user.
+        for key in ["User", "Group", "StateDirectory"] {
+            assert_eq!(said(PARTY, key, 1), said(HOLDER, key, 1), "{key}");
+        }
+    }
+    // The repair of a large store after a kill is not cut short.
+    assert_eq!(said(PARTY, "TimeoutStartSec", 1).as_deref(), Some("infinity"));
+    assert_eq!(said(PARTY, "Type", 1).as_deref(), Some("notify"));
+}
+
+/// Whoever runs this on a machine without systemd says so with this.
+const WITHOUT: &str = "TALLY_TESTS_WITHOUT_SYSTEMD";
+
+#[test]
+#[cfg(target_os = "linux")]
+fn systemd_understands_every_line_of_both_units() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let verify = |unit: &str, name: &str| {
+        // The program need only be there.
+        let program = std::env::current_exe().expect("this program");
+        let text = unit.replace("/usr/local/bin/tally", &program.display().to_string());
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        let said = std::process::Command::new("systemd-analyze")
+            .args(["verify", "--man=no"])
+            .arg(&path)
+            .output()?;
+        let told = String::from_utf8_lossy(&said.stderr).into_owned();
+        Ok::<_, std::io::Error>((said.status.success(), told))
+    };
+    let said = verify(PARTY, "tally-party@1.service");
+    if said.is_err() && std::env::var_os(WITHOUT).is_some() {
+        return;
+    }
+    let said = said.unwrap_or_else(|error| {
+        panic!(
+            "systemd-analyze does not run: {error}; install systemd, or set {WITHOUT}=1 where there is none"
+        )
+    });
+    assert_eq!(said, (true, String::new()));
+    let said = verify(HOLDER, "tally-keys@1.service").expect("it ran before");
+    assert_eq!(said, (true, String::new()));
+    // It would have said so.
+    let wrong = PARTY.replace("WatchdogSec=", "WatchdogSecs=");
+    let (_, told) = verify(&wrong, "wrong@1.service").expect("it ran before");
+    assert!(told.contains("WatchdogSecs"), "{told}");
 }

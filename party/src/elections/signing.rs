@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, PoisonError};
 
-use tally_proto::calendar::{Channel, MAX_AHEAD_MS};
+use tally_proto::calendar::{Channel, ChannelKind, MAX_AHEAD_MS};
 use tally_proto::envelope::{Envelope, Kind, Signature, Signer};
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, UnixMillis, UnixSeconds};
-use tally_proto::order::{Change, Correction, Order, Reissue, SignedOrder};
+use tally_proto::order::{Change, Correction, EffectiveElection, Order, Reissue, SignedOrder};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
@@ -26,9 +26,15 @@ impl Elections {
     /// [`tally_proto::order::in_force`].
     ///
     /// # Errors
-    /// It does not fit the manifest, does not follow, moves a close into the past, or another order with its number or a higher one waits; `seal.already`: what
+    /// It does not fit the manifest, does not follow, moves a close into the past, corrects a voter before the close, or another order with its number or a higher one waits; `seal.already`: what
     /// it changes is sealed.
-    pub fn propose(&self, store: &Store, envelope: Envelope, now: UnixMillis) -> Result<bool, Refusal> {
+    pub fn propose(
+        &self,
+        store: &Store,
+        own: Role,
+        envelope: Envelope,
+        now: UnixMillis,
+    ) -> Result<bool, Refusal> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let payload = Order::decode(envelope.payload()).map_err(order_refused)?;
         let election = self.get(payload.election.as_str())?.in_force()?;
@@ -56,6 +62,7 @@ impl Elections {
             ));
         }
         check_times(&election, &order, now)?;
+        check_closed(&election, own, &order, now)?;
         check_boxes(store, &election, &order)?;
         // One that somebody has signed may still come into force, until this party signs another.
         let kept = waiting.iter().filter(|known| signed(known));
@@ -108,7 +115,7 @@ impl Elections {
     pub fn countersign(
         &self,
         store: &Store,
-        signer: &Signer,
+        (own, signer): (Role, &Signer),
         hash: Hash32,
         confirmation: &str,
         now: UnixMillis,
@@ -133,6 +140,7 @@ impl Elections {
             }
             Found::Order(election, order) => {
                 check_times(&election, &order, now)?;
+                check_closed(&election, own, &order, now)?;
                 check_boxes(store, &election, &order)?;
                 let number = order.order().number;
                 if election
@@ -363,6 +371,30 @@ fn check_boxes(store: &Store, election: &Election, order: &SignedOrder) -> Resul
             refused("this party's List of every box is signed".to_owned())
         }
     }
+}
+
+/// A correction comes after the close: before it, it would strike a voter in the midst of voting, and be published at once. The close is that of the
+/// online channel, whose votes it concerns, in every calendar that binds this party; where there is none, that of all channels.
+fn check_closed(election: &Election, own: Role, order: &SignedOrder, now: UnixMillis) -> Result<(), Refusal> {
+    if !matches!(order.order().change, Change::Correction(_)) {
+        return Ok(());
+    }
+    let closes = |under: &EffectiveElection| {
+        let online = under.channel(ChannelKind::Online).map(Channel::last_closes);
+        online.or_else(|| under.channels().iter().map(Channel::last_closes).max())
+    };
+    let until = election.binding(own).filter_map(closes).max().unwrap_or_default();
+    if now.seconds() > until {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Reason::OrderInvalid,
+        format_args!(
+            "order {} corrects a voter, and corrections come after the last close of the online channel, {until}: this party's clock shows {}",
+            order.order().number,
+            now.seconds()
+        ),
+    ))
 }
 
 /// An order may not end a channel before now on this party's clock, nor change any hour before: what was accepted in time stays so, and what was

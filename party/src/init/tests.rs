@@ -169,3 +169,21 @@ fn the_other_two_must_be_the_other_two() {
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(found[0].contains("P2 and P2"), "{found:#?}");
 }
+
+#[test]
+fn what_is_made_under_etc_keeps_its_state_where_the_units_may_write() {
+    let made = Made::new(&asked(Role::P2), &mut StdRng::seed_from_u64(1)).expect("made");
+    let directory = Path::new("/etc/tally/party-2");
+    for split in [false, true] {
+        let text = made.config(directory, &asked(Role::P2), split);
+        let config = Config::parse(&text, directory).expect("sound");
+        assert_eq!(config.data_dir, Path::new("/var/lib/tally/party-2"));
+        assert_eq!(config.keys.holder, Path::new("/var/lib/tally/party-2/holder"));
+        assert_eq!(
+            config.telemetry.journal,
+            Path::new("/var/lib/tally/party-2/journal")
+        );
+    }
+    assert_eq!(state_of(Path::new("/srv/party-2")), None);
+    assert_eq!(state_of(Path::new("/etcetera/party-2")), None);
+}

@@ -11,6 +11,9 @@ use crate::store::tickets::TicketKey;
 
 /// A device needs one; some more for one that was cut off before its receipt came.
 pub(super) const MOST: u8 = 16;
+/// How often a ticket gets back what was opened in vain, as this party put the ballot off for a reason of its own (no room, no place): a device tries the
+/// same ballot some 16 times a minute, for ten minutes. No more, or one ticket would buy any number after all.
+const MOST_PUT_OFF: u8 = 200;
 /// Tickets that are counted at once: 4 MiB.
 const TICKETS: usize = 1 << 16;
 
@@ -20,15 +23,21 @@ pub(super) struct Attempts(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    of: HashMap<TicketKey, u8>,
+    of: HashMap<TicketKey, Count>,
     order: VecDeque<TicketKey>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    opened: u8,
+    put_off: u8,
 }
 
 impl Attempts {
     /// Whether the ticket has had as many as there are.
     pub(super) fn used_up(&self, ticket: &TicketKey) -> bool {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.of.get(ticket).is_some_and(|count| *count >= MOST)
+        counts.of.get(ticket).is_some_and(|count| count.opened >= MOST)
     }
 
     /// Counts one more. Its owner's signature was checked.
@@ -36,16 +45,31 @@ impl Attempts {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = &mut *counts;
         match counts.of.get_mut(&ticket) {
-            Some(count) => *count = count.saturating_add(1),
+            Some(count) => count.opened = count.opened.saturating_add(1),
             None => {
                 if counts.order.len() >= TICKETS
                     && let Some(oldest) = counts.order.pop_front()
                 {
                     counts.of.remove(&oldest);
                 }
-                counts.of.insert(ticket, 1);
+                let first = Count {
+                    opened: 1,
+                    put_off: 0,
+                };
+                counts.of.insert(ticket, first);
                 counts.order.push_back(ticket);
             }
+        }
+    }
+
+    /// What was counted last came to nothing by this party's own doing: it is not its owner's.
+    pub(super) fn put_off(&self, ticket: &TicketKey) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.of.get_mut(ticket)
+            && count.put_off < MOST_PUT_OFF
+        {
+            count.put_off += 1;
+            count.opened = count.opened.saturating_sub(1);
         }
     }
 }
@@ -75,5 +99,24 @@ mod tests {
         assert!(!attempts.used_up(&ticket(0)));
         let counts = attempts.0.lock().expect("one thread");
         assert_eq!((counts.of.len(), counts.order.len()), (TICKETS, TICKETS));
+    }
+
+    #[test]
+    fn what_the_party_puts_off_uses_nothing_up_so_many_times() {
+        let (attempts, ticket) = (Attempts::default(), [7; 32]);
+        // Of a ticket that was never opened there is nothing to give back.
+        attempts.put_off(&ticket);
+        for _ in 0..MOST_PUT_OFF {
+            attempts.count(ticket);
+            attempts.put_off(&ticket);
+            assert!(!attempts.used_up(&ticket));
+        }
+        let more = (0..).take_while(|_| {
+            let goes = !attempts.used_up(&ticket);
+            attempts.count(ticket);
+            attempts.put_off(&ticket);
+            goes
+        });
+        assert_eq!(more.count(), usize::from(MOST));
     }
 }

@@ -10,7 +10,7 @@ use tally_proto::calendar::{Timing, TimingError};
 use tally_proto::guard::Seat;
 use tally_proto::ids::{Digest, UnixMillis, UnixSeconds};
 use tally_proto::manifest::Capacity;
-use tally_proto::reason::Reason;
+use tally_proto::reason::{Class, Reason};
 use tally_proto::receipt::Receipt;
 use tally_proto::refusal::Refusal;
 use tally_proto::shares::{ShareContext, ShareError};
@@ -97,12 +97,24 @@ impl Party {
         self.timing(&election, header)?;
         self.unspent(&election, header)?;
         self.has_room(&election, header)?;
-        let checked = self.check_ballot(Arc::clone(&election), submission, lane).await?;
-        let received_at = self.in_time(&checked.header, lane, seat).await?;
-        self.intake
-            .writer
-            .take(checked.received(received_at), waits)
-            .await
+        let checked = self
+            .check_ballot(Arc::clone(&election), submission, lane.clone())
+            .await?;
+        let ticket = checked.header.ticket().map(|ticket| *ticket.key().as_bytes());
+        let taken = async {
+            let received_at = self.in_time(&checked.header, lane, seat).await?;
+            self.intake
+                .writer
+                .take(checked.received(received_at), waits)
+                .await
+        };
+        let taken = taken.await;
+        if let (Err(refusal), Some(ticket)) = (&taken, ticket)
+            && refusal.reason.class() == Class::Retry
+        {
+            self.intake.attempts.put_off(&ticket);
+        }
+        taken
     }
 
     /// The ballot is there already: with a ciphertext that opens to the same commitments it gets the stored receipt, at any time. The very
@@ -255,7 +267,7 @@ impl Party {
                 (Timing::HoldUntil(until), _) => until,
             };
             if place.is_none() {
-                let (taken, loss, _) = self.intake.held.take(lane).ok_or_else(held)?;
+                let (taken, loss, _) = self.intake.held.take(lane.clone()).ok_or_else(held)?;
                 // It waits for the clock only, so among its own none is before another.
                 taken.settle();
                 place = Some(taken);

@@ -425,8 +425,7 @@ fn paced(pace: serials::Pace) -> Option<Refusal> {
 /// What a box holds, and what a restored party accepted for it and has not got back: it is on the List like the rest.
 pub(super) struct Room {
     here: boxes::Received,
-    lost_ballots: u64,
-    lost_records: u64,
+    lost: boxes::Lost,
 }
 
 impl Room {
@@ -435,16 +434,10 @@ impl Room {
     /// # Errors
     /// [`StoreError`]: the engine failed.
     fn of(tx: &impl Tables, number: u32, of_box: u32) -> Result<Self, StoreError> {
-        let mut room = Self::from(boxes::received(tx, number, of_box)?);
-        for position in log::lost(tx, number)? {
-            match log::entry(tx, number, position)? {
-                Some(LogEntry::Accepted(of)) if of.of_box.get() != of_box => {}
-                Some(LogEntry::Accepted(of)) if of.record => room.lost_records += 1,
-                Some(LogEntry::Accepted(_)) => room.lost_ballots += 1,
-                _ => {}
-            }
-        }
-        Ok(room)
+        Ok(Self {
+            here: boxes::received(tx, number, of_box)?,
+            lost: boxes::lost(tx, number, of_box)?,
+        })
     }
 }
 
@@ -452,8 +445,7 @@ impl From<boxes::Received> for Room {
     fn from(here: boxes::Received) -> Self {
         Self {
             here,
-            lost_ballots: 0,
-            lost_records: 0,
+            lost: boxes::Lost::default(),
         }
     }
 }
@@ -462,13 +454,13 @@ impl From<boxes::Received> for Room {
 pub(super) fn no_room(of_box: BoxId, room: &Room, counted: Counted, capacity: Capacity) -> Option<Refusal> {
     let here = &room.here;
     let (online, stations) = (here.online, here.station + here.paper);
-    let ballots = online + stations + room.lost_ballots;
+    let ballots = online + stations + room.lost.ballots;
     let (what, here, most) = match counted {
         Counted::Record => {
-            let records = here.records + room.lost_records;
+            let records = here.records + room.lost.records;
             ("credential records", records, capacity.records)
         }
-        Counted::Ballot(_) if room.lost_ballots > 0 && ballots >= capacity.ballots() => {
+        Counted::Ballot(_) if room.lost.ballots > 0 && ballots >= capacity.ballots() => {
             ("ballots", ballots, capacity.ballots())
         }
         Counted::Ballot(ChannelKind::Online) => ("online ballots", online, capacity.online),
@@ -492,4 +484,52 @@ enum Placed {
     Early(Delivered),
     /// It is no acceptance in time.
     Untimely(Delivered),
+}
+
+#[cfg(test)]
+mod tests {
+    use tally_proto::ids::{Hash32, UnixSeconds};
+
+    use super::*;
+    use crate::store::sim::SimDisk;
+    use crate::store::{Storage, Store};
+
+    #[test]
+    fn the_room_of_a_box_is_found_without_a_look_at_what_is_lost() {
+        let disk = SimDisk::new();
+        let open = |cache| {
+            let storage = Storage::Backend(Box::new(disk.clone()));
+            Store::open_with_cache(storage, 1, cache).expect("opens")
+        };
+        let entry = |i: u32| {
+            LogEntry::Accepted(log_entry::Accepted {
+                record: i % 4 == 0,
+                of_box: BoxId(1 + i % 2),
+                digest: Digest(Hash32::of(&i.to_be_bytes()).0),
+                ciphertext_hash: Hash32([1; 32]),
+                received_at: UnixSeconds(1),
+            })
+        };
+        let store = open(1 << 26);
+        let entries: Vec<_> = (0..20_000).map(entry).collect();
+        let written = store.write(|tx| {
+            log::append_all(tx, 1, &entries)?;
+            (0..20_000).try_for_each(|position| log::put_lost(tx, 1, position))
+        });
+        written.expect("written");
+        drop(store);
+        // Nothing is kept in memory, so every page that is looked at is read.
+        let store = open(0);
+        let before = disk.reads();
+        let room = store.read(|tx| Room::of(tx, 1, 1)).expect("read");
+        assert_eq!((room.lost.ballots, room.lost.records), (5_000, 5_000));
+        let read = disk.reads() - before;
+        assert!((1..40).contains(&read), "{read} pages");
+        let before = disk.reads();
+        store.read(|tx| log::lost(tx, 1)).expect("read");
+        assert!(
+            disk.reads() - before > 40,
+            "the positions themselves are many pages"
+        );
+    }
 }

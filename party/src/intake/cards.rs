@@ -61,6 +61,12 @@ impl Revocations {
         }
     }
 
+    /// Until when every issuing CA of the register has a good list here; `None`: one has none.
+    pub(crate) fn until(&self, register: &Register, now: UnixSeconds) -> Option<UnixSeconds> {
+        let lists = self.lists(register);
+        card::lists_until(register, lists.iter().map(|list| &**list), now)
+    }
+
     /// The lists of the register's issuing CAs that are there now. What cannot be read is logged once and passed over.
     fn lists(&self, register: &Register) -> Vec<Arc<RevocationList>> {
         self.directory.lists(register, |path, read| match read {

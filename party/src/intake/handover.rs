@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tally_proto::envelope::PublicKey;
 use tally_proto::ids::{ElectionId, Role, RoleExt as _};
+use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Receipt, ReceiptError, WHOLE_RECEIPT_BYTES, WholeBatch};
 use tally_proto::refusal::Refusal;
@@ -184,7 +185,8 @@ impl Party {
                 Ok::<_, Refusal>(all)
             })
         };
-        let receipts = self.intake.checks.run(Lane::Known, check).await??;
+        let lane = Lane::Named(PeerRole::Party(caller));
+        let receipts = self.intake.checks.run(lane, check).await??;
         self.intake.writer.hand_over(receipts, permit).await
     }
 

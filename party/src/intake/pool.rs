@@ -11,21 +11,19 @@ use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use tally_proto::ids::StationId;
+use tally_proto::pki::PeerRole;
 use tokio::sync::oneshot;
 
 /// Told whether to do it (or that there is no room for it any more).
 type Work = Box<dyn FnOnce(bool) + Send>;
 
 /// Whose submissions wait behind one another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Who comes to the public listener, by address or its /48; those of no known address together.
     Public(Option<IpAddr>),
-    /// A station.
-    Station(StationId),
-    /// Everyone else with a certificate.
-    Known,
+    /// Whose certificate stands for that role: each party, registrar and station has its own.
+    Named(PeerRole),
 }
 
 /// Why work was not done.
@@ -88,7 +86,7 @@ impl Lanes {
     }
 
     fn push(&mut self, lane: Lane, work: Work) {
-        let queue = self.waiting.entry(lane).or_default();
+        let queue = self.waiting.entry(lane.clone()).or_default();
         if queue.is_empty() {
             self.turns.push_back(lane);
         }
@@ -247,7 +245,13 @@ impl Drop for Pool {
 
 #[cfg(test)]
 mod tests {
+    use tally_proto::ids::Role;
+
     use super::*;
+
+    fn registrar() -> Lane {
+        Lane::Named(PeerRole::Registrar("letters".to_owned()))
+    }
 
     fn voter(last: u8) -> Lane {
         Lane::Public(Some(IpAddr::from([192, 0, 2, last])))
@@ -265,7 +269,7 @@ mod tests {
                     let _ = started.send(());
                     gate.recv()
                 };
-                pool.run(Lane::Known, blocks).await
+                pool.run(registrar(), blocks).await
             }
         });
         has_started.await.expect("the thread runs");
@@ -307,18 +311,19 @@ mod tests {
             let order = Arc::clone(&order);
             move || order.lock().expect("not poisoned").push(name)
         };
+        // Whoever has a registrar's certificate, and a party's receipts, of which none waits behind what it sends.
         let mut flood = Vec::new();
         for name in ["f1", "f2", "f3", "f4", "f5"] {
-            flood.push(queued(&pool, voter(1), mark(name)).await);
+            flood.push(queued(&pool, registrar(), mark(name)).await);
         }
         let one = queued(&pool, voter(2), mark("a")).await;
         assert_eq!(pool.waiting(), 6);
-        assert_eq!(pool.run(voter(1), || ()).await, Err(PoolError::Full(6)));
+        assert_eq!(pool.run(registrar(), || ()).await, Err(PoolError::Full(6)));
         // Full: who has nothing waiting takes the flood's last place.
         let of_pool = Arc::clone(&pool);
         let two = tokio::spawn({
             let work = mark("b");
-            async move { of_pool.run(Lane::Station(StationId(1)), work).await }
+            async move { of_pool.run(Lane::Named(PeerRole::Party(Role::P2)), work).await }
         });
         assert_eq!(
             flood.pop().expect("five").await.expect("task"),
@@ -361,9 +366,9 @@ mod tests {
     async fn survives_a_panic_in_its_work() {
         let pool = Pool::start(1, 4).expect("threads");
         assert_eq!(
-            pool.run(Lane::Known, || -> u8 { panic!("on purpose") }).await,
+            pool.run(registrar(), || -> u8 { panic!("on purpose") }).await,
             Err(PoolError::Stopped)
         );
-        assert_eq!(pool.run(Lane::Known, || 3).await, Ok(3));
+        assert_eq!(pool.run(registrar(), || 3).await, Ok(3));
     }
 }

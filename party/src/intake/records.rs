@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tally_proto::ids::Digest;
 use tally_proto::order::EffectiveElection;
+use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::receipt::Receipt;
 use tally_proto::record::{Issue, RecordError, RecordSubmission};
@@ -90,10 +91,11 @@ impl Party {
         }
         let party = Arc::clone(self);
         let place = (issue.election.clone(), issue.of_box);
+        let lane = Lane::Named(PeerRole::Registrar(registrar.to_owned()));
         let checked = self
             .intake
             .checks
-            .run(Lane::Known, move || {
+            .run(lane, move || {
                 party.check_record_now(&election, &issue, submission)
             })
             .await?;

@@ -1,5 +1,6 @@
 //! Following: pulling another party's log, checking it against its signed checkpoints, cosigning, and naming whoever rewrites it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use tally_proto::ids::{ElectionId, Role, RoleExt as _};
 use tally_proto::log::{Entry, Happening, MAX_PAGE, decode_page};
 use tally_proto::merkle::{MAX_LEAVES, verify_consistency};
 use tally_proto::note::Checkpoint;
-use tally_proto::reason::Reason;
+use tally_proto::reason::{Class, Reason};
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tonic::{Response, Status, Streaming};
@@ -29,17 +30,35 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Pages pulled of one log before another log's turn.
 const PAGES_A_TURN: usize = 16;
 
-/// Elections that a peer may have in force and this party does not know.
+/// Elections that this party does not know and takes over in one turn; the others have theirs in the turns after it.
 const FOREIGN: usize = 64;
+/// Turns in a row whose answer is of no use before a person is told.
+const USELESS: u32 = 3;
 
 /// Follows `peer` until the server stops.
 pub(crate) async fn follow(party: Arc<Party>, sealing: Sealing, peer: Role) {
+    let mut useless = 0;
     loop {
         let began = Instant::now();
         let more = tokio::select! {
             turn = party.follow_once(&sealing, peer) => turn,
             () = party.stopping() => return,
         };
+        match &more {
+            Ok(_) => {
+                useless = 0;
+                party.alarm(Alarm::NotFollowed, &peer.to_string(), None);
+            }
+            // Whoever is away, or busy, is another alarm's matter.
+            Err(refusal) if refusal.reason.class() == Class::Retry => {}
+            Err(refusal) => {
+                useless += 1;
+                let told = (useless >= USELESS).then(|| refusal.to_string());
+                if told.is_some() {
+                    party.alarm(Alarm::NotFollowed, &peer.to_string(), told);
+                }
+            }
+        }
         // What was behind goes on at once, but takes no more than half of the time: voters come first.
         let pause = match more {
             Ok(true) => began.elapsed(),
@@ -124,15 +143,8 @@ impl Party {
         let now = self.now().get();
         self.following.heard(peer, |heard| heard.at_ms = now);
         let short = self.short_of_room();
-        let most = self.elections.all().len() + FOREIGN;
-        if heads.heads.len() > most {
-            return Err(Refusal::new(
-                Reason::MessageTooLarge,
-                format_args!("{peer} names {} logs, {most} are the most", heads.heads.len()),
-            ));
-        }
         let (mut more, mut all_behind) = (false, 0);
-        let mut foreign: Vec<String> = Vec::new();
+        let (mut unknown, mut met) = (Vec::new(), HashSet::new());
         for head in heads.heads {
             if ElectionId::new(&head.election).is_err() || head.size > MAX_LEAVES {
                 return Err(Refusal::new(
@@ -140,15 +152,13 @@ impl Party {
                     format_args!("{peer} names a log that cannot be"),
                 ));
             }
+            if !met.insert(head.election.clone()) {
+                continue;
+            }
             let known = self.elections.get(&head.election);
             let complete = |election: &Arc<Election>| election.signed_manifest().is_complete();
             let Some(election) = known.ok().filter(complete) else {
-                // All three have signed it: this store lost it, or its last signatures, with a machine or by going back to a backup.
-                if let Err(refusal) = self.take_over(peer, head.election.clone()).await {
-                    tracing::debug!(party = %self.role, %peer, election = head.election, %refusal, "an election that is in force elsewhere cannot be taken over");
-                    let named: String = head.election.chars().take(80).collect();
-                    foreign.push(format!("{named:?}: {refusal}"));
-                }
+                unknown.push(head.election);
                 continue;
             };
             let number = election.number();
@@ -193,15 +203,44 @@ impl Party {
         let far = (all_behind >= self.alarm_limits.behind_entries)
             .then(|| format!("{all_behind} entries of the logs of {peer} are still to be looked at here"));
         self.alarm(Alarm::Behind, &peer.to_string(), short.or(far));
+        Ok(self.take_over_some(peer, unknown).await || more)
+    }
+
+    /// All three have signed them: this store lost them, or their last signatures, with a machine or by going back to a backup. Takes over at most
+    /// [`FOREIGN`] of those that `peer` names, beginning behind the last one that was tried, so that one which cannot be taken over keeps no
+    /// other from its turn. Returns whether anything came of it.
+    async fn take_over_some(self: &Arc<Self>, peer: Role, mut unknown: Vec<String>) -> bool {
+        let named = unknown.len();
+        unknown.sort_unstable();
+        let tried = self.following.heard(peer, |heard| heard.tried.clone());
+        let next = unknown.partition_point(|election| *election <= tried);
+        unknown.rotate_left(next);
+        let mut refused: Vec<String> = Vec::new();
+        let (mut taken, mut being_taken) = (0, 0);
+        for election in unknown.into_iter().take(FOREIGN) {
+            self.following
+                .heard(peer, |heard| heard.tried.clone_from(&election));
+            match self.take_over(peer, election.clone()).await {
+                Ok(Some(_)) => taken += 1,
+                Ok(None) => being_taken += 1,
+                Err(refusal) => {
+                    tracing::debug!(party = %self.role, %peer, election, %refusal, "an election that is in force elsewhere cannot be taken over");
+                    refused.push(format!("{election:?}: {refusal}"));
+                }
+            }
+        }
         // One alarm for all that this peer names: whoever makes elections up cannot crowd out what matters.
-        let foreign = foreign.first().map(|first| match foreign.len() {
+        let left = named - taken - being_taken;
+        let told = refused.first().map(|first| match left {
             1 => format!("{peer} has an election in force that this party cannot take over: {first}"),
-            count => format!(
-                "{peer} has {count} elections in force that this party cannot take over, {first} among them"
-            ),
+            count => {
+                format!("{peer} has {count} elections in force that are not here, and this party cannot take over {first}")
+            }
         });
-        self.alarm(Alarm::NotTakenOver, &peer.to_string(), foreign);
-        Ok(more)
+        if told.is_some() || left == 0 {
+            self.alarm(Alarm::NotTakenOver, &peer.to_string(), told);
+        }
+        taken > 0
     }
 
     /// Returns whether there is more to do at once, how many entries this party is behind, and whether nothing else is left to do.

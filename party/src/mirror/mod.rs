@@ -55,8 +55,8 @@ pub struct Following {
     rolls: [Arc<Semaphore>; 3],
     /// Answers of sealing that each caller reads at a time.
     filling: [Arc<Semaphore>; 3],
-    /// Held while an election is taken over.
-    taking: tokio::sync::Mutex<()>,
+    /// Elections that are being taken over.
+    taking: Mutex<HashSet<String>>,
     published: Mutex<HashMap<u32, (u64, Instant)>>,
     cosigned: Mutex<HashMap<(u32, u8), Cosigned>>,
     /// Which logs of others this party may cosign above which size, by election and owner.
@@ -108,8 +108,24 @@ struct Heard {
     allowed: HashMap<u32, bound::Allowed>,
     /// Ballots and records that it named and of which it did not give the share that this party is to have, by election, since this party started.
     not_given: HashMap<u32, u64>,
+    /// The election that was last tried to be taken over from it.
+    tried: String,
     /// (its size, the size of the third's that it cosigned) with which nothing was left to do, by election.
     quiet: HashMap<u32, (u64, u64)>,
+}
+
+/// An election that is being taken over, until it is dropped.
+#[derive(Debug)]
+struct Taking<'a> {
+    all: &'a Mutex<HashSet<String>>,
+    election: String,
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&self.election);
+    }
 }
 
 impl Following {
@@ -118,7 +134,7 @@ impl Following {
         Self {
             since_ms: now_ms,
             peers: Default::default(),
-            taking: tokio::sync::Mutex::default(),
+            taking: Mutex::default(),
             permits: std::array::from_fn(|_| Arc::new(Semaphore::new(AT_ONCE))),
             rolls: std::array::from_fn(|_| Arc::new(Semaphore::new(1))),
             filling: std::array::from_fn(|_| Arc::new(Semaphore::new(FILLED_AT_ONCE))),
@@ -127,6 +143,15 @@ impl Following {
             floors: Mutex::default(),
             mended: Mutex::default(),
         }
+    }
+
+    /// Begins to take an election over; `None`: it is being taken over from the other peer just now.
+    fn take(&self, election: &str) -> Option<Taking<'_>> {
+        let mut all = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(election.to_owned()).then(|| Taking {
+            all: &self.taking,
+            election: election.to_owned(),
+        })
     }
 
     /// The gate of that election opens. `same`: because the store itself is the newest there was, and its mirrors are.

@@ -21,34 +21,23 @@ use crate::party::Party;
 use crate::store::log;
 
 impl Party {
-    /// Takes over every election in force at `peer` that is not known here, with its rolls: all of it signed by everybody concerned, so
-    /// that it does not matter whom it comes from. Returns the elections taken over.
+    /// Takes over an election in force at `peer`, with its rolls: all of it signed by everybody concerned, so that it does not matter whom it
+    /// comes from. Its orders follow with this party's log, which says which they are. `None`: it is known here and in force, or is
+    /// being taken over from the other peer.
     ///
     /// Then the gate stays closed until this party has its log back: see [`crate::mirror`].
     ///
     /// # Errors
     /// The peer does not answer, or what it gives is not signed by all, not of this party's configured identities, or does not make up the roll.
-    pub async fn provision(self: &Arc<Self>, peer: Role) -> Result<Vec<ElectionId>, Refusal> {
-        let heads = answer(
-            peer,
-            self.bounded_client(peer)?.log_heads(wire::LogHeadsRequest {}),
-        )
-        .await?;
-        let mut taken = Vec::new();
-        for head in heads.heads {
-            taken.extend(self.take_over(peer, head.election).await?);
-        }
-        Ok(taken)
-    }
-
-    /// Takes over one election; its orders follow with this party's log, which says which they are. `None`: it is known here and in force.
     pub(super) async fn take_over(
         self: &Arc<Self>,
         peer: Role,
         election: String,
     ) -> Result<Option<ElectionId>, Refusal> {
-        // Both peers are followed at once.
-        let _one = self.following.taking.lock().await;
+        // Both peers are followed at once: neither holds up more than the one election that it is giving.
+        let Some(_taking) = self.following.take(&election) else {
+            return Ok(None);
+        };
         let known = self.elections.get(&election).ok();
         if known
             .as_ref()

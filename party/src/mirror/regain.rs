@@ -416,12 +416,11 @@ impl Party {
     async fn mend(self: &Arc<Self>, sealing: &Sealing, election: &Arc<Election>) -> Result<(), Refusal> {
         let number = election.number();
         let after = self.following.mended(number);
-        let lost = self
+        let (lost, next) = self
             .blocking(move |party| Ok(party.store.read(|tx| missing(tx, number, after))?))
             .await?;
         // From the beginning again once the end was reached.
-        self.following
-            .mend_from(number, lost.last().map(|(position, _)| *position));
+        self.following.mend_from(number, next);
         if lost.is_empty() {
             return Ok(());
         }
@@ -593,17 +592,20 @@ async fn unless_busy<T, F: Future<Output = Result<T, Refusal>>>(ask: impl Fn() -
 /// Receipts that one answer may hold: more than a follower lets anybody be behind.
 const MAX_RECEIPTS: usize = 1 << 20;
 
-/// The next acceptances whose content is not here, of boxes that have no List.
+/// Lost positions that are looked at in one go.
+const LOOKED_AT: usize = 8 * MAX_SHARE;
+
+/// The next acceptances whose content is not here, of boxes that have no List, and the last position that was looked at; `None`: there are no more.
 fn missing(
     tx: &impl crate::store::Tables,
     number: u32,
     after: Option<u64>,
-) -> Result<Vec<(u64, Accepted)>, StoreError> {
+) -> Result<(Vec<(u64, Accepted)>, Option<u64>), StoreError> {
     let mut missing = Vec::new();
-    for position in log::lost(tx, number)? {
-        if after.is_some_and(|after| position <= after) {
-            continue;
-        }
+    let from = after.map_or(0, |after| after.saturating_add(1));
+    let lost = log::lost_from(tx, number, from, LOOKED_AT)?;
+    let mut next = (lost.len() == LOOKED_AT).then(|| lost.last().copied()).flatten();
+    for position in lost {
         if let Some(Entry::Accepted(of)) = log::entry(tx, number, position)?
             && !boxes::is_frozen(tx, number, of.of_box.get())?
             && accepted::position_of_any(tx, number, of.of_box.get(), &of.digest.0)?.is_none()
@@ -611,8 +613,9 @@ fn missing(
             missing.push((position, of));
         }
         if missing.len() == MAX_SHARE {
+            next = Some(position);
             break;
         }
     }
-    Ok(missing)
+    Ok((missing, next))
 }

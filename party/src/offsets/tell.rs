@@ -97,7 +97,7 @@ impl Party {
             .await?;
         // Before the voter can count as enrolled: what convicts a party that leaves the record out of its List.
         for receipt in others {
-            self.deliver(receipt, lane).await?;
+            self.deliver(receipt, lane.clone()).await?;
         }
         self.blocking(move |party| party.tell_now(&shown)).await
     }

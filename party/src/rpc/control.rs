@@ -227,7 +227,11 @@ impl Control for ControlService {
         let envelope = Envelope::from_wire(request.into_inner()).map_err(Refusal::from)?;
         let in_force = self
             .party
-            .blocking(move |party| party.elections.propose(&party.store, envelope, party.now()))
+            .blocking(move |party| {
+                party
+                    .elections
+                    .propose(&party.store, party.role, envelope, party.now())
+            })
             .await?;
         Ok(Response::new(wire::OrderReply { in_force }))
     }
@@ -270,9 +274,13 @@ impl Control for ControlService {
             .party
             .blocking(move |party| {
                 party.check_carried(hash, changed)?;
-                party
-                    .elections
-                    .countersign(&party.store, &party.signer, hash, &confirmation, party.now())
+                party.elections.countersign(
+                    &party.store,
+                    (party.role, &party.signer),
+                    hash,
+                    &confirmation,
+                    party.now(),
+                )
             })
             .await?;
         // Signed, so what was typed is the election's id.

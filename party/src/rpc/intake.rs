@@ -32,8 +32,7 @@ impl IntakeService {
     fn lane<T>(&self, request: &Request<T>) -> Result<Lane, Refusal> {
         Ok(match self.0.roles.of(request)? {
             None => public_lane(request),
-            Some(PeerRole::Station(station)) => Lane::Station(station),
-            Some(_) => Lane::Known,
+            Some(role) => Lane::Named(role),
         })
     }
 
@@ -41,7 +40,7 @@ impl IntakeService {
         let sender = self.sender(request)?;
         let lane = match sender {
             Sender::Voter => public_lane(request),
-            Sender::Station(station) => Lane::Station(station),
+            Sender::Station(station) => Lane::Named(PeerRole::Station(station)),
         };
         let seat = request.extensions().get::<Seat>().cloned();
         Ok(Origin { sender, lane, seat })
@@ -135,7 +134,12 @@ impl Intake for IntakeService {
             return Err(Refusal::new(Reason::MessageTooLarge, detail).into());
         }
         // All of them into one transaction, and whatever is wrong with one leaves the others alone.
-        let stored = join_all(receipts.into_iter().map(|receipt| self.0.deliver(receipt, lane))).await;
+        let stored = join_all(
+            receipts
+                .into_iter()
+                .map(|receipt| self.0.deliver(receipt, lane.clone())),
+        )
+        .await;
         stored.into_iter().collect::<Result<(), Refusal>>()?;
         Ok(Response::new(wire::DeliverReply {}))
     }

@@ -21,7 +21,7 @@ use tally_proto::merkle::{
 use tally_proto::note::Checkpoint;
 
 use super::tables::{LOG_EDGES, LOG_ENTRIES, LOG_EVENTS, LOG_LOST, LOG_NODES};
-use super::{StoreError, Tables, WriteTx, edge};
+use super::{StoreError, Tables, WriteTx, boxes, edge};
 
 /// Height of the smallest subtrees whose hashes are stored.
 const LOWEST: u8 = 4;
@@ -174,8 +174,14 @@ pub fn frontier(tx: &impl Tables, election: u32) -> Result<Frontier, StoreError>
 /// # Errors
 /// [`StoreError`]: the engine failed.
 pub fn put_lost(tx: &WriteTx, election: u32, position: u64) -> Result<(), StoreError> {
-    tx.table_mut(LOG_LOST)?.insert((election, position), ())?;
-    Ok(())
+    let known = tx
+        .table_mut(LOG_LOST)?
+        .insert((election, position), ())?
+        .is_some();
+    if known {
+        return Ok(());
+    }
+    boxes::count_lost(tx, election, entry(tx, election, position)?.as_ref(), 1)
 }
 
 /// The content behind a position is here again.
@@ -183,8 +189,11 @@ pub fn put_lost(tx: &WriteTx, election: u32, position: u64) -> Result<(), StoreE
 /// # Errors
 /// [`StoreError`]: the engine failed.
 pub fn take_lost(tx: &WriteTx, election: u32, position: u64) -> Result<(), StoreError> {
-    tx.table_mut(LOG_LOST)?.remove((election, position))?;
-    Ok(())
+    let known = tx.table_mut(LOG_LOST)?.remove((election, position))?.is_some();
+    if !known {
+        return Ok(());
+    }
+    boxes::count_lost(tx, election, entry(tx, election, position)?.as_ref(), -1)
 }
 
 /// Corrects of which kind an acceptance is: its leaf does not tell a ballot from a record, its header does.
@@ -198,6 +207,10 @@ pub fn put_kind(tx: &WriteTx, election: u32, position: u64, of: &Accepted) -> Re
         Some(known) if known.leaf() == right.leaf() => {
             tx.table_mut(LOG_ENTRIES)?
                 .insert((election, position), &right.to_bytes())?;
+            if is_lost(tx, election, position)? {
+                boxes::count_lost_of(tx, election, known.accepted(), -1)?;
+                boxes::count_lost_of(tx, election, right.accepted(), 1)?;
+            }
             Ok(())
         }
         _ => Err(corrupt()),
@@ -221,14 +234,26 @@ pub fn orders(tx: &impl Tables, election: u32) -> Result<Vec<(u64, u32, Hash32)>
     Ok(orders)
 }
 
+fn is_lost(tx: &impl Tables, election: u32, position: u64) -> Result<bool, StoreError> {
+    Ok(tx.table(LOG_LOST)?.get((election, position))?.is_some())
+}
+
 /// Positions whose content is lost.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
 pub fn lost(tx: &impl Tables, election: u32) -> Result<Vec<u64>, StoreError> {
+    lost_from(tx, election, 0, usize::MAX)
+}
+
+/// The first `most` of them from position `from` on.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn lost_from(tx: &impl Tables, election: u32, from: u64, most: usize) -> Result<Vec<u64>, StoreError> {
     let table = tx.table(LOG_LOST)?;
     let mut lost = Vec::new();
-    for row in table.range((election, 0)..=(election, u64::MAX))? {
+    for row in table.range((election, from)..=(election, u64::MAX))?.take(most) {
         lost.push(row?.0.value().1);
     }
     Ok(lost)

@@ -1,7 +1,7 @@
 //! A disk in memory that fails on command and forgets, at a crash, a part of what was not synced.
 //!
 //! Made for crash tests, here and in other crates. Every operation that changes the disk (write, set_len, sync) is counted; from the operation
-//! with a chosen number on, all fail. [`SimDisk::after_crash`] then gives the disk as a restarted machine would find it: everything
+//! with a chosen number on, all fail; or that one alone; or syncs are said to be done and are not. [`SimDisk::after_crash`] then gives the disk as a restarted machine would find it: everything
 //! synced, and of the writes since the last sync any subset, any of them possibly torn.
 
 use std::io;
@@ -21,7 +21,10 @@ struct State {
     current: Vec<u8>,
     unsynced: Vec<Change>,
     operations: u64,
+    reads: u64,
     fail_from: Option<u64>,
+    fail_only: Option<u64>,
+    lose_syncs_from: Option<u64>,
     capacity: Option<usize>,
 }
 
@@ -40,6 +43,16 @@ impl SimDisk {
         self.state().fail_from = Some(operation);
     }
 
+    /// The operation of that number fails, and whatever comes after it succeeds: a bad moment of a controller.
+    pub fn fail_only(&self, operation: u64) {
+        self.state().fail_only = Some(operation);
+    }
+
+    /// From the operation of that number on a sync says that it is done and syncs nothing, as a disk with a volatile cache does.
+    pub fn lose_syncs_from(&self, operation: u64) {
+        self.state().lose_syncs_from = Some(operation);
+    }
+
     /// From now on the disk holds so many bytes: growing beyond them fails as on a full disk. `None`: without limit.
     pub fn limit(&self, bytes: Option<usize>) {
         self.state().capacity = bytes;
@@ -53,6 +66,11 @@ impl SimDisk {
     /// How many changing operations were asked for, failed ones included.
     pub fn operations(&self) -> u64 {
         self.state().operations
+    }
+
+    /// How often it was read.
+    pub fn reads(&self) -> u64 {
+        self.state().reads
     }
 
     /// The disk after a loss of power: a new disk that holds everything synced and, decided by the bits of `seed`, some of what was not.
@@ -95,10 +113,12 @@ impl SimDisk {
         let mut state = self.state();
         let operation = state.operations;
         state.operations += 1;
-        match state.fail_from {
-            Some(from) if operation >= from => Err(io::Error::other("the simulated disk failed")),
-            _ => Ok(state),
+        let fails =
+            state.fail_from.is_some_and(|from| operation >= from) || state.fail_only == Some(operation);
+        if fails {
+            return Err(io::Error::other("the simulated disk failed"));
         }
+        Ok(state)
     }
 }
 
@@ -120,7 +140,8 @@ impl StorageBackend for SimDisk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.state();
+        let mut state = self.state();
+        state.reads += 1;
         let start = offset as usize;
         let bytes = state
             .current
@@ -145,6 +166,10 @@ impl StorageBackend for SimDisk {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.change()?;
+        let operation = state.operations - 1;
+        if state.lose_syncs_from.is_some_and(|from| operation >= from) {
+            return Ok(());
+        }
         let State {
             durable,
             current,

@@ -581,3 +581,155 @@ fn the_highest_number_of_each_station_of_a_box_is_found() {
     assert_eq!(of(1, 2), [(7, 30)]);
     assert_eq!(of(2, 2), []);
 }
+
+#[test]
+fn what_is_lost_is_counted_once_and_by_what_it_is_found_to_be() {
+    let store = open(&SimDisk::new()).expect("opens");
+    let of = |i: u8| *entry(i).accepted().expect("an acceptance");
+    let counts = || {
+        let counts = store.read(|tx| {
+            let in_box = boxes::lost(tx, 1, 2)?;
+            Ok::<_, StoreError>((in_box.ballots, in_box.records, boxes::lost_in_all(tx, 1)?))
+        });
+        counts.expect("read")
+    };
+    let write =
+        |with: &dyn Fn(&WriteTx) -> Result<(), StoreError>| store.write(|tx| with(tx)).expect("written");
+    write(&|tx| {
+        for i in 0..3 {
+            log::append(tx, 1, &entry(i))?;
+        }
+        log::append(tx, 1, &Entry::Event(Happening::Lost, UnixSeconds(1)))?;
+        (0..4).try_for_each(|position| log::put_lost(tx, 1, position))
+    });
+    assert_eq!(counts(), (3, 0, 4), "of one nobody knows what it was");
+    // Again is once; a header tells that one is a record.
+    write(&|tx| log::put_lost(tx, 1, 0));
+    write(&|tx| {
+        log::put_kind(
+            tx,
+            1,
+            1,
+            &Accepted {
+                record: true,
+                ..of(1)
+            },
+        )
+    });
+    assert_eq!(counts(), (2, 1, 4));
+    write(&|tx| {
+        log::put_kind(
+            tx,
+            1,
+            1,
+            &Accepted {
+                record: true,
+                ..of(1)
+            },
+        )
+    });
+    write(&|tx| log::take_lost(tx, 1, 1));
+    write(&|tx| log::take_lost(tx, 1, 1));
+    assert_eq!(counts(), (2, 0, 3));
+    // What is here is counted elsewhere, whatever it turns out to be.
+    write(&|tx| log::put_kind(tx, 1, 1, &of(1)));
+    assert_eq!(counts(), (2, 0, 3));
+    let left = store.read(|tx| Ok::<_, StoreError>((log::lost(tx, 1)?, log::lost_from(tx, 1, 1, 1)?)));
+    assert_eq!(left.expect("read"), (vec![0, 2, 3], vec![2]));
+}
+
+/// What a store holds of ballots `0..`, which must be a beginning of what was brought, with the log over exactly that.
+fn a_whole_beginning(store: &Store, most: u8, place: &str) -> u8 {
+    let found = store.read(|tx| {
+        let digests = accepted::digests(tx, Kind::Ballot, 1, 2)?;
+        let size = u8::try_from(digests.len()).expect("few");
+        assert!(size <= most, "{place}");
+        assert_eq!(digests, (0..size).map(|i| [i; 32]).collect::<Vec<_>>(), "{place}");
+        let leaves: Vec<Hash32> = (0..size).map(|i| entry(i).leaf()).collect();
+        assert_eq!(log::size(tx, 1)?, u64::from(size), "{place}");
+        assert_eq!(
+            log::root(tx, 1, u64::from(size))?,
+            Some(naive_root(&leaves)),
+            "{place}"
+        );
+        for i in 0..size {
+            assert_eq!(
+                accepted::get(tx, Kind::Ballot, 1, 2, &[i; 32])?,
+                Some(row(i)),
+                "{place}"
+            );
+        }
+        assert_eq!(boxes::received(tx, 1, 2)?.online, u64::from(size), "{place}");
+        Ok::<_, StoreError>(size)
+    });
+    found.unwrap_or_else(|error| panic!("{place}: {error}"))
+}
+
+#[test]
+fn after_one_failure_nothing_more_is_acknowledged_and_what_was_is_found() {
+    const BALLOTS: u8 = 8;
+    let base = SimDisk::new();
+    drop(open(&base).expect("opens"));
+    let base = base.after_crash(0);
+    let whole = {
+        let disk = base.after_crash(0);
+        let store = open(&disk).expect("opens");
+        (0..BALLOTS).for_each(|i| accept(&store, i).expect("accepts"));
+        drop(store);
+        disk.operations()
+    };
+    let mut cut_short = 0;
+    for failing in 0..whole {
+        let disk = base.after_crash(0);
+        disk.fail_only(failing);
+        let Ok(store) = open(&disk) else { continue };
+        let acknowledged: Vec<bool> = (0..BALLOTS).map(|i| accept(&store, i).is_ok()).collect();
+        let first = acknowledged.iter().take_while(|done| **done).count();
+        cut_short += u8::from(first < usize::from(BALLOTS));
+        // The disk is well again: the store does not guess what the failed commit left there.
+        assert!(
+            acknowledged[first..].iter().all(|done| !done),
+            "operation {failing}: {acknowledged:?}"
+        );
+        for seed in 0..3 {
+            let place = format!("operation {failing}, seed {seed}");
+            let store = open(&disk.after_crash(seed)).unwrap_or_else(|error| panic!("{place}: {error}"));
+            let found = a_whole_beginning(&store, BALLOTS, &place);
+            assert!(usize::from(found) >= first, "{place}: {found} of {first}");
+            accept(&store, found).unwrap_or_else(|error| panic!("{place}: {error}"));
+        }
+    }
+    assert!(cut_short > 20, "{cut_short} of {whole}");
+}
+
+/// A disk that lies about syncs can lose what was acknowledged; whether that is so is found by the marks and by the others. Never is half of something
+/// taken for the whole.
+#[test]
+fn a_disk_that_loses_syncs_gives_an_older_state_or_none() {
+    const BALLOTS: u8 = 8;
+    let base = SimDisk::new();
+    drop(open(&base).expect("opens"));
+    let base = base.after_crash(0);
+    let whole = {
+        let disk = base.after_crash(0);
+        let store = open(&disk).expect("opens");
+        (0..BALLOTS).for_each(|i| accept(&store, i).expect("accepts"));
+        disk.operations()
+    };
+    let (mut older, mut refused) = (0, 0);
+    for lying in 0..whole {
+        let disk = base.after_crash(0);
+        disk.lose_syncs_from(lying);
+        let store = open(&disk).expect("it says that all is well");
+        (0..BALLOTS).for_each(|i| accept(&store, i).expect("it says that all is well"));
+        for seed in 0..3 {
+            let place = format!("syncs lost from operation {lying}, seed {seed}");
+            match open(&disk.after_crash(seed)) {
+                Ok(store) => older += u32::from(a_whole_beginning(&store, BALLOTS, &place) < BALLOTS),
+                Err(StoreError::Engine(_)) => refused += 1,
+                Err(other) => panic!("{place}: {other}"),
+            }
+        }
+    }
+    assert!(older + refused > 0, "no sync was lost");
+}

@@ -157,6 +157,33 @@ fn in_words(points: &[PointName]) -> String {
     all.join(" or ")
 }
 
+/// Until when there are lists of every issuing CA of `register`, the newest of each counting, and of each distribution point where the CA splits its
+/// list; `None`: of some CA there is none.
+pub fn lists_until<'l>(
+    register: &Register,
+    lists: impl Iterator<Item = &'l RevocationList> + Clone,
+    now: UnixSeconds,
+) -> Option<UnixSeconds> {
+    let until = |der: &Vec<u8>| {
+        let issuer = Certificate::read(der).ok()?;
+        let mut newest: Vec<&RevocationList> = Vec::new();
+        for list in lists.clone() {
+            if list.issuer != issuer.subject() || list.this_update > now {
+                continue;
+            }
+            let when = |of: &RevocationList| (of.this_update, of.next_update);
+            match newest.iter_mut().find(|known| known.points == list.points) {
+                Some(known) if when(known) < when(list) => *known = list,
+                Some(_) => {}
+                None => newest.push(list),
+            }
+        }
+        newest.into_iter().map(|list| list.next_update).min()
+    };
+    let all: Option<Vec<UnixSeconds>> = register.issuers().iter().map(until).collect();
+    all?.into_iter().min()
+}
+
 /// Whether none of `lists`, of which the newest that covers the certificate counts, names it.
 ///
 /// # Errors

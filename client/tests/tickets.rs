@@ -1,0 +1,230 @@
+//! What becomes of a voter's tickets where parties are away, one of them lies, or the device was copied.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::{SeedableRng, rngs::StdRng};
+use tally_client::{ATTEMPT, Cast, CastError, Choices, Connections, Device, Fault, Notice, Patience, Voter};
+use tally_proto::ids::Role;
+use tally_proto::reason::Reason;
+
+use crate::fake::{Manner, Town};
+use crate::world::{Agencies, TICKETS};
+
+async fn town(away: &[Role]) -> Town {
+    Town::open_with(&Agencies::new(1).with_tickets(), &[], away).await
+}
+
+fn voter(town: &Town, device: &Device) -> Voter {
+    let connections = Connections::open(&town.election).unwrap();
+    let invitation = town.invitation(42, 0x1234_5678_9abc_def1);
+    let voter = Voter::new(&town.election, &connections, invitation, device).unwrap();
+    voter.with_patience(Patience {
+        after_draw: Duration::ZERO,
+        ..Patience::default()
+    })
+}
+
+async fn cast(voter: &Voter, seed: u64) -> Result<Cast, CastError> {
+    let choices = Choices::parse(voter.form(), ["1=3"]).unwrap();
+    voter.cast(&choices, &mut StdRng::seed_from_u64(seed)).await
+}
+
+/// Tickets and ballots that a party was brought, and calls of its clock.
+fn brought(town: &Town, party: Role) -> (usize, usize) {
+    let party = town.party(party);
+    party.seen(|seen| (seen.tickets.len(), seen.brought.len()))
+}
+
+/// A cast under the paused clock, which passes as the test says; a moment of real time for each second of it.
+struct Casting {
+    cast: tokio::task::JoinHandle<Result<Cast, CastError>>,
+    notices: Arc<Mutex<Vec<String>>>,
+    release: std::sync::mpsc::Sender<()>,
+    passed: u64,
+}
+
+impl Casting {
+    fn begin(town: &Town, device: &Device) -> Self {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        // A blocking task keeps the paused clock from running ahead of the sockets.
+        tokio::task::spawn_blocking(move || held.recv());
+        let voter = voter(town, device);
+        let notices: Arc<Mutex<Vec<String>>> = Arc::default();
+        let told = notices.clone();
+        let cast = tokio::spawn(async move {
+            let choices = Choices::parse(voter.form(), ["1=3"]).unwrap();
+            let tell = |notice: Notice| match notice {
+                Notice::Anew { attempt } => told.lock().unwrap().push(format!("attempt {attempt}")),
+                Notice::Absent { agencies } => told.lock().unwrap().push(agencies.join(" or ")),
+                _ => {}
+            };
+            let mut rng = StdRng::seed_from_u64(7);
+            voter.cast_telling(&choices, &mut rng, tell).await
+        });
+        Self {
+            cast,
+            notices,
+            release,
+            passed: 0,
+        }
+    }
+
+    async fn second(&mut self) {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(5)))
+            .await
+            .unwrap();
+        self.passed += 1;
+    }
+
+    async fn pass(&mut self, seconds: u64) {
+        let until = self.passed + seconds;
+        while self.passed < until && !self.cast.is_finished() {
+            self.second().await;
+        }
+    }
+
+    async fn end(mut self) -> (Result<Cast, CastError>, Vec<String>, u64) {
+        while !self.cast.is_finished() {
+            self.second().await;
+        }
+        let cast = self.cast.await.unwrap();
+        self.release.send(()).unwrap();
+        let notices = self.notices.lock().unwrap().clone();
+        (cast, notices, self.passed)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_party_that_refuses_while_another_is_away_burns_one_ticket() {
+    let town = town(&[Role::P2]).await;
+    town.party(Role::P3).behave(Manner::Refusing(Reason::TicketSpent));
+    let device = Device::in_memory();
+    let (cast, notices, passed) = Casting::begin(&town, &device).end().await;
+    let Err(CastError::TimeOut { accepted, faults }) = cast else {
+        panic!("one acceptance is no success")
+    };
+    assert_eq!(accepted, [Role::P1]);
+    assert_eq!(faults.len(), 2);
+    assert!(
+        passed >= 600,
+        "tried for {passed} s, as long as the voter was ready to"
+    );
+    // It is not cast anew before P2 answers: the first party would want another ticket for nothing.
+    assert_eq!(notices, ["University"]);
+    assert_eq!(brought(&town, Role::P1), (1, 1));
+    assert_eq!(brought(&town, Role::P3), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_party_that_tells_the_time_and_takes_nothing_burns_two_tickets_more_and_the_voter_votes_later() {
+    let town = town(&[]).await;
+    town.party(Role::P2).behave(Manner::Silent);
+    town.party(Role::P3)
+        .behave(Manner::Refusing(Reason::ShareUnopenable));
+    let device = Device::in_memory();
+    let (cast, notices, passed) = Casting::begin(&town, &device).end().await;
+    assert!(matches!(cast, Err(CastError::TimeOut { .. })));
+    // The first question for its time may take too long, and the voter is told whom it waits for.
+    let attempts = notices.iter().filter(|told| told.starts_with("attempt"));
+    assert_eq!(attempts.collect::<Vec<_>>(), ["attempt 2", "attempt 3"]);
+    assert!(passed < 300, "{passed}");
+    assert_eq!(brought(&town, Role::P1), (3, 3));
+    town.party(Role::P2).behave(Manner::Honest);
+    let (cast, ..) = Casting::begin(&town, &device).end().await;
+    assert_eq!(cast.unwrap().accepted(), [Role::P1, Role::P2]);
+    assert_eq!(brought(&town, Role::P1), (4, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_took_keeps_its_ticket_whatever_one_party_says() {
+    let town = town(&[]).await;
+    for party in [Role::P1, Role::P2] {
+        town.party(party).behave(Manner::Refusing(Reason::PartyBusy));
+    }
+    town.party(Role::P3).behave(Manner::Refusing(Reason::TicketSpent));
+    let device = Device::in_memory();
+    let mut casting = Casting::begin(&town, &device);
+    casting.pass(3 * ATTEMPT.as_secs()).await;
+    for party in [Role::P1, Role::P2] {
+        town.party(party).behave(Manner::Honest);
+    }
+    let (cast, notices, _) = casting.end().await;
+    assert_eq!(cast.unwrap().accepted(), [Role::P1, Role::P2]);
+    assert!(notices.contains(&"attempt 3".to_owned()), "{notices:?}");
+    let (tickets, ballots) = brought(&town, Role::P1);
+    assert_eq!(tickets, 1, "{notices:?}");
+    assert!(ballots >= 3, "{ballots}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_copy_of_the_device_spends_tickets_and_keeps_nobody_from_voting_with_the_next() {
+    let town = town(&[]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let [own, copied] = ["own", "copied"].map(|name| directory.path().join(name));
+    let device = Device::open(&own).unwrap();
+    let invitation = voter(&town, &device);
+    let drawn = invitation
+        .draw_telling(&mut StdRng::seed_from_u64(3), |_| {})
+        .await;
+    assert!(drawn.unwrap().is_some());
+    copy(&own, &copied);
+    let thief = Device::open(&copied).unwrap();
+    // Each in turn meets tickets that the other has used: two parties say so, and the next one is taken.
+    let mut digests = Vec::new();
+    for (turn, of) in (0..).zip([&thief, &device, &thief, &device]) {
+        match cast(&voter(&town, of), turn).await {
+            Ok(cast) => digests.push((turn, cast.digest())),
+            Err(CastError::Ticket(_)) => assert!(turn >= 2, "tickets are left in turn {turn}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(digests.len() >= 2, "{digests:?}");
+    assert_eq!(digests[1].0, 1, "the owner votes with the next ticket");
+    let spent = town.party(Role::P1).seen(|seen| seen.spent.len());
+    assert_eq!(spent, digests.len(), "each ballot has a ticket of its own");
+    assert!(brought(&town, Role::P1).1 > digests.len(), "a spent one was met");
+    assert!(brought(&town, Role::P1).0 <= TICKETS as usize);
+}
+
+#[tokio::test]
+async fn a_ticket_that_two_parties_call_spent_is_not_brought_again() {
+    let town = town(&[]).await;
+    for party in [Role::P1, Role::P2] {
+        town.party(party).behave(Manner::Refusing(Reason::TicketSpent));
+    }
+    let at_once = Patience {
+        give_up_after: Duration::from_secs(4),
+        after_draw: Duration::ZERO,
+    };
+    let voter = voter(&town, &Device::in_memory()).with_patience(at_once);
+    let error = cast(&voter, 1).await.unwrap_err();
+    match &error {
+        CastError::Refused { faults } => {
+            let spent = faults.iter().map(Fault::reason);
+            assert!(
+                spent
+                    .clone()
+                    .filter(|reason| *reason == Reason::TicketSpent)
+                    .count()
+                    >= 2
+            );
+        }
+        CastError::Ticket(_) => {}
+        other => panic!("{other}"),
+    }
+    let (tickets, ballots) = brought(&town, Role::P1);
+    assert_eq!(tickets, ballots, "another ticket each time");
+    assert!(tickets > 1, "{tickets}");
+}

@@ -1,0 +1,101 @@
+//! A new machine in place of a lost one, where the others hold many elections.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tally_party::alarm::Alarm;
+use tally_party::store::sim::SimDisk;
+use tally_proto::ids::Role;
+use tally_proto::wire;
+
+use crate::world::Party;
+use crate::world::liar::change;
+use crate::world::three::{Three, until};
+
+/// More than are taken over in one turn, and than two turns take.
+const ELECTIONS: usize = 130;
+
+fn id(i: usize) -> String {
+    format!("ward-{i:03}")
+}
+
+/// Puts that many elections in force at these parties.
+async fn define(three: &mut Three, count: usize, parties: &[&Party]) {
+    for i in 0..count {
+        three.world.define_another(&id(i));
+        for party in parties {
+            three.world.put_in_force(party).await;
+        }
+    }
+}
+
+fn in_force(party: &Party) -> usize {
+    let all = party.running.party().elections.all();
+    all.iter()
+        .filter(|election| election.signed_manifest().is_complete())
+        .count()
+}
+
+fn not_taken_over(party: &Party) -> Vec<String> {
+    let standing = party.running.party().alarms.standing();
+    let of = standing
+        .into_iter()
+        .filter(|standing| standing.alarm == Alarm::NotTakenOver);
+    of.map(|standing| standing.about).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_machine_gets_every_election_however_many_the_others_hold() {
+    let mut three = Three::new();
+    let one = three.start(Role::P1, SimDisk::new()).await;
+    let two = three.start(Role::P2, SimDisk::new()).await;
+    define(&mut three, ELECTIONS, &[&one, &two]).await;
+    let third = three.start(Role::P3, SimDisk::new()).await;
+    until("all are in force", async || in_force(&third) == ELECTIONS).await;
+    let (new, old) = (third.running.party(), one.running.party());
+    for i in 0..ELECTIONS {
+        let taken = new.elections.get(&id(i)).expect("taken over");
+        let known = old.elections.get(&id(i)).expect("known");
+        assert_eq!(taken.signed_manifest().hash(), known.signed_manifest().hash());
+    }
+    // And it takes votes of each, once the others have said that they know of none of its own.
+    until("all are open", async || {
+        let all = new.elections.all();
+        all.iter().all(|election| new.gate.is_open(election.number()))
+    })
+    .await;
+    assert_eq!(not_taken_over(&third), Vec::<String>::new());
+    drop(two);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_elections_delay_a_new_machine_and_keep_no_true_one_from_it() {
+    let mut three = Three::new();
+    let one = three.start_liar(Role::P1, SimDisk::new()).await;
+    define(&mut three, 3, &[&one.party]).await;
+    let turns = Arc::new(AtomicU64::new(0));
+    let asked = Arc::clone(&turns);
+    one.lies(move |_, method, _, honest| match method {
+        "LogHeads" => change(honest, |reply: &mut wire::LogHeadsReply| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            // In front of the true ones by every order, and one of them twice.
+            let made_up = |i| wire::LogHead {
+                election: format!("made-up-{i:04}"),
+                size: 7,
+                ..Default::default()
+            };
+            let again = reply.heads[0].clone();
+            let heads = (0..1000).map(made_up).chain([again]);
+            let heads = heads.chain(std::mem::take(&mut reply.heads));
+            reply.heads = heads.collect();
+        }),
+        _ => honest,
+    });
+    // P2 is away: nobody else has them.
+    let third = three.start(Role::P3, SimDisk::new()).await;
+    until("told", async || not_taken_over(&third) == ["P1"]).await;
+    assert_eq!(in_force(&third), 0);
+    until("the true ones are in force", async || in_force(&third) == 3).await;
+    assert!(turns.load(Ordering::Relaxed) >= 1000 / 64);
+    assert_eq!(not_taken_over(&third), ["P1"], "the made-up ones are told, once");
+}
