@@ -303,9 +303,9 @@ fn two_parties_that_refuse_a_station_stop_it_while_the_third_one_hangs() {
         "THE STATION IS REVOKED. Take no more votes and send voters to another station. Two parties take nothing more from it. Court (P1) refused",
         "The station is revoked: no vote is taken.",
         "BALLOTS ARE REFUSED by two parties and will not be counted as they are.",
-        "Number 1 of box 1: Court (P1) refused: ballot.station-revoked",
-        "Number 1 of box 1: University (P2) refused: ballot.station-revoked",
-        "Statistics (P3) could not be reached: party.unreachable (no answer within 3 s)",
+        "Number 1 of box 1: Court (P1) refused: as the test wants it (ballot.station-revoked)",
+        "Number 1 of box 1: University (P2) refused: as the test wants it (ballot.station-revoked)",
+        "Statistics (P3) could not be reached: no answer within 3 s (party.unreachable)",
         "1 votes are not with two parties, and nothing more is taken from this station",
     ] {
         assert!(said.contains(words), "{words}\n{said}");
@@ -335,7 +335,7 @@ fn one_party_alone_closes_no_station() {
         "ONE PARTY ALONE takes nothing more from this station: Court (P1) has countersigned order 1, which revokes it.",
         "voting goes on. Tell the commission.",
         "One party alone refuses ballots. They count once the two others have them",
-        "Number 1 of box 1: Court (P1) refused: ballot.station-revoked",
+        "Number 1 of box 1: Court (P1) refused: as the test wants it (ballot.station-revoked)",
         "Votes: 2 electronic, 0 paper.",
     ] {
         assert!(said.contains(words), "{words}\n{said}");

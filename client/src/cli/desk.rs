@@ -146,7 +146,7 @@ impl Desk {
 /// Delivers what waits, and asks what there is of this station also when nothing does, again and again.
 async fn keep_delivering(counter: Arc<Mutex<Counter>>, bulletin: Bulletin) {
     loop {
-        tokio::join!(bulletin.look(DRAIN_FOR), deliver(&counter));
+        tokio::join!(bulletin.look_in_passing(DRAIN_FOR), deliver(&counter));
         tokio::time::sleep(DRAIN_EVERY).await;
     }
 }

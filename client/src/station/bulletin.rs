@@ -24,6 +24,7 @@ use tally_proto::envelope::Envelope;
 use tally_proto::ids::{BoxId, Hash32, Role, RoleExt as _, StationId, UnixSeconds};
 use tally_proto::order::{Change, MAX_ORDERS, SignedOrder, in_force};
 use tally_proto::reason::Reason;
+use tally_proto::refusal::plain;
 use tally_proto::wire;
 use tokio::time::{Instant, timeout_at};
 
@@ -33,12 +34,11 @@ use crate::election::Election;
 use crate::fault::Fault;
 use crate::link::Link;
 
-/// How long an answer is used before the parties are asked again.
-const KEPT: Duration = Duration::from_secs(3);
 /// How long the third party is waited for once two have answered.
 const THIRD: Duration = Duration::from_millis(700);
-/// A party whose answer takes long, because there are thousands of orders, is asked the less often: this many times as long lies between.
-const REST: u32 = 20;
+/// A party whose answer is long, because there are thousands of orders or stations, rests so long for so many bytes of it.
+const REST: Duration = Duration::from_secs(5);
+const REST_BYTES: usize = 64 << 10;
 /// Orders read before somebody else has a turn.
 const AT_ONCE: usize = 64;
 
@@ -104,7 +104,7 @@ struct Known {
     refused: BTreeMap<(u64, Role), ((BoxId, u64), bool, Fault)>,
     /// What is wrong with each party, by its last pass.
     faults: [Option<Fault>; 3],
-    /// When each party may be asked again.
+    /// When each party may be asked again in passing.
     rests_until: [Option<Instant>; 3],
 }
 
@@ -117,7 +117,7 @@ pub struct Bulletin {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     known: Arc<Mutex<Known>>,
-    /// When two parties last answered.
+    /// When the parties were last asked.
     looked: Arc<tokio::sync::Mutex<Option<Instant>>>,
 }
 
@@ -154,20 +154,30 @@ impl Bulletin {
     }
 
     /// Asks the parties for the orders that are in force, and for those that they hold to already. Ends when all have answered, a moment after two
-    /// have, or when `patience` is over; what has come until then is noted. Within three seconds of the last answers it asks nobody.
+    /// have, or when `patience` is over; what has come until then is noted.
     pub async fn look(&self, patience: Duration) {
-        let until = Instant::now() + patience;
-        // Whoever comes while the parties are being asked waits here and uses the answers.
+        self.look_at(patience, [None; 3]).await;
+    }
+
+    /// [`Bulletin::look`] for whoever has time: a party with a long answer is asked the less often.
+    pub async fn look_in_passing(&self, patience: Duration) {
+        let rests = self.known().rests_until;
+        self.look_at(patience, rests).await;
+    }
+
+    async fn look_at(&self, patience: Duration, rests: [Option<Instant>; 3]) {
+        let (came, until) = (Instant::now(), Instant::now() + patience);
         let Ok(mut looked) = timeout_at(until, self.looked.lock()).await else {
             return;
         };
-        if looked.is_some_and(|at| at.elapsed() < KEPT) {
+        // Whoever came while the parties were being asked on another's behalf uses what was asked for after that.
+        if looked.is_some_and(|began| began >= came) {
             return;
         }
-        let rests = self.known().rests_until;
+        let began = Instant::now();
         let links = self.connections.links().iter();
         let mut asked: FuturesUnordered<_> = links
-            .filter(|link| rests[link.party.slot()].is_none_or(|until| until <= Instant::now()))
+            .filter(|link| rests[link.party.slot()].is_none_or(|until| until <= began))
             .map(|link| self.ask(link))
             .collect();
         let (mut answers, mut until) = (3 - asked.len(), until);
@@ -177,17 +187,21 @@ impl Bulletin {
                 until = until.min(Instant::now() + THIRD);
             }
         }
-        if answers >= 2 {
-            *looked = Some(Instant::now());
+        // One that rested was not asked.
+        if rests == [None; 3] {
+            *looked = Some(began);
         }
     }
 
     /// Whether the party has answered.
     async fn ask(&self, link: &Link) -> bool {
-        let begun = Instant::now();
         let Ok(reply) = link.orders(self.election.id()).await else {
             return false;
         };
+        let rest = REST
+            * u32::try_from(reply.encoded_len() / REST_BYTES)
+                .unwrap_or(0)
+                .min(1000);
         let mut orders = Vec::new();
         for (at, order) in self.opened(reply.orders).enumerate() {
             orders.push(order);
@@ -205,7 +219,7 @@ impl Bulletin {
         }
         let mut known = self.known();
         known.holds_to[link.party.slot()] = holds_to;
-        known.rests_until[link.party.slot()] = Some(Instant::now() + begun.elapsed() * REST);
+        known.rests_until[link.party.slot()] = Some(Instant::now() + rest);
         true
     }
 
@@ -243,7 +257,7 @@ impl Bulletin {
                 Change::Revocation(r) if r.station == self.station => Some(Stopped::Order {
                     number: order.order().number,
                     from: r.from,
-                    reason: printable(&order.order().reason),
+                    reason: plain(order.order().reason.clone()),
                 }),
                 _ => None,
             });
@@ -359,12 +373,4 @@ impl Bulletin {
             .refused
             .retain(|(number, _), _| waiting.contains(number));
     }
-}
-
-/// Words of a file on an officer's screen: a line, and nothing that a terminal takes for a command.
-fn printable(words: &str) -> String {
-    words
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }

@@ -134,7 +134,7 @@ async fn reconcile(
             counts.join(", ")
         ),
     };
-    let refused = missing.iter().filter(|(station, _)| !without.contains(station));
+    let refused = missing.iter().filter(|(station, _)| !without.contains(*station));
     let refused: Vec<String> = refused.map(|(_, of)| in_words(of)).collect();
     if !refused.is_empty() {
         return Err(Error::NoStatement(refused));
