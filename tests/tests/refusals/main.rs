@@ -103,7 +103,7 @@ async fn meet(reason: Reason) -> Met {
             elsewhere("party/tests/tickets.rs")
         }
         R::DrawRefused | R::DrawExhausted | R::DrawNotReady => elsewhere("coordinator/src/tickets/tests.rs"),
-        R::OffsetsDiffer | R::EnrolPlaces => elsewhere("tests/tests/enrol.rs"),
+        R::OffsetsDiffer | R::EnrolPlaces => elsewhere("tests/tests/enrol"),
         R::OffsetsMissing | R::OffsetsRefused | R::OffsetsTold => elsewhere("party/tests/offsets.rs"),
         R::RecordSource | R::CardRegister | R::CardMalformed => elsewhere("proto/src/record/tests.rs"),
         R::CardIssuer
