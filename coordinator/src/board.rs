@@ -318,7 +318,7 @@ mod tests {
         let callers = Callers::default();
         let [one, other] = [1, 2].map(|last| Some(IpAddr::from([192, 0, 2, last])));
         let mut under_way: Vec<Calling> = (0..STATEMENTS_OF_ONE_NETWORK)
-            .map(|_| callers.enter(one).ok().expect("a place"))
+            .map(|_| callers.enter(one).expect("a place"))
             .collect();
         for _ in 0..3 {
             let refused = callers.enter(one).err().expect("too many");
@@ -326,7 +326,7 @@ mod tests {
         }
         assert!(callers.enter(other).is_ok());
         under_way.pop();
-        let again = callers.enter(one).ok().expect("a place is free again");
+        let again = callers.enter(one).expect("a place is free again");
         assert!(callers.enter(one).is_err());
         drop((under_way, again));
         let kept = callers.0.lock().unwrap_or_else(PoisonError::into_inner).len();
