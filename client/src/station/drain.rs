@@ -173,6 +173,8 @@ impl Station {
             [false; 3]
         };
         self.note(drained, late, bound.map(|bound| bound.submit)).await?;
+        // Who did not answer then is asked anew now.
+        drained.faults.retain(|_, fault| !fault.may_pass());
         for deliver in [false, true] {
             let jobs: Vec<Job> = self
                 .queue
