@@ -254,7 +254,7 @@ mod tests {
         // A first signature that the card refuses is no matter of a PIN once more.
         let (refused, again) = signed(0, true);
         assert!(
-            matches!(refused, Err(CardFailure::Failed(_))) && again == 0,
+            matches!(refused, Err(CardFailure::AsksAgain)) && again == 0,
             "{refused:?}"
         );
     }

@@ -194,6 +194,10 @@ impl Party {
                 // One log that cannot be followed does not keep the others from it.
                 Err(refusal) => {
                     tracing::warn!(party = %self.role, %peer, election = head.election, %refusal, "a log cannot be followed just now");
+                    // Whoever is away or busy is told elsewhere.
+                    if refusal.reason.class() != Class::Retry {
+                        self.trouble(number, peer, &refusal);
+                    }
                 }
             }
         }
