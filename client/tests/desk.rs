@@ -325,7 +325,7 @@ fn one_party_alone_closes_no_station() {
     liar.behave(Manner::Refusing(Reason::BallotStationRevoked));
     // What lacks a signature is in force nowhere, whoever says so; and another party's signature is not that party's word.
     let two = revoke(&[Role::P1, Role::P2]);
-    liar.show(&[two.clone()], &[two]);
+    liar.show(std::slice::from_ref(&two), std::slice::from_ref(&two));
     let mut day = day_with_a_vote();
     day.extend(VOTE);
     day.extend(["2", "0"]);

@@ -90,6 +90,9 @@ impl RefusedBallot {
     }
 }
 
+/// Place of a ballot, whether it is refused itself and not a receipt of it, and what the party says.
+type Refused = ((BoxId, u64), bool, Fault);
+
 /// What is known.
 #[derive(Debug, Default)]
 struct Known {
@@ -100,8 +103,8 @@ struct Known {
     revoked: Option<Stopped>,
     /// The number of an order that waits, revokes this station, and bears the party's own signature, by its last answer.
     holds_to: [Option<u32>; 3],
-    /// By the queue's running number and party: place, whether it is the ballot that is refused and not a receipt, and what the party says.
-    refused: BTreeMap<(u64, Role), ((BoxId, u64), bool, Fault)>,
+    /// By the queue's running number and party.
+    refused: BTreeMap<(u64, Role), Refused>,
     /// What is wrong with each party, by its last pass.
     faults: [Option<Fault>; 3],
     /// When each party may be asked again in passing.

@@ -193,7 +193,7 @@ fn said(unit: &str, key: &str, party: u32) -> Option<String> {
     let value = unit
         .lines()
         .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-        .last();
+        .next_back();
     value.map(|value| value.replace("%i", &party.to_string()))
 }
 

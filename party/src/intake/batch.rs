@@ -503,7 +503,7 @@ mod tests {
         };
         let entry = |i: u32| {
             LogEntry::Accepted(log_entry::Accepted {
-                record: i % 4 == 0,
+                record: i.is_multiple_of(4),
                 of_box: BoxId(1 + i % 2),
                 digest: Digest(Hash32::of(&i.to_be_bytes()).0),
                 ciphertext_hash: Hash32([1; 32]),

@@ -287,6 +287,9 @@ pub(crate) fn in_words(of: &wire::CarriedVoter) -> String {
     }
 }
 
+/// The earlier election, what somebody is called there, and what now.
+type Renamed = (ElectionId, String, String);
+
 /// How many people have records of the register in `others`, and whose reference there is not theirs on the roll of `election`: the earlier
 /// election, what they are called there, and what they are called now; empty where they are not on it and somebody else is called so.
 fn changed(
@@ -294,7 +297,7 @@ fn changed(
     election: &Election,
     register: &str,
     others: &BTreeMap<u32, Arc<Election>>,
-) -> Result<(usize, Vec<(ElectionId, String, String)>), StoreError> {
+) -> Result<(usize, Vec<Renamed>), StoreError> {
     let number = election.number();
     let Some(salt) = registers::salt(tx, number)? else {
         return Ok((0, Vec::new()));

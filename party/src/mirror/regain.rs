@@ -595,12 +595,11 @@ const MAX_RECEIPTS: usize = 1 << 20;
 /// Lost positions that are looked at in one go.
 const LOOKED_AT: usize = 8 * MAX_SHARE;
 
+/// Acceptances with their positions, and the last position that was looked at.
+type Missing = (Vec<(u64, Accepted)>, Option<u64>);
+
 /// The next acceptances whose content is not here, of boxes that have no List, and the last position that was looked at; `None`: there are no more.
-fn missing(
-    tx: &impl crate::store::Tables,
-    number: u32,
-    after: Option<u64>,
-) -> Result<(Vec<(u64, Accepted)>, Option<u64>), StoreError> {
+fn missing(tx: &impl crate::store::Tables, number: u32, after: Option<u64>) -> Result<Missing, StoreError> {
     let mut missing = Vec::new();
     let from = after.map_or(0, |after| after.saturating_add(1));
     let lost = log::lost_from(tx, number, from, LOOKED_AT)?;
