@@ -135,7 +135,7 @@ fn open_market(root: &std::path::Path) -> (World, String) {
 }
 
 /// The lines of an officer who has a voter vote electronically, without a receipt.
-fn votes(reference: &'static str) -> [&'static str; 6] {
+fn votes(reference: &str) -> [&str; 6] {
     ["1", reference, "1", "1", "1", "0"]
 }
 
@@ -190,7 +190,8 @@ async fn an_order_in_mid_day_stops_a_desk_before_the_next_voter_signs_in() {
     assert!(one.leaves(), "nothing is left behind");
     // Who stood in line there votes at the other one.
     for n in 3..=10 {
-        two.types(&votes(&format!("B1-{n:06}")));
+        let reference = format!("B1-{n:06}");
+        two.types(&votes(&reference));
         two.until(&format!("Votes: {} electronic, 0 paper.", n - 1));
     }
     two.types(&["3", "9", "1"]);

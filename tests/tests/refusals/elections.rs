@@ -3,8 +3,8 @@
 use prost::Message as _;
 use tally_proto::envelope::Kind;
 use tally_proto::fixture::CLOSES;
-use tally_proto::ids::{BoxId, Hash32, VoterIndex};
-use tally_proto::order::{Change, Correction, Order};
+use tally_proto::ids::{BoxId, Hash32, UnixSeconds, VoterIndex};
+use tally_proto::order::{Change, Correction, Order, Reissue};
 use tally_proto::pki::PeerRole;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
@@ -183,7 +183,15 @@ pub(crate) async fn an_order_that_is_not_canonical(scene: &mut Scene) -> Refusal
 
 /// A listed box takes no order, and one that was proposed before is not countersigned any more.
 pub(crate) async fn an_order_for_a_listed_box(scene: &mut Scene) -> Refusal {
-    let order = order(scene).encode();
+    // Corrections come after the close only.
+    let mut order = order(scene);
+    order.change = Change::Reissue(Reissue {
+        of_box: BoxId(1),
+        voter: VoterIndex(0),
+        until: UnixSeconds(0),
+        serial: 2,
+    });
+    let order = order.encode();
     let envelope = scene
         .world
         .fixture
