@@ -116,7 +116,7 @@ pub enum Change {
     Cleared,
 }
 
-/// What is told of alarms of one code beyond the first [`MOST`].
+/// What is told of alarms of one code beyond the first dozen.
 pub const OTHERS: &str = "others";
 
 /// Most alarms of one code that are known beside those that are shown.

@@ -241,7 +241,8 @@ impl Party {
                 format!("{peer} has {count} elections in force that are not here, and this party cannot take over {first}")
             }
         });
-        if told.is_some() || left == 0 {
+        // What the other peer's turn is just taking over may be refused there: it ends no alarm.
+        if told.is_some() || taken == named {
             self.alarm(Alarm::NotTakenOver, &peer.to_string(), told);
         }
         taken > 0
