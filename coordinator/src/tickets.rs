@@ -3,7 +3,7 @@
 //! ```text
 //! elections/<id>/
 //!   ticket-keys/<day_s>       secret: PKCS#8, one RSA key a day of the online channel
-//!   draw-hashes               CSV (box, index, hash): what the first registrar hands over of its draw codes
+//!   draw-hashes               CSV (box, index, hash): what the first registrar hands over of its draw codes, at first and with every re-issue
 //!   draw-cards                draw codes that voters' cards stand for: see `cards`
 //!   draws                     records of 40 bytes: box, index, SHA-256 of a request that was answered
 //!   draw-grants               lines "box,index": one more draw each, by order of the commission
@@ -17,10 +17,11 @@
 //! draw. A draw is on disk before its answer leaves.
 
 mod cards;
+mod records;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -38,6 +39,7 @@ use tally_proto::{secret_file, wire};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use cards::{CardDesk, MOST_CODES};
+use records::Records;
 
 use crate::directory::Election;
 use crate::error::{Error, StoredProblem};
@@ -49,11 +51,14 @@ const KEYS: &str = "ticket-keys";
 const HASHES: &str = "draw-hashes";
 const DRAWS: &str = "draws";
 const GRANTS: &str = "draw-grants";
-/// One answered request in `draws`.
-const RECORD: usize = 4 + 4 + 32;
+
+/// Largest file of hashes.
+const MAX_HASHES_BYTES: u64 = 1 << 32;
 
 /// A voter: box and place on the roll, or account of an open roll.
 type Voter = (u32, u32);
+/// By voter the hashes of the draw codes that came by letter: one of every issue.
+type Hashes = HashMap<Voter, Vec<Hash32>>;
 
 /// Makes one key for each of `days` (Unix seconds of their beginnings).
 ///
@@ -88,16 +93,37 @@ pub(crate) fn store_keys(election: &Path, keys: &[(UnixSeconds, TicketSigner)]) 
     Ok(())
 }
 
-/// Takes over a registrar's file of draw hashes: checked, then kept in place of what was there. Answers how many voters may draw.
+/// Takes over a registrar's file of draw hashes: checked, then kept beside what was there. A registrar hands over one file when it issues, and one of
+/// a line with each re-issue; a code never stops being good, so a file that comes again changes nothing. Answers how many voters may draw.
 ///
 /// # Errors
 /// [`Error::NoTickets`], a file that cannot be read or whose line is none.
 pub fn admit(election: &Election, from: &Path) -> Result<usize, Error> {
     ticketing(election)?;
-    let bytes = files::read(from, 1 << 32)?;
-    let hashes = parse_hashes(from, &bytes)?;
-    files::replace(&election.path().join(HASHES), &bytes)?;
-    Ok(hashes.len())
+    let mut voters = HashSet::new();
+    let new = parse_hashes(from, &files::read(from, MAX_HASHES_BYTES)?)?;
+    for (line, (voter, _)) in (2..).zip(&new) {
+        // Of one issue a voter has one code.
+        if !voters.insert(*voter) {
+            return Err(Error::DrawHashes {
+                path: from.to_path_buf(),
+                line,
+            });
+        }
+    }
+    let place = election.path().join(HASHES);
+    let mut all = match place.exists() {
+        true => parse_hashes(&place, &files::read(&place, MAX_HASHES_BYTES)?)?,
+        false => Vec::new(),
+    };
+    let known: HashSet<(Voter, Hash32)> = all.iter().copied().collect();
+    all.extend(new.into_iter().filter(|line| !known.contains(line)));
+    let mut csv = format!("{HASHES_HEADER}\n");
+    for ((of_box, index), hash) in &all {
+        csv.push_str(&format!("{of_box},{index},{hash}\n"));
+    }
+    files::replace(&place, csv.as_bytes())?;
+    Ok(all.iter().map(|(voter, _)| voter).collect::<HashSet<_>>().len())
 }
 
 /// One more draw, and one more draw code, for a voter, by order of the commission.
@@ -134,7 +160,8 @@ fn ticketing(election: &Election) -> Result<&Ticketing, Error> {
     })
 }
 
-fn parse_hashes(place: &Path, bytes: &[u8]) -> Result<HashMap<Voter, Hash32>, Error> {
+/// The lines of a file of hashes, in order.
+fn parse_hashes(place: &Path, bytes: &[u8]) -> Result<Vec<(Voter, Hash32)>, Error> {
     let wrong = |line: usize| Error::DrawHashes {
         path: place.to_path_buf(),
         line,
@@ -144,8 +171,7 @@ fn parse_hashes(place: &Path, bytes: &[u8]) -> Result<HashMap<Voter, Hash32>, Er
     if lines.next().map(|(_, header)| header) != Some(HASHES_HEADER) {
         return Err(wrong(1));
     }
-    let mut hashes = HashMap::new();
-    for (number, line) in lines {
+    let parsed = lines.map(|(number, line)| {
         let mut fields = line.split(',');
         let (of_box, index, hash) = (fields.next(), fields.next(), fields.next());
         let parsed = (|| {
@@ -153,14 +179,11 @@ fn parse_hashes(place: &Path, bytes: &[u8]) -> Result<HashMap<Voter, Hash32>, Er
             let voter = (of_box?.parse().ok()?, index?.parse().ok()?);
             Some((voter, Hash32::from_slice(&hash).ok()?))
         })();
-        let (voter, hash) = parsed
+        parsed
             .filter(|_| fields.next().is_none())
-            .ok_or_else(|| wrong(number))?;
-        if hashes.insert(voter, hash).is_some() {
-            return Err(wrong(number));
-        }
-    }
-    Ok(hashes)
+            .ok_or_else(|| wrong(number))
+    });
+    parsed.collect()
 }
 
 /// Everything that answers draws of one election.
@@ -245,10 +268,10 @@ impl Drop for UnderWay {
 
 #[derive(Debug)]
 struct Book {
-    file: File,
+    records: Records<1>,
     answered: HashMap<Voter, Vec<Hash32>>,
     /// The hashes, and the file that they were read from.
-    hashes: Option<(SystemTime, u64, HashMap<Voter, Hash32>)>,
+    hashes: Option<(SystemTime, u64, Hashes)>,
 }
 
 impl Desk {
@@ -380,7 +403,7 @@ impl Desk {
             ));
         };
         // A hash of eighty random bits: comparing it tells nothing about the code.
-        if hashes.get(&voter) == Some(&shown) {
+        if hashes.get(&voter).is_some_and(|codes| codes.contains(&shown)) {
             Ok(voter)
         } else {
             Err(refused())
@@ -442,50 +465,25 @@ fn refused() -> Refusal {
 
 impl Book {
     fn open(path: &Path) -> std::io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        // A torn last record is of a draw whose answer never left.
-        let whole = bytes.len() - bytes.len() % RECORD;
-        file.set_len(whole as u64)?;
-        file.seek(SeekFrom::Start(whole as u64))?;
         let mut answered: HashMap<Voter, Vec<Hash32>> = HashMap::new();
-        for record in bytes.chunks_exact(RECORD) {
-            let number = |at: usize| {
-                let mut number = [0; 4];
-                number.copy_from_slice(&record[at..at + 4]);
-                u32::from_be_bytes(number)
-            };
-            let mut asked = [0; 32];
-            asked.copy_from_slice(&record[8..]);
-            answered
-                .entry((number(0), number(4)))
-                .or_default()
-                .push(Hash32(asked));
-        }
+        let records = Records::open(path, |(voter, [asked])| {
+            answered.entry(voter).or_default().push(asked);
+        })?;
         Ok(Self {
-            file,
+            records,
             answered,
             hashes: None,
         })
     }
 
     fn note(&mut self, voter: Voter, asked: Hash32) -> std::io::Result<()> {
-        let (of_box, v) = (voter.0.to_be_bytes(), voter.1.to_be_bytes());
-        self.file.write_all(&[&of_box[..], &v, &asked.0].concat())?;
-        self.file.sync_data()?;
+        self.records.append(voter, [asked])?;
         self.answered.entry(voter).or_default().push(asked);
         Ok(())
     }
 
     /// The hashes as they stand, read again when the file was replaced; `None` before there are any.
-    fn hashes(&mut self, path: &Path) -> Result<Option<&HashMap<Voter, Hash32>>, Error> {
+    fn hashes(&mut self, path: &Path) -> Result<Option<&Hashes>, Error> {
         let Ok(meta) = std::fs::metadata(path) else {
             return Ok(None);
         };
@@ -495,8 +493,11 @@ impl Book {
             .as_ref()
             .is_none_or(|(at, length, _)| (*at, *length) != is)
         {
-            let bytes = files::read(path, 1 << 32)?;
-            self.hashes = Some((is.0, is.1, parse_hashes(path, &bytes)?));
+            let mut hashes = Hashes::new();
+            for (voter, hash) in parse_hashes(path, &files::read(path, MAX_HASHES_BYTES)?)? {
+                hashes.entry(voter).or_default().push(hash);
+            }
+            self.hashes = Some((is.0, is.1, hashes));
         }
         Ok(self.hashes.as_ref().map(|(_, _, hashes)| hashes))
     }

@@ -17,6 +17,8 @@ use tally_tests::{published, utc};
 const ELECTION: &str = "lighthouse-2027";
 const VOTERS: u32 = 12;
 const OPTIONS: u32 = 3;
+/// Whose letter is lost after a vote with it.
+const LOST: u32 = VOTERS - 2;
 
 fn plan() -> Plan {
     let opens = SystemTime::now() - Duration::from_secs(60);
@@ -109,6 +111,7 @@ async fn an_election_with_tickets() {
             .expect("accepted with tickets");
     }
 
+    a_letter_is_issued_again(&world);
     a_draw_and_a_ballot_are_kept_apart(&world, &of_last);
     a_decoy_draws_as_the_true_one_does(&world, &of_last);
 
@@ -134,9 +137,14 @@ async fn an_election_with_tickets() {
     world.coordinator(&verify, "").expect("verified");
     let published =
         published::read(&std::fs::read(&bundle).expect("readable"), &world.plan.roll).expect("a bundle");
-    let mut expected = recount(1, &world.plan.roll, OPTIONS, crowd.done());
-    // The last voter's ballot by hand: for Ben.
-    *expected.totals.get_mut(1).expect("Ben") += 1;
+    // What was cast with the letter that was lost does not count.
+    let mut done = crowd.done().to_vec();
+    for ballot in done.iter_mut().filter(|of| of.cast.place.v == LOST) {
+        ballot.cast.way = Way::FalseOnline;
+    }
+    let mut expected = recount(1, &world.plan.roll, OPTIONS, &done);
+    // By hand, for Ben: the last voter's ballot, and that of the voter whose letter was issued again.
+    *expected.totals.get_mut(1).expect("Ben") += 2;
     assert_eq!(published[0].count.totals, expected.totals);
     for done in crowd.done() {
         assert!(
@@ -160,6 +168,65 @@ async fn an_election_with_tickets() {
         .find(|line| line.contains("icket"))
         .expect("a row for tickets");
     assert!(!row.to_lowercase().contains("failed"), "{row}");
+}
+
+/// A letter was lost: by an order the registrar issues it again, the commission gets the one new hash, and the voter draws and votes with the new letter.
+/// Everybody else's draw codes stay: the last voter draws after this.
+fn a_letter_is_issued_again(world: &World) {
+    let reference = format!("B1-{:06}", LOST + 1);
+    let typed = format!("{ELECTION}\n");
+    let order = [
+        "order",
+        ELECTION,
+        "--reason",
+        "The letter was lost.",
+        "reissue",
+        "--voter",
+        &reference,
+        "--serial",
+        "2",
+    ];
+    world.coordinator(&order, &typed).expect("proposed");
+    world.countersign().expect("countersigned");
+    world
+        .coordinator(&["complete", ELECTION], &typed)
+        .expect("in force");
+    let file = format!("coordinator/elections/{ELECTION}/orders/0001");
+    let manifest = world.manifest_file().expect("a manifest");
+    let words = [
+        "registrar",
+        "--dir",
+        "registrar",
+        "reissue",
+        "--manifest",
+        &manifest.to_string_lossy(),
+        "--roll",
+        "election/roll.csv",
+        "--order",
+        &file,
+        "--out",
+        "again.csv",
+    ];
+    let said = world.run(&words, &typed).expect("issued again");
+    assert!(
+        said.contains("1 credentials issued") && said.contains("draw-hashes.csv"),
+        "{said}"
+    );
+    let hashes = format!("registrar/issued/{ELECTION}/order-1/draw-hashes.csv");
+    let taken = world
+        .coordinator(&["tickets", ELECTION, "--hashes", &hashes], "")
+        .expect("taken over");
+    assert!(taken.contains(&format!("{VOTERS} voters may draw")), "{taken}");
+    let csv = std::fs::read_to_string(world.root.join("again.csv")).expect("written");
+    let code = csv
+        .lines()
+        .nth(1)
+        .and_then(|line| line.split(',').nth(1))
+        .expect("a code");
+    let invitation = world.root.join("again.invitation");
+    std::fs::write(&invitation, code).expect("written");
+    let cast = vote(world, &invitation, "device-again", &[]);
+    assert!(cast.status.success(), "{cast:?}");
 }
 
 /// A device that draws only when it casts lets the ballot leave at another moment, and says so.

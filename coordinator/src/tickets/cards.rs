@@ -14,8 +14,6 @@
 //! On an open roll the hash alone says whose draw it is, so there it is one person's, the first's.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +26,7 @@ use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 
 use super::Voter;
+use super::records::Records;
 use crate::directory::{Election, roll_at};
 use crate::error::Error;
 use crate::files::{self, FileError};
@@ -35,8 +34,6 @@ use crate::files::{self, FileError};
 /// Draw codes of one person, beside a few more that nobody else knows of. Each comes of an enrolment, or of a device that was lost.
 pub(super) const MOST_CODES: usize = 24;
 const FILE: &str = "draw-cards";
-/// Box, account, person, hash.
-const RECORD: usize = 4 + 4 + 32 + 32;
 /// So many statements are known again without looking at their signatures.
 const KEPT: usize = 64;
 
@@ -215,32 +212,13 @@ pub(super) fn account_of(election: &Election, said: &str) -> Result<Option<Voter
     };
     let person = salt.person(said);
     let records = files::read(&place, 1 << 36)?;
-    let found = records
-        .chunks_exact(RECORD)
-        .map(read_record)
-        .find(|(_, of, _)| *of == person);
-    Ok(found.map(|(voter, ..)| voter))
-}
-
-fn read_record(record: &[u8]) -> (Voter, Hash32, Hash32) {
-    let number = |at: usize| {
-        let mut number = [0; 4];
-        number.copy_from_slice(&record[at..at + 4]);
-        u32::from_be_bytes(number)
-    };
-    let hash = |at: usize| {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(&record[at..at + 32]);
-        Hash32(hash)
-    };
-    ((number(0), number(4)), hash(8), hash(40))
+    let found = Records::read(&records).find(|(_, [of, _])| *of == person);
+    Ok(found.map(|(voter, _)| voter))
 }
 
 #[derive(Debug)]
 struct CodeBook {
-    file: File,
-    /// Bytes of whole records; what a failed write left behind them is written over.
-    length: u64,
+    records: Records<2>,
     is_open: bool,
     /// By account.
     codes: HashMap<Voter, Vec<Hash32>>,
@@ -251,28 +229,16 @@ struct CodeBook {
 
 impl CodeBook {
     fn open(path: &Path, is_open: bool) -> std::io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        // A torn last record is of a statement whose answer never left.
-        let whole = bytes.len() - bytes.len() % RECORD;
-        file.set_len(whole as u64)?;
+        let mut kept = Vec::new();
+        let records = Records::open(path, |record| kept.push(record))?;
         let mut book = Self {
-            file,
-            length: whole as u64,
+            records,
             is_open,
             codes: HashMap::new(),
             persons: HashMap::new(),
             holders: HashMap::new(),
         };
-        for record in bytes.chunks_exact(RECORD) {
-            let (voter, person, code) = read_record(record);
+        for (voter, [person, code]) in kept {
             book.keep(voter, person, code);
         }
         Ok(book)
@@ -311,19 +277,10 @@ impl CodeBook {
                 "so many draw codes were registered with this person's card that no further one is taken; those that are there stay good",
             ));
         }
-        let (of_box, account) = (voter.0.to_be_bytes(), voter.1.to_be_bytes());
-        let record = [&of_box[..], &account, &person.0, &code.0].concat();
-        self.write(&record)
+        self.records
+            .append(voter, [person, code])
             .map_err(|error| failed(&error, "the draw code cannot be written down here"))?;
         self.keep(voter, person, code);
-        Ok(())
-    }
-
-    fn write(&mut self, record: &[u8]) -> std::io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.length))?;
-        self.file.write_all(record)?;
-        self.file.sync_data()?;
-        self.length += record.len() as u64;
         Ok(())
     }
 }

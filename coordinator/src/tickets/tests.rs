@@ -9,6 +9,8 @@ use crate::bundle::tests::directory_of;
 use crate::directory::Directory;
 use crate::roll;
 
+const RECORD: usize = Records::<1>::BYTES;
+
 pub(crate) struct Scene {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) world: World,
@@ -198,6 +200,34 @@ fn who_has_no_code_draws_nothing_and_uses_up_nothing() {
     for seed in [1, 2] {
         drawn(&desk, &scene.request(0, 1, seed)).expect("no draw was used up");
     }
+}
+
+#[test]
+fn a_letter_that_is_issued_again_brings_a_code_and_takes_nobodys_away() {
+    let scene = scene();
+    assert_eq!(scene.admit(3).expect("admitted"), 3);
+    let desk = scene.desk();
+    drawn(&desk, &scene.request(1, 2, 1)).expect("drawn");
+    // The registrar hands over the one line of a re-issue, for voter 1.
+    let again = scene.dir.path().join("again.csv");
+    let hash = scene
+        .code(77)
+        .hash(&scene.world.manifest.hash(), BoxId(1), VoterIndex(1));
+    std::fs::write(&again, format!("{HASHES_HEADER}\n1,1,{hash}\n")).expect("written");
+    for _ in 0..2 {
+        assert_eq!(admit(&scene.election, &again).expect("admitted"), 3);
+    }
+    let kept = std::fs::read_to_string(scene.election.path().join(HASHES)).expect("kept");
+    assert_eq!(kept.lines().count(), 1 + 4, "{kept}");
+    // Each of the others draws as before, the voter with both codes, and nobody with that voter's.
+    for (v, code, seed) in [(0, 1, 2), (2, 3, 3), (1, 2, 4), (1, 77, 5)] {
+        drawn(&desk, &scene.request(v, code, seed)).unwrap_or_else(|error| panic!("voter {v}: {error}"));
+    }
+    let others = drawn(&desk, &scene.request(0, 77, 6));
+    assert_eq!(reason(others), Reason::DrawRefused);
+    // The registrar's first file again changes nothing.
+    assert_eq!(scene.admit(3).expect("admitted"), 3);
+    drawn(&desk, &scene.request(1, 77, 5)).expect("answered again");
 }
 
 #[test]

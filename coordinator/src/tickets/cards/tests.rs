@@ -8,6 +8,8 @@ use super::*;
 use crate::tickets::tests::{Scene, drawn, reason, scene, scene_of};
 use crate::tickets::{Desk, MOST_SURPLUS, grant};
 
+const RECORD: usize = Records::<2>::BYTES;
+
 /// With the authority's revocation list in the coordinator's directory.
 fn cards(open: Option<OpenShape>) -> Scene {
     let scene = scene_of(Shape {
