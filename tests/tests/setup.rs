@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tally_coordinator::orders::{self, Wish};
 use tally_coordinator::parties::Patience;
 use tally_coordinator::progress::Quiet;
 use tally_coordinator::registrar::Registrar;
-use tally_coordinator::registrar::issue::issue;
+use tally_coordinator::registrar::issue::{Task, issue};
 use tally_coordinator::{Error, board, roll, sealing, setup, status};
 use tally_party::config::Config;
 use tally_party::init::{Init, init};
@@ -368,17 +368,13 @@ async fn issue_all(
     let roll = roll::read(&election.roll_file(), &[1, 2]).expect("roll");
     let (out, now_s): (PathBuf, u64) = (scene.path("invitations.csv"), board::now_ms() / 1000);
     let registrar = Arc::clone(registrar);
-    issue(
-        registrar,
-        &manifest,
-        &roll,
-        Path::new(&out),
-        now_s,
-        os_rng(),
-        usual(),
-        &Quiet,
-    )
-    .await
+    let task = Task {
+        manifest: &manifest,
+        roll: &roll,
+        order: None,
+        out: &out,
+    };
+    issue(registrar, task, now_s, os_rng(), usual(), &Quiet).await
 }
 
 async fn box_status(scene: &Scene, role: Role, of_box: u32) -> wire::BoxStatus {

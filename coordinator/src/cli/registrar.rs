@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tally_proto::order::Change;
+use tally_proto::manifest::SignedManifest;
+use tally_proto::order::{Change, SignedOrder};
 
 use super::Console;
 use super::arguments::{Registrar as Arguments, RegistrarCommand};
@@ -13,7 +14,7 @@ use crate::board::now_ms;
 use crate::error::Error;
 use crate::progress::grouped;
 use crate::registrar::Registrar;
-use crate::registrar::issue::{Issued, issue, reissue};
+use crate::registrar::issue::{Issued, Task, issue};
 use crate::registrar::post::{Contacts, messages, sheets};
 use crate::setup::read_manifest;
 use crate::{roll, setup};
@@ -72,34 +73,9 @@ pub(super) async fn command(dir: &Path, command: RegistrarCommand, console: &Con
             Ok(())
         }
         RegistrarCommand::Issue { manifest, roll, out } => {
-            let registrar = Arc::new(Registrar::open(dir)?);
             let manifest = read_manifest(&manifest)?;
-            let election = manifest.manifest().election().clone();
-            let boxes: Vec<u32> = manifest.manifest().boxes().iter().map(|b| b.id().get()).collect();
-            let roll = roll::read(&roll, &boxes)?;
-            let what = format!(
-                "Issuing credentials for election {election} ({}): a fresh credential for each voter with online = yes goes to the \
-                 three parties, and its invitation is written to {}, once. Whoever reads that file can vote for all of them.",
-                manifest.manifest().title().default_text(),
-                out.display()
-            );
-            console.confirm(&what, election.as_str())?;
-            let rng = StdRng::from_rng(&mut setup::os_rng());
-            let progress = console.progress.as_ref();
-            let now_s = now_ms() / 1000;
-            let issued = issue(
-                registrar,
-                &manifest,
-                &roll,
-                &out,
-                now_s,
-                rng,
-                console.patience,
-                progress,
-            )
-            .await?;
-            told(&issued);
-            Ok(())
+            let does = "a fresh credential for each voter with online = yes goes to the three parties";
+            issued(dir, console, (&manifest, &roll, &out), None, does, "all of them").await
         }
         RegistrarCommand::Reissue {
             manifest,
@@ -107,48 +83,57 @@ pub(super) async fn command(dir: &Path, command: RegistrarCommand, console: &Con
             order,
             out,
         } => {
-            let registrar = Arc::new(Registrar::open(dir)?);
             let manifest = read_manifest(&manifest)?;
             let order = setup::read_order(&order, &manifest)?;
-            let election = manifest.manifest().election().clone();
-            let boxes: Vec<u32> = manifest.manifest().boxes().iter().map(|b| b.id().get()).collect();
-            let roll = roll::read(&roll, &boxes)?;
-            let does = match &order.order().change {
-                Change::Reissue(reissue) => reissue.in_words(),
-                _ => {
-                    return Err(Error::NotReissue {
-                        number: order.order().number,
-                    });
-                }
+            let (number, why) = (order.order().number, &order.order().reason);
+            let Change::Reissue(reissue) = &order.order().change else {
+                return Err(Error::NotReissue { number });
             };
-            let what = format!(
-                "Issuing a credential again in election {election} ({}), by order {} ({:?}): {does}. The invitation is written to {}, once. Whoever \
-                 reads that file can vote for this voter.",
-                manifest.manifest().title().default_text(),
-                order.order().number,
-                order.order().reason,
-                out.display()
-            );
-            console.confirm(&what, election.as_str())?;
-            let rng = StdRng::from_rng(&mut setup::os_rng());
-            let progress = console.progress.as_ref();
-            let now_s = now_ms() / 1000;
-            let issued = reissue(
-                registrar,
-                &manifest,
-                &roll,
-                &order,
-                &out,
-                now_s,
-                rng,
-                console.patience,
-                progress,
+            let does = format!("by order {number} ({why:?}), {}", reissue.in_words());
+            issued(
+                dir,
+                console,
+                (&manifest, &roll, &out),
+                Some(&order),
+                &does,
+                "this voter",
             )
-            .await?;
-            told(&issued);
-            Ok(())
+            .await
         }
     }
+}
+
+/// Issues what `does` says, after asking, and tells what came of it.
+async fn issued(
+    dir: &Path,
+    console: &Console,
+    (manifest, roll, out): (&SignedManifest, &Path, &Path),
+    order: Option<&SignedOrder>,
+    does: &str,
+    whose: &str,
+) -> Result<(), Error> {
+    let registrar = Arc::new(Registrar::open(dir)?);
+    let checked = manifest.manifest();
+    let election = checked.election();
+    let boxes: Vec<u32> = checked.boxes().iter().map(|b| b.id().get()).collect();
+    let roll = roll::read(roll, &boxes)?;
+    let what = format!(
+        "Issuing credentials for election {election} ({}): {does}. What voters are sent is written to {}, once. Whoever reads that file can vote for {whose}.",
+        checked.title().default_text(),
+        out.display()
+    );
+    console.confirm(&what, election.as_str())?;
+    let task = Task {
+        manifest,
+        roll: &roll,
+        order,
+        out,
+    };
+    let rng = StdRng::from_rng(&mut setup::os_rng());
+    let progress = console.progress.as_ref();
+    let issued = issue(registrar, task, now_ms() / 1000, rng, console.patience, progress).await?;
+    told(&issued);
+    Ok(())
 }
 
 fn told(issued: &Issued) {

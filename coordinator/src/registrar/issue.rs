@@ -89,73 +89,104 @@ struct Recipient {
     serial: u32,
 }
 
-/// Issues a credential to every voter of the roll with `online`; goes on where an interrupted run stopped.
+/// What a registrar is to issue.
+#[derive(Debug, Clone, Copy)]
+pub struct Task<'a> {
+    /// The election.
+    pub manifest: &'a SignedManifest,
+    /// The roll it was defined with.
+    pub roll: &'a RollFile,
+    /// Lets one voter's credential be issued again, with the serial that it allows: what the voter had before does not count from then on. Where issuing
+    /// is split, one registrar's new half is enough: it makes another credential of the other's. `None`: a credential for every voter with `online`.
+    pub order: Option<&'a SignedOrder>,
+    /// Where the invitations go.
+    pub out: &'a Path,
+}
+
+/// Issues credentials; goes on where an interrupted run stopped. Everybody's are issued once, and one by each order.
 ///
 /// # Errors
-/// A manifest that is not in force, does not name this registrar or is not the roll's; [`Error::RecordRefused`];
-/// [`Error::Parties`] for parties that do not answer for as long as patience lasts (run it again to go on).
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call a command: each is named where it is made"
-)]
+/// A manifest that is not in force, does not name this registrar or is not the roll's; an order that lets nothing be issued again, or that a party has
+/// not countersigned; [`Error::RecordRefused`]; [`Error::Parties`] for parties that do not answer for as long as patience lasts (run it again to go on).
 pub async fn issue(
     registrar: Arc<Registrar>,
-    manifest: &SignedManifest,
-    roll: &RollFile,
-    out: &Path,
+    task: Task<'_>,
     now_s: u64,
     rng: impl CryptoRng + Send + 'static,
     patience: Patience,
     progress: &dyn Progress,
 ) -> Result<Issued, Error> {
+    let Task {
+        manifest,
+        roll,
+        order,
+        out,
+    } = task;
     let half = half_of(&registrar, manifest)?;
-    let recipients = recipients(manifest.manifest(), roll)?;
-    let directory = registrar.issuing(manifest.manifest().election());
-    let errand = Errand {
-        registrar,
-        half,
-        recipients,
-        directory,
-    };
-    errand.run(manifest, out, now_s, rng, patience, progress).await
-}
+    let mut directory = registrar.issuing(manifest.manifest().election());
+    let recipients = Arc::new(match order {
+        None => recipients(manifest.manifest(), roll)?,
+        Some(order) => {
+            // An order's number is never another order's.
+            directory.push(format!("order-{}", order.order().number));
+            vec![recipient_of(manifest.manifest(), roll, order)?]
+        }
+    });
+    let leaf = registrar.leaf()?;
+    let parties = Parties::dial(manifest.manifest().parties(), &leaf)?;
+    let mut desk = Desk::open(&directory, manifest, out, &recipients)?;
 
-/// Issues a credential again to the voter of an order in force, with the serial that it allows; goes on where an interrupted run stopped. What the
-/// voter had before does not count from then on. Where issuing is split, one registrar's new half is enough: it makes another credential of the
-/// other's.
-///
-/// # Errors
-/// As [`issue`]; an order that lets nothing be issued again, or that a party has not countersigned.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call a command: each is named where it is made"
-)]
-pub async fn reissue(
-    registrar: Arc<Registrar>,
-    manifest: &SignedManifest,
-    roll: &RollFile,
-    order: &SignedOrder,
-    out: &Path,
-    now_s: u64,
-    rng: impl CryptoRng + Send + 'static,
-    patience: Patience,
-    progress: &dyn Progress,
-) -> Result<Issued, Error> {
-    let half = half_of(&registrar, manifest)?;
-    let recipients = vec![recipient_of(manifest.manifest(), roll, order)?];
-    // An order's number is never another order's, and one order is one credential.
-    let directory = registrar
-        .issuing(manifest.manifest().election())
-        .join(format!("order-{}", order.order().number));
-    let errand = Errand {
-        registrar,
-        half,
-        recipients,
-        directory,
+    let total = recipients.len() as u64;
+    let scope = format!("issue {}", manifest.manifest().election());
+    let report = |phase: &str, done: u64| {
+        progress.report(Step {
+            scope: &scope,
+            phase,
+            done,
+            total,
+            unit: "credentials",
+        });
     };
-    errand.run(manifest, out, now_s, rng, patience, progress).await
-}
+    let kept = desk.delivered_records;
+    for batch in std::mem::take(&mut desk.undelivered) {
+        report("handing over again", desk.delivered_records);
+        hand_over(&parties, manifest.manifest(), &batch, patience, progress).await?;
+        desk.delivered(batch.records.len())?;
+    }
 
+    // Sealing takes as long as handing over: the next batch is made meanwhile.
+    let (made, mut to_deliver) = mpsc::channel(1);
+    let maker = Maker {
+        registrar: Arc::clone(&registrar),
+        manifest: manifest.clone(),
+        recipients: Arc::clone(&recipients),
+        half,
+        signed_at: UnixSeconds(now_s),
+    };
+    let from = desk.recorded;
+    let making = tokio::task::spawn_blocking(move || maker.run(from, rng, &made));
+    while let Some(batch) = to_deliver.recv().await {
+        let batch = desk.record(batch?)?;
+        hand_over(&parties, manifest.manifest(), &batch, patience, progress).await?;
+        desk.delivered(batch.records.len())?;
+        report("issuing", desk.delivered_records);
+    }
+    // A maker that panicked leaves a gap in the roll: never finish then.
+    if making.await.is_err() || desk.delivered_records != total {
+        return Err(desk.damaged());
+    }
+    let gives = gives_draw_codes(manifest.manifest(), half);
+    let draw_hashes = gives.then(|| desk.write_draw_hashes()).transpose()?;
+    let invitations = desk.finish(out)?;
+    progress.finish(&scope);
+    Ok(Issued {
+        invitations,
+        credentials: total,
+        kept,
+        half,
+        draw_hashes,
+    })
+}
 /// To whom an order lets a credential be issued again.
 fn recipient_of(manifest: &Manifest, roll: &RollFile, order: &SignedOrder) -> Result<Recipient, Error> {
     let number = order.order().number;
@@ -188,89 +219,6 @@ fn recipient_of(manifest: &Manifest, roll: &RollFile, order: &SignedOrder) -> Re
             serial: reissue.serial,
         }),
         _ => Err(Error::StationOnly { of_box, voter }),
-    }
-}
-
-/// What a registrar issues in one go.
-struct Errand {
-    registrar: Arc<Registrar>,
-    half: Half,
-    recipients: Vec<Recipient>,
-    /// Where its progress is kept.
-    directory: PathBuf,
-}
-
-impl Errand {
-    async fn run(
-        self,
-        manifest: &SignedManifest,
-        out: &Path,
-        now_s: u64,
-        rng: impl CryptoRng + Send + 'static,
-        patience: Patience,
-        progress: &dyn Progress,
-    ) -> Result<Issued, Error> {
-        let Self {
-            registrar,
-            half,
-            recipients,
-            directory,
-        } = self;
-        let recipients = Arc::new(recipients);
-        let leaf = registrar.leaf()?;
-        let parties = Parties::dial(manifest.manifest().parties(), &leaf)?;
-        let mut desk = Desk::open(&directory, manifest, out, &recipients)?;
-
-        let total = recipients.len() as u64;
-        let scope = format!("issue {}", manifest.manifest().election());
-        let report = |phase: &str, done: u64| {
-            progress.report(Step {
-                scope: &scope,
-                phase,
-                done,
-                total,
-                unit: "credentials",
-            });
-        };
-        let kept = desk.delivered_records;
-        for batch in std::mem::take(&mut desk.undelivered) {
-            report("handing over again", desk.delivered_records);
-            hand_over(&parties, manifest.manifest(), &batch, patience, progress).await?;
-            desk.delivered(batch.records.len())?;
-        }
-
-        // Sealing takes as long as handing over: the next batch is made meanwhile.
-        let (made, mut to_deliver) = mpsc::channel(1);
-        let maker = Maker {
-            registrar: Arc::clone(&registrar),
-            manifest: manifest.clone(),
-            recipients: Arc::clone(&recipients),
-            half,
-            signed_at: UnixSeconds(now_s),
-        };
-        let from = desk.recorded;
-        let making = tokio::task::spawn_blocking(move || maker.run(from, rng, &made));
-        while let Some(batch) = to_deliver.recv().await {
-            let batch = desk.record(batch?)?;
-            hand_over(&parties, manifest.manifest(), &batch, patience, progress).await?;
-            desk.delivered(batch.records.len())?;
-            report("issuing", desk.delivered_records);
-        }
-        // A maker that panicked leaves a gap in the roll: never finish then.
-        if making.await.is_err() || desk.delivered_records != total {
-            return Err(desk.damaged());
-        }
-        let gives = gives_draw_codes(manifest.manifest(), half);
-        let draw_hashes = gives.then(|| desk.write_draw_hashes()).transpose()?;
-        let invitations = desk.finish(out)?;
-        progress.finish(&scope);
-        Ok(Issued {
-            invitations,
-            credentials: total,
-            kept,
-            half,
-            draw_hashes,
-        })
     }
 }
 

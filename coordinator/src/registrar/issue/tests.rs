@@ -328,9 +328,12 @@ impl Scene {
         let (registrar, roll) = (self.registrar(half), self.roll());
         issue(
             registrar,
-            &self.manifest,
-            &roll,
-            &self.out(half),
+            Task {
+                manifest: &self.manifest,
+                roll: &roll,
+                order: None,
+                out: &self.out(half),
+            },
             1_799_000_000,
             rng,
             patience,
@@ -416,12 +419,14 @@ impl Scene {
         order: &SignedOrder,
         out: &Path,
     ) -> Result<Issued, Error> {
-        reissue(
+        issue(
             self.registrar(half),
-            &self.manifest,
-            &self.roll(),
-            order,
-            out,
+            Task {
+                manifest: &self.manifest,
+                roll: &self.roll(),
+                order: Some(order),
+                out,
+            },
             1_799_000_100,
             StdRng::seed_from_u64(seed),
             Patience::NONE,
@@ -684,18 +689,14 @@ async fn a_stranger_a_wrong_roll_and_a_missing_certificate_are_refused_before_an
     ));
     let run = async |registrar: Arc<Registrar>, manifest: &SignedManifest, roll: &RollFile| {
         let rng = StdRng::seed_from_u64(4);
-        issue(
-            registrar,
+        let task = Task {
             manifest,
             roll,
-            &scene.out(0),
-            0,
-            rng,
-            Patience::NONE,
-            &Quiet,
-        )
-        .await
-        .expect_err("refused")
+            order: None,
+            out: &scene.out(0),
+        };
+        let refused = issue(registrar, task, 0, rng, Patience::NONE, &Quiet).await;
+        refused.expect_err("refused")
     };
     let error = run(registrar, &scene.manifest, &scene.roll()).await.to_string();
     assert_eq!(
