@@ -8,7 +8,7 @@ use tally_party::entropy::SeededEntropy;
 use tally_party::intake::Lane;
 use tally_party::server::Deps;
 use tally_party::store::sim::SimDisk;
-use tally_party::store::{Kind, Storage, accepted, registers};
+use tally_party::store::{Kind, Storage, accepted, receipts, registers};
 use tally_proto::fixture::cards::{CardKey, CardShape, DAY, called};
 use tally_proto::fixture::{CLOSES, OPENS, OpenShape, Shape};
 use tally_proto::ids::{BoxId, Role, UnixMillis, UnixSeconds, VoterIndex};
@@ -187,11 +187,46 @@ async fn numbers_come_from_p1_and_from_nobody_else() {
     mark.expect("a card's").place = None;
     assert_eq!(reason(enrol(&p1, closed).await), Reason::RollKind);
     assert!(numbers(&p1).is_empty() && numbers(&p2).is_empty());
+    // What a voter brings to P1 as another party's receipt is nobody's word: not with a new record, nor with one that is there.
+    let v0 = VoterIndex(0);
+    let mut with_receipt = one[0].to_wire();
+    let said = world
+        .fixture
+        .receipt(Role::P1, BOX, one[0].header().numbered(v0).digest());
+    let mut of_p2 = said.to_wire();
+    of_p2.party = 2;
+    for receipt in [of_p2, said.to_wire()] {
+        with_receipt.numbered = Some(receipt);
+        assert_eq!(
+            reason(enrol(&p1, with_receipt.clone()).await),
+            Reason::RollNumberGiver
+        );
+    }
     let next = |party: &Party| {
         let store = &party.running.party().store;
         store.read(|tx| registers::next_number(tx, 1, 1)).expect("read")
     };
     assert_eq!((next(&p1), next(&p2)), (0, 0), "nothing refused used a number up");
+    let (_p3, taken) = (
+        world.start_in_force(Role::P3).await,
+        enrol(&p1, one[0].to_wire()).await.expect("taken"),
+    );
+    assert_eq!(taken.v, 0);
+    assert_eq!(
+        reason(enrol(&p1, with_receipt).await),
+        Reason::RollNumberGiver,
+        "nor with the record that is there"
+    );
+    let mut stored = 0;
+    let store = &p1.running.party().store;
+    let read = store.read(|tx| {
+        receipts::for_each(tx, 1, BOX.get(), |_, _, _| {
+            stored += 1;
+            Ok::<_, tally_party::store::StoreError>(())
+        })
+    });
+    read.expect("read");
+    assert_eq!(stored, 0, "P1 holds no receipt that it has not verified");
 }
 
 /// N follows the highest number, and the tally N: P1 and a friend with one card could make both as large as the manifest allows.

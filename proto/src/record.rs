@@ -107,7 +107,7 @@ pub enum RecordError {
         open: bool,
     },
     /// A record for an open roll has no number where it needs one, or has one where P1 is to give it.
-    #[error("a record for an open roll {}", if *.given { "is brought to P1 without a number: P1 gives it" } else { "needs the number that P1 gave, and P1's receipt for it" })]
+    #[error("a record for an open roll {}", if *.given { "is brought to P1 without a number and without a receipt for one: P1 gives it" } else { "needs the number that P1 gave, and P1's receipt for it" })]
     Number {
         /// It has one.
         given: bool,
@@ -513,15 +513,15 @@ impl RecordHeader {
         Ok(register)
     }
 
-    /// Checks that `receipt` is P1's for this record, which has a number: that P1 gave it.
+    /// Checks that `receipt` is P1's for this record, which has a number: that P1 gave it. Returns the receipt, whose signature is good.
     ///
     /// # Errors
     /// [`RecordError::Number`], [`RecordError::Numbered`], [`RecordError::OtherReceipt`].
-    pub fn check_numbered(
+    pub fn check_numbered<'r>(
         &self,
-        receipt: Option<&Receipt>,
+        receipt: Option<&'r Receipt>,
         keys: &[PublicKey; 3],
-    ) -> Result<(), RecordError> {
+    ) -> Result<&'r Receipt, RecordError> {
         let place = self.open_place().ok_or(RecordError::Roll { open: false })?;
         let (Some(_), Some(receipt)) = (place.voter, receipt) else {
             return Err(RecordError::Number { given: false });
@@ -532,7 +532,7 @@ impl RecordHeader {
             return Err(RecordError::OtherReceipt);
         }
         receipt.verify(keys)?;
-        Ok(())
+        Ok(receipt)
     }
 
     /// Checks the registrar's signature over the digest of an issued record. That the key is the right registrar's is

@@ -23,7 +23,7 @@ use super::ballots::share_refused;
 use super::handover::delivered;
 use super::records::record_refused;
 use super::stored_receipt;
-use super::writer::Checked;
+use super::writer::{Checked, Delivered};
 use crate::elections::Election;
 use crate::party::Party;
 use crate::store::accepted::Counted;
@@ -87,6 +87,15 @@ enum Outcome {
     Known(Receipt),
     /// It is to be written.
     New(Box<Checked>),
+}
+
+/// A record whose card, place and shares are good.
+struct Good {
+    of_box: BoxId,
+    voter: VoterIndex,
+    outcome: Outcome,
+    /// P1's receipt for its number, verified. What else came with the record is nobody's word.
+    numbered: Option<Delivered>,
 }
 
 /// Whose record it is.
@@ -195,7 +204,6 @@ impl Party {
             .unwrap_or_default();
         let election = self.elections.get(&id)?.in_force()?;
         let in_force = Arc::clone(&election);
-        let numbered = submission.numbered().cloned();
         submission
             .header()
             .check_register(election.manifest())
@@ -206,7 +214,12 @@ impl Party {
             .checks
             .run(lane, move || party.check_card_now(&election, &submission))
             .await?;
-        let (of_box, voter, outcome) = checked?;
+        let Good {
+            of_box,
+            voter,
+            outcome,
+            numbered,
+        } = checked?;
         let receipt = match outcome {
             Outcome::Known(receipt) => receipt,
             Outcome::New(checked) => {
@@ -218,8 +231,7 @@ impl Party {
         };
         // P1's word for the number is kept: it serves in Claims like any receipt, and a P1 whose store was set back gets its numbers back by it.
         if let Some(numbered) = numbered {
-            let delivered = delivered(in_force.number(), &numbered);
-            self.intake.writer.deliver(delivered).await?;
+            self.intake.writer.deliver(numbered).await?;
         }
         Ok(wire::EnrolReply {
             receipt: Some(receipt.to_wire()),
@@ -228,12 +240,8 @@ impl Party {
         })
     }
 
-    /// The voter's place, and the stored receipt of a record that is here already, or what is to be written.
-    fn check_card_now(
-        &self,
-        election: &Election,
-        submission: &RecordSubmission,
-    ) -> Result<(BoxId, VoterIndex, Outcome), Refusal> {
+    /// The voter's place, and the stored receipt of a record that is here already, or what is to be written; and P1's receipt for the number.
+    fn check_card_now(&self, election: &Election, submission: &RecordSubmission) -> Result<Good, Refusal> {
         let header = submission.header();
         let register = header
             .check_register(election.manifest())
@@ -244,6 +252,7 @@ impl Party {
         let now = self.now();
         let times = [header.signed_at, now.seconds()];
         let number = election.number();
+        let mut numbered = None;
         let (holder, due) = match header.open_place() {
             None => {
                 let (holder, of_box, voter) = self
@@ -252,12 +261,14 @@ impl Party {
                 (holder, Due::There(of_box, voter))
             }
             Some(place) => {
-                match (self.role, place.voter) {
-                    (Role::P1, None) => {}
-                    (Role::P1, Some(_)) => return Err(record_refused(RecordError::Number { given: true })),
-                    _ => header
-                        .check_numbered(submission.numbered(), &election.manifest().party_keys())
-                        .map_err(record_refused)?,
+                match (self.role, place.voter, submission.numbered()) {
+                    (Role::P1, None, None) => {}
+                    (Role::P1, ..) => return Err(record_refused(RecordError::Number { given: true })),
+                    (_, _, receipt) => {
+                        let keys = election.manifest().party_keys();
+                        let receipt = header.check_numbered(receipt, &keys).map_err(record_refused)?;
+                        numbered = Some(delivered(number, receipt));
+                    }
                 }
                 let (holder, person) = self
                     .store
@@ -280,7 +291,12 @@ impl Party {
             if let Some(stored) = self.stored(Kind::Record, election, of_box.get(), digest)? {
                 let id = election.manifest().election();
                 let receipt = stored_receipt(self.role, id, of_box, digest, &stored)?;
-                return Ok((of_box, voter, Outcome::Known(receipt)));
+                return Ok(Good {
+                    of_box,
+                    voter,
+                    outcome: Outcome::Known(receipt),
+                    numbered,
+                });
             }
         }
         let (opens, closes, signed_at) = (register.opens(), register.closes(), header.signed_at);
@@ -344,7 +360,12 @@ impl Party {
             received_at: now.seconds(),
             sealed_shares: self.seal_record(digest, &shares.to_bytes()),
         };
-        Ok((of_box, voter, Outcome::New(Box::new(checked))))
+        Ok(Good {
+            of_box,
+            voter,
+            outcome: Outcome::New(Box::new(checked)),
+            numbered,
+        })
     }
 
     /// Refuses while another party is away: all three must take a record for an open roll.

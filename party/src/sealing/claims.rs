@@ -231,13 +231,19 @@ impl Inner {
             if hidden && (ballot || record) {
                 elsewhere.remove(&(*digest, by));
                 let matters = record || !ballots[third.slot()].finds(digest);
-                if named.insert(by) || matters {
+                if matters || !named.contains(&by) {
+                    let receipt =
+                        Receipt::decode(bytes).map_err(|_| StoreError::Corrupt { table: "receipts" })?;
+                    // It was when it was stored. Whoever claims what its signer did not say convicts himself.
+                    if receipt.verify(&subject.keys).is_err() {
+                        tracing::error!(party = %self.me, %by, digest = %receipt.unverified().digest.short(), "a stored receipt is not signed by its party, and is not claimed");
+                        return Ok(());
+                    }
                     if !room.take(bytes.len()) {
                         let claimed = claims.len();
                         return Err(SealError::TooManyClaims { of: by, claimed });
                     }
-                    let receipt =
-                        Receipt::decode(bytes).map_err(|_| StoreError::Corrupt { table: "receipts" })?;
+                    named.insert(by);
                     claims.push(receipt);
                 }
             }

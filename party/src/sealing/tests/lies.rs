@@ -361,14 +361,14 @@ async fn who_lists_what_it_never_accepted_cannot_answer_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claimed_receipt_with_a_forged_signature_counts_for_nothing() {
+async fn a_claimed_receipt_for_something_else_counts_for_nothing() {
     let mut world = World::new();
-    ballots(&mut world);
+    let [first, ..] = ballots(&mut world);
     let alone = world.online(40);
     world.accept(&alone, LIAR);
-    // A receipt with a stranger's signature lies in the liar's store, and is claimed.
-    let forged = acceptance(alone.digest, Role::P3, 3).sign(&stranger());
-    world.deliver(&forged, LIAR);
+    // P3's true receipt, for what P3 lists, is shown as the one that it should have given.
+    let other = acceptance(first.digest, Role::P3, 3).sign(&signer(Role::P3));
+    world.deliver_for(alone.digest, &other, LIAR);
     for sealed in world.sealed().await {
         assert!(!sealed.rows().contains(&alone.digest));
         let [finding] = sealed.findings() else {
@@ -377,8 +377,23 @@ async fn a_claimed_receipt_with_a_forged_signature_counts_for_nothing() {
         assert_eq!((finding.named, finding.lie), (LIAR, Lie::FalseClaim));
         assert_eq!(
             (finding.basis, finding.digest),
-            (Basis::Proved, Some(alone.digest))
+            (Basis::Proved, Some(first.digest))
         );
+    }
+}
+
+/// However it came into the store: whoever claims it would convict itself.
+#[tokio::test(start_paused = true)]
+async fn a_receipt_in_the_store_that_its_party_did_not_sign_is_not_claimed() {
+    let mut world = World::new();
+    ballots(&mut world);
+    let alone = world.online(40);
+    world.accept(&alone, Role::P2);
+    let forged = acceptance(alone.digest, Role::P3, 3).sign(&stranger());
+    world.deliver(&forged, Role::P2);
+    for sealed in world.sealed().await {
+        assert!(!sealed.rows().contains(&alone.digest));
+        assert_eq!(sealed.findings(), []);
     }
 }
 

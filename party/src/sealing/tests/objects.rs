@@ -188,10 +188,15 @@ impl World {
 
     /// Hands a receipt to `to`, as a voter does.
     pub(super) fn deliver(&self, receipt: &Receipt, to: Role) {
+        self.deliver_for(receipt.unverified().digest, receipt, to);
+    }
+
+    /// The same, kept as if it were the receipt for `digest`.
+    pub(super) fn deliver_for(&self, digest: Digest, receipt: &Receipt, to: Role) {
         let stated = receipt.unverified();
         let put = self.store(to).write(|tx| {
             // Of what this party has not accepted nobody stores a receipt.
-            let Some(own_position) = accepted::position_of_any(tx, 1, BOX, &stated.digest.0)? else {
+            let Some(own_position) = accepted::position_of_any(tx, 1, BOX, &digest.0)? else {
                 return Ok::<_, StoreError>(());
             };
             let encoded = receipt.encode();
