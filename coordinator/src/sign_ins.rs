@@ -193,8 +193,16 @@ pub fn held(snapshot: &Snapshot, of_box: BoxId) -> Held {
             .collect(),
     );
     let mut highest: BTreeMap<StationId, Vec<u64>> = BTreeMap::new();
-    for of in boxes.iter().flat_map(|b| &b.stations) {
-        highest.entry(StationId(of.station)).or_default().push(of.highest);
+    for of_party in &boxes {
+        // One party has one word for a station, however often it names it.
+        let mut words: BTreeMap<StationId, u64> = BTreeMap::new();
+        for of in &of_party.stations {
+            let word = words.entry(StationId(of.station)).or_default();
+            *word = (*word).max(of.highest);
+        }
+        for (station, word) in words {
+            highest.entry(station).or_default().push(word);
+        }
     }
     let two = highest
         .into_iter()
@@ -511,7 +519,7 @@ mod tests {
         let snapshot = Snapshot {
             election: tally_proto::ids::ElectionId::new("e").expect("an id"),
             parties: vec![
-                of_party(u64::MAX, &[(1, u64::MAX), (2, 3), (9, 1)]),
+                of_party(u64::MAX, &[(1, u64::MAX), (2, 3), (9, 1), (1, u64::MAX), (9, 1)]),
                 of_party(7, &[(1, 4), (2, 3)]),
                 of_party(6, &[(1, 5)]),
             ],
