@@ -542,7 +542,7 @@ fn open_queue(
     let queue = if is_there || has_begun {
         Queue::open(disk.clone(), &path, election, station)?
     } else {
-        Queue::create(disk.clone(), &path, election, station)?
+        Queue::create(disk.clone(), &path, election, station, rand::random())?
     };
     if !has_begun {
         replace(

@@ -1,9 +1,10 @@
 //! An append-only file of frames, durable frame by frame, that survives being cut off anywhere.
 //!
-//! A frame is `magic (4) | length (4, big endian) | first 16 bytes of SHA-256(payload) | payload`. `Journal::append` returns
-//! when the frame is durable, and nothing is appended before the frame before it is; so after a crash only the last frame can be
-//! incomplete, nobody has been told that it is there, and it is cut off. A broken frame with a whole one after it is not a
-//! crash but damage, and is refused.
+//! The file begins with a random salt (16); a frame is `magic (4) | length (4, big endian) | first 16 bytes of SHA-256(salt, payload) | payload`.
+//! `Journal::append` returns when the frame is durable, and nothing is appended before the frame before it is; so after a crash only the last
+//! frame can be incomplete, nobody has been told that it is there, and it is cut off. A broken frame with a whole one after it is not a
+//! crash but damage, and is refused. Payloads hold bytes that parties have chosen: the salt, which leaves the station with nobody, keeps them from
+//! looking like a frame.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,10 @@ use thiserror::Error;
 
 use crate::disk::{Disk, replace};
 
-const MAGIC: [u8; 4] = *b"tjf1";
+const MAGIC: [u8; 4] = *b"tjf2";
 const HEAD_BYTES: usize = 4 + 4 + 16;
+/// What the checks of a file's frames are salted with.
+pub(crate) type Salt = [u8; 16];
 /// No frame is longer than this (a batch of many thousand ballots).
 const MAX_PAYLOAD_BYTES: usize = 1 << 28;
 
@@ -72,16 +75,23 @@ pub enum JournalError {
 pub(crate) struct Journal {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    salt: Salt,
     bytes: usize,
     broken: bool,
 }
 
 impl Journal {
-    /// Makes a new journal holding one frame, durable on return.
-    pub(crate) fn create(disk: Arc<dyn Disk>, path: &Path, first: &[u8]) -> Result<Self, JournalError> {
+    /// Makes a new journal holding one frame, durable on return. The salt is random.
+    pub(crate) fn create(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        salt: Salt,
+        first: &[u8],
+    ) -> Result<Self, JournalError> {
         let mut journal = Self {
             disk,
             path: path.to_owned(),
+            salt,
             bytes: 0,
             broken: false,
         };
@@ -95,34 +105,33 @@ impl Journal {
         let content = read.ok_or_else(|| JournalError::Missing {
             path: path.to_owned(),
         })?;
+        let damaged = |offset| JournalError::Damaged {
+            path: path.to_owned(),
+            offset,
+        };
+        let salt = *content.first_chunk::<16>().ok_or_else(|| damaged(0))?;
         let mut frames = Vec::new();
-        let mut offset = 0;
-        while let Some((payload, next)) = frame_at(&content, offset) {
+        let mut offset = salt.len();
+        while let Some((payload, next)) = frame_at(&salt, &content, offset) {
             frames.push(payload.to_vec());
             offset = next;
         }
+        if frames.is_empty() {
+            return Err(damaged(0));
+        }
         if offset < content.len() {
-            let whole_later = (offset + 1..content.len()).any(|at| frame_at(&content, at).is_some());
-            if whole_later || frames.is_empty() {
-                return Err(JournalError::Damaged {
-                    path: path.to_owned(),
-                    offset,
-                });
+            if (offset + 1..content.len()).any(|at| frame_at(&salt, &content, at).is_some()) {
+                return Err(damaged(offset));
             }
             disk.truncate(path, offset as u64)
                 .map_err(io_error("repair", path))?;
             disk.sync(path).map_err(io_error("repair", path))?;
         }
-        if frames.is_empty() {
-            return Err(JournalError::Damaged {
-                path: path.to_owned(),
-                offset: 0,
-            });
-        }
         Ok((
             Self {
                 disk,
                 path: path.to_owned(),
+                salt,
                 bytes: offset,
                 broken: false,
             },
@@ -145,11 +154,11 @@ impl Journal {
 
     /// Replaces all frames by one; durable on return, and after a crash either the old content is there or the new.
     pub(crate) fn rewrite(&mut self, payload: &[u8]) -> Result<(), JournalError> {
-        let frame = self.frame(payload)?;
+        let content = [&self.salt[..], &self.frame(payload)?].concat();
         self.broken = true;
-        replace(&*self.disk, &self.path, &frame).map_err(io_error("rewrite", &self.path))?;
+        replace(&*self.disk, &self.path, &content).map_err(io_error("rewrite", &self.path))?;
         self.broken = false;
-        self.bytes = frame.len();
+        self.bytes = content.len();
         Ok(())
     }
 
@@ -171,19 +180,24 @@ impl Journal {
         let mut frame = Vec::with_capacity(HEAD_BYTES + payload.len());
         frame.extend_from_slice(&MAGIC);
         frame.extend_from_slice(&length.to_be_bytes());
-        frame.extend_from_slice(&Sha256::digest(payload)[..16]);
+        frame.extend_from_slice(&check(&self.salt, payload));
         frame.extend_from_slice(payload);
         Ok(frame)
     }
 }
 
+fn check(salt: &Salt, payload: &[u8]) -> [u8; 16] {
+    let hash = Sha256::new_with_prefix(salt).chain_update(payload).finalize();
+    std::array::from_fn(|i| hash[i])
+}
+
 /// The payload of the whole and unbroken frame at `offset`, and where the next begins.
-fn frame_at(content: &[u8], offset: usize) -> Option<(&[u8], usize)> {
+fn frame_at<'c>(salt: &Salt, content: &'c [u8], offset: usize) -> Option<(&'c [u8], usize)> {
     let rest = content.get(offset..)?.strip_prefix(&MAGIC)?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
-    let (check, rest) = rest.split_first_chunk::<16>()?;
+    let (stated, rest) = rest.split_first_chunk::<16>()?;
     let payload = rest.get(..u32::from_be_bytes(*length) as usize)?;
-    (Sha256::digest(payload)[..16] == *check).then_some((payload, offset + HEAD_BYTES + payload.len()))
+    (check(salt, payload) == *stated).then_some((payload, offset + HEAD_BYTES + payload.len()))
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
@@ -196,6 +210,8 @@ mod tests {
     use super::*;
     use crate::disk::sim::{Death, SimDisk};
 
+    const SALT: Salt = [9; 16];
+
     fn path() -> PathBuf {
         PathBuf::from("/station/queue.journal")
     }
@@ -203,7 +219,7 @@ mod tests {
     #[test]
     fn frames_come_back_in_order() {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
-        let mut journal = Journal::create(disk.clone(), &path(), b"first").unwrap();
+        let mut journal = Journal::create(disk.clone(), &path(), SALT, b"first").unwrap();
         journal.append(b"").unwrap();
         journal.append(&[7; 1000]).unwrap();
         let (reopened, frames) = Journal::open(disk.clone(), &path()).unwrap();
@@ -216,7 +232,7 @@ mod tests {
     #[test]
     fn every_torn_end_is_cut_and_every_damage_inside_is_refused() {
         let disk = Arc::new(SimDisk::default());
-        let mut journal = Journal::create(disk.clone(), &path(), b"first").unwrap();
+        let mut journal = Journal::create(disk.clone(), &path(), SALT, b"first").unwrap();
         let one = journal.bytes();
         journal.append(b"second").unwrap();
         let two = journal.bytes();
@@ -246,6 +262,46 @@ mod tests {
     }
 
     #[test]
+    fn what_others_have_chosen_is_no_frame() {
+        // A party has put whole frames into what the station keeps of it, as far as it can without the salt.
+        let whole_of = |salt: Salt| {
+            let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
+            Journal::create(disk.clone(), &path(), salt, b"").unwrap();
+            disk.read(&path()).unwrap().unwrap()[16..].to_vec()
+        };
+        assert_ne!(whole_of([0; 16]), whole_of(SALT));
+        let unsalted = [
+            &MAGIC[..],
+            &[0; 4],
+            &Sha256::digest(b"")[..16],
+            &whole_of([0; 16]),
+        ]
+        .concat();
+        let disk = Arc::new(SimDisk::default());
+        let mut journal = Journal::create(disk.clone(), &path(), SALT, b"first").unwrap();
+        let one = journal.bytes();
+        journal.append(&unsalted).unwrap();
+        let whole = disk.read(&path()).unwrap().unwrap();
+        for cut in one..whole.len() {
+            let torn = Arc::new(SimDisk::default());
+            torn.write_new(&path(), &whole[..cut]).unwrap();
+            let (_, frames) = Journal::open(torn.clone(), &path()).unwrap();
+            assert_eq!(frames, [b"first".to_vec()], "cut at {cut}");
+        }
+        // Nor is the file's own damage taken for a torn end.
+        journal.append(b"third").unwrap();
+        let mut bad = disk.read(&path()).unwrap().unwrap();
+        bad[one + 7] ^= 0x80;
+        let broken = Arc::new(SimDisk::default());
+        broken.write_new(&path(), &bad).unwrap();
+        let error = Journal::open(broken, &path()).unwrap_err();
+        assert!(
+            matches!(error, JournalError::Damaged { offset, .. } if offset == one),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_missing_file_is_not_an_empty_one() {
         let disk = Arc::new(SimDisk::default());
         assert!(matches!(
@@ -262,7 +318,7 @@ mod tests {
     #[test]
     fn after_a_failed_write_nothing_more_is_taken() {
         let disk = Arc::new(SimDisk::default());
-        let mut journal = Journal::create(disk.clone(), &path(), b"first").unwrap();
+        let mut journal = Journal::create(disk.clone(), &path(), SALT, b"first").unwrap();
         disk.die_before(1); // the append is done, the sync is not
         assert!(matches!(
             journal.append(b"second"),
@@ -283,7 +339,7 @@ mod tests {
 
     #[test]
     fn too_long_a_batch_is_refused_and_harms_nothing() {
-        let mut journal = Journal::create(Arc::new(SimDisk::default()), &path(), b"first").unwrap();
+        let mut journal = Journal::create(Arc::new(SimDisk::default()), &path(), SALT, b"first").unwrap();
         let long = vec![0; MAX_PAYLOAD_BYTES + 1];
         assert!(matches!(journal.append(&long), Err(JournalError::TooLong { .. })));
         journal.append(b"second").unwrap();

@@ -21,7 +21,7 @@ use thiserror::Error;
 use crate::disk::Disk;
 use crate::parcel::Parcel;
 use crate::standing::Standing;
-use crate::station::journal::{Journal, JournalError};
+use crate::station::journal::{Journal, JournalError, Salt};
 
 /// A journal longer than this, mostly of delivered ballots, is rewritten.
 const REWRITE_BYTES: usize = 4 << 20;
@@ -182,6 +182,7 @@ impl Queue {
         path: &Path,
         election: &str,
         station: u32,
+        salt: Salt,
     ) -> Result<Self, QueueError> {
         let floor = Floor {
             election: election.into(),
@@ -194,7 +195,7 @@ impl Queue {
             floor: Some(floor),
             ..Frame::default()
         };
-        Journal::create(disk.clone(), path, &first.encode_to_vec())?;
+        Journal::create(disk.clone(), path, salt, &first.encode_to_vec())?;
         Self::open(disk, path, election, station)
     }
 

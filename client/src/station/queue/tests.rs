@@ -9,6 +9,7 @@ use crate::disk::sim::{Death, SimDisk};
 
 const ELECTION: &str = "council-2026";
 const STATION: u32 = 4;
+const SALT: Salt = [5; 16];
 
 fn path() -> PathBuf {
     PathBuf::from("/station/queue")
@@ -69,7 +70,7 @@ fn all_steps(sequence: u64, parcel: &Parcel) -> Vec<Step> {
 fn what_is_pending_and_counted_survives_reopening_and_rewriting() {
     let mut rng = StdRng::seed_from_u64(1);
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
-    let mut queue = Queue::create(disk.clone(), &path(), ELECTION, STATION).unwrap();
+    let mut queue = Queue::create(disk.clone(), &path(), ELECTION, STATION, SALT).unwrap();
     let parcels: Vec<Parcel> = (1..=10).map(|sequence| ballot(sequence, &mut rng)).collect();
     queue.push(&parcels[..4]).unwrap();
     queue.push(&parcels[4..]).unwrap();
@@ -123,7 +124,7 @@ fn what_is_pending_and_counted_survives_reopening_and_rewriting() {
 fn an_empty_queue_keeps_its_number_and_counts() {
     let mut rng = StdRng::seed_from_u64(2);
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
-    let mut queue = Queue::create(disk.clone(), &path(), ELECTION, STATION).unwrap();
+    let mut queue = Queue::create(disk.clone(), &path(), ELECTION, STATION, SALT).unwrap();
     let parcel = ballot(1, &mut rng);
     queue.push(std::slice::from_ref(&parcel)).unwrap();
     queue.note(all_steps(1, &parcel)).unwrap();
@@ -137,13 +138,13 @@ fn an_empty_queue_keeps_its_number_and_counts() {
 #[test]
 fn another_station_or_election_is_refused() {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
-    Queue::create(disk.clone(), &path(), ELECTION, STATION).unwrap();
+    Queue::create(disk.clone(), &path(), ELECTION, STATION, SALT).unwrap();
     for (election, station) in [("council-2027", STATION), (ELECTION, 5)] {
         let error = Queue::open(disk.clone(), &path(), election, station).unwrap_err();
         assert!(matches!(error, QueueError::Other { .. }), "{error}");
     }
     disk.append(&path(), b"").unwrap();
-    let mut journal = Journal::create(disk.clone(), &path(), b"\xff\xff").unwrap();
+    let mut journal = Journal::create(disk.clone(), &path(), SALT, b"\xff\xff").unwrap();
     assert!(matches!(open(disk.clone()), Err(QueueError::Foreign { .. })));
     journal.rewrite(&Frame::default().encode_to_vec()).unwrap();
     assert!(matches!(
@@ -156,7 +157,7 @@ fn another_station_or_election_is_refused() {
 fn a_sequence_number_out_of_turn_is_refused() {
     let mut rng = StdRng::seed_from_u64(3);
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::default());
-    let mut queue = Queue::create(disk.clone(), &path(), ELECTION, STATION).unwrap();
+    let mut queue = Queue::create(disk.clone(), &path(), ELECTION, STATION, SALT).unwrap();
     queue.push(&[ballot(1, &mut rng)]).unwrap();
     drop(queue);
     let again = Frame {
@@ -235,7 +236,7 @@ fn death_before_any_file_operation_loses_nothing_and_reuses_no_number() {
     let script = |outside: &mut Outside, disk: &Arc<SimDisk>| -> Result<(), QueueError> {
         let mut queue = match open(disk.clone()) {
             Err(QueueError::Journal(JournalError::Missing { .. })) if outside.acknowledged.is_empty() => {
-                Queue::create(disk.clone(), &path(), ELECTION, STATION)?
+                Queue::create(disk.clone(), &path(), ELECTION, STATION, SALT)?
             }
             other => other?,
         };
