@@ -313,6 +313,31 @@ fn two_parties_that_refuse_a_station_stop_it_while_the_third_one_hangs() {
 }
 
 #[test]
+fn one_party_alone_does_not_bury_the_menu_under_what_it_refuses() {
+    let hall = Hall::new(&[]);
+    hall.town
+        .party(Role::P1)
+        .behave(Manner::Refusing(Reason::BallotStationRevoked));
+    let mut day = OPEN.to_vec();
+    for _ in 0..6 {
+        day.extend(VOTE);
+    }
+    day.extend(["3", "1", "0"]);
+    assert_eq!(hall.sit(&day).0, 6);
+    let refusals = |said: &str| said.matches("Court (P1) refused: as the test wants it").count();
+    // Whoever is about to close asks the parties.
+    let (_, menu) = hall.sit(&["3", "1", "", "0", "0"]);
+    assert!((1..=2 * 3).contains(&refusals(&menu)), "{menu}");
+    assert!(
+        menu.contains("And 3 more; the state in full names them all."),
+        "{menu}"
+    );
+    assert!(!menu.contains("Number 6 of box 1: Court (P1) refused"), "{menu}");
+    let (_, full) = hall.sit(&["3", "1", "", "0", "2", "0"]);
+    assert!(full.contains("Number 6 of box 1: Court (P1) refused"), "{full}");
+}
+
+#[test]
 fn one_party_alone_closes_no_station() {
     let hall = Hall::new(&[]);
     let revoke = |parties: &[Role]| {

@@ -424,6 +424,29 @@ async fn the_disk_holds_nothing_secret() {
 }
 
 #[tokio::test]
+async fn a_slow_party_does_not_say_how_long_delivering_takes() {
+    let (town, directory) = town_with_station().await;
+    let connections = Connections::open(&town.election).unwrap();
+    let now_ms = Arc::new(AtomicU64::new(NOON_S * 1000));
+    let mut station = open_at(directory.path(), &town.election, connections, now_ms);
+    let mut rng = StdRng::seed_from_u64(22);
+    // It answers, each time just before a request would end by itself.
+    town.party(Role::P1).behave(Manner::Slow(Duration::from_secs(13)));
+    for index in [4, 5] {
+        station.vote_many(vec![paper(index)], &mut rng).await.unwrap();
+    }
+    let begun = std::time::Instant::now();
+    let drained = station.drain(Duration::from_secs(3)).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert_eq!(drained.left, 2);
+    assert_eq!(
+        station.status().lacking,
+        [2, 0, 0],
+        "the two others have them, and each other's receipts"
+    );
+}
+
+#[tokio::test]
 async fn a_party_that_hangs_keeps_nobody_from_the_two_others() {
     let (town, directory) = town_with_station().await;
     let connections = Connections::open(&town.election).unwrap();

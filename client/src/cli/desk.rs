@@ -38,6 +38,8 @@ const CLOCK_NEWS_MS: i64 = 2_000;
 const CERTIFICATE_NEWS_S: u64 = 3 * 24 * 3600;
 /// Voters shown of one search.
 const FOUND: usize = 9;
+/// Refused ballots that stand before each voter; the state in full has them all.
+const REFUSED_SHOWN: usize = 3;
 
 /// The officer's dialogue: opening, voters, closing.
 #[derive(Args)]
@@ -339,7 +341,7 @@ impl AtWork<'_, '_> {
             status.pending,
             status.safe
         ));
-        self.say_trouble();
+        self.say_trouble(in_full);
         if !in_full {
             return;
         }
@@ -368,16 +370,9 @@ impl AtWork<'_, '_> {
             .say(&format!("What waits is delivered until {}.", self.deadline()));
     }
 
-    /// What the parties say of this station: whether it takes votes, and the ballots that they refuse.
-    fn say_trouble(&mut self) {
-        if let Some(stopped) = self.bulletin.stopped() {
-            self.console.say(&format!(
-                "THE STATION IS REVOKED. Take no more votes and send voters to another station. {stopped}"
-            ));
-        }
-        for notice in self.bulletin.notices() {
-            self.console.say(&notice);
-        }
+    /// What the parties say of this station: whether it takes votes, and the ballots that they refuse: some of them, or all. What matters most comes
+    /// last, where it is read.
+    fn say_trouble(&mut self, in_full: bool) {
         let (lost, disputed): (Vec<_>, Vec<_>) = self
             .bulletin
             .refused()
@@ -385,26 +380,39 @@ impl AtWork<'_, '_> {
             .partition(RefusedBallot::is_lost);
         for (ballots, heading) in [
             (
-                lost,
-                "BALLOTS ARE REFUSED by two parties and will not be counted as they are. Call the commission before the next voter:",
-            ),
-            (
                 disputed,
                 "One party alone refuses ballots. They count once the two others have them; go on, and tell the commission:",
+            ),
+            (
+                lost,
+                "BALLOTS ARE REFUSED by two parties and will not be counted as they are. Call the commission before the next voter:",
             ),
         ] {
             if ballots.is_empty() {
                 continue;
             }
             self.console.say(heading);
-            for ballot in ballots {
-                for fault in ballot.faults {
+            let shown = if in_full { ballots.len() } else { REFUSED_SHOWN };
+            for ballot in ballots.iter().take(shown) {
+                for fault in &ballot.faults {
                     self.console.say(&format!(
                         "Number {} of box {}: {fault}",
                         ballot.sequence, ballot.of_box
                     ));
                 }
             }
+            if let Some(more @ 1..) = ballots.len().checked_sub(shown) {
+                self.console
+                    .say(&format!("And {more} more; the state in full names them all."));
+            }
+        }
+        for notice in self.bulletin.notices() {
+            self.console.say(&notice);
+        }
+        if let Some(stopped) = self.bulletin.stopped() {
+            self.console.say(&format!(
+                "THE STATION IS REVOKED. Take no more votes and send voters to another station. {stopped}"
+            ));
         }
     }
 

@@ -41,6 +41,8 @@ const REST: Duration = Duration::from_secs(5);
 const REST_BYTES: usize = 64 << 10;
 /// Orders read before somebody else has a turn.
 const AT_ONCE: usize = 64;
+/// Orders that wait and would revoke a station, of one party's answer.
+const MOST_REVOKING: usize = 128;
 
 /// Why a station takes no more votes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,7 +216,12 @@ impl Bulletin {
         }
         self.note_orders(orders);
         let mut holds_to = None;
-        for order in self.opened(reply.revoking) {
+        // An honest party has no more that wait than that.
+        let revoking = reply.revoking.into_iter().take(MOST_REVOKING).collect();
+        for (at, order) in self.opened(revoking).enumerate() {
+            if at % AT_ONCE == AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
             let revokes = matches!(&order.order().change, Change::Revocation(r) if r.station == self.station);
             if revokes && order.is_countersigned_by(link.party) {
                 holds_to = Some(order.order().number);

@@ -29,6 +29,8 @@ use crate::link::Link;
 const AT_ONCE: usize = 64;
 /// Steps that are written to the queue at once.
 const STEPS_AT_ONCE: usize = 1024;
+/// A single pass of `drain` takes no longer.
+const ONE_PASS: Duration = Duration::from_secs(300);
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -62,12 +64,24 @@ enum Answer {
 
 type Job = (u64, Queued);
 
-/// Until when the two steps of a bounded pass wait.
+/// Until when the two steps of a pass wait.
 #[derive(Clone, Copy)]
 struct Bound {
     submit: Instant,
     deliver: Instant,
     limit: Duration,
+}
+
+impl Bound {
+    /// A pass of `limit` at most, of which submitting takes two thirds.
+    fn of(limit: Duration) -> Self {
+        let begun = Instant::now();
+        Self {
+            submit: begun + limit / 3 * 2,
+            deliver: begun + limit,
+            limit,
+        }
+    }
 }
 
 /// The parties' errands. Dropped, they end.
@@ -101,8 +115,8 @@ impl Drop for Ending {
 }
 
 impl Station {
-    /// Delivers what is queued until all three parties have everything, or until `give_up_after` has passed. Parties that are
-    /// away are tried again and again until then; a `give_up_after` of zero is one pass.
+    /// Delivers what is queued until all three parties have everything, or until `give_up_after` has passed, however slowly one of them answers. Parties
+    /// that are away are tried again and again until then; a `give_up_after` of zero is one pass, of some minutes at most.
     ///
     /// # Errors
     /// [`StationError::Queue`] when the queue cannot be written. What a party did not take is no error but in [`Drained`].
@@ -114,7 +128,12 @@ impl Station {
         loop {
             let left = self.queue.pending().len();
             let mut drained = Drained::default();
-            self.pass(&mut drained, None).await?;
+            let limit = if give_up_after.is_zero() {
+                ONE_PASS
+            } else {
+                give_up_after.saturating_sub(begun.elapsed()).max(FIRST_PAUSE)
+            };
+            self.pass(&mut drained, Bound::of(limit)).await?;
             let now_left = self.queue.pending().len();
             let hopeless = drained.faults.values().all(|fault| !fault.may_pass());
             if now_left == 0 || hopeless || begun.elapsed() + pause > give_up_after {
@@ -135,16 +154,10 @@ impl Station {
     /// # Errors
     /// As [`Station::drain`].
     pub async fn drain_within(&mut self, limit: Duration) -> Result<Drained, StationError> {
-        let begun = Instant::now();
         let before = self.queue.pending().len();
-        let bound = Bound {
-            submit: begun + limit / 3 * 2,
-            deliver: begun + limit,
-            limit,
-        };
         self.refused.clear();
         let mut drained = Drained::default();
-        self.pass(&mut drained, Some(bound)).await?;
+        self.pass(&mut drained, Bound::of(limit)).await?;
         self.drained(drained, before)
     }
 
@@ -164,15 +177,10 @@ impl Station {
         Ok(drained)
     }
 
-    async fn pass(&mut self, drained: &mut Drained, bound: Option<Bound>) -> Result<(), StationError> {
+    async fn pass(&mut self, drained: &mut Drained, bound: Bound) -> Result<(), StationError> {
         let away: Arc<[AtomicBool; 3]> = Arc::default();
-        // What came too late for the last pass. One without a bound waits for what is still to come.
-        let late = if bound.is_none() {
-            self.errands.busy
-        } else {
-            [false; 3]
-        };
-        self.note(drained, late, bound.map(|bound| bound.submit)).await?;
+        // What came too late for the last pass.
+        self.note(drained, [false; 3], bound.submit).await?;
         // Who did not answer then is asked anew now.
         drained.faults.retain(|_, fault| !fault.may_pass());
         for deliver in [false, true] {
@@ -202,15 +210,13 @@ impl Station {
                 self.errands.busy[party.slot()] = true;
                 asked[party.slot()] = true;
             }
-            let until = bound.map(|bound| if deliver { bound.deliver } else { bound.submit });
+            let until = if deliver { bound.deliver } else { bound.submit };
             self.note(drained, asked, until).await?;
         }
         while self.errands.tasks.try_join_next().is_some() {}
         for link in self.connections.links() {
             let party = link.party;
-            if let Some(bound) = bound
-                && self.errands.busy[party.slot()]
-            {
+            if self.errands.busy[party.slot()] {
                 let seconds = bound.limit.as_secs_f32();
                 let hangs = Refusal::new(
                     Reason::PartyUnreachable,
@@ -229,7 +235,7 @@ impl Station {
         &mut self,
         drained: &mut Drained,
         asked: [bool; 3],
-        until: Option<Instant>,
+        until: Instant,
     ) -> Result<(), StationError> {
         let mut batch = Vec::with_capacity(STEPS_AT_ONCE);
         loop {
@@ -241,11 +247,8 @@ impl Station {
                 return Ok(());
             }
             let next = self.errands.inbox.recv_many(&mut batch, STEPS_AT_ONCE);
-            let came = match until {
-                // An answer that is there goes before the time.
-                Some(until) => timeout_at(until, next).await.unwrap_or(0),
-                None => next.await,
-            };
+            // An answer that is there goes before the time.
+            let came = timeout_at(until, next).await.unwrap_or(0);
             if came == 0 {
                 return Ok(());
             }
