@@ -21,7 +21,7 @@ mod records;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -140,17 +140,34 @@ pub fn grant(election: &Election, reference: &str) -> Result<(), Error> {
         (of_box.get(), voter.get())
     };
     let place = election.path().join(GRANTS);
-    let line = format!("{of_box},{voter}\n");
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&place)
-        .and_then(|mut file| {
-            file.write_all(line.as_bytes())?;
-            file.sync_all()
-        })
-        .map_err(FileError::of(&place, "add to"))?;
+    add_grant(&place, (of_box, voter)).map_err(FileError::of(&place, "add to"))?;
     Ok(files::sync_parent(&place)?)
+}
+
+/// One more line, in place of what an earlier write has left unfinished.
+fn add_grant(place: &Path, (of_box, voter): Voter) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(place)?;
+    // Two commands at once add two lines.
+    file.lock()?;
+    let mut lines = Vec::new();
+    file.read_to_end(&mut lines)?;
+    let whole = whole_lines(&lines).len() as u64;
+    file.set_len(whole)?;
+    file.seek(SeekFrom::Start(whole))?;
+    file.write_all(format!("{of_box},{voter}\n").as_bytes())?;
+    file.sync_all()
+}
+
+/// Up to the last line end: what follows it was never finished, and nobody was told that it was.
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte == b'\n');
+    end.map_or(&[], |end| &bytes[..=end])
 }
 
 fn ticketing(election: &Election) -> Result<&Ticketing, Error> {
@@ -361,7 +378,7 @@ impl Desk {
             let error = CardError::NoRegister;
             return Err(Refusal::new(error.reason(), error));
         };
-        let most = |voter| MOST_CODES + self.hidden(tag::CODE_SURPLUS, voter) + self.grants(voter);
+        let most = |voter| Ok(MOST_CODES + self.hidden(tag::CODE_SURPLUS, voter) + self.grants(voter)?);
         cards.admit(&self.manifest, statement, now, most)
     }
 
@@ -417,7 +434,7 @@ impl Desk {
             return Ok(false);
         }
         let allowed = of.draws() as usize + self.surplus(voter);
-        if answered.len() < allowed || answered.len() < allowed + self.grants(voter) {
+        if answered.len() < allowed || answered.len() < allowed + self.grants(voter)? {
             return Ok(true);
         }
         Err(Refusal::new(
@@ -442,10 +459,18 @@ impl Desk {
         (u64::from_be_bytes(number) % (MOST_SURPLUS + 1)) as usize
     }
 
-    fn grants(&self, (of_box, v): Voter) -> usize {
+    fn grants(&self, (of_box, v): Voter) -> Result<usize, Refusal> {
         let due = format!("{of_box},{v}");
-        let lines = std::fs::read_to_string(self.path.join(GRANTS)).unwrap_or_default();
-        lines.lines().filter(|line| *line == due).count()
+        let lines = match std::fs::read(self.path.join(GRANTS)) {
+            Ok(lines) => lines,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                tracing::error!(%error, "the grants of further draws cannot be read");
+                return Err(Refusal::new(Reason::Internal, "the grants cannot be read here"));
+            }
+        };
+        let lines = whole_lines(&lines).split(|byte| *byte == b'\n');
+        Ok(lines.filter(|line| *line == due.as_bytes()).count())
     }
 
     fn sign(&self, blinded: &[Vec<u8>], ticketing: &Ticketing) -> Result<Vec<Vec<u8>>, Refusal> {

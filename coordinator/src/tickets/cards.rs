@@ -101,7 +101,7 @@ impl CardDesk {
         signed: &SignedManifest,
         statement: &[u8],
         now: UnixSeconds,
-        most: impl Fn(Voter) -> usize,
+        most: impl Fn(Voter) -> Result<usize, Refusal>,
     ) -> Result<(), Refusal> {
         let manifest = signed.manifest();
         let register = manifest
@@ -138,7 +138,7 @@ impl CardDesk {
                         "the roll says that this voter votes at a station, not online",
                     ));
                 }
-                held(&self.book).admit(voter, person, code, most(voter))?;
+                held(&self.book).admit(voter, person, code, most(voter)?)?;
             }
             Some(of_box) => {
                 let mut book = held(&self.book);
@@ -149,7 +149,7 @@ impl CardDesk {
                         "another person's card stands for this draw code; register a new one",
                     ));
                 }
-                book.admit(voter, person, code, most(voter))?;
+                book.admit(voter, person, code, most(voter)?)?;
             }
         }
         let mut recent = held(&self.recent);

@@ -1,6 +1,6 @@
 //! A file of records of one length, each about a voter: what draws were answered, and what draw codes cards stand for.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
@@ -20,7 +20,8 @@ impl<const N: usize> Records<N> {
     /// Bytes of a record: box, index, hashes.
     pub(super) const BYTES: usize = 4 + 4 + 32 * N;
 
-    /// Opens or begins the file and hands `each` what it holds, in order. A torn last record is cut off: its writing never returned.
+    /// Opens or begins the file and hands `each` what it holds, in order. A torn last record is cut off: its writing never returned. One process
+    /// at a time has it open: two would write over each other's records.
     pub(super) fn open(path: &Path, each: impl FnMut((Voter, [Hash32; N]))) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let mut file = options
@@ -29,6 +30,17 @@ impl<const N: usize> Records<N> {
             .create(true)
             .truncate(false)
             .open(path)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::Error(error) => error,
+            TryLockError::WouldBlock => io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another process of the coordinator has it open: stop that one first",
+            ),
+        })?;
+        // A name is durable only with its directory.
+        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(directory)?.sync_all()?;
+        }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let length = (bytes.len() - bytes.len() % Self::BYTES) as u64;
@@ -97,6 +109,10 @@ mod tests {
                 due.push(next);
             }
         }
+        let (open, _) = all(&path);
+        let busy = Records::<2>::open(&path, drop).expect_err("open already");
+        assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
+        drop(open);
         let whole = std::fs::read(&path).expect("read");
         std::fs::write(&path, [&whole[..], &[1; 71]].concat()).expect("torn");
         assert_eq!(all(&path).1, due);

@@ -168,6 +168,22 @@ fn a_voter_draws_a_few_times_and_an_answered_request_is_answered_again_for_ever(
         grant(&scene.election, "nobody"),
         Err(Error::UnknownVoter(_))
     ));
+    // A disk that was full has taken a part of a line, which is nobody's grant and spoils none.
+    let place = scene.election.path().join(GRANTS);
+    let granted = |voter| desk.grants(voter).expect("read");
+    std::fs::write(&place, "0,0\n1,1\n1,12").expect("torn");
+    assert_eq!((granted((1, 12)), granted((1, 1))), (0, 1));
+    grant(&scene.election, &reference).expect("granted");
+    let lines = std::fs::read_to_string(&place).expect("read");
+    assert_eq!(lines, "0,0\n1,1\n1,0\n", "box 1, voter 0");
+    std::fs::remove_file(&place).expect("removed");
+    std::fs::create_dir(&place).expect("what cannot be read");
+    assert_eq!(
+        reason(drawn(&desk, &scene.request(0, 1, draws + 2))),
+        Reason::Internal,
+        "and not used up for good"
+    );
+    std::fs::remove_dir(&place).expect("removed");
     drawn(&desk, &scene.request(1, 2, 50)).expect("another voter has draws of their own");
     // Nothing of a code or a ticket is on the disk: hashes of requests, and of codes.
     let book = std::fs::read(scene.election.path().join(DRAWS)).expect("a book");
@@ -336,6 +352,7 @@ fn how_many_draws_are_left_says_little() {
             .all(|of| (manifest..=manifest + MOST_SURPLUS).contains(of))
     );
     // The same after a restart.
+    drop(desk);
     let again = scene.desk();
     assert!((0..900).all(|v| of(&again, v) == all[v as usize]));
 }
@@ -383,6 +400,7 @@ fn answers_made_again_keep_nobody_from_drawing() {
     let old = scene.request(0, 1, 1);
     drawn(&desk, &old).expect("drawn");
     // After a restart no answer is in memory: the one who holds a code asks for the old one.
+    drop(desk);
     let desk = scene.desk();
     let Ok(Admitted::Due(again)) = desk.admit(&old) else {
         panic!("made again")
