@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tally_party::store::{Kind, accepted, registers};
+use tally_party::store::{Kind, StoreError, accepted, registers};
 use tally_proto::fixture::cards::{CardKey, CardShape, DAY, REGISTER, WINDOW, called, number};
 use tally_proto::fixture::{CLOSES, DRAINED, OPENS, Shape};
 use tally_proto::ids::{BoxId, Role, UnixSeconds, VoterIndex};
@@ -448,6 +448,43 @@ async fn who_votes_in_one_election_does_not_lose_that_by_enrolling_in_another() 
     }
     assert!(looked(1) && looked(2));
     assert_eq!((records(&party, 1, 1), records(&party, 2, 1)), (own, seconds));
+}
+
+#[tokio::test]
+async fn an_enrolment_costs_no_transaction_for_every_election_that_there_ever_was() {
+    let (mut world, party) = one().await;
+    let mut writes = Vec::new();
+    for voter in [1, 2] {
+        let looked = |numbers: u32| {
+            let open = party.running.party().store.read(|tx| {
+                let mut open = 0;
+                for number in 1..=numbers {
+                    open += registers::not_taken_over(tx, REGISTER, number, 9)?.len();
+                }
+                Ok::<_, StoreError>(open)
+            });
+            open.expect("read") == 0
+        };
+        let elections = party.running.party().elections.all().len() as u32;
+        let shape = CardShape::of(&called(1, voter), CardKey::P256, OPENS);
+        let sent = part(&mut world, &party, &shape, 0);
+        let before = party.disk.operations();
+        party.enrolment().enrol(sent).await.expect("taken");
+        for _ in 0..600 {
+            if looked(elections) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(looked(elections));
+        writes.push(party.disk.operations() - before);
+        // All of them are open already, and take nothing over.
+        for n in 0..30 * u32::from(voter == 1) {
+            world.define_another(&format!("earlier-{n}"));
+            world.put_in_force(&party).await;
+        }
+    }
+    assert!(writes[1] < writes[0] + 30, "{writes:?}");
 }
 
 #[tokio::test]

@@ -42,10 +42,8 @@ impl Party {
     /// Takes the records of registers over into every election in force that names them, for as long as the party runs.
     pub(crate) async fn take_over_always(self: Arc<Self>) {
         loop {
-            for election in self.elections.all() {
-                if let Err(refusal) = self.take_over_records(&election).await {
-                    tracing::warn!(election = %election.manifest().election(), %refusal, "card records were not taken over");
-                }
+            if let Err(refusal) = self.take_over_records().await {
+                tracing::warn!(%refusal, "what was looked at of card records cannot be noted");
             }
             tokio::select! {
                 () = self.stopping() => return,
@@ -55,27 +53,59 @@ impl Party {
         }
     }
 
-    /// Accepts for `election` what was accepted for other elections of its register, as far as it was not looked at yet. Whether a card was
-    /// revoked since does not matter: the credential that it enrolled stands on its own.
+    /// One round over all elections. How far it has come with each is noted in one transaction: an enrolment costs no more of them with every
+    /// election that there ever was.
+    ///
+    /// # Errors
+    /// The store.
+    async fn take_over_records(self: &Arc<Self>) -> Result<(), Refusal> {
+        let mut looked_at = Vec::new();
+        for election in self.elections.all() {
+            match self.take_over_into(&election).await {
+                Ok(last) => looked_at.extend(last.map(|last| (election.number(), last))),
+                Err(refusal) => {
+                    tracing::warn!(election = %election.manifest().election(), %refusal, "card records were not taken over");
+                }
+            }
+        }
+        if looked_at.is_empty() {
+            return Ok(());
+        }
+        self.blocking(move |party| {
+            let note = |tx: &_| {
+                (looked_at.iter())
+                    .try_for_each(|(number, last)| registers::put_taken_over(tx, *number, *last))
+            };
+            Ok(party.store.write(note)?)
+        })
+        .await
+    }
+
+    /// Accepts for `election` what was accepted for other elections of its register, as far as it was not looked at yet, and tells the number of
+    /// the last one it looked at. Whether a card was revoked since does not matter: the credential that it enrolled stands on its own.
     ///
     /// # Errors
     /// The store, or a writer that has stopped.
-    pub async fn take_over_records(self: &Arc<Self>, election: &Arc<Election>) -> Result<(), Refusal> {
+    async fn take_over_into(self: &Arc<Self>, election: &Arc<Election>) -> Result<Option<u64>, Refusal> {
         let number = election.number();
         let Some(register) = election.manifest().register() else {
-            return Ok(());
+            return Ok(None);
         };
+        let mut last: Option<u64> = None;
         while election.signed_manifest().is_complete() && self.may_accept(election).is_ok() {
             let id = register.id().clone();
-            let noted = self
-                .blocking(move |party| {
-                    Ok(party
-                        .store
-                        .read(|tx| registers::not_taken_over(tx, id.as_str(), number, AT_ONCE))?)
-                })
-                .await?;
-            let Some(last) = noted.last().map(|noted| noted.number) else {
-                return Ok(());
+            let noted = self.blocking(move |party| {
+                Ok(party.store.read(|tx| {
+                    let from = match last {
+                        Some(last) => last + 1,
+                        None => registers::taken_over(tx, number)?,
+                    };
+                    registers::noted_from(tx, id.as_str(), from, AT_ONCE)
+                })?)
+            });
+            let noted = noted.await?;
+            let Some(newest) = noted.last().map(|noted| noted.number) else {
+                break;
             };
             for noted in noted.into_iter().filter(|noted| noted.election != number) {
                 let of = Arc::clone(election);
@@ -94,14 +124,9 @@ impl Party {
                     Err(refusal) => return Err(refusal),
                 }
             }
-            self.blocking(move |party| {
-                Ok(party
-                    .store
-                    .write(|tx| registers::put_taken_over(tx, number, last))?)
-            })
-            .await?;
+            last = Some(newest);
         }
-        Ok(())
+        Ok(last)
     }
 
     /// A record of the register as `election` accepts it; `None` where it does not.

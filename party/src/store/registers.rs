@@ -255,10 +255,30 @@ pub fn not_taken_over(
     election: u32,
     most: usize,
 ) -> Result<Vec<Noted>, StoreError> {
-    let next = tx.table(TAKEN_OVER)?.get(election)?.map_or(0, |row| row.value());
+    noted_from(tx, register, taken_over(tx, election)?, most)
+}
+
+/// The number of the first record of its register that was not looked at for `election` yet.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn taken_over(tx: &impl Tables, election: u32) -> Result<u64, StoreError> {
+    Ok(tx.table(TAKEN_OVER)?.get(election)?.map_or(0, |row| row.value()))
+}
+
+/// At most `most` records of `register`, from number `from` on.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn noted_from(
+    tx: &impl Tables,
+    register: &str,
+    from: u64,
+    most: usize,
+) -> Result<Vec<Noted>, StoreError> {
     let table = tx.table(REGISTERED)?;
     let mut found = Vec::new();
-    for row in table.range((register, next)..=(register, u64::MAX))?.take(most) {
+    for row in table.range((register, from)..=(register, u64::MAX))?.take(most) {
         let (key, value) = row?;
         let (election, of_box, digest) = value.value();
         found.push(Noted {
