@@ -167,6 +167,17 @@ async fn an_owner_has_so_many_ciphertexts_opened_and_a_thief_none_of_them() {
     let refused = refusal(intake.submit(spoil(&ballot, Some(&own), 16)).await);
     assert_eq!(refused.reason, Reason::TicketSpent);
     assert!(refused.detail.contains("16 ciphertexts"), "{refused}");
+    // Nor are more opened of what comes all at once.
+    let hurried = world.fixture.ticket(UnixSeconds(world.clock_s()));
+    let of_hurried = world.ballot_with(BoxId(1), &hurried)[0].clone();
+    let all = (0..64).map(|salt| {
+        let (bad, mut intake) = (spoil(&of_hurried, Some(&hurried), salt), party.intake());
+        async move { reason(intake.submit(bad).await) }
+    });
+    let all = futures::future::join_all(all).await;
+    let opened = all.iter().filter(|of| **of == Reason::ShareUnopenable).count();
+    let refused = all.iter().filter(|of| **of == Reason::TicketSpent).count();
+    assert_eq!((opened, refused), (16, 48));
     assert_eq!(
         reason(intake.submit(spoil(&of_victim, None, 16)).await),
         Reason::TicketOwner

@@ -34,32 +34,35 @@ struct Count {
 }
 
 impl Attempts {
-    /// Whether the ticket has had as many as there are.
+    /// Whether the ticket has had as many as there are: asked before anything is checked.
     pub(super) fn used_up(&self, ticket: &TicketKey) -> bool {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.of.get(ticket).is_some_and(|count| count.opened >= MOST)
     }
 
-    /// Counts one more. Its owner's signature was checked.
-    pub(super) fn count(&self, ticket: TicketKey) {
+    /// Counts one more; `false`, where the ticket has had as many as there are already. Its owner's signature was checked. However many come at
+    /// once, no more than [`MOST`] are opened.
+    #[must_use]
+    pub(super) fn take(&self, ticket: TicketKey) -> bool {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = &mut *counts;
-        match counts.of.get_mut(&ticket) {
-            Some(count) => count.opened = count.opened.saturating_add(1),
-            None => {
-                if counts.order.len() >= TICKETS
-                    && let Some(oldest) = counts.order.pop_front()
-                {
-                    counts.of.remove(&oldest);
-                }
-                let first = Count {
-                    opened: 1,
-                    put_off: 0,
-                };
-                counts.of.insert(ticket, first);
-                counts.order.push_back(ticket);
-            }
+        if let Some(count) = counts.of.get_mut(&ticket) {
+            let is_left = count.opened < MOST;
+            count.opened += u8::from(is_left);
+            return is_left;
         }
+        if counts.order.len() >= TICKETS
+            && let Some(oldest) = counts.order.pop_front()
+        {
+            counts.of.remove(&oldest);
+        }
+        let first = Count {
+            opened: 1,
+            put_off: 0,
+        };
+        counts.of.insert(ticket, first);
+        counts.order.push_back(ticket);
+        true
     }
 
     /// What was counted last came to nothing by this party's own doing: it is not its owner's.
@@ -88,14 +91,15 @@ mod tests {
         };
         for _ in 0..MOST {
             assert!(!attempts.used_up(&ticket(0)));
-            attempts.count(ticket(0));
+            assert!(attempts.take(ticket(0)));
         }
         assert!(attempts.used_up(&ticket(0)) && !attempts.used_up(&ticket(1)));
+        assert!(!attempts.take(ticket(0)));
         for n in 1..TICKETS as u32 {
-            attempts.count(ticket(n));
+            assert!(attempts.take(ticket(n)));
         }
         assert!(attempts.used_up(&ticket(0)));
-        attempts.count(ticket(u32::MAX));
+        assert!(attempts.take(ticket(u32::MAX)));
         assert!(!attempts.used_up(&ticket(0)));
         let counts = attempts.0.lock().expect("one thread");
         assert_eq!((counts.of.len(), counts.order.len()), (TICKETS, TICKETS));
@@ -107,13 +111,12 @@ mod tests {
         // Of a ticket that was never opened there is nothing to give back.
         attempts.put_off(&ticket);
         for _ in 0..MOST_PUT_OFF {
-            attempts.count(ticket);
+            assert!(attempts.take(ticket));
             attempts.put_off(&ticket);
             assert!(!attempts.used_up(&ticket));
         }
         let more = (0..).take_while(|_| {
-            let goes = !attempts.used_up(&ticket);
-            attempts.count(ticket);
+            let goes = attempts.take(ticket);
             attempts.put_off(&ticket);
             goes
         });

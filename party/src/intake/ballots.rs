@@ -298,13 +298,7 @@ impl Party {
         if let Some(ticket) = submission.header().ticket()
             && self.intake.attempts.used_up(ticket.key().as_bytes())
         {
-            return Err(Refusal::new(
-                Reason::TicketSpent,
-                format_args!(
-                    "{} ciphertexts were opened for this ticket's owner, as many as for any",
-                    attempts::MOST
-                ),
-            ));
+            return Err(used_up());
         }
         let party = Arc::clone(self);
         self.intake
@@ -323,8 +317,10 @@ impl Party {
             .check_authority(&digest, submission.authority_signature(), election.manifest())
             .map_err(ballot_refused)?;
         submission.check_owner(self.role).map_err(ballot_refused)?;
-        if let Some(ticket) = header.ticket() {
-            self.intake.attempts.count(*ticket.key().as_bytes());
+        if let Some(ticket) = header.ticket()
+            && !self.intake.attempts.take(*ticket.key().as_bytes())
+        {
+            return Err(used_up());
         }
         let of_box = election.ballot_box(header.of_box())?;
         let context = ShareContext::ballot(header.election(), of_box);
@@ -353,6 +349,16 @@ impl Party {
             sealed_shares,
         })
     }
+}
+
+fn used_up() -> Refusal {
+    Refusal::new(
+        Reason::TicketSpent,
+        format_args!(
+            "{} ciphertexts were opened for this ticket's owner, as many as for any",
+            attempts::MOST
+        ),
+    )
 }
 
 pub(super) fn share_refused(error: ShareError) -> Refusal {
