@@ -32,6 +32,9 @@ pub(super) enum Step {
     Accepted(usize),
 }
 
+/// Kind, election, box, digest.
+type Name = (Kind, u32, u32, Digest);
+
 /// A transaction under way.
 pub(super) struct Batch<'t> {
     tx: &'t WriteTx,
@@ -39,7 +42,9 @@ pub(super) struct Batch<'t> {
     early: &'t mut Early,
     recent: &'t mut Recent,
     new: Vec<(Checked, Acceptance)>,
-    places: HashMap<(Kind, u32, u32, Digest), usize>,
+    /// What of all that the jobs name was accepted before, with its position.
+    known: HashMap<Name, u64>,
+    places: HashMap<Name, usize>,
     frozen: HashMap<(u32, u32), bool>,
     /// What each box of the batch holds, with what the batch has accepted so far.
     rooms: HashMap<(u32, u32), Room>,
@@ -65,6 +70,7 @@ impl<'t> Batch<'t> {
             early,
             recent,
             new: Vec::new(),
+            known: HashMap::new(),
             places: HashMap::new(),
             frozen: HashMap::new(),
             rooms: HashMap::new(),
@@ -75,11 +81,48 @@ impl<'t> Batch<'t> {
 
     /// All of it.
     pub(super) fn write(mut self, works: Vec<Work>, signer: &Signer) -> Result<Written, StoreError> {
+        self.known = self.look_up(&works)?;
         let steps = works
             .into_iter()
             .map(|work| self.apply(work))
             .collect::<Result<Vec<Step>, StoreError>>()?;
         self.finish(steps, signer)
+    }
+
+    /// What of all that the jobs name is here, but for what was accepted lately: two tables opened once, not once for each job.
+    fn look_up(&self, works: &[Work]) -> Result<HashMap<Name, u64>, StoreError> {
+        let (mut ballots, mut records) = (Vec::new(), Vec::new());
+        for work in works {
+            let receipts = match work {
+                Work::Accept(new) => {
+                    let name = (new.number, new.of_box.get(), new.digest);
+                    match new.counted.kind() {
+                        Kind::Ballot => ballots.push(name),
+                        Kind::Record => records.push(name),
+                    }
+                    continue;
+                }
+                Work::Deliver(receipt) => std::slice::from_ref(receipt),
+                Work::HandedOver(receipts, _) => receipts.as_slice(),
+            };
+            for of in receipts {
+                let name = (of.number, of.of_box.get(), of.digest);
+                if self.recent.get(&name).is_none() {
+                    ballots.push(name);
+                    records.push(name);
+                }
+            }
+        }
+        let mut known = HashMap::new();
+        for (kind, names) in [(Kind::Ballot, ballots), (Kind::Record, records)] {
+            let keys = names
+                .iter()
+                .map(|(number, of_box, digest)| (*number, *of_box, digest.as_bytes()));
+            for (number, of_box, digest, position) in accepted::known(self.tx, kind, keys)? {
+                known.insert((kind, number, of_box, Digest(digest)), position);
+            }
+        }
+        Ok(known)
     }
 
     /// One job. Refusing it leaves the others of the batch alone.
@@ -143,17 +186,17 @@ impl<'t> Batch<'t> {
 
     /// The place of something that was not accepted lately.
     fn look(&self, (number, of_box, digest): (u32, u32, Digest)) -> Result<Option<Place>, StoreError> {
-        let digest = digest.as_bytes();
-        if let Some(row) = accepted::get(self.tx, Kind::Ballot, number, of_box, digest)? {
+        if let Some(&position) = self.known.get(&(Kind::Ballot, number, of_box, digest)) {
+            let row = accepted::at(self.tx, number, position)?;
             let header =
                 BallotHeader::decode(&row.header).map_err(|_| StoreError::Corrupt { table: "accepted" })?;
             return Ok(Some(Place {
-                position: row.position,
+                position,
                 cast: Some((header.cast_at(), header.channel())),
             }));
         }
-        let position = accepted::position(self.tx, Kind::Record, number, of_box, digest)?;
-        Ok(position.map(|position| Place { position, cast: None }))
+        let position = self.known.get(&(Kind::Record, number, of_box, digest));
+        Ok(position.map(|&position| Place { position, cast: None }))
     }
 
     fn accept(&mut self, new: Checked) -> Result<Step, StoreError> {
@@ -165,7 +208,8 @@ impl<'t> Batch<'t> {
         if let Some(&at) = self.places.get(&name) {
             return Ok(Step::Accepted(at));
         }
-        if let Some(stored) = accepted::get(tx, kind, new.number, of_box, new.digest.as_bytes())? {
+        if let Some(&position) = self.known.get(&name) {
+            let stored = accepted::at(tx, new.number, position)?;
             let receipt = super::stored_receipt(self.own, &new.election, new.of_box, new.digest, &stored)?;
             let others = super::stored_of_others(tx, self.own, new.number, stored.position)?;
             return Ok(Step::Done(Outcome::accepted(receipt, others)));

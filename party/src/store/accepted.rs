@@ -187,6 +187,29 @@ pub fn position(
     Ok(row.map(|row| row.value()))
 }
 
+/// Which of these (election, box, digest) were accepted, each with its position: the table is opened once.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn known<'d>(
+    tx: &impl Tables,
+    kind: Kind,
+    keys: impl Iterator<Item = (u32, u32, &'d [u8; 32])>,
+) -> Result<Vec<(u32, u32, [u8; 32], u64)>, StoreError> {
+    let mut keys = keys.peekable();
+    let mut known = Vec::new();
+    if keys.peek().is_none() {
+        return Ok(known);
+    }
+    let table = tx.table(kind.table())?;
+    for (election, of_box, digest) in keys {
+        if let Some(row) = table.get((election, of_box, digest))? {
+            known.push((election, of_box, *digest, row.value()));
+        }
+    }
+    Ok(known)
+}
+
 /// The position of a ballot or else record of that digest.
 ///
 /// # Errors
@@ -214,12 +237,20 @@ pub fn get(
     of_box: u32,
     digest: &[u8; 32],
 ) -> Result<Option<Accepted>, StoreError> {
-    let Some(position) = position(tx, kind, election, of_box, digest)? else {
-        return Ok(None);
-    };
+    match position(tx, kind, election, of_box, digest)? {
+        Some(position) => at(tx, election, position).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The stored object of a position that a digest names.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed, or there is no row.
+pub fn at(tx: &impl Tables, election: u32, position: u64) -> Result<Accepted, StoreError> {
     let rows = tx.table(ACCEPTED)?;
     let row = rows.get((election, position))?.ok_or_else(corrupt)?;
-    Ok(Some(accepted(position, row.value())))
+    Ok(accepted(position, row.value()))
 }
 
 fn corrupt() -> StoreError {
