@@ -476,6 +476,49 @@ async fn an_order_that_another_operator_refuses_ends_no_other() {
     coordinator.propose_order(third).await.expect("it follows");
 }
 
+#[tokio::test]
+async fn commission_and_one_party_leave_no_end_of_orders_here() {
+    let world = World::new(Shape::default());
+    let party = world.start_in_force(Role::P1).await;
+    let mut coordinator = party.control(&leaf(&world, PeerRole::Coordinator));
+    world.clock.set((CLOSES + 1) * 1000);
+    let strike = |voter| {
+        Change::Correction(Correction {
+            of_box: BoxId(1),
+            voter: VoterIndex(voter),
+            live: true,
+            enrolled: false,
+        })
+    };
+    let signed_by_p2 = |number| {
+        let whole = world.fixture.order(number, strike(number % 3));
+        let mut wire = whole.envelope().to_wire();
+        let [p1, _, p3] = world.fixture.manifest.manifest().party_keys();
+        let others = [p1, p3].map(|key| key.as_bytes().to_vec());
+        wire.signatures
+            .retain(|signature| !others.contains(&signature.public_key));
+        wire
+    };
+    let signers = |wire: &wire::Envelope| wire.signatures.len();
+    for number in 1..=64 {
+        let (_, proposed) = order(&world, number, strike(number % 3));
+        coordinator.propose_order(proposed).await.expect("proposed");
+        let with_p2 = signed_by_p2(number);
+        assert_eq!(signers(&with_p2), 2, "the coordinator's and P2's");
+        let reply = coordinator.complete(with_p2).await.expect("taken");
+        assert!(!reply.into_inner().in_force);
+    }
+    let (_, more) = order(&world, 65, strike(1));
+    let refused = refusal(coordinator.propose_order(more.clone()).await);
+    assert_eq!(refused.reason, Reason::OrderInvalid);
+    assert!(refused.detail.starts_with("64 orders"), "{refused}");
+    // This party's operator makes room.
+    let mut operator = party.control(&leaf(&world, PeerRole::Operator(Role::P1)));
+    let (last, _) = order(&world, 64, strike(64 % 3));
+    countersign(&mut operator, &last).await;
+    coordinator.propose_order(more).await.expect("there is room");
+}
+
 /// Its operator signed an order, then the machine was lost: the one in its place knows nothing of it, as the order was not in force and nobody
 /// could give it back. The commission has all three signatures.
 #[tokio::test]

@@ -131,6 +131,35 @@ async fn each_pair_of_neighbours_comes_to_hold_one_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_commission_has_no_keys_made_without_end() {
+    let three = Three::new();
+    let p1 = three.start(Role::P1).await;
+    let of = |n: usize| RegisterId::new(&format!("town-{n}")).expect("an id");
+    let own = p1.running.party();
+    let held = Held::new(Role::P1, &own.store, &own.vault);
+    let mut rng = StdRng::seed_from_u64(6);
+    for n in 0..2048 {
+        held.keep(&of(n), Role::P1, OffsetKey::generate(&mut rng))
+            .expect("kept");
+    }
+    let _others = [three.start(Role::P2).await, three.start(Role::P3).await];
+    let refused = three.commitments(&p1).await;
+    assert_eq!(reason(refused), Reason::OffsetsTooMany);
+    assert!(
+        held.key(&RegisterId::new(REGISTER).expect("an id"), Role::P1)
+            .expect("read")
+            .is_none()
+    );
+    // What is here already is told.
+    let mut control = p1.control(&three.world.leaf_of(Role::P1, PeerRole::Coordinator));
+    let known = wire::RegisterRef {
+        register: of(7).as_str().to_owned(),
+    };
+    let told = control.offset_commitments(known).await;
+    assert!(!told.expect("told").into_inner().offsets.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_survive_a_restart_and_come_back_after_a_lost_store() {
     let three = Three::new();
     let [p1, p2, p3] = [

@@ -179,6 +179,11 @@ async fn the_journal_tells_what_people_did_and_what_the_party_decided() {
         .expect("countersigned");
     let refused = party.control(&coordinator).pending(wire::PendingRequest {}).await;
     assert_eq!(reason(refused), Reason::RoleRefused);
+    // Again changes nothing, and is not told again.
+    world.publish(&party).await.expect("published");
+    let whole = world.fixture.manifest.envelope().to_wire();
+    let again = party.control(&coordinator).complete(whole).await;
+    assert!(again.expect("complete").into_inner().in_force);
     // Phases are seen by whoever asks for status.
     status(&world, &party).await;
     world.clock.set((CLOSES + 1) * 1000);
@@ -190,6 +195,9 @@ async fn the_journal_tells_what_people_did_and_what_the_party_decided() {
     assert_eq!(numbers, (1..=events.len() as u64).collect::<Vec<_>>());
     assert_eq!(events[0]["event"], "party.started");
     assert_eq!(events.last().expect("the last")["event"], "party.stopped");
+    for once in ["election.published", "object.in-force"] {
+        assert_eq!(of(&events, once).len(), 1, "{once}");
+    }
     let published = of(&events, "election.published");
     assert_eq!(
         (&published[0]["election"], &published[0]["manifest"]),

@@ -516,6 +516,9 @@ reasons! {
     OffsetsTold "offsets.told" Reject
         "The offsets of this record were told before; they are told once."
         "Enrol again: the new record has a higher serial and replaces this one.";
+    OffsetsTooMany "offsets.too-many" Reject
+        "Keys of offsets are here of as many registers that no election names as a party keeps."
+        "Publish elections of those registers, or give the new election the register of one of them.";
     OffsetsDiffer "offsets.differ" Abort
         "What two parties told a device of its credential differs, or what one told does not open: one of those that are named is wrong, and no code is given out."
         "Enrol again: it makes a new record in the place of this one. If it stays so, tell the election commission, who reads the parties' audits.";

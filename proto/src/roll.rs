@@ -104,6 +104,37 @@ pub struct RollEntry {
 }
 
 impl RollEntry {
+    /// From the wire, where it stands at the place of `voter`. No longer than an entry may be; what else makes it good shows beside the others.
+    ///
+    /// # Errors
+    /// [`RollError::Gap`], [`RollError::Reference`], [`RollError::Person`], [`RollError::Id`].
+    pub fn from_wire(voter: VoterIndex, wire: wire::RollEntry) -> Result<Self, RollError> {
+        let wire::RollEntry {
+            v,
+            reference,
+            online,
+            persons,
+        } = wire;
+        if v != voter.get() {
+            return Err(RollError::Gap {
+                expected: voter,
+                actual: VoterIndex(v),
+            });
+        }
+        if reference.len() > MAX_REFERENCE_BYTES {
+            return Err(RollError::Reference { voter });
+        }
+        if persons.len() > MAX_PERSONS {
+            return Err(RollError::Person { voter });
+        }
+        let persons = persons.iter().map(|person| Hash32::from_slice(person));
+        Ok(Self {
+            reference,
+            online,
+            persons: persons.collect::<Result<_, _>>()?,
+        })
+    }
+
     fn leaf(&self, voter: VoterIndex) -> Hash32 {
         let layout = Writer::new(tag::ROLL)
             .u32(voter.get())
@@ -184,24 +215,10 @@ impl Roll {
     /// # Errors
     /// [`RollError`].
     pub fn from_wire(wire: impl IntoIterator<Item = wire::RollEntry>) -> Result<Self, RollError> {
-        let mut entries = Vec::new();
-        for (expected, entry) in (0..MAX_VOTERS + 1).zip(wire) {
-            if entry.v != expected {
-                return Err(RollError::Gap {
-                    expected: VoterIndex(expected),
-                    actual: VoterIndex(entry.v),
-                });
-            }
-            entries.push(RollEntry {
-                reference: entry.reference,
-                online: entry.online,
-                persons: entry
-                    .persons
-                    .iter()
-                    .map(|person| Hash32::from_slice(person))
-                    .collect::<Result<_, _>>()?,
-            });
-        }
+        let entries = (0..MAX_VOTERS + 1)
+            .zip(wire)
+            .map(|(v, entry)| RollEntry::from_wire(VoterIndex(v), entry));
+        let entries = entries.collect::<Result<_, _>>()?;
         Self::new(entries)
     }
 

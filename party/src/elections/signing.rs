@@ -14,6 +14,9 @@ use super::{Election, Elections, manifest_refused, order_refused};
 use crate::store::{Store, StoreError, WriteTx, boxes, elections as rows};
 
 /// A signed object that waits, or not, found by its hash.
+/// Most orders that wait because a party, not this one, has countersigned them: commission and one party alone can add no more.
+const MOST_WAITING: usize = 64;
+
 enum Found {
     Manifest(Arc<Election>),
     Order(Arc<Election>, Box<SignedOrder>),
@@ -65,8 +68,17 @@ impl Elections {
         check_closed(&election, own, &order, now)?;
         check_boxes(store, &election, &order)?;
         // One that somebody has signed may still come into force, until this party signs another.
-        let kept = waiting.iter().filter(|known| signed(known));
-        let in_force = election.orders_in_force().iter();
+        let kept: Vec<_> = waiting.iter().filter(|known| signed(known)).collect();
+        if kept.len() >= MOST_WAITING {
+            return Err(Refusal::new(
+                Reason::OrderInvalid,
+                format_args!(
+                    "{} orders that some have countersigned wait here already: this party's operator countersigns one of them first",
+                    kept.len()
+                ),
+            ));
+        }
+        let (kept, in_force) = (kept.into_iter(), election.orders_in_force().iter());
         let orders = in_force.chain(kept).cloned().chain([order]).collect();
         self.write_order(store, &election, orders, number)?;
         Ok(false)
@@ -172,6 +184,15 @@ impl Elections {
             Found::Manifest(election) => election.signed_manifest().envelope().signatures().to_vec(),
             Found::Order(_, order) => order.envelope().signatures().to_vec(),
         })
+    }
+
+    /// Whether a manifest or order of that hash is here, with all signatures.
+    pub(crate) fn has_whole(&self, hash: Hash32) -> bool {
+        match self.find(hash) {
+            Ok(Found::Manifest(election)) => election.signed_manifest().is_complete(),
+            Ok(Found::Order(_, order)) => order.is_complete(),
+            Err(_) => false,
+        }
     }
 
     /// Takes the signatures of a manifest or order known here. Returns whether it is in force with them. An order that is not known here any more

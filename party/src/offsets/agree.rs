@@ -1,5 +1,6 @@
 //! How two neighbours come to hold one K_j.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use zeroize::Zeroizing;
 use super::rows::Held;
 use crate::party::Party;
 
+/// Most keys of offsets kept of registers that no election names: two of each register.
+const MOST_UNNAMED: usize = 2 * 1024;
 /// How long a neighbour may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -48,6 +51,7 @@ impl Party {
         if let Some((_, commitment)) = self.offset_keys().key(register, j)? {
             return Ok(Some(commitment));
         }
+        self.has_room_for_a_key(register).await?;
         let own = j == self.role;
         let other = if own { self.role.prev() } else { j };
         let key = match self.neighbours_key(other, register, j).await? {
@@ -60,6 +64,28 @@ impl Party {
             .blocking(move |party| Ok(party.offset_keys().keep(&register, j, key)?))
             .await?;
         Ok(Some(commitment))
+    }
+
+    /// Keys are kept for good. The commission asks for them before it publishes the manifest that names their register, and not for ever new ones.
+    async fn has_room_for_a_key(self: &Arc<Self>, register: &RegisterId) -> Result<(), Refusal> {
+        let of = register.clone();
+        let kept = self.blocking(move |party| {
+            let elections = party.elections.all();
+            let named: HashSet<&str> = elections
+                .iter()
+                .filter_map(|election| Some(election.manifest().register()?.id().as_str()))
+                .chain([of.as_str()])
+                .collect();
+            Ok(party.offset_keys().of_no_election(|id| named.contains(id))?)
+        });
+        let kept = kept.await?;
+        if kept < MOST_UNNAMED {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Reason::OffsetsTooMany,
+            format_args!("{kept} keys of offsets are here of registers that no election names"),
+        ))
     }
 
     /// Refuses a manifest that names other keys of offsets than those held here.

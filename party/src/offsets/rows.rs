@@ -133,6 +133,20 @@ impl<'a> Held<'a> {
         })
     }
 
+    /// How many keys are here of registers that `is_named` does not know.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the engine failed.
+    pub fn of_no_election(&self, is_named: impl Fn(&str) -> bool) -> Result<usize, StoreError> {
+        self.store.read(|tx| {
+            let mut count = 0;
+            for row in tx.table(OFFSET_KEYS)?.iter()? {
+                count += usize::from(!is_named(row?.0.value().0));
+            }
+            Ok(count)
+        })
+    }
+
     fn read(
         &self,
         tx: &impl Tables,

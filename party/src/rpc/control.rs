@@ -9,11 +9,11 @@ use prost::Message as _;
 use serde_json::json;
 use tally_proto::card::Salt;
 use tally_proto::envelope::Envelope;
-use tally_proto::ids::{BoxId, ElectionId, Hash32, RegisterId, Role, RoleExt as _};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, RegisterId, Role, RoleExt as _, VoterIndex};
 use tally_proto::manifest::{MAX_VOTERS, Manifest, SignedManifest};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
-use tally_proto::roll::Roll;
+use tally_proto::roll::{Roll, RollEntry};
 use tally_proto::wire;
 use tally_proto::wire::control_server::Control;
 use tally_proto::wire::publish_part::Part;
@@ -48,6 +48,15 @@ impl ControlService {
             publishing: Arc::new(Semaphore::new(1)),
             telling: Arc::new(Semaphore::new(1)),
         }
+    }
+
+    /// Adds a line to the journal, which waits for the disk.
+    async fn record(&self, event: Event, facts: serde_json::Value) -> Result<(), Refusal> {
+        let record = move |party: &Party| {
+            party.witness.record(event, facts);
+            Ok(())
+        };
+        self.party.blocking(record).await
     }
 }
 
@@ -123,25 +132,33 @@ impl<S: Stream<Item = Result<wire::PublishPart, Status>> + Unpin> Upload<S> {
     async fn rolls(
         &mut self,
         manifest: &Manifest,
-    ) -> Result<(BTreeMap<BoxId, Vec<wire::RollEntry>>, Option<Salt>), Status> {
-        let mut rolls: BTreeMap<BoxId, Vec<wire::RollEntry>> = BTreeMap::new();
+    ) -> Result<(BTreeMap<BoxId, Vec<RollEntry>>, Option<Salt>), Status> {
+        let mut rolls: BTreeMap<BoxId, Vec<RollEntry>> = BTreeMap::new();
         let mut salt: Option<Salt> = None;
         while let Some(part) = self.next().await? {
             let Part::Roll(part) = part else {
                 return Err(malformed("after the manifest, a publication has rolls only").into());
             };
             let id = BoxId(part.r#box);
-            let voters = manifest
-                .ballot_box(id)
-                .filter(|of_box| of_box.open().is_none())
-                .map_or(0, |of_box| of_box.voters())
-                .min(MAX_VOTERS);
+            let of_box = manifest.ballot_box(id).ok_or_else(|| {
+                let detail = format!("the election of this publication has no box {id}");
+                Refusal::new(Reason::BoxUnknown, detail)
+            })?;
+            let voters = match of_box.open() {
+                None => of_box.voters().min(MAX_VOTERS),
+                Some(_) => 0,
+            };
             let roll = rolls.entry(id).or_default();
             if roll.len() + part.entries.len() > voters as usize {
                 let detail = format!("the roll of box {id} is longer than the manifest's {voters} voters");
                 return Err(Refusal::new(Reason::RollMismatch, detail).into());
             }
-            roll.extend(part.entries);
+            // No more is kept of an entry than it may have.
+            for entry in part.entries {
+                let entry = RollEntry::from_wire(VoterIndex(roll.len() as u32), entry)
+                    .map_err(|error| Refusal::new(error.reason(), format_args!("box {id}: {error}")))?;
+                roll.push(entry);
+            }
             let given = match part.salt.as_slice() {
                 [] => None,
                 bytes => Some(Salt(
@@ -175,12 +192,12 @@ impl Control for ControlService {
         let manifest = upload.manifest().await?;
         let election = manifest.manifest().election().to_string();
         // What would not be taken ends before its rolls.
-        let manifest = self
+        let (manifest, is_known) = self
             .party
             .blocking(move |party| {
-                party.is_published(&manifest)?;
+                let is_known = party.is_published(&manifest)?;
                 party.check_offsets(manifest.manifest())?;
-                Ok(manifest)
+                Ok((manifest, is_known))
             })
             .await?;
         let (parts, salt) = upload.rolls(manifest.manifest()).await?;
@@ -192,7 +209,7 @@ impl Control for ControlService {
                 // Of an open roll comes the salt alone.
                 let given = |(id, entries): &(BoxId, Vec<_>)| Some(*id) != open || !entries.is_empty();
                 for (id, entries) in parts.into_iter().filter(given) {
-                    let roll = Roll::from_wire(entries)
+                    let roll = Roll::new(entries)
                         .map_err(|error| Refusal::new(error.reason(), format_args!("box {id}: {error}")))?;
                     rolls.insert(id, roll);
                 }
@@ -201,8 +218,11 @@ impl Control for ControlService {
             .await?;
         let published = self.party.publish_in_turn(manifest, rolls, salt, Some(turn));
         let hash = published.await?;
-        let facts = json!({ "election": election, "manifest": hash.to_string() });
-        self.party.witness.record(Event::Published, facts);
+        // Once, however often it is brought.
+        if !is_known {
+            let facts = json!({ "election": election, "manifest": hash.to_string() });
+            self.record(Event::Published, facts).await?;
+        }
         Ok(Response::new(wire::PublishReply {
             manifest_hash: hash.0.to_vec(),
         }))
@@ -284,7 +304,7 @@ impl Control for ControlService {
             })
             .await?;
         // Signed, so what was typed is the election's id.
-        self.party.witness.record(Event::Countersigned, facts);
+        self.record(Event::Countersigned, facts).await?;
         Ok(Response::new(wire::CountersignReply {
             signature: Some(signature.to_wire()),
         }))
@@ -306,14 +326,19 @@ impl Control for ControlService {
         self.party.roles.require(&request, Needs::Coordinator)?;
         let envelope = Envelope::from_wire(request.into_inner()).map_err(Refusal::from)?;
         let object = envelope.hash();
-        let in_force = self
+        let (was, in_force) = self
             .party
-            .blocking(move |party| party.elections.complete(&party.store, party.role, &envelope))
+            .blocking(move |party| {
+                let was = party.elections.has_whole(object);
+                let in_force = party.elections.complete(&party.store, party.role, &envelope)?;
+                Ok((was, in_force))
+            })
             .await?;
+        if in_force && !was {
+            let facts = json!({ "object": object.to_string() });
+            self.record(Event::InForce, facts).await?;
+        }
         if in_force {
-            self.party
-                .witness
-                .record(Event::InForce, json!({ "object": object.to_string() }));
             // Registrars and voters may come at once.
             self.party.until_open().await;
         }
@@ -414,7 +439,7 @@ impl Control for ControlService {
         let request = request.into_inner();
         let facts = json!({ "election": request.election, "box": request.r#box });
         let sessions = self.party.tallies()?.allow(request).await?;
-        self.party.witness.record(Event::SessionsAllowed, facts);
+        self.record(Event::SessionsAllowed, facts).await?;
         Ok(Response::new(wire::AllowSessionsReply { sessions }))
     }
 }
@@ -422,6 +447,7 @@ impl Control for ControlService {
 #[cfg(test)]
 mod tests {
     use futures::stream;
+    use tally_proto::fixture::{Shape, World};
     use tokio::time::sleep;
 
     use super::*;
@@ -447,6 +473,56 @@ mod tests {
                 return (Refusal::of_status(&status).reason, began.elapsed().as_secs());
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_no_roll_can_have_ends_a_publication_at_that_part() {
+        let world = World::new(Shape::default());
+        let manifest = world.manifest.manifest();
+        let entries = |box_id: u32, change: fn(&mut wire::RollEntry)| {
+            let mut entry = wire::RollEntry {
+                reference: "voter".to_owned(),
+                ..Default::default()
+            };
+            change(&mut entry);
+            let roll = wire::RollPart {
+                r#box: box_id,
+                entries: vec![entry],
+                salt: Vec::new(),
+            };
+            wire::PublishPart {
+                part: Some(Part::Roll(roll)),
+            }
+        };
+        let mut of_no_box = entries(999, |_| {});
+        if let Some(Part::Roll(roll)) = &mut of_no_box.part {
+            roll.entries.clear();
+        }
+        for (part, due) in [
+            (of_no_box, Reason::BoxUnknown),
+            (
+                entries(1, |e| e.persons = vec![Vec::new(); 1000]),
+                Reason::RollDuplicate,
+            ),
+            (
+                entries(1, |e| e.persons = vec![vec![7; 33]]),
+                Reason::MessageMalformed,
+            ),
+            (
+                entries(1, |e| e.reference = "v".repeat(201)),
+                Reason::MessageMalformed,
+            ),
+            (entries(1, |e| e.v = 1), Reason::RollGap),
+        ] {
+            // Nothing else comes, and nothing else is waited for.
+            let parts = std::pin::pin!(stream::iter([Ok(part)]).chain(stream::pending()));
+            let ended = Upload::new(parts, 1 << 20).rolls(manifest).await;
+            let status = ended.expect_err("refused");
+            assert_eq!(Refusal::of_status(&status).reason, due);
+        }
+        let good = std::pin::pin!(stream::iter([Ok(entries(1, |_| {}))]));
+        let (rolls, _) = Upload::new(good, 1 << 20).rolls(manifest).await.expect("good");
+        assert_eq!(rolls[&BoxId(1)].len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

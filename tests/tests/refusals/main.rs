@@ -105,7 +105,9 @@ async fn meet(reason: Reason) -> Met {
         R::DrawRefused | R::DrawExhausted | R::DrawNotReady => elsewhere("coordinator/src/tickets/tests.rs"),
         R::DrawCodes => elsewhere("coordinator/src/tickets/cards/tests.rs"),
         R::OffsetsDiffer | R::EnrolPlaces => elsewhere("tests/tests/enrol"),
-        R::OffsetsMissing | R::OffsetsRefused | R::OffsetsTold => elsewhere("party/tests/offsets.rs"),
+        R::OffsetsMissing | R::OffsetsRefused | R::OffsetsTold | R::OffsetsTooMany => {
+            elsewhere("party/tests/offsets.rs")
+        }
         R::RecordSource | R::CardRegister | R::CardMalformed => elsewhere("proto/src/record/tests.rs"),
         R::CardIssuer
         | R::CardPurpose
