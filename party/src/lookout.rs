@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
-use tally_proto::ids::{UnixMillis, UnixSeconds};
+use tally_proto::ids::{Role, UnixMillis, UnixSeconds};
 use tally_proto::manifest::{Capacity, Register};
 use tally_proto::pki::system_now;
 use tally_proto::refusal::Refusal;
@@ -92,14 +92,22 @@ impl Party {
             self.alarm(Alarm::CertificateReplaced, &role, stands.then_some(shown));
         }
         for role in self.sight.others() {
-            let lost = silent(self.sight.last_answer(role), limits, now).map(|lost| {
+            self.look_at_peer(role);
+        }
+    }
+
+    /// Raises or clears the alarm about another party that is silent. Returns whether it stands.
+    pub(crate) fn look_at_peer(&self, role: Role) -> bool {
+        let lost =
+            silent(self.sight.last_answer(role), &self.alarm_limits, self.now()).map(|lost| {
                 match self.sight.trouble(role) {
                     Some(why) => format!("{lost}: {why}"),
                     None => lost,
                 }
             });
-            self.alarm(Alarm::PartyLost, &role.to_string(), lost);
-        }
+        let stands = lost.is_some();
+        self.alarm(Alarm::PartyLost, &role.to_string(), lost);
+        stands
     }
 
     /// Where officials hold the key: whether a holder still has it. A server that crashes comes back by that alone. Asks the holder: call it from a

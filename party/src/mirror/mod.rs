@@ -4,6 +4,7 @@ mod bound;
 mod contents;
 mod follow;
 mod gate;
+mod lag;
 mod parts;
 mod provision;
 mod recollect;
@@ -12,7 +13,7 @@ mod scribe;
 mod serve;
 mod third;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -112,6 +113,8 @@ struct Heard {
     tried: String,
     /// (its size, the size of the third's that it cosigned) with which nothing was left to do, by election.
     quiet: HashMap<u32, (u64, u64)>,
+    /// How far its logs are to be followed next, by election: see `lag`.
+    lags: BTreeMap<u32, lag::Lag>,
 }
 
 /// An election that is being taken over, until it is dropped.
