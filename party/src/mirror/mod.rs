@@ -5,6 +5,7 @@ mod contents;
 mod follow;
 mod gate;
 mod lag;
+mod pace;
 mod parts;
 mod provision;
 mod recollect;
@@ -115,6 +116,8 @@ struct Heard {
     quiet: HashMap<u32, (u64, u64)>,
     /// How far its logs are to be followed next, by election: see `lag`.
     lags: BTreeMap<u32, lag::Lag>,
+    /// How fast it gives what this party lost.
+    pace: pace::Pace,
 }
 
 /// An election that is being taken over, until it is dropped.

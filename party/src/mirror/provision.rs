@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tally_proto::card::Salt;
 use tally_proto::connect;
@@ -101,7 +102,10 @@ impl Party {
         let due = self
             .blocking(move |party| Ok(party.store.read(|tx| log::orders(tx, number))?))
             .await?;
-        let mut offered: Option<Vec<SignedOrder>> = None;
+        let mut offered: Vec<SignedOrder> = Vec::new();
+        // Whoever gives slowly is asked last, and only for what the other one lacks.
+        let mut unasked = self.others().to_vec();
+        unasked.sort_by_key(|peer| !self.following.is_slow(*peer));
         for (at, (_, of_number, hash)) in due.into_iter().enumerate() {
             let known = self.elections.get(id.as_str())?;
             match known.orders_in_force().get(at) {
@@ -117,29 +121,23 @@ impl Party {
                 }
                 None => {}
             }
-            if offered.is_none() {
-                let [one, other] = self.others();
-                let (one, other) = futures::future::join(
-                    self.signed_by_all(one, id.as_str()),
-                    self.signed_by_all(other, id.as_str()),
-                )
-                .await;
-                let all = [one, other].into_iter().flatten().flat_map(|(_, orders)| orders);
-                offered = Some(all.collect());
-            }
-            let order = offered
-                .iter()
-                .flatten()
-                .find(|order| order.hash() == hash)
-                .cloned();
-            let Some(order) = order else {
-                let [one, other] = self.others();
-                return Err(Refusal::new(
-                    Reason::PartyRecollecting,
-                    format_args!(
-                        "its log names order {of_number}, which is not here, and neither {one} nor {other} gives it now"
-                    ),
-                ));
+            let order = loop {
+                if let Some(order) = offered.iter().find(|order| order.hash() == hash) {
+                    break order.clone();
+                }
+                let Some(peer) = unasked.pop() else {
+                    let [one, other] = self.others();
+                    return Err(Refusal::new(
+                        Reason::PartyRecollecting,
+                        format_args!(
+                            "its log names order {of_number}, which is not here, and neither {one} nor {other} gives it now"
+                        ),
+                    ));
+                };
+                let began = Instant::now();
+                let given = self.signed_by_all(peer, id.as_str()).await;
+                self.following.gave(peer, 1, began.elapsed(), true);
+                offered.extend(given.into_iter().flat_map(|(_, orders)| orders));
             };
             let of = id.clone();
             self.blocking(move |party| party.elections.take_over(&party.store, party.role, &of, order))
