@@ -11,7 +11,7 @@ use tally_proto::note::Checkpoint;
 use tally_proto::reason::{Class, Reason};
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
-use tonic::{Response, Status, Streaming};
+use tonic::{Response, Status};
 
 use super::Floor;
 use super::bound::AHEAD;
@@ -85,37 +85,6 @@ pub(super) async fn answer<T>(
             format_args!("no answer of {peer} within {} s", PATIENCE.as_secs()),
         )),
     }
-}
-
-/// Most bytes of one answer in parts.
-const MAX_COLLECTED_BYTES: usize = 128 << 20;
-
-/// An answer of at most `most` parts, within [`PATIENCE`].
-pub(super) async fn collected<T: prost::Message>(
-    peer: Role,
-    most: usize,
-    call: impl Future<Output = Result<Streaming<T>, Status>>,
-) -> Result<Vec<T>, Refusal> {
-    let too_many = || {
-        Refusal::new(
-            Reason::MessageTooLarge,
-            format_args!(
-                "{peer} answers with more than the {most} parts or {MAX_COLLECTED_BYTES} bytes that there can be"
-            ),
-        )
-    };
-    let parts = answer(peer, async {
-        let (mut stream, mut parts, mut bytes) = (call.await?, Vec::new(), 0usize);
-        while let Some(part) = stream.message().await? {
-            bytes = bytes.saturating_add(part.encoded_len());
-            if parts.len() == most || bytes > MAX_COLLECTED_BYTES {
-                return Ok(Response::new(None));
-            }
-            parts.push(part);
-        }
-        Ok(Response::new(Some(parts)))
-    });
-    parts.await?.ok_or_else(too_many)
 }
 
 /// What a page came to.

@@ -1,6 +1,7 @@
 //! Following the other parties' logs, cosigning them, catching up, and what a party asks at its start. [`PROTOCOL.md`](./PROTOCOL.md) is the page.
 
 mod bound;
+mod collected;
 mod contents;
 mod follow;
 mod gate;

@@ -16,7 +16,8 @@ use tally_proto::refusal::Refusal;
 use tally_proto::roll::Roll;
 use tally_proto::wire;
 
-use super::follow::{answer, collected};
+use super::collected::{Bounds, collected, rolls_take};
+use super::follow::answer;
 use crate::elections::Election;
 use crate::party::Party;
 use crate::store::log;
@@ -61,14 +62,20 @@ impl Party {
         }
         let mut rolls: BTreeMap<BoxId, Roll> = BTreeMap::new();
         let mut salt = None;
+        let ends = tokio::time::Instant::now() + rolls_take(manifest.manifest());
         for of_box in manifest.manifest().boxes() {
             let of = wire::BoxRef {
                 election: election.clone(),
                 r#box: of_box.id().get(),
             };
             let mut client = self.bounded_client(peer)?;
-            let rows = of_box.voters() as usize;
-            let parts = collected(peer, rows, async move { Ok(client.roll(of).await?.into_inner()) }).await?;
+            let bounds = Bounds::roll(of_box.voters(), ends);
+            let parts = collected(
+                peer,
+                bounds,
+                async move { Ok(client.roll(of).await?.into_inner()) },
+            )
+            .await?;
             for part in &parts {
                 if !part.salt.is_empty() {
                     let bytes = part.salt.as_slice().try_into();

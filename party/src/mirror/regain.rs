@@ -14,7 +14,8 @@ use tally_proto::record::Source;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
-use super::follow::{answer, collected};
+use super::collected::{Bounds, collected};
+use super::follow::answer;
 use super::recollect::{Place, Said};
 use super::serve::open_note;
 use crate::elections::Election;
@@ -231,7 +232,7 @@ impl Party {
                 let mut client = self.bounded_client(peer)?;
                 let request = request.clone();
                 let answered = async move { Ok(client.receipts(request).await?.into_inner()) };
-                collected(peer, MAX_RECEIPTS, answered).await
+                collected(peer, Bounds::receipts(own), answered).await
             })
             .await?;
             for receipt in receipts {
@@ -610,9 +611,6 @@ async fn unless_busy<T, F: Future<Output = Result<T, Refusal>>>(ask: impl Fn() -
     }
     ask().await
 }
-
-/// Receipts that one answer may hold: more than a follower lets anybody be behind.
-const MAX_RECEIPTS: usize = 1 << 20;
 
 /// Lost positions that are looked at in one go.
 const LOOKED_AT: usize = 8 * MAX_SHARE;

@@ -25,7 +25,7 @@ use crate::store::{StoreError, elections as rows, log, mirrors, receipts, regist
 /// Entries of a roll in one part.
 const ROLL_PART: usize = 256;
 /// Receipts looked at in one go.
-const RECEIPTS_PART: usize = 256;
+const RECEIPTS_PART: usize = 1024;
 
 impl Following {
     /// The size of a log that is served and cosigned: it moves at most once in `every`, so that both others cosign the same checkpoint.
