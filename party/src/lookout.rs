@@ -130,14 +130,20 @@ impl Party {
     pub(crate) fn look_at_lists(&self) {
         let now = self.now().seconds();
         let elections = self.elections_in_force();
-        let registers: BTreeMap<&str, &Register> = (elections.iter())
-            .filter_map(|election| election.manifest().register())
-            .map(|register| (register.id().as_str(), register))
+        let registers = || {
+            elections
+                .iter()
+                .filter_map(|election| election.manifest().register())
+        };
+        let mut ends: BTreeMap<&str, Option<String>> = registers()
+            .map(|register| (register.id().as_str(), None))
             .collect();
-        for (id, register) in registers {
-            let ends = (now <= register.closes())
-                .then(|| list_ends(self.revocations.until(register, now), &self.alarm_limits, now))
-                .flatten();
+        for register in open_registers(registers(), now) {
+            let told = list_ends(self.revocations.until(register, now), &self.alarm_limits, now);
+            let of = ends.entry(register.id().as_str()).or_default();
+            *of = of.take().or(told);
+        }
+        for (id, ends) in ends {
             self.alarm(Alarm::ListEnds, id, ends);
         }
     }
@@ -198,6 +204,18 @@ fn certificate(machine: &wire::Machine, limits: &AlarmLimits, now: UnixSeconds) 
     } else {
         format!("the certificate ends at {ends}")
     })
+}
+
+/// Those in which somebody may still enrol, each with its authorities once: elections of one register close one after the other.
+fn open_registers<'r>(
+    registers: impl Iterator<Item = &'r Register>,
+    now: UnixSeconds,
+) -> impl Iterator<Item = &'r Register> {
+    let open = registers.filter(move |register| now <= register.closes());
+    let by_authorities: BTreeMap<_, _> = open
+        .map(|register| ((register.id().as_str(), register.issuers()), register))
+        .collect();
+    by_authorities.into_values()
 }
 
 /// `until`: when the first of the lists ends that are needed; none: one is missing.
@@ -283,6 +301,44 @@ mod tests {
         assert!(told(Some(10_000), 6_400).expect("an alarm").contains("ends at"));
         assert!(told(Some(10_000), 10_001).expect("an alarm").contains("ended at"));
         assert!(told(None, 0).expect("an alarm").contains("no list"));
+    }
+
+    #[test]
+    fn a_register_is_looked_at_while_any_of_its_elections_is_open_and_with_all_of_its_authorities() {
+        use tally_proto::fixture::cards::Cards;
+        use tally_proto::fixture::{OPENS, Shape, World};
+        use tally_proto::manifest::Manifest;
+        let cards = Shape {
+            cards: true,
+            ..Shape::default()
+        };
+        let world = World::new(cards);
+        let of = |cards: &Cards, closes: u64| {
+            let mut manifest = world.manifest.manifest().to_wire();
+            manifest.register = Some(cards.register(OPENS, closes));
+            Manifest::from_wire(&manifest).expect("by the rules")
+        };
+        let own = world.cards.as_ref().expect("cards");
+        // In the order of their elections' names: one that is open, and one that closed long ago.
+        let elections = [of(own, OPENS + 2000), of(own, OPENS + 1000)];
+        let other = of(&Cards::new(OPENS), OPENS + 1500);
+        let looked = |elections: &[&Manifest], now| -> Vec<u64> {
+            let registers = elections.iter().filter_map(|manifest| manifest.register());
+            let open = open_registers(registers, UnixSeconds(OPENS + now));
+            open.map(|register| register.closes().get() - OPENS).collect()
+        };
+        let [one, closed] = &elections;
+        assert_eq!(looked(&[one, closed], 1001), [2000]);
+        assert_eq!(looked(&[closed, one], 2000), [2000]);
+        assert_eq!(looked(&[one, closed], 2001), [0; 0]);
+        assert_eq!(looked(&[one, closed, one], 1000).len(), 1, "one register, once");
+        let mut both = looked(&[one, &other, closed], 1500);
+        both.sort_unstable();
+        assert_eq!(
+            both,
+            [1500, 2000],
+            "other authorities are looked at by themselves"
+        );
     }
 
     #[test]
