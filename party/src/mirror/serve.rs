@@ -144,6 +144,10 @@ impl Party {
             let (page, at) = party.store.read(|tx| {
                 let size = log::size(tx, number)?;
                 let published = party.published(number, size);
+                // Nor is there a note of what is not published.
+                if of.from > published {
+                    return Ok((Vec::new(), (of.from, None)));
+                }
                 let left = usize::try_from(published.saturating_sub(of.from)).unwrap_or(usize::MAX);
                 let most = left.min(MAX_PAGE).min(of.most as usize);
                 let entries = log::entries(tx, number, of.from, most)?;

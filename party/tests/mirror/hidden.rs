@@ -6,15 +6,19 @@ use std::time::Duration;
 use tally_party::alarm::Alarm;
 use tally_party::clock_watch::compare;
 use tally_party::store::sim::SimDisk;
+use tally_party::store::{Storage, log};
+use tally_proto::connect;
+use tally_proto::fixture::Shape;
 use tally_proto::ids::Role;
+use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tonic::Status;
 
-use crate::world::Party;
 use crate::world::liar::{Answer, Liar, change};
 use crate::world::three::{ID, Three, open, submit, until};
+use crate::world::{Party, World, reason};
 
 fn busy() -> Status {
     Refusal::new(Reason::PartyBusy, "four questions are open here").into()
@@ -171,6 +175,53 @@ async fn whoever_answers_and_hides_its_log_is_told_however_it_calls_it() {
     )
     .await;
     drop(third);
+}
+
+/// A party alone whose published length moves on every half second.
+async fn slow_publisher(world: &World) -> Party {
+    let disk = SimDisk::new();
+    let mut config = world.config(Role::P1);
+    config.mirror.every_ms = 60_000;
+    let storage = Storage::Backend(Box::new(disk.clone()));
+    let party = world.start_with(config, storage, disk).await;
+    world.put_in_force(&party).await;
+    party
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_note_is_given_of_what_is_not_published_yet() {
+    let mut world = World::connected(Shape::default());
+    let one = slow_publisher(&world).await;
+    let leaf = world.leaf_of(Role::P2, PeerRole::Party(Role::P2));
+    let mut client = connect::peer(one.peer_channel(Some(&leaf)));
+    let mut published = async || {
+        let heads = client.log_heads(wire::LogHeadsRequest {}).await.expect("heads");
+        heads.into_inner().heads[0].size
+    };
+    let mut other = connect::peer(one.peer_channel(Some(&leaf)));
+    let mut note_of = async |from| {
+        let asked = wire::LogRequest {
+            election: ID.to_owned(),
+            from,
+            most: 0,
+        };
+        other.log(asked).await.map(|page| page.into_inner().note)
+    };
+    let store = &one.running.party().store;
+    // Until it was asked between two moments at which it says the same length.
+    loop {
+        let before = published().await;
+        let ballot = world.ballot();
+        submit(&one, &ballot).await;
+        let size = store.read(|tx| log::size(tx, 1)).expect("read");
+        let answers = [note_of(before).await, note_of(size).await];
+        if published().await == before && before < size {
+            let [shown, hidden] = answers;
+            assert!(shown.is_ok_and(|note| !note.is_empty()));
+            assert_eq!(reason(hidden), Reason::LogRange);
+            break;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
