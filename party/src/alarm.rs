@@ -63,7 +63,7 @@ alarms! {
         "Leave it running: it catches up by itself; look into its disk and network if the gap grows.";
     NotTakenOver, "election.not-taken-over", "An election is in force at another party that this one cannot take over.",
         "Read why in its detail; where the identity files here are not those of that election, compare them by phone.";
-    NotFollowed, "party.not-followed", "What another party says of its logs is of no use: none of them is followed.",
+    NotFollowed, "party.not-followed", "Another party answers, and its logs, or that of an election, cannot be followed.",
         "Call its operator: is it the same version, and whose certificate does it show? Voting goes on.";
     BoxFilling, "box.filling", "A box holds half, or nine tenths, of what it can take.",
         "See whether voters fill it or somebody floods it; when it is full it takes no more for good (box.full).";

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
-use tally_proto::ids::{UnixMillis, UnixSeconds};
+use tally_proto::ids::{Role, UnixMillis, UnixSeconds};
 use tally_proto::manifest::{Capacity, Register};
 use tally_proto::pki::system_now;
 use tally_proto::refusal::Refusal;
@@ -92,14 +92,22 @@ impl Party {
             self.alarm(Alarm::CertificateReplaced, &role, stands.then_some(shown));
         }
         for role in self.sight.others() {
-            let lost = silent(self.sight.last_answer(role), limits, now).map(|lost| {
+            self.look_at_peer(role);
+        }
+    }
+
+    /// Raises or clears the alarm about another party that is silent. Returns whether it stands.
+    pub(crate) fn look_at_peer(&self, role: Role) -> bool {
+        let lost =
+            silent(self.sight.last_answer(role), &self.alarm_limits, self.now()).map(|lost| {
                 match self.sight.trouble(role) {
                     Some(why) => format!("{lost}: {why}"),
                     None => lost,
                 }
             });
-            self.alarm(Alarm::PartyLost, &role.to_string(), lost);
-        }
+        let stands = lost.is_some();
+        self.alarm(Alarm::PartyLost, &role.to_string(), lost);
+        stands
     }
 
     /// Where officials hold the key: whether a holder still has it. A server that crashes comes back by that alone. Asks the holder: call it from a
@@ -122,14 +130,20 @@ impl Party {
     pub(crate) fn look_at_lists(&self) {
         let now = self.now().seconds();
         let elections = self.elections_in_force();
-        let registers: BTreeMap<&str, &Register> = (elections.iter())
-            .filter_map(|election| election.manifest().register())
-            .map(|register| (register.id().as_str(), register))
+        let registers = || {
+            elections
+                .iter()
+                .filter_map(|election| election.manifest().register())
+        };
+        let mut ends: BTreeMap<&str, Option<String>> = registers()
+            .map(|register| (register.id().as_str(), None))
             .collect();
-        for (id, register) in registers {
-            let ends = (now <= register.closes())
-                .then(|| list_ends(self.revocations.until(register, now), &self.alarm_limits, now))
-                .flatten();
+        for register in open_registers(registers(), now) {
+            let told = list_ends(self.revocations.until(register, now), &self.alarm_limits, now);
+            let of = ends.entry(register.id().as_str()).or_default();
+            *of = of.take().or(told);
+        }
+        for (id, ends) in ends {
             self.alarm(Alarm::ListEnds, id, ends);
         }
     }
@@ -190,6 +204,18 @@ fn certificate(machine: &wire::Machine, limits: &AlarmLimits, now: UnixSeconds) 
     } else {
         format!("the certificate ends at {ends}")
     })
+}
+
+/// Those in which somebody may still enrol, each with its authorities once: elections of one register close one after the other.
+fn open_registers<'r>(
+    registers: impl Iterator<Item = &'r Register>,
+    now: UnixSeconds,
+) -> impl Iterator<Item = &'r Register> {
+    let open = registers.filter(move |register| now <= register.closes());
+    let by_authorities: BTreeMap<_, _> = open
+        .map(|register| ((register.id().as_str(), register.issuers()), register))
+        .collect();
+    by_authorities.into_values()
 }
 
 /// `until`: when the first of the lists ends that are needed; none: one is missing.
@@ -275,6 +301,44 @@ mod tests {
         assert!(told(Some(10_000), 6_400).expect("an alarm").contains("ends at"));
         assert!(told(Some(10_000), 10_001).expect("an alarm").contains("ended at"));
         assert!(told(None, 0).expect("an alarm").contains("no list"));
+    }
+
+    #[test]
+    fn a_register_is_looked_at_while_any_of_its_elections_is_open_and_with_all_of_its_authorities() {
+        use tally_proto::fixture::cards::Cards;
+        use tally_proto::fixture::{OPENS, Shape, World};
+        use tally_proto::manifest::Manifest;
+        let cards = Shape {
+            cards: true,
+            ..Shape::default()
+        };
+        let world = World::new(cards);
+        let of = |cards: &Cards, closes: u64| {
+            let mut manifest = world.manifest.manifest().to_wire();
+            manifest.register = Some(cards.register(OPENS, closes));
+            Manifest::from_wire(&manifest).expect("by the rules")
+        };
+        let own = world.cards.as_ref().expect("cards");
+        // In the order of their elections' names: one that is open, and one that closed long ago.
+        let elections = [of(own, OPENS + 2000), of(own, OPENS + 1000)];
+        let other = of(&Cards::new(OPENS), OPENS + 1500);
+        let looked = |elections: &[&Manifest], now| -> Vec<u64> {
+            let registers = elections.iter().filter_map(|manifest| manifest.register());
+            let open = open_registers(registers, UnixSeconds(OPENS + now));
+            open.map(|register| register.closes().get() - OPENS).collect()
+        };
+        let [one, closed] = &elections;
+        assert_eq!(looked(&[one, closed], 1001), [2000]);
+        assert_eq!(looked(&[closed, one], 2000), [2000]);
+        assert_eq!(looked(&[one, closed], 2001), [0; 0]);
+        assert_eq!(looked(&[one, closed, one], 1000).len(), 1, "one register, once");
+        let mut both = looked(&[one, &other, closed], 1500);
+        both.sort_unstable();
+        assert_eq!(
+            both,
+            [1500, 2000],
+            "other authorities are looked at by themselves"
+        );
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Three servers that follow each other's logs: catching up, cosigning, getting a log back after a restore, and naming whoever rewrites one.
 
+#[path = "mirror/hidden.rs"]
+mod hidden;
+
 use std::time::{Duration, Instant};
 
 use redb::TableDefinition;

@@ -2,6 +2,8 @@
 
 #[path = "regain/places.rs"]
 mod places;
+#[path = "regain/slow.rs"]
+mod slow;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tally_party::alarm::Alarm;
 use tally_party::store::sim::SimDisk;
@@ -99,4 +100,34 @@ async fn made_up_elections_delay_a_new_machine_and_keep_no_true_one_from_it() {
     until("the true ones are in force", async || in_force(&third) == 3).await;
     assert!(turns.load(Ordering::Relaxed) >= 1000 / 64);
     assert_eq!(not_taken_over(&third), ["P1"], "the made-up ones are told, once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_roll_with_rows_too_many_is_refused_and_had_from_the_other() {
+    let mut three = Three::new();
+    let one = three.start_liar(Role::P1, SimDisk::new()).await;
+    define(&mut three, 1, &[&one.party]).await;
+    one.lies(|_, method, _, honest| match method {
+        "Roll" => change(honest, |part: &mut wire::RollPart| {
+            let rows = part.entries.clone();
+            part.entries.extend(rows.iter().cycle().take(1000).cloned());
+        }),
+        _ => honest,
+    });
+    let third = three.start(Role::P3, SimDisk::new()).await;
+    until("told", async || not_taken_over(&third) == ["P1"]).await;
+    let standing = third.running.party().alarms.standing();
+    let told = standing
+        .iter()
+        .find(|of| of.alarm == Alarm::NotTakenOver)
+        .expect("it stands");
+    assert!(told.detail.contains("message.too-large"), "{}", told.detail);
+    // It is at it most of the time, and the other has its turn in between.
+    one.delays(|_, method| match method {
+        "Roll" => Duration::from_secs(2),
+        _ => Duration::ZERO,
+    });
+    let two = three.start(Role::P2, SimDisk::new()).await;
+    three.world.put_in_force(&two).await;
+    until("had from P2", async || in_force(&third) == 1).await;
 }

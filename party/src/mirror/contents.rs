@@ -9,7 +9,7 @@ use tally_proto::log::{ENTRY_BYTES, Entry};
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
-use super::follow::collected;
+use super::collected::{Bounds, collected};
 use crate::elections::Election;
 use crate::party::Party;
 use crate::sealing::known::MAX_SHARE;
@@ -112,7 +112,7 @@ impl Party {
             Kind::Record => request.records = bytes,
         }
         let mut client = self.bounded_client(peer)?;
-        collected(peer, digests.len(), async move {
+        collected(peer, Bounds::shares(digests.len()), async move {
             Ok(client.share(request).await?.into_inner())
         })
         .await

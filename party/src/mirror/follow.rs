@@ -11,7 +11,7 @@ use tally_proto::note::Checkpoint;
 use tally_proto::reason::{Class, Reason};
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
-use tonic::{Response, Status, Streaming};
+use tonic::{Response, Status};
 
 use super::Floor;
 use super::bound::AHEAD;
@@ -44,20 +44,17 @@ pub(crate) async fn follow(party: Arc<Party>, sealing: Sealing, peer: Role) {
             turn = party.follow_once(&sealing, peer) => turn,
             () = party.stopping() => return,
         };
+        let refusal = more.as_ref().err();
+        // Whoever is away, or busy, is told only when that lasts.
+        let of_no_use = refusal.filter(|refusal| refusal.reason.class() != Class::Retry);
         match &more {
-            Ok(_) => {
-                useless = 0;
-                party.alarm(Alarm::NotFollowed, &peer.to_string(), None);
-            }
-            // Whoever is away, or busy, is another alarm's matter.
-            Err(refusal) if refusal.reason.class() == Class::Retry => {}
-            Err(refusal) => {
-                useless += 1;
-                let told = (useless >= USELESS).then(|| refusal.to_string());
-                if told.is_some() {
-                    party.alarm(Alarm::NotFollowed, &peer.to_string(), told);
-                }
-            }
+            Ok(_) => useless = 0,
+            Err(_) => useless += u32::from(of_no_use.is_some() && useless < USELESS),
+        }
+        let told = (of_no_use.filter(|_| useless >= USELESS).map(Refusal::to_string))
+            .or_else(|| party.unfollowed(peer, refusal));
+        if told.is_some() || more.is_ok() {
+            party.alarm(Alarm::NotFollowed, &peer.to_string(), told);
         }
         // What was behind goes on at once, but takes no more than half of the time: voters come first.
         let pause = match more {
@@ -90,37 +87,6 @@ pub(super) async fn answer<T>(
     }
 }
 
-/// Most bytes of one answer in parts.
-const MAX_COLLECTED_BYTES: usize = 128 << 20;
-
-/// An answer of at most `most` parts, within [`PATIENCE`].
-pub(super) async fn collected<T: prost::Message>(
-    peer: Role,
-    most: usize,
-    call: impl Future<Output = Result<Streaming<T>, Status>>,
-) -> Result<Vec<T>, Refusal> {
-    let too_many = || {
-        Refusal::new(
-            Reason::MessageTooLarge,
-            format_args!(
-                "{peer} answers with more than the {most} parts or {MAX_COLLECTED_BYTES} bytes that there can be"
-            ),
-        )
-    };
-    let parts = answer(peer, async {
-        let (mut stream, mut parts, mut bytes) = (call.await?, Vec::new(), 0usize);
-        while let Some(part) = stream.message().await? {
-            bytes = bytes.saturating_add(part.encoded_len());
-            if parts.len() == most || bytes > MAX_COLLECTED_BYTES {
-                return Ok(Response::new(None));
-            }
-            parts.push(part);
-        }
-        Ok(Response::new(Some(parts)))
-    });
-    parts.await?.ok_or_else(too_many)
-}
-
 /// What a page came to.
 enum Page {
     /// So many entries were appended.
@@ -129,12 +95,25 @@ enum Page {
     Rewritten,
 }
 
+/// What a turn of one log came to.
+struct Turn {
+    /// There is more to do at once.
+    more: bool,
+    /// Entries that are not mirrored, or not looked at.
+    behind: u64,
+    /// Nothing else is left to do.
+    settled: bool,
+    /// Entries mirrored; `None`: the log is followed no further, and an alarm says so.
+    mirrored: Option<u64>,
+}
+
 impl Party {
     /// One turn over all elections. Returns whether there is more to do at once.
     ///
     /// # Errors
     /// The peer does not answer, or answers nonsense; the store.
     pub async fn follow_once(self: &Arc<Self>, sealing: &Sealing, peer: Role) -> Result<bool, Refusal> {
+        self.expect_logs(peer).await?;
         let heads = answer(
             peer,
             self.bounded_client(peer)?.log_heads(wire::LogHeadsRequest {}),
@@ -179,14 +158,16 @@ impl Party {
                 .following
                 .heard(peer, |heard| heard.quiet.get(&number) == Some(&quiet))
             {
+                self.followed(peer, number, Some(head.size), head.size);
                 continue;
             }
             let turn = self.follow_log(sealing, &election, peer, &head).await;
             match turn {
-                Ok((again, behind, settled)) => {
-                    more |= again;
-                    all_behind = u64::saturating_add(all_behind, behind);
-                    if behind == 0 && settled {
+                Ok(turn) => {
+                    more |= turn.more;
+                    all_behind = u64::saturating_add(all_behind, turn.behind);
+                    self.followed(peer, number, turn.mirrored, head.size);
+                    if turn.behind == 0 && turn.settled {
                         self.following
                             .heard(peer, |heard| heard.quiet.insert(number, quiet));
                     }
@@ -194,9 +175,16 @@ impl Party {
                 // One log that cannot be followed does not keep the others from it.
                 Err(refusal) => {
                     tracing::warn!(party = %self.role, %peer, election = head.election, %refusal, "a log cannot be followed just now");
-                    // Whoever is away or busy is told elsewhere.
+                    // Whoever is away or busy is told elsewhere, or when that lasts.
                     if refusal.reason.class() != Class::Retry {
                         self.trouble(number, peer, &refusal);
+                    }
+                    let (_, looked_at, _) = self.mirrored(number, peer).await?;
+                    all_behind = u64::saturating_add(all_behind, head.size.saturating_sub(looked_at));
+                    self.hindered(peer, number, &refusal);
+                    // A turn over many logs that each take their time is a long one.
+                    if let Some(told) = self.unfollowed(peer, None) {
+                        self.alarm(Alarm::NotFollowed, &peer.to_string(), Some(told));
                     }
                 }
             }
@@ -248,31 +236,36 @@ impl Party {
         taken > 0
     }
 
-    /// Returns whether there is more to do at once, how many entries this party is behind, and whether nothing else is left to do.
     async fn follow_log(
         self: &Arc<Self>,
         sealing: &Sealing,
         election: &Arc<Election>,
         peer: Role,
         head: &wire::LogHead,
-    ) -> Result<(bool, u64, bool), Refusal> {
+    ) -> Result<Turn, Refusal> {
         let number = election.number();
+        let given_up = |more, behind| Turn {
+            more,
+            behind,
+            settled: true,
+            mirrored: None,
+        };
         let (mut size, looked_at, convicted) = self.mirrored(number, peer).await?;
         if convicted {
             // What was mirrored before stands and is caught up with.
             self.raise_rewritten(election, peer);
             let looked = self.look(sealing, election, peer, looked_at, size).await?;
-            return Ok((looked < size && looked > looked_at, size - looked, true));
+            return Ok(given_up(looked < size && looked > looked_at, size - looked));
         }
         if !self.may_follow(election, peer, (looked_at, size)).await? {
-            return Ok((false, head.size.max(size) - looked_at, true));
+            return Ok(given_up(false, head.size.max(size) - looked_at));
         }
         let mut pages = 0;
         while size < head.size && pages < PAGES_A_TURN && size - looked_at < AHEAD {
             match self.pull(election, peer, size).await? {
                 Page::Appended(0) => break,
                 Page::Appended(count) => size += count,
-                Page::Rewritten => return Ok((false, size - looked_at, true)),
+                Page::Rewritten => return Ok(given_up(false, size - looked_at)),
             }
             pages += 1;
         }
@@ -290,10 +283,14 @@ impl Party {
             self.following.keep_cosigned_here(number, peer, size);
         }
         let looked = self.look(sealing, election, peer, looked_at, size).await?;
-        let more = size < head.size || (looked < size && looked - looked_at >= LOOK as u64);
-        // What is still to be compared keeps the log from being passed over.
         let behind = head.size.max(size).saturating_sub(looked);
-        Ok((more, behind.saturating_add(u64::from(!compared)), floor.is_some()))
+        Ok(Turn {
+            more: size < head.size || (looked < size && looked - looked_at >= LOOK as u64),
+            // What is still to be compared keeps the log from being passed over.
+            behind: behind.saturating_add(u64::from(!compared)),
+            settled: floor.is_some(),
+            mirrored: Some(size),
+        })
     }
 
     /// Takes over orders that are in force at `peer` and whose completion did not come here: asked for after a start, and whenever it names one in its

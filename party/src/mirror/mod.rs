@@ -1,9 +1,12 @@
 //! Following the other parties' logs, cosigning them, catching up, and what a party asks at its start. [`PROTOCOL.md`](./PROTOCOL.md) is the page.
 
 mod bound;
+mod collected;
 mod contents;
 mod follow;
 mod gate;
+mod lag;
+mod pace;
 mod parts;
 mod provision;
 mod recollect;
@@ -12,7 +15,7 @@ mod scribe;
 mod serve;
 mod third;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -112,6 +115,10 @@ struct Heard {
     tried: String,
     /// (its size, the size of the third's that it cosigned) with which nothing was left to do, by election.
     quiet: HashMap<u32, (u64, u64)>,
+    /// How far its logs are to be followed next, by election: see `lag`.
+    lags: BTreeMap<u32, lag::Lag>,
+    /// How fast it gives what this party lost.
+    pace: pace::Pace,
 }
 
 /// An election that is being taken over, until it is dropped.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tally_proto::card::Salt;
 use tally_proto::connect;
@@ -15,7 +16,8 @@ use tally_proto::refusal::Refusal;
 use tally_proto::roll::Roll;
 use tally_proto::wire;
 
-use super::follow::{answer, collected};
+use super::collected::{Bounds, collected, rolls_take};
+use super::follow::answer;
 use crate::elections::Election;
 use crate::party::Party;
 use crate::store::log;
@@ -60,14 +62,20 @@ impl Party {
         }
         let mut rolls: BTreeMap<BoxId, Roll> = BTreeMap::new();
         let mut salt = None;
+        let ends = tokio::time::Instant::now() + rolls_take(manifest.manifest());
         for of_box in manifest.manifest().boxes() {
             let of = wire::BoxRef {
                 election: election.clone(),
                 r#box: of_box.id().get(),
             };
             let mut client = self.bounded_client(peer)?;
-            let rows = of_box.voters() as usize;
-            let parts = collected(peer, rows, async move { Ok(client.roll(of).await?.into_inner()) }).await?;
+            let bounds = Bounds::roll(of_box.voters(), ends);
+            let parts = collected(
+                peer,
+                bounds,
+                async move { Ok(client.roll(of).await?.into_inner()) },
+            )
+            .await?;
             for part in &parts {
                 if !part.salt.is_empty() {
                     let bytes = part.salt.as_slice().try_into();
@@ -101,7 +109,10 @@ impl Party {
         let due = self
             .blocking(move |party| Ok(party.store.read(|tx| log::orders(tx, number))?))
             .await?;
-        let mut offered: Option<Vec<SignedOrder>> = None;
+        let mut offered: Vec<SignedOrder> = Vec::new();
+        // Whoever gives slowly is asked last, and only for what the other one lacks.
+        let mut unasked = self.others().to_vec();
+        unasked.sort_by_key(|peer| !self.following.is_slow(*peer));
         for (at, (_, of_number, hash)) in due.into_iter().enumerate() {
             let known = self.elections.get(id.as_str())?;
             match known.orders_in_force().get(at) {
@@ -117,29 +128,23 @@ impl Party {
                 }
                 None => {}
             }
-            if offered.is_none() {
-                let [one, other] = self.others();
-                let (one, other) = futures::future::join(
-                    self.signed_by_all(one, id.as_str()),
-                    self.signed_by_all(other, id.as_str()),
-                )
-                .await;
-                let all = [one, other].into_iter().flatten().flat_map(|(_, orders)| orders);
-                offered = Some(all.collect());
-            }
-            let order = offered
-                .iter()
-                .flatten()
-                .find(|order| order.hash() == hash)
-                .cloned();
-            let Some(order) = order else {
-                let [one, other] = self.others();
-                return Err(Refusal::new(
-                    Reason::PartyRecollecting,
-                    format_args!(
-                        "its log names order {of_number}, which is not here, and neither {one} nor {other} gives it now"
-                    ),
-                ));
+            let order = loop {
+                if let Some(order) = offered.iter().find(|order| order.hash() == hash) {
+                    break order.clone();
+                }
+                let Some(peer) = unasked.pop() else {
+                    let [one, other] = self.others();
+                    return Err(Refusal::new(
+                        Reason::PartyRecollecting,
+                        format_args!(
+                            "its log names order {of_number}, which is not here, and neither {one} nor {other} gives it now"
+                        ),
+                    ));
+                };
+                let began = Instant::now();
+                let given = self.signed_by_all(peer, id.as_str()).await;
+                self.following.gave(peer, 1, began.elapsed(), true);
+                offered.extend(given.into_iter().flat_map(|(_, orders)| orders));
             };
             let of = id.clone();
             self.blocking(move |party| party.elections.take_over(&party.store, party.role, &of, order))

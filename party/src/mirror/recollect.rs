@@ -8,7 +8,7 @@ use tally_proto::ids::{Hash32, Role};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::follow::answer;
@@ -26,11 +26,36 @@ const PAUSE: Duration = Duration::from_millis(100);
 const UNTIL_OPEN: Duration = Duration::from_secs(2);
 /// How long a peer may take to say what it knows: one that hangs must not hold up what follows without it.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Elections that are worked on at once. A peer answers four questions at once, and following asks, too.
+/// Elections that are worked on at once, and as many more that wait for a slow peer. A peer answers four questions at once, and following asks, too.
 const AT_ONCE: usize = 2;
 /// A sign of life in the store that is that much younger than the moment at which a peer last saw this party is not covered by it. Clocks may be
 /// a second apart, and following lags by a turn.
 const COVERED_MS: u64 = 10_000;
+
+/// Where an election is worked on: among the first, or apart, where elections wait for a peer that gives slowly. Both have [`AT_ONCE`] places, given in
+/// the order of asking.
+#[derive(Debug)]
+pub(super) struct Place {
+    apart: Option<Arc<Semaphore>>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    async fn among(first: Arc<Semaphore>, apart: Arc<Semaphore>) -> Self {
+        Self {
+            apart: Some(apart),
+            held: first.acquire_owned().await.ok(),
+        }
+    }
+
+    /// Gives the place among the first to whoever waits for it, and goes on apart.
+    pub(super) async fn go_apart(&mut self) {
+        if let Some(apart) = self.apart.take() {
+            self.held = None;
+            self.held = apart.acquire_owned().await.ok();
+        }
+    }
+}
 
 /// What one peer says of one log of this party.
 #[derive(Clone, Debug)]
@@ -130,7 +155,7 @@ fn judge(own: &Own, said: &[Said]) -> Verdict {
 
 /// Asks, for every election that comes into force, until the server stops. No election waits for another.
 pub(crate) async fn recollect(party: Arc<Party>, sealing: Sealing) {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let [first, apart] = [(); 2].map(|()| Arc::new(Semaphore::new(AT_ONCE)));
     let (mut running, mut asked) = (JoinSet::new(), HashMap::new());
     loop {
         let closed: Vec<_> = party
@@ -154,11 +179,15 @@ pub(crate) async fn recollect(party: Arc<Party>, sealing: Sealing) {
         };
         for election in closed {
             let (party, sealing, answers) = (Arc::clone(&party), sealing.clone(), Arc::clone(&answers));
-            let (number, places) = (election.number(), Arc::clone(&places));
+            let (number, place) = (
+                election.number(),
+                Place::among(Arc::clone(&first), Arc::clone(&apart)),
+            );
             let task = running.spawn(async move {
-                let place = places.acquire_owned().await;
-                party.recollect_one(&sealing, &election, &answers).await;
-                drop(place);
+                let mut place = place.await;
+                party
+                    .recollect_one(&sealing, &election, &answers, &mut place)
+                    .await;
             });
             asked.insert(task.id(), number);
         }
@@ -228,8 +257,9 @@ impl Party {
         sealing: &Sealing,
         election: &Arc<Election>,
         answers: &[(Role, wire::RecallReply)],
+        place: &mut Place,
     ) {
-        let went = self.open_or_say_why(sealing, election, answers).await;
+        let went = self.open_or_say_why(sealing, election, answers, place).await;
         if let Err(why) = went
             && self.gate.wait_for(election.number(), why.to_string(), self.now())
         {
@@ -242,11 +272,12 @@ impl Party {
         sealing: &Sealing,
         election: &Arc<Election>,
         answers: &[(Role, wire::RecallReply)],
+        place: &mut Place,
     ) -> Result<(), Refusal> {
         let mut said = self.said(election, answers);
         let mut verdict = self.verdict(election, &said).await?;
         if verdict == Verdict::Older {
-            self.get_back(sealing, election, &said).await?;
+            self.get_back(sealing, election, &said, place).await?;
             // What they said of receipts they have shown by now, or it is nothing: a bare word keeps no party out.
             if let [one, other] = said.as_mut_slice() {
                 (one.receipted, other.receipted) = (0, 0);

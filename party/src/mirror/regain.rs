@@ -14,8 +14,9 @@ use tally_proto::record::Source;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
-use super::follow::{answer, collected};
-use super::recollect::Said;
+use super::collected::{Bounds, collected};
+use super::follow::answer;
+use super::recollect::{Place, Said};
 use super::serve::open_note;
 use crate::elections::Election;
 use crate::intake::cards;
@@ -25,12 +26,12 @@ use crate::sealing::{SealError, Sealing};
 use crate::store::accepted::{self, Accepted as Row, Counted};
 use crate::store::{Kind, StoreError, WriteTx, boxes, log, registers, sequences, serials, tickets};
 
-/// Entries a second that whoever gives a mirror must come to, once a page takes longer than [`PROMPT`].
-const ENTRIES_A_SECOND: f64 = 100.0;
-/// No page that comes within this is slow.
-const PROMPT: Duration = Duration::from_secs(1);
 /// How long a page may take.
 const PAGE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the shares behind some entries may take, with all attempts.
+const SHARE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long one attempt goes on with a peer that gives slowly: then all are asked anew, as somebody else may have come back.
+const SLOW_ATTEMPT: Duration = Duration::from_secs(5);
 /// Attempts while a peer is busy, and the pause between two.
 const ATTEMPTS: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
@@ -56,6 +57,7 @@ impl Party {
         sealing: &Sealing,
         election: &Arc<Election>,
         said: &[Said],
+        place: &mut Place,
     ) -> Result<(), Refusal> {
         let number = election.number();
         let mut own = self.own_size(number).await?;
@@ -63,23 +65,34 @@ impl Party {
             tracing::error!(party = %self.role, election = %election.manifest().election(), own,
                 "others know more of this party's log than it does: its store was restored from an older copy or made anew, and gets it back");
         }
-        let (mut slow, mut mute) = (BTreeSet::new(), BTreeSet::new());
+        let mut mute = BTreeSet::new();
         let mut withheld: BTreeMap<Role, String> = BTreeMap::new();
+        let mut slow_since = None;
         loop {
             let more = said
                 .iter()
                 .filter(|said| said.size() > own && !withheld.contains_key(&said.by));
-            // Whoever was slow once is asked when nobody else has more.
-            let Some(from) = more.max_by_key(|said| (!slow.contains(&said.by), said.size())) else {
+            // Whoever is slow is asked when nobody else has more.
+            let Some(from) = more.max_by_key(|said| (!self.following.is_slow(said.by), said.size())) else {
                 break;
             };
+            if self.following.is_slow(from.by) {
+                place.go_apart().await;
+                let since = slow_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > SLOW_ATTEMPT {
+                    withheld.insert(from.by, "it gives them slowly".to_owned());
+                    continue;
+                }
+            }
             let began = Instant::now();
-            match self.own_page(election, from.by, own).await {
+            let page = self.own_page(election, from.by, own).await;
+            let count = page.as_ref().map_or(0, Vec::len);
+            let whole = own.saturating_add(count as u64) >= from.size();
+            self.following.gave(from.by, count, began.elapsed(), whole);
+            match page {
                 Ok(entries) => {
-                    let (took, count) = (began.elapsed(), entries.len());
-                    if took > PROMPT && (count as f64) < ENTRIES_A_SECOND * took.as_secs_f64() {
-                        slow.insert(from.by);
-                    }
+                    let slow = self.others().into_iter();
+                    mute.extend(slow.filter(|peer| self.following.is_slow(*peer)));
                     self.restore(sealing, election, own, entries, &mut mute).await?;
                     own = self.own_size(number).await?;
                     let of = said.iter().map(Said::size).max().unwrap_or(own);
@@ -114,6 +127,8 @@ impl Party {
         if let [_, _] = said
             && said.iter().any(|said| said.receipted > own)
         {
+            // Whoever claims receipts and is slow to show them holds up no other election.
+            place.go_apart().await;
             let entries = match self.receipted(election, said, own).await {
                 Ok(entries) => entries,
                 // A bare word, and silence when asked for what it is of: its operator's word is more.
@@ -217,7 +232,7 @@ impl Party {
                 let mut client = self.bounded_client(peer)?;
                 let request = request.clone();
                 let answered = async move { Ok(client.receipts(request).await?.into_inner()) };
-                collected(peer, MAX_RECEIPTS, answered).await
+                collected(peer, Bounds::receipts(own), answered).await
             })
             .await?;
             for receipt in receipts {
@@ -353,12 +368,10 @@ impl Party {
             self.ask_unless(mute.contains(&other), other, election, (of_box, kind), digests),
         )
         .await;
-        let slow =
-            |took: Duration| took > PROMPT && (digests.len() as f64) < ENTRIES_A_SECOND * took.as_secs_f64();
         let mut batches = Vec::with_capacity(2);
-        for (peer, (parts, took)) in [(one, from_one), (other, from_other)] {
+        for (peer, parts) in [(one, from_one), (other, from_other)] {
             // What it has is asked for later.
-            if parts.is_none() || slow(took) {
+            if parts.is_none() || self.following.is_slow(peer) {
                 mute.insert(peer);
             }
             let parts = parts.unwrap_or_else(|| vec![wire::FillPart::default(); digests.len()]);
@@ -388,16 +401,26 @@ impl Party {
         election: &Arc<Election>,
         of: (BoxId, Kind),
         digests: &[Digest],
-    ) -> (Option<Vec<wire::FillPart>>, Duration) {
+    ) -> Option<Vec<wire::FillPart>> {
         if is_mute {
-            return (None, Duration::ZERO);
+            return None;
         }
         let began = Instant::now();
-        let asked = unless_busy(|| self.ask_shares(peer, election, of, digests)).await;
+        let asked = unless_busy(|| self.ask_shares(peer, election, of, digests));
+        let asked = tokio::time::timeout(SHARE_PATIENCE, asked)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Refusal::new(
+                    Reason::PartyUnreachable,
+                    format_args!("no shares of {peer} within {} s", SHARE_PATIENCE.as_secs()),
+                ))
+            });
+        let count = if asked.is_ok() { digests.len() } else { 0 };
+        self.following.gave(peer, count, began.elapsed(), true);
         let asked = asked.inspect_err(|refusal| {
             tracing::warn!(party = %self.role, %peer, %refusal, "does not give what is behind this party's own log");
         });
-        (asked.ok(), began.elapsed())
+        asked.ok()
     }
 
     /// Goes on asking for what is behind entries of this party's own log and not whole here, as long as the box has no List: then sealing
@@ -588,9 +611,6 @@ async fn unless_busy<T, F: Future<Output = Result<T, Refusal>>>(ask: impl Fn() -
     }
     ask().await
 }
-
-/// Receipts that one answer may hold: more than a follower lets anybody be behind.
-const MAX_RECEIPTS: usize = 1 << 20;
 
 /// Lost positions that are looked at in one go.
 const LOOKED_AT: usize = 8 * MAX_SHARE;

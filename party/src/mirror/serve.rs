@@ -25,7 +25,7 @@ use crate::store::{StoreError, elections as rows, log, mirrors, receipts, regist
 /// Entries of a roll in one part.
 const ROLL_PART: usize = 256;
 /// Receipts looked at in one go.
-const RECEIPTS_PART: usize = 256;
+const RECEIPTS_PART: usize = 1024;
 
 impl Following {
     /// The size of a log that is served and cosigned: it moves at most once in `every`, so that both others cosign the same checkpoint.
@@ -144,6 +144,10 @@ impl Party {
             let (page, at) = party.store.read(|tx| {
                 let size = log::size(tx, number)?;
                 let published = party.published(number, size);
+                // Nor is there a note of what is not published.
+                if of.from > published {
+                    return Ok((Vec::new(), (of.from, None)));
+                }
                 let left = usize::try_from(published.saturating_sub(of.from)).unwrap_or(usize::MAX);
                 let most = left.min(MAX_PAGE).min(of.most as usize);
                 let entries = log::entries(tx, number, of.from, most)?;

@@ -10,7 +10,7 @@ use ring::signature::{
 };
 
 use super::algorithm::{BadKey, Key};
-use super::x509::{CERT_SIGN, Certificate, PointName};
+use super::x509::{CERT_SIGN, CRL_SIGN, Certificate, PointName};
 use super::{AuthorityError, CardAuthorisation, CardError, Scheme, signed_bytes};
 use crate::ids::UnixSeconds;
 use crate::manifest::{PersonField, Purpose, Register};
@@ -174,6 +174,10 @@ pub fn check_authorities(
     let mut read = Vec::new();
     for (at, der) in roots.iter().chain(issuers).enumerate() {
         let authority = usable(der).map_err(|error| (at, error))?;
+        // No list of a root is asked for.
+        if at >= roots.len() && authority.key_usage & CRL_SIGN == 0 {
+            return Err((at, AuthorityError::NoListSign));
+        }
         read.push(authority);
     }
     let (roots, issuers) = read.split_at(roots.len());

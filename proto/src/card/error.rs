@@ -18,6 +18,11 @@ pub enum AuthorityError {
         "may not issue certificates: its key usage lacks keyCertSign; name the authority that issues the cards"
     )]
     NoCertSign,
+    /// Not for revocation lists.
+    #[error(
+        "may not sign revocation lists: its key usage lacks cRLSign, so none of its lists would count and nobody could enrol; name an authority that signs its own lists"
+    )]
+    NoListSign,
     /// Its own key.
     #[error(
         "has a key whose signatures cannot be checked here: {0}; keys of authorities are RSA of 2048 to 8192 bits, P-256, P-384 or P-521"

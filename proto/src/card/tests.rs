@@ -1,6 +1,7 @@
 //! A card's authorisation against a hierarchy in the shape of real ones.
 
 mod chains;
+mod encoding;
 mod fields;
 mod revocation;
 

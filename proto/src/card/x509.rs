@@ -1,7 +1,9 @@
 //! X.509 read strictly: what of a certificate or list is needed here, as values of our own, and signatures by allowed algorithms only.
 //!
 //! Not a general verifier: whatever a hierarchy of identity cards does not need is refused, so that nothing is passed over that somebody meant
-//! to be critical. SHA-1, RSA below 2048 bits and curves other than P-256, P-384 and P-521 are refused as weak or unknown.
+//! to be critical. What stands around the signed part has one encoding, so that nobody makes another certificate of one that was issued by writing it
+//! otherwise. One with an ECDSA signature (r, s) is as good with (r, n-s) all the same, as everywhere: whoever has to know a certificate again
+//! names it by its signed part (tbsCertificate), or by issuer and number, and never by the hash of all of it. SHA-1, RSA below 2048 bits and curves other than P-256, P-384 and P-521 are refused as weak or unknown.
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
@@ -75,6 +77,11 @@ impl<'a> Certificate<'a> {
         }
         if read.signature != read.signature_algorithm {
             return Err(no("a certificate names two signature algorithms"));
+        }
+        if around(read.tbs_certificate.as_ref(), &read.signature_value.data).as_deref() != Some(der) {
+            return Err(no(
+                "what stands around the signed part of a certificate is not DER",
+            ));
         }
         let extensions = read
             .extensions_map()
@@ -308,6 +315,36 @@ pub(super) fn scope_of_list(der: &[u8]) -> Option<Option<Vec<PointName>>> {
 
 fn object_id(octets: &[u8]) -> Result<ObjectId, CardError> {
     ObjectId::from_octets(octets).map_err(|_| CardError::Malformed("an object identifier cannot be read"))
+}
+
+/// The one encoding of a certificate with this signed part and signature: the algorithm stands in both places alike, octet by octet.
+fn around(signed: &[u8], signature: &[u8]) -> Option<Vec<u8>> {
+    let (0x30, fields, []) = tlv(signed)? else {
+        return None;
+    };
+    let (0xa0, _, after_version) = tlv(fields)? else {
+        return None;
+    };
+    let (0x02, _, after_number) = tlv(after_version)? else {
+        return None;
+    };
+    let (0x30, _, rest) = tlv(after_number)? else {
+        return None;
+    };
+    let algorithm = after_number.get(..after_number.len().checked_sub(rest.len())?)?;
+    let signature = element(0x03, &[&[0], signature].concat())?;
+    element(0x30, &[signed, algorithm, &signature].concat())
+}
+
+/// An element with the shortest length; `None` over 64 KiB.
+fn element(tag: u8, content: &[u8]) -> Option<Vec<u8>> {
+    let [high, low] = u16::try_from(content.len()).ok()?.to_be_bytes();
+    let head: &[u8] = match (high, low) {
+        (0, 0..=0x7f) => &[tag, low],
+        (0, _) => &[tag, 0x81, low],
+        _ => &[tag, 0x82, high, low],
+    };
+    Some([head, content].concat())
 }
 
 /// The first element of a DER encoding: tag, content, what follows. One-byte tags.

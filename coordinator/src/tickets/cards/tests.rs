@@ -174,13 +174,12 @@ fn what_a_card_or_its_statement_lacks_is_refused_by_its_own_reason() {
     assert_eq!(records(&scene), 0, "nothing of all that is kept");
     revoke(&scene, &[], OPENS + 3 * DAY);
     assert_eq!(admit(&desk, &stated), Ok(()), "the card is good after all");
-    // Whatever of a statement is altered, no other code comes of it: what passes is another encoding of the same certificate.
-    let refused = (0..stated.len()).filter(|at| {
+    // Whatever of a statement is altered, nothing comes of it.
+    for at in 0..stated.len() {
         let mut altered = stated.clone();
-        altered[*at] ^= 1;
-        admit(&desk, &altered).is_err()
-    });
-    assert!(refused.count() > stated.len() - 3);
+        altered[at] ^= 1;
+        assert!(admit(&desk, &altered).is_err(), "octet {at}");
+    }
     assert_eq!(records(&scene), 1);
 
     let without = self::scene();

@@ -157,6 +157,23 @@ fn authorities_that_may_not_issue_what_is_below_them_are_refused_at_the_definiti
         refused(|policy, _| policy.key_usages = vec![]),
         (2, A::NoCertSign)
     );
+    // Its lists would not count, so that nobody could enrol; a root has none.
+    let no_lists = vec![KeyUsagePurpose::KeyCertSign];
+    let of_policy = no_lists.clone();
+    assert_eq!(
+        refused(|policy, _| policy.key_usages = of_policy),
+        (2, A::NoListSign)
+    );
+    let of_policy = no_lists.clone();
+    assert_eq!(
+        refused(|_, issuing| issuing.key_usages = no_lists),
+        (1, A::NoListSign)
+    );
+    let cards = Cards::deep(OPENS, |policy, _| policy.key_usages = of_policy);
+    let mut wire = cards.register(OPENS, OPENS + DAY);
+    wire.roots.push(cards.policy.clone().expect("a policy CA"));
+    wire.issuers.truncate(1);
+    assert!(registered(wire).is_ok());
     let old = refused(|policy, _| until(policy, OPENS - 1));
     assert_eq!(old, (2, A::NotAtThatTime), "not the one below it");
     for id in [30, 36] {
