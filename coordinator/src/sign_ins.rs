@@ -45,7 +45,8 @@ const MAX_BOOK_BYTES: u64 = 1 << 30;
 /// [`Error::SignIns`] for what is not a statement of a station of this election, [`Error::SignInsVoid`] for one from before a station opened again,
 /// whose signature stays good; and failures to read and write.
 pub fn admit(election: &Election, from: &Path) -> Result<SignIns, Error> {
-    let statement = read(election, from)?;
+    let text = files::read(from, MAX_BYTES as u64)?;
+    let statement = parse(election, from, &text)?;
     let directory = election.path().join("sign-ins");
     files::directory(&directory)?;
     let place = directory.join(statement.station.to_string());
@@ -60,14 +61,16 @@ pub fn admit(election: &Election, from: &Path) -> Result<SignIns, Error> {
             });
         }
     }
-    let text = files::read(from, MAX_BYTES as u64)?;
     files::replace(&place, &text)?;
     Ok(statement)
 }
 
 fn read(election: &Election, from: &Path) -> Result<SignIns, Error> {
-    let bytes = files::read(from, MAX_BYTES as u64)?;
-    let text = String::from_utf8_lossy(&bytes);
+    parse(election, from, &files::read(from, MAX_BYTES as u64)?)
+}
+
+fn parse(election: &Election, from: &Path, bytes: &[u8]) -> Result<SignIns, Error> {
+    let text = String::from_utf8_lossy(bytes);
     SignIns::parse(&text, election.signed()).map_err(|source| Error::SignIns {
         path: from.to_path_buf(),
         source,
@@ -97,6 +100,8 @@ pub struct Reconciled {
     pub missing: BTreeMap<StationId, (String, u64)>,
     /// What must be dealt with before the seal.
     pub surplus: Vec<String>,
+    /// What is to be known before the seal: it would be lost, or nobody can tell.
+    pub notes: Vec<String>,
 }
 
 /// What at least two parties hold of a box's stations: one party alone may say anything.
@@ -155,18 +160,25 @@ fn compare(election: &EffectiveElection, statements: &[SignIns], of_box: BoxId, 
                 of.signed_in
             ));
         }
+        if highest < cast && held.received.is_some() {
+            reconciled.notes.push(format!(
+                "{name} states {cast} ballots in box {of_box}, and two parties hold none beyond number {highest}: what the station has not delivered is lost with the seal"
+            ));
+        }
         if highest > cast {
             reconciled.surplus.push(format!(
                 "two parties hold ballot number {highest} of {name} in box {of_box}, which states that it cast {cast}"
             ));
         }
     }
-    if let Some(received) = held.received
-        && received > accounted
-    {
-        reconciled.surplus.push(format!(
+    match held.received {
+        Some(received) if received > accounted => reconciled.surplus.push(format!(
             "two parties hold {received} ballots of stations in box {of_box}, and its stations account for {accounted}"
-        ));
+        )),
+        Some(_) => {}
+        None => reconciled.notes.push(format!(
+            "fewer than two parties say what they hold of box {of_box}: the stations' statements were compared with nothing"
+        )),
     }
     reconciled
 }
@@ -398,8 +410,21 @@ mod tests {
             (good.lines.len(), good.missing.len(), &good.surplus),
             (2, 0, &vec![])
         );
-        // What a station could not deliver is no surplus.
-        assert!(compared(5, &held(&[(1, 4)])).surplus.is_empty());
+        assert!(good.notes.is_empty(), "{good:?}");
+        // What a station could not deliver is no surplus, and is said while it can still be waited for.
+        let late = compared(5, &held(&[(1, 4)]));
+        assert!(late.surplus.is_empty());
+        assert_eq!(late.notes.len(), 2);
+        assert!(
+            late.notes[0].contains("states 5 ballots in box 1, and two parties hold none beyond number 4"),
+            "{late:?}"
+        );
+        // And where nothing could be compared nobody takes that for a comparison.
+        let silent = compared(5, &Held::default());
+        assert!(
+            silent.notes.len() == 1 && silent.notes[0].contains("compared with nothing"),
+            "{silent:?}"
+        );
         let short = compared(4, &held(&[(1, 5), (2, 3)]));
         assert_eq!(short.surplus.len(), 1);
         assert!(

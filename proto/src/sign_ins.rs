@@ -11,6 +11,7 @@ use crate::envelope::{PublicKey, SignatureBytes, Signer};
 use crate::ids::{BoxId, ElectionId, Hash32, StationId, UnixSeconds};
 use crate::layout::{Writer, tag};
 use crate::manifest::{MAX_BOXES, SignedManifest};
+use crate::refusal::steers;
 
 /// Longest text, in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -181,9 +182,9 @@ impl SignIns {
 
     fn check(&self) -> Result<(), SignInsError> {
         for words in [&self.officer, &self.remark] {
-            if words.len() > MAX_WORDS || words.chars().any(char::is_control) {
+            if words.len() > MAX_WORDS || words.contains(steers) {
                 return Err(SignInsError::Form(format!(
-                    "names and remarks have at most {MAX_WORDS} bytes and no control characters"
+                    "names and remarks have at most {MAX_WORDS} bytes, and no characters that steer a terminal or turn text around"
                 )));
             }
         }

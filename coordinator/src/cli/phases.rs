@@ -57,14 +57,17 @@ async fn run_seal(
     without: &BTreeSet<StationId>,
     console: &Console,
 ) -> Result<bool, Error> {
-    let missing = reconcile(office, &boxes, without).await?;
-    let without = match missing.as_slice() {
+    let (missing, notes) = reconcile(office, &boxes, without).await?;
+    let mut without = match missing.as_slice() {
         [] => String::new(),
         missing => format!(
             " No closing statement is here of {}: nothing says how many signed in there.",
             missing.join(", ")
         ),
     };
+    for note in notes {
+        without.push_str(&format!("\nNOTE: {note}."));
+    }
     let what = format!(
         "This seals box {} of election {}: the parties fix for good which ballots will be tallied. Nothing can be added or struck \
          afterwards, and a box is sealed once.{without}",
@@ -98,19 +101,19 @@ fn show_differing(office: &Office, of_box: BoxId, sealed: &Sealed) -> Result<boo
     Ok(!differing.is_empty())
 }
 
-/// Sets the stations' statements against the ballots received; the stations `without` one. A surplus stops here, and so does a statement that is
+/// Sets the stations' statements against the ballots received; the stations `without` one, and what is to be known before the seal. A surplus stops here, and so does a statement that is
 /// missing of any other station in use.
 async fn reconcile(
     office: &Office,
     boxes: &[BoxId],
     without: &BTreeSet<StationId>,
-) -> Result<Vec<String>, Error> {
+) -> Result<(Vec<String>, Vec<String>), Error> {
     if office.election.signed().manifest().stations().is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let snapshot = status::snapshot(&office.directory, &office.election).await?;
     let mut missing: BTreeMap<StationId, (String, Vec<String>)> = BTreeMap::new();
-    let mut surplus = Vec::new();
+    let (mut surplus, mut notes) = (Vec::new(), Vec::new());
     for &id in boxes {
         let found = sign_ins::reconcile(&office.election, id, &sign_ins::held(&snapshot, id))?;
         for line in &found.lines {
@@ -123,6 +126,7 @@ async fn reconcile(
             }
         }
         surplus.extend(found.surplus);
+        notes.extend(found.notes);
     }
     if !surplus.is_empty() {
         return Err(Error::Surplus(surplus));
@@ -139,7 +143,7 @@ async fn reconcile(
     if !refused.is_empty() {
         return Err(Error::NoStatement(refused));
     }
-    Ok(missing.values().map(in_words).collect())
+    Ok((missing.values().map(in_words).collect(), notes))
 }
 
 pub(super) fn sign_ins(office: &Office, statements: &[PathBuf], books: &[PathBuf]) -> Result<(), Error> {
