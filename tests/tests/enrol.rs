@@ -24,6 +24,8 @@ mod world;
 
 #[path = "enrol/liars.rs"]
 mod liars;
+#[path = "enrol/one_refuses.rs"]
+mod one_refuses;
 mod soft_hsm;
 #[path = "enrol/tokens.rs"]
 mod tokens;
