@@ -73,9 +73,9 @@ pub enum CardFailure {
     /// The person did not go on.
     #[error("the card's question was cancelled: nothing was signed")]
     Cancelled,
-    /// A key that wants the PIN again for the signature.
+    /// A key that wants the PIN within each signature, behind a module that signs in one step only.
     #[error(
-        "the card asks for its PIN once more for each signature with this key, which this program does not do: no signature was made; vote at a station, or ask the election commission"
+        "the card wants its PIN within each signature with this key, and its software does not take it there: no signature was made; install the newest software of your card, vote at a station, or ask the election commission"
     )]
     AsksAgain,
     /// The file cannot be read.

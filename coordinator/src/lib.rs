@@ -20,6 +20,7 @@ pub mod error;
 pub mod files;
 pub mod open_roll;
 pub mod orders;
+pub mod own_alarms;
 pub mod parties;
 pub mod progress;
 pub mod registers;

@@ -364,7 +364,7 @@ reasons! {
         "The question for the PIN was not answered: nothing was signed, and no try is lost."
         "Enrol again.";
     CardAsksAgain "card.asks-again" Reject
-        "The card wants its PIN once more for each signature with this key, which is not supported."
+        "The card wants its PIN within each signature with this key, and its software does not take it there."
         "Vote at a polling station, or ask the election commission.";
     CardFailed "card.failed" Retry
         "The card or its software failed; the message holds what it said."

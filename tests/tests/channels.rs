@@ -6,12 +6,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use tally_proto::reason::Reason;
 use tally_tests::crowd::{Crowd, CrowdError};
 use tally_tests::process::Program;
-use tally_tests::recount::recount;
+use tally_tests::recount::{Done, recount};
 use tally_tests::script::{Cast, Place, Roll, Way};
 use tally_tests::world::{Plan, World};
 use tally_tests::{published, utc};
+
+#[path = "channels/lying.rs"]
+mod lying;
 
 const ELECTION: &str = "proposals-2019";
 const TYPED: &str = "proposals-2019\n";
@@ -19,6 +23,10 @@ const PROPOSALS: u32 = 11;
 const VOTERS: u32 = 40;
 /// Voters at home, who do not vote online this year.
 const AT_HOME: std::ops::Range<u32> = 20..40;
+/// At home; tries online with a code that nobody issued.
+const TRIES: u32 = 25;
+/// At home; the registrar issues a code all the same.
+const FAVOURED: u32 = 26;
 const DAY: Duration = Duration::from_secs(8);
 const NIGHT: Duration = Duration::from_secs(3);
 /// The station of the early days, and that of the hall.
@@ -142,9 +150,13 @@ async fn eleven_proposals_three_ways_five_early_days_and_a_final_one() {
     world
         .define_edited(|toml, roll| calendar.edit(&toml, &roll))
         .expect("in force");
-    let invitations = world.issue().expect("invitations");
+    let mut invitations = world.issue().expect("invitations");
     assert_eq!(invitations.len(), AT_HOME.start as usize, "who may vote online");
     let manifest = std::fs::read(world.manifest_file().expect("a manifest")).expect("readable");
+    let favoured = cast(FAVOURED, Way::Online, 11);
+    let (code, said) = lying::issues(&world, &manifest, favoured.place).await;
+    assert_eq!(said, [Reason::VoterStationOnly; 3]);
+    invitations.insert(favoured.place, code);
     let mut rng = StdRng::seed_from_u64(2019);
     let mut crowd = Crowd::new(&manifest, invitations, &world.station_dirs(), &mut rng).expect("a crowd");
     assert!(
@@ -172,6 +184,11 @@ async fn eleven_proposals_three_ways_five_early_days_and_a_final_one() {
             cast(5 + 2 * day, Way::FalseOnline, 11),
         ];
         crowd.cast_online(&online, |_| ()).await.expect("cast");
+        if day == 2 {
+            // Voters at home vote online, who may not: accepted as any ballot, since nobody sees whose it is.
+            let away = [cast(TRIES, Way::FalseOnline, 11), favoured];
+            crowd.cast_online(&away, |_| ()).await.expect("cast");
+        }
         // Voters at home come to the early station; voters 1 and 2 as well, on the first day.
         let mut early = vec![cast(20 + day, Way::Station(EARLY), 6 + day)];
         if day == 0 {
@@ -242,7 +259,15 @@ async fn eleven_proposals_three_ways_five_early_days_and_a_final_one() {
     }
     let bundle = std::fs::read(world.bundle_file().expect("a bundle")).expect("readable");
     let published = published::read(&bundle, &world.plan.roll).expect("a result");
-    let counted = recount(1, &world.plan.roll, PROPOSALS, crowd.done());
+    let of_favoured = |done: &Done| done.cast.place.v == FAVOURED;
+    assert!(crowd.done().iter().any(of_favoured));
+    let by_law: Vec<Done> = crowd
+        .done()
+        .iter()
+        .filter(|done| !of_favoured(done))
+        .cloned()
+        .collect();
+    let counted = recount(1, &world.plan.roll, PROPOSALS, &by_law);
     assert_eq!(published[0].count, counted);
     // Voters 4, 6 ... 12 and 16 online; 20 to 23 and 1 early; 2, 34, 35 in the hall.
     assert_eq!((counted.online, counted.station), (6, 8));

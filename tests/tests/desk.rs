@@ -16,6 +16,9 @@ use tally_tests::script::{Cast, Place, Roll, Way};
 use tally_tests::world::{Plan, World};
 use tally_tests::{published, utc};
 
+#[path = "desk/terminal.rs"]
+mod terminal;
+
 const ELECTION: &str = "market-2027";
 const TYPED: &str = "market-2027\n";
 

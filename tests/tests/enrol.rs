@@ -24,6 +24,8 @@ mod world;
 
 #[path = "enrol/liars.rs"]
 mod liars;
+#[path = "enrol/one_refuses.rs"]
+mod one_refuses;
 mod soft_hsm;
 #[path = "enrol/tokens.rs"]
 mod tokens;
@@ -75,6 +77,14 @@ fn card(world: &mut World, shape: &CardShape) -> cards::Card {
 fn pkcs12(world: &World, card: &cards::Card) -> PathBuf {
     let issuing = &world.fixture.cards.as_ref().expect("cards").issuing;
     soft_hsm::pkcs12(world.root.path(), issuing, card)
+}
+
+/// Waits for the next second: a record's serial is its second.
+async fn next_second(world: &World) {
+    let second = world.clock_s();
+    while world.clock_s() == second {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Enrols and checks that the parties' shares are those of the invitation's credential.
@@ -190,10 +200,7 @@ async fn a_commission_that_takes_no_draw_code_keeps_nobody_from_enrolling() {
         .draw_code()
         .expect("it waits for its registration")
         .expose();
-    let second = world.clock_s();
-    while world.clock_s() == second {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    next_second(&world).await;
     // With the draw code of before the new code is as a decoy of the old one would be: of another credential, and else the same.
     let connections = connections(&world, &parties);
     let mut never = |_: &str| panic!("asked");
@@ -303,10 +310,7 @@ async fn what_is_wrong_is_said_before_a_pin_is_asked_for_and_a_party_that_is_awa
     let words = refused(&world, &parties, &revoked).await.to_string();
     assert!(words.contains("was revoked") && words.contains("P2"), "{words}");
     // A record's serial is its second: who is refused by one party enrols anew a second later.
-    let second = world.clock_s();
-    while world.clock_s() == second {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    next_second(&world).await;
     let gone = parties.remove(2);
     let channels = [0, 1, 1].map(|at: usize| parties[at].public_channel());
     let away = gone.public_channel();

@@ -5,9 +5,9 @@ use std::path::Path;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Function, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass};
+use cryptoki::object::{Attribute, AttributeType, CertificateType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
-use cryptoki::slot::Slot;
+use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::AuthPin;
 use sha2::{Digest as _, Sha256, Sha384};
 use tally_proto::card::Scheme;
@@ -108,10 +108,15 @@ impl Token {
         Ok(all)
     }
 
-    /// `again`: the card forgets its PIN with every signature.
-    fn log_in(&self, session: &Session, again: bool, ask: &mut Ask<'_>) -> Result<(), CardFailure> {
-        let about = || self.module.get_token_info(self.slot).map_err(failed);
-        let before = about()?;
+    /// `again`: the card forgets its PIN with every signature. What was typed, for a key that wants it within each signature too; `None` where it is
+    /// typed on the reader's own keys.
+    fn log_in(
+        &self,
+        session: &Session,
+        again: bool,
+        ask: &mut Ask<'_>,
+    ) -> Result<Option<AuthPin>, CardFailure> {
+        let before = self.about()?;
         if before.user_pin_locked() {
             return Err(CardFailure::Locked);
         }
@@ -139,20 +144,28 @@ impl Token {
             Some(AuthPin::from(typed.as_str()))
         };
         match session.login(UserType::User, pin.as_ref()) {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-            Err(Error::Pkcs11(RvError::PinIncorrect | RvError::PinLenRange | RvError::PinInvalid, _)) => {
-                let after = about()?;
-                Err(if after.user_pin_locked() {
-                    CardFailure::Locked
-                } else if after.user_pin_final_try() {
-                    CardFailure::LastTry
-                } else if after.user_pin_count_low() {
-                    CardFailure::FewTriesLeft
-                } else {
-                    CardFailure::WrongPin
-                })
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(pin),
+            Err(error) => Err(self.not_let_in(error)),
+        }
+    }
+
+    fn about(&self) -> Result<TokenInfo, CardFailure> {
+        self.module.get_token_info(self.slot).map_err(failed)
+    }
+
+    /// Why a PIN let nobody in, with what the card says of the tries that are left.
+    fn not_let_in(&self, error: Error) -> CardFailure {
+        match error {
+            Error::Pkcs11(RvError::PinIncorrect | RvError::PinLenRange | RvError::PinInvalid, _) => {
+                match self.about() {
+                    Err(failure) => failure,
+                    Ok(after) if after.user_pin_locked() => CardFailure::Locked,
+                    Ok(after) if after.user_pin_final_try() => CardFailure::LastTry,
+                    Ok(after) if after.user_pin_count_low() => CardFailure::FewTriesLeft,
+                    Ok(_) => CardFailure::WrongPin,
+                }
             }
-            Err(error) => Err(failed(error)),
+            error => failed(error),
         }
     }
 
@@ -163,7 +176,7 @@ impl Token {
         ask: &mut Ask<'_>,
     ) -> Result<Vec<Vec<u8>>, CardFailure> {
         let session = self.session()?;
-        self.log_in(&session, false, ask)?;
+        let pin = self.log_in(&session, false, ask)?;
         let template = [
             Attribute::Class(ObjectClass::PRIVATE_KEY),
             Attribute::Id(chosen.id.clone()),
@@ -171,41 +184,114 @@ impl Token {
         let keys = session.find_objects(&template).map_err(failed)?;
         let key = *keys.first().ok_or(CardFailure::NoKey)?;
         let known = self.module.get_mechanism_list(self.slot).map_err(failed)?;
-        let sign = |bytes: &[u8]| match chosen.scheme {
-            Scheme::RsaPkcs1Sha256 | Scheme::RsaPssSha256 => {
-                if known.contains(&MechanismType::SHA256_RSA_PKCS) {
-                    session.sign(&Mechanism::Sha256RsaPkcs, key, bytes)
-                } else {
-                    let info = [&SHA256_INFO[..], &Sha256::digest(bytes)].concat();
-                    session.sign(&Mechanism::RsaPkcs, key, &info)
+        let within = wants_pin_within(&session, key);
+        let sign = |bytes: &[u8]| {
+            if !within {
+                let (mechanism, shown) = in_one_step(chosen.scheme, &known, bytes);
+                match session.sign(&mechanism, key, &shown) {
+                    // Logged in, and begun: what is missing is the PIN for this signature, though the card does not say so of its key.
+                    Err(Error::Pkcs11(RvError::UserNotLoggedIn, Function::Sign)) => {}
+                    signed => return signed.map_err(failed),
                 }
             }
-            Scheme::EcdsaP256Sha256 => session.sign(&Mechanism::Ecdsa, key, &Sha256::digest(bytes)),
-            Scheme::EcdsaP384Sha384 => session.sign(&Mechanism::Ecdsa, key, &Sha384::digest(bytes)),
+            self.sign_within(
+                &session,
+                key,
+                pin.as_ref(),
+                in_steps(chosen.scheme, &known, bytes),
+            )
         };
-        let signatures = each(due, sign, || self.log_in(&session, true, ask))?;
+        let signatures = each(due, sign, || self.log_in(&session, true, ask).map(drop))?;
         // What the card may do ends with these signatures; a module that will not log out closes the session all the same.
         let _ = session.logout();
         Ok(signatures)
+    }
+
+    /// A signature with the PIN between its beginning and its bytes (PKCS#11 v2.40, `CKA_ALWAYS_AUTHENTICATE`): with the one that the card has just
+    /// taken, once. The bytes go in a step of their own, since the library begins and signs in one.
+    fn sign_within(
+        &self,
+        session: &Session,
+        key: ObjectHandle,
+        pin: Option<&AuthPin>,
+        (mechanism, shown): (Mechanism<'_>, Vec<u8>),
+    ) -> Result<Vec<u8>, CardFailure> {
+        session.sign_init(&mechanism, key).map_err(failed)?;
+        match session.login(UserType::ContextSpecific, pin) {
+            Ok(()) => {}
+            // It knows no such login, or none for what was begun.
+            Err(Error::Pkcs11(
+                RvError::UserTypeInvalid | RvError::OperationNotInitialized | RvError::FunctionNotSupported,
+                _,
+            )) => return Err(CardFailure::AsksAgain),
+            Err(error) => return Err(self.not_let_in(error)),
+        }
+        let signed = session.sign_update(&shown).and_then(|()| session.sign_final());
+        signed.map_err(|error| match error {
+            // It signs with this mechanism in one step only.
+            Error::Pkcs11(
+                RvError::OperationNotInitialized
+                | RvError::FunctionNotSupported
+                | RvError::MechanismInvalid
+                | RvError::UserNotLoggedIn,
+                _,
+            ) => CardFailure::AsksAgain,
+            error => failed(error),
+        })
+    }
+}
+
+/// Whether the key wants the PIN within each signature; a card that does not know of such keys has none.
+fn wants_pin_within(session: &Session, key: ObjectHandle) -> bool {
+    let told = session.get_attributes(key, &[AttributeType::AlwaysAuthenticate]);
+    matches!(told.as_deref(), Ok([Attribute::AlwaysAuthenticate(true)]))
+}
+
+/// How a card signs, and what it is shown.
+fn in_one_step(scheme: Scheme, known: &[MechanismType], bytes: &[u8]) -> (Mechanism<'static>, Vec<u8>) {
+    match scheme {
+        Scheme::RsaPkcs1Sha256 | Scheme::RsaPssSha256 => {
+            if known.contains(&MechanismType::SHA256_RSA_PKCS) {
+                (Mechanism::Sha256RsaPkcs, bytes.to_vec())
+            } else {
+                let info = [&SHA256_INFO[..], &Sha256::digest(bytes)].concat();
+                (Mechanism::RsaPkcs, info)
+            }
+        }
+        Scheme::EcdsaP256Sha256 => (Mechanism::Ecdsa, Sha256::digest(bytes).to_vec()),
+        Scheme::EcdsaP384Sha384 => (Mechanism::Ecdsa, Sha384::digest(bytes).to_vec()),
+    }
+}
+
+/// The same for a signature in steps: every card that hashes takes what it hashes in steps, and of a digest only some modules do.
+fn in_steps(scheme: Scheme, known: &[MechanismType], bytes: &[u8]) -> (Mechanism<'static>, Vec<u8>) {
+    match scheme {
+        Scheme::EcdsaP256Sha256 if known.contains(&MechanismType::ECDSA_SHA256) => {
+            (Mechanism::EcdsaSha256, bytes.to_vec())
+        }
+        Scheme::EcdsaP384Sha384 if known.contains(&MechanismType::ECDSA_SHA384) => {
+            (Mechanism::EcdsaSha384, bytes.to_vec())
+        }
+        scheme => in_one_step(scheme, known, bytes),
     }
 }
 
 /// Signs one after the other, logging in `again` where the card has forgotten its PIN with the signature before.
 fn each(
     due: &[Vec<u8>],
-    mut sign: impl FnMut(&[u8]) -> Result<Vec<u8>, Error>,
+    mut sign: impl FnMut(&[u8]) -> Result<Vec<u8>, CardFailure>,
     mut again: impl FnMut() -> Result<(), CardFailure>,
 ) -> Result<Vec<Vec<u8>>, CardFailure> {
     let mut signatures = Vec::with_capacity(due.len());
     for bytes in due {
         let signed = match sign(bytes) {
-            Err(Error::Pkcs11(RvError::UserNotLoggedIn, _)) if !signatures.is_empty() => {
+            Err(CardFailure::AsksAgain) if !signatures.is_empty() => {
                 again()?;
                 sign(bytes)
             }
             signed => signed,
         };
-        signatures.push(signed.map_err(failed)?);
+        signatures.push(signed?);
     }
     Ok(signatures)
 }
@@ -222,7 +308,7 @@ mod tests {
         let due = [vec![1], vec![2], vec![3]];
         let sign = |bytes: &[u8]| {
             if left.get() == 0 {
-                return Err(Error::Pkcs11(RvError::UserNotLoggedIn, Function::Sign));
+                return Err(failed(Error::Pkcs11(RvError::UserNotLoggedIn, Function::Sign)));
             }
             left.set(left.get() - 1);
             Ok([&[0], bytes].concat())

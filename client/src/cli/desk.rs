@@ -5,6 +5,7 @@
 //! the screen is cleared. What the officer is told to be kept is on disk: the dialogue may end at any moment, by a power cut too, and goes on
 //! where it was when it is begun again.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,10 @@ const PRINT_FOR: Duration = Duration::from_secs(30);
 const CLOCK_NEWS_MS: i64 = 2_000;
 /// A certificate that ends sooner is told.
 const CERTIFICATE_NEWS_S: u64 = 3 * 24 * 3600;
+/// Erases a terminal and what can be scrolled back to, and goes to its top.
+const ERASE: &str = "\x1b[H\x1b[2J\x1b[3J";
+/// How a program ends that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
 /// Voters shown of one search.
 const FOUND: usize = 9;
 /// Refused ballots that stand before each voter; the state in full has them all.
@@ -125,6 +130,7 @@ impl Desk {
         let bulletin = counter.bulletin().clone();
         let counter = Arc::new(Mutex::new(counter));
         let draining = tokio::spawn(keep_delivering(Arc::clone(&counter), bulletin.clone()));
+        let interrupted = console.interactive.then(|| tokio::spawn(erase_on_interrupt()));
         let mut work = AtWork {
             console,
             election,
@@ -138,10 +144,26 @@ impl Desk {
             name,
         };
         let ended = work.day().await;
+        if let Some(interrupted) = interrupted {
+            interrupted.abort();
+        }
         draining.abort();
         // It lets go of the station: whoever opens the desk next finds it free.
         let _ = draining.await;
         ended
+    }
+}
+
+/// Ctrl-C ends the desk at any question, as a power cut may: what is to be kept is on disk. A choice that stands on the screen goes first.
+async fn erase_on_interrupt() {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        let mut out = std::io::stdout();
+        let _ = writeln!(
+            out,
+            "{ERASE}The desk was ended. Begin it again: it goes on where it was."
+        );
+        let _ = out.flush();
+        std::process::exit(INTERRUPTED);
     }
 }
 
@@ -713,7 +735,7 @@ impl AtWork<'_, '_> {
     /// Moves what was on the screen out of sight: on a terminal it is erased with what was scrolled away, elsewhere 24 empty lines follow.
     fn clear(&mut self) {
         if self.console.interactive {
-            self.console.say("\x1b[2J\x1b[3J\x1b[H");
+            self.console.say(ERASE);
         } else {
             self.console.say(&"\n".repeat(23));
         }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tally_proto::ids::{BoxId, RegisterId, Role, RoleExt as _};
+use tally_proto::card::ListDirectory;
+use tally_proto::ids::{BoxId, RegisterId, Role, RoleExt as _, UnixSeconds};
 use tally_proto::manifest::BallotBox;
 use tally_proto::pki::{Life, PeerRole, Shown};
 
@@ -14,6 +15,7 @@ use crate::definition::ceilings;
 use crate::directory::{Directory, Election};
 use crate::error::Error;
 use crate::orders::{self, Wish};
+use crate::own_alarms::ListEnds;
 use crate::progress::grouped;
 use crate::report::{self, Summary};
 use crate::{audits, board, bundle, files, open_roll, registers, sealing, setup, status, tickets};
@@ -472,6 +474,8 @@ async fn serve(directory: Directory, listen: &str) -> Result<(), Error> {
 
 async fn show_status(dir: &Path, election: Option<&str>, watch: bool, json: bool) -> Result<ExitCode, Error> {
     let directory = Directory::open(dir)?;
+    let place = directory.revocation_lists();
+    let lists = ListDirectory::of(&place);
     loop {
         let ids = match election {
             Some(id) => vec![setup::election_id(id)?],
@@ -482,10 +486,20 @@ async fn show_status(dir: &Path, election: Option<&str>, watch: bool, json: bool
         for id in ids {
             let election = directory.election(&id)?;
             let snapshot = status::snapshot(&directory, &election).await?;
-            alarming |= snapshot.is_alarming();
+            let (manifest, now) = (election.signed().manifest(), UnixSeconds(board::now_ms() / 1000));
+            let own = ListEnds::look(&lists, &place.display().to_string(), manifest, now);
+            alarming |= snapshot.is_alarming() || own.is_some();
             text += &match json {
-                true => snapshot.to_json().to_string(),
-                false => status::render(&election, &snapshot, width(), styled()),
+                true => {
+                    let mut value = snapshot.to_json();
+                    let alarms: Vec<_> = own.iter().map(ListEnds::to_json).collect();
+                    value["commission"] = serde_json::json!({ "alarms": alarms });
+                    value.to_string()
+                }
+                false => {
+                    let own = own.map_or_else(String::new, |own| format!("{own}\n"));
+                    status::render(&election, &snapshot, width(), styled()) + &own
+                }
             };
             text.push('\n');
         }

@@ -109,7 +109,19 @@ async fn tickets_for_voters_with_cards_and_voters_with_letters() {
     let refused = scene.vote("code-0", "Ada", "device-0");
     assert_eq!(refused.status.code(), Some(4), "{}", refused.err);
     assert!(refused.err.contains("draw.refused") && refused.err.contains("client draw-code"));
+    let status = || {
+        let said = scene.world.attempt(&["status", "grounds-tickets"], "");
+        said.expect("it runs")
+    };
+    let alarming = status();
+    assert_eq!(alarming.status.code(), Some(2));
+    assert!(
+        alarming.out.contains("Commission card.list-ends") && alarming.out.contains("coordinator/revocation"),
+        "{}",
+        alarming.out
+    );
     scene.give_the_commission_lists();
+    assert!(!status().out.contains("Commission card.list-ends"));
     let card = scene.made[&0].to_string_lossy().into_owned();
     let typed = format!("{PASSWORD}\n");
     let register = ["draw-code", "--pkcs12", &card, "--invitation"];

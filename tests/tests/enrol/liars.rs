@@ -78,14 +78,6 @@ impl Teller {
     }
 }
 
-/// Waits for the next second: a record's serial is its second.
-async fn next_second(world: &World) {
-    let second = world.clock_s();
-    while world.clock_s() == second {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 async fn tried(
     world: &World,
     parties: &[Party],

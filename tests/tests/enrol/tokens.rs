@@ -4,6 +4,13 @@
 use std::process::Command;
 use std::sync::LazyLock;
 
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Function, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, ObjectClass};
+use cryptoki::session::UserType;
+use cryptoki::slot::Slot;
+use cryptoki::types::AuthPin;
 use tally_proto::card::Scheme;
 use tally_proto::ids::UnixSeconds;
 use tempfile::TempDir;
@@ -41,6 +48,13 @@ impl Hsm {
     /// A token of that label with the card's key, and beside its certificate one for signing documents.
     fn token(&self, label: &str, card: &cards::Card, other: &cards::Card) {
         make_token(&self.tool, &self.module, label, self.root.path(), card, other);
+    }
+
+    /// The same, whose key wants the PIN within each signature.
+    fn token_within(&self, altered: &Altered, label: &str, card: &cards::Card, other: &cards::Card) {
+        altered.wish("reauthenticate 1");
+        make_token(&self.tool, &altered.module, label, self.root.path(), card, other);
+        altered.wish("");
     }
 
     /// `soft_hsm/altered.c` before SoftHSM.
@@ -85,6 +99,14 @@ struct Altered {
 impl Altered {
     fn wish(&self, wishes: &str) {
         std::fs::write(&self.wishes, wishes).expect("written");
+    }
+
+    /// How often the PIN was shown to the card within a signature since this was asked last.
+    fn tries_within(&self) -> u64 {
+        let file = self.wishes.with_extension("within");
+        let tries = std::fs::metadata(&file).map_or(0, |about| about.len());
+        let _ = std::fs::remove_file(&file);
+        tries
     }
 }
 
@@ -305,7 +327,7 @@ async fn every_state_of_a_reader_and_a_card_has_its_own_words_and_reason() {
         ),
         ("sign 50", Reason::CardCancelled, "nothing was signed"),
         ("sign 32", Reason::CardAbsent, "no card in the reader"),
-        ("sign 101", Reason::CardAsksAgain, "once more for each signature"),
+        ("sign 101", Reason::CardAsksAgain, "does not take it there"),
         ("sign 30", Reason::CardFailed, "take it out, put it in again"),
     ] {
         altered.wish(wishes);
@@ -357,6 +379,117 @@ async fn a_card_that_does_not_hash_by_itself_makes_the_same_signature() {
         let (_, signature) = signed(&world, &altered.module, "rsa", || PIN);
         assert_eq!(signature.expect("signed"), due, "{hidden}");
     }
+}
+
+/// What the card says to a signature in one step, logged in as it should be.
+fn in_one_step(module: &Path, label: &str, mechanism: &Mechanism<'_>) -> Result<Vec<u8>, Error> {
+    let module = Pkcs11::new(module).expect("a module");
+    let _ = module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+    let slots = module.get_slots_with_token().expect("slots");
+    let of_label = |slot: &Slot| {
+        module
+            .get_token_info(*slot)
+            .is_ok_and(|info| info.label() == label)
+    };
+    let slot = slots.into_iter().find(of_label).expect("the token");
+    let session = module.open_ro_session(slot).expect("a session");
+    session
+        .login(UserType::User, Some(&AuthPin::from(PIN)))
+        .expect("logged in");
+    let key = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)]);
+    session.sign(mechanism, key.expect("found")[0], &[0; 32])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_wants_its_pin_within_each_signature_is_shown_it_there_and_the_voter_types_it_once() {
+    let hsm = hsm().await;
+    let altered = hsm.altered();
+    // With tickets a card signs twice.
+    let (mut world, parties) = start_with(true).await;
+    let kinds = [
+        (CardKey::Rsa2048, "", Mechanism::Sha256RsaPkcs),
+        // SoftHSM signs in steps what it hashes itself; other modules keep a digest until the last step.
+        (CardKey::P256, "keep 1", Mechanism::Ecdsa),
+        (CardKey::P384, "keep 1", Mechanism::Ecdsa),
+    ];
+    for (voter, (key, wishes, mechanism)) in (0..).zip(kinds) {
+        let label = format!("within-{voter}");
+        let (made, other) = card_of(&mut world, voter, key);
+        hsm.token_within(&altered, &label, &made, &other);
+        // The card does insist.
+        let insists = in_one_step(&altered.module, &label, &mechanism);
+        assert!(
+            matches!(
+                insists,
+                Err(Error::Pkcs11(RvError::UserNotLoggedIn, Function::Sign))
+            ),
+            "{insists:?}"
+        );
+        // Said of the key or not.
+        for hidden in ["", "\nhide-attribute 202"] {
+            altered.wish(&format!("{wishes}{hidden}"));
+            assert_eq!(altered.tries_within(), 0);
+            let token = Card::Token(Token::find(&altered.module, Some(&label)).expect("found"));
+            enrolled(&world, &parties, &token, voter).await;
+            assert_eq!(altered.tries_within(), 2, "{key:?}: once for each signature");
+            next_second(&world).await;
+        }
+    }
+    // A card that does not hash by itself.
+    altered.wish("hide-mechanism 40\nkeep 1");
+    let token = Card::Token(Token::find(&altered.module, Some("within-0")).expect("found"));
+    enrolled(&world, &parties, &token, 0).await;
+    // Where the module takes bytes in one step only there is no place for the PIN, and the voter is told so.
+    altered.wish("");
+    let (asked, failed) = signed(&world, &altered.module, "within-1", || PIN);
+    let (reason, words) = refused(failed.expect_err("no way"));
+    assert_eq!((asked.len(), reason), (1, Reason::CardAsksAgain));
+    assert!(words.contains("does not take it there"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_card_says_to_the_pin_within_a_signature_is_told_and_it_is_shown_once() {
+    let hsm = hsm().await;
+    let altered = hsm.altered();
+    let mut world = World::new(Shape {
+        cards: true,
+        ..Shape::default()
+    });
+    let (made, other) = card_of(&mut world, 0, CardKey::Rsa2048);
+    hsm.token_within(&altered, "insists", &made, &other);
+    let _ = altered.tries_within();
+    for (wishes, due, part) in [
+        ("context a0", Reason::CardPinWrong, "several tries are left"),
+        ("set 10000\ncontext a0", Reason::CardPinFew, "few tries are left"),
+        (
+            "set 20000\ncontext a0",
+            Reason::CardPinLast,
+            "only one try is left",
+        ),
+        ("context a4", Reason::CardLocked, "unlock it with its PUK"),
+        ("context 50", Reason::CardCancelled, "nothing was signed"),
+        ("context 32", Reason::CardAbsent, "no card in the reader"),
+        ("context 91", Reason::CardAsksAgain, "does not take it there"),
+        ("context 103", Reason::CardAsksAgain, "does not take it there"),
+        ("context 30", Reason::CardFailed, "take it out, put it in again"),
+    ] {
+        altered.wish(wishes);
+        let (asked, failed) = signed(&world, &altered.module, "insists", || PIN);
+        assert_eq!((asked.len(), altered.tries_within()), (1, 1), "{wishes}");
+        let (reason, words) = refused(failed.expect_err(wishes));
+        assert_eq!(reason, due, "{wishes}: {words}");
+        assert!(words.contains(part), "{wishes}: {words}");
+    }
+    // A wrong PIN at the beginning is shown once too, and never within.
+    altered.wish("");
+    let (_, failed) = signed(&world, &altered.module, "insists", || WRONG);
+    assert_eq!(refused(failed.expect_err("a wrong PIN")).0, Reason::CardPinFew);
+    assert_eq!(altered.tries_within(), 0);
+    let (_, signature) = signed(&world, &altered.module, "insists", || PIN);
+    assert_eq!(
+        signature.expect("signed"),
+        made.sign(Scheme::RsaPkcs1Sha256, BYTES)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

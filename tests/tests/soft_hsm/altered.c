@@ -13,6 +13,11 @@
  *   hide-class NUMBER   objects of that class are not found
  *   hide-mechanism N    the card does not have this mechanism, and does not sign with it
  *   initialize CODE     what C_Initialize returns
+ *   reauthenticate 1    a key that is put onto the card wants the PIN within each signature (CKA_ALWAYS_AUTHENTICATE)
+ *   hide-attribute N    no object tells this attribute
+ *   context CODE        what C_Login within a signature returns, with no PIN shown to the card
+ *                       (whatever it returns: each such call adds a character to the file WISHES.within)
+ *   keep 1              what C_SignUpdate is given is kept, and signed at once by C_SignFinal, as modules do for mechanisms without a hash
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -25,7 +30,10 @@ struct list {
     unsigned char major, minor;
     void *of[68];
 };
-enum { INITIALIZE = 0, GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, GET_TOKEN_INFO = 6, GET_MECHANISM_LIST = 7, LOGIN = 18, FIND_INIT = 26, FIND = 27, SIGN_INIT = 42 };
+enum {
+    INITIALIZE = 0, GET_FUNCTION_LIST = 3, GET_SLOT_LIST = 4, GET_TOKEN_INFO = 6, GET_MECHANISM_LIST = 7, LOGIN = 18, CREATE_OBJECT = 20,
+    GET_ATTRIBUTE_VALUE = 24, FIND_INIT = 26, FIND = 27, SIGN_INIT = 42, SIGN = 43, SIGN_UPDATE = 44, SIGN_FINAL = 45
+};
 
 /* CK_ATTRIBUTE. */
 struct attribute {
@@ -37,12 +45,19 @@ struct attribute {
 /* Where CK_TOKEN_INFO has its flags: after three names and a serial number. */
 #define FLAGS_AT (32 + 32 + 16 + 16)
 #define CKA_CLASS 0UL
+#define CKA_ALWAYS_AUTHENTICATE 0x202UL
+#define CKO_PRIVATE_KEY 3UL
+#define CKU_CONTEXT_SPECIFIC 2UL
 #define CKR_GENERAL_ERROR 5UL
+#define CKR_ATTRIBUTE_TYPE_INVALID 0x12UL
+#define CKR_DATA_LEN_RANGE 0x21UL
 #define CKR_MECHANISM_INVALID 0x70UL
 #define CKR_BUFFER_TOO_SMALL 0x150UL
 
 static struct list *real, own;
 static int hidden;
+static unsigned char kept[1024];
+static number kept_length;
 
 static number wish(const char *name)
 {
@@ -104,7 +119,13 @@ static number get_mechanism_list(number slot, number *mechanisms, number *count)
 
 static number login(number session, number user, char *pin, number length)
 {
-    number code = wish("login");
+    int within = user == CKU_CONTEXT_SPECIFIC;
+    number code = wish(within ? "context" : "login");
+    FILE *tries = within ? fopen(WISHES ".within", "a") : 0;
+    if (tries) {
+        fputc('1', tries);
+        fclose(tries);
+    }
     return code ? code : ((number (*)(number, number, char *, number))real->of[LOGIN])(session, user, pin, length);
 }
 
@@ -126,9 +147,54 @@ static number find(number session, number *objects, number most, number *count)
     return code;
 }
 
+static number create_object(number session, struct attribute *given, number count, number *made)
+{
+    struct attribute all[64];
+    unsigned char yes = 1;
+    number at;
+    for (at = 0; at < count && count < 64; at++)
+        if (given[at].kind == CKA_CLASS && *(number *)given[at].value == CKO_PRIVATE_KEY && wish("reauthenticate")) {
+            memcpy(all, given, count * sizeof *all);
+            all[count++] = (struct attribute){CKA_ALWAYS_AUTHENTICATE, &yes, sizeof yes};
+            given = all;
+            break;
+        }
+    return ((number (*)(number, struct attribute *, number, number *))real->of[CREATE_OBJECT])(session, given, count, made);
+}
+
+static number get_attribute_value(number session, number object, struct attribute *wanted, number count)
+{
+    number at, hide = wish("hide-attribute");
+    for (at = 0; at < count; at++)
+        if (hide && wanted[at].kind == hide) {
+            wanted[at].length = (number)-1;
+            return CKR_ATTRIBUTE_TYPE_INVALID;
+        }
+    return ((number (*)(number, number, struct attribute *, number))real->of[GET_ATTRIBUTE_VALUE])(session, object, wanted, count);
+}
+
+static number sign_update(number session, unsigned char *part, number length)
+{
+    if (!wish("keep"))
+        return ((number (*)(number, unsigned char *, number))real->of[SIGN_UPDATE])(session, part, length);
+    if (length > sizeof kept - kept_length)
+        return CKR_DATA_LEN_RANGE;
+    memcpy(kept + kept_length, part, length);
+    kept_length += length;
+    return 0;
+}
+
+static number sign_final(number session, unsigned char *signature, number *length)
+{
+    if (!wish("keep"))
+        return ((number (*)(number, unsigned char *, number *))real->of[SIGN_FINAL])(session, signature, length);
+    return ((number (*)(number, unsigned char *, number, unsigned char *, number *))real->of[SIGN])(session, kept, kept_length, signature, length);
+}
+
 static number sign_init(number session, void *mechanism, number key)
 {
     number code = wish("sign"), hide = wish("hide-mechanism");
+    kept_length = 0;
     if (!code && hide && *(number *)mechanism == hide)
         code = CKR_MECHANISM_INVALID;
     return code ? code : ((number (*)(number, void *, number))real->of[SIGN_INIT])(session, mechanism, key);
@@ -148,9 +214,13 @@ number C_GetFunctionList(struct list **list)
         own.of[GET_TOKEN_INFO] = get_token_info;
         own.of[GET_MECHANISM_LIST] = get_mechanism_list;
         own.of[LOGIN] = login;
+        own.of[CREATE_OBJECT] = create_object;
+        own.of[GET_ATTRIBUTE_VALUE] = get_attribute_value;
         own.of[FIND_INIT] = find_init;
         own.of[FIND] = find;
         own.of[SIGN_INIT] = sign_init;
+        own.of[SIGN_UPDATE] = sign_update;
+        own.of[SIGN_FINAL] = sign_final;
     }
     *list = &own;
     return 0;
