@@ -53,7 +53,7 @@ impl Following {
         let took = if whole {
             took.saturating_sub(ROUND_TRIP)
         } else {
-            took
+            took.max(ROUND_TRIP)
         };
         self.heard(peer, |heard| heard.pace.note(entries, took, Instant::now()));
     }
