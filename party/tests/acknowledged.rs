@@ -1,13 +1,15 @@
 //! Whatever operation of the disk fails, alone or with all after it, and whatever part of the unsynced writes a loss of power leaves: of everything that a
 //! party acknowledges (ballots with tickets, stations' ballots, the others' receipts, issued and enrolled records, orders) what it acknowledged is
-//! there, and nothing is there by half.
+//! there, and nothing is there by half. Where a disk says that it syncs and does not, the store opens with less, or not at all, and never by half.
 
 use std::sync::Arc;
 
+use tally_party::entropy::SeededEntropy;
 use tally_party::intake::{Lane, Origin, Sender};
 use tally_party::party::Party;
+use tally_party::server::{Deps, Server, ServerError};
 use tally_party::store::sim::SimDisk;
-use tally_party::store::{Kind, StoreError, accepted, log, receipts, sequences, tickets};
+use tally_party::store::{Kind, Storage, StoreError, accepted, log, receipts, sequences, tickets};
 use tally_proto::envelope::{Envelope, Kind as Envelopes, Signature};
 use tally_proto::fixture::cards::{CardKey, DAY};
 use tally_proto::fixture::{OPENS, Shape};
@@ -338,4 +340,42 @@ async fn what_is_acknowledged_of_any_kind_is_there_after_a_disk_that_fails_for_g
 #[tokio::test]
 async fn what_is_acknowledged_of_any_kind_is_there_after_one_operation_that_fails() {
     nothing_acknowledged_is_lost(SimDisk::fail_only, 2).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_lies_about_syncing_leaves_nothing_by_half() {
+    let (world, script, base) = prepared().await;
+    let operations = undisturbed(&world, &script, &base).await;
+    let (mut opened, mut less, mut given_up) = (0, 0, None);
+    for lying in (0..operations).step_by(3) {
+        for seed in [1, 2] {
+            let disk = base.after_crash(0);
+            disk.lose_syncs_from(lying);
+            let party = open(&world, &disk).expect("it works until the power is lost");
+            assert_eq!(bring(&party, &script).await.count(), ALL);
+            drop(party);
+            let at = format!("lies from {lying}, seed {seed}");
+            // Refused as damaged is an answer too, and so is an engine that gives up over what it reads (the server ends by it): the others have what it
+            // acknowledged.
+            let left = disk.after_crash(seed);
+            let reopened = std::panic::AssertUnwindSafe(|| open(&world, &left));
+            let party = match std::panic::catch_unwind(reopened) {
+                Ok(Ok(party)) => party,
+                Ok(Err(_)) => continue,
+                Err(_) => {
+                    given_up = Some(disk.after_crash(seed));
+                    continue;
+                }
+            };
+            opened += 1;
+            is_whole(&party, &script, &at);
+            let again = bring(&party, &script).await;
+            less += usize::from(again.count() == ALL);
+            is_whole(&party, &script, &at);
+        }
+    }
+    assert!(
+        opened > 0 && less == opened,
+        "{opened} opened, {less} took it all again"
+    );
 }
