@@ -94,7 +94,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Casts ballots at three servers, kills the servers and counts what is on their disks.
+    /// Casts ballots at three servers, kills the servers, starts them again and counts what is on their disks. Fails where the parties' memory grows with many
+    /// ballots.
     Cast {
         /// Ballots, sealed to the parties before the clock starts.
         #[arg(long, default_value_t = 50_000)]
@@ -135,6 +136,12 @@ enum Command {
         /// Honest voters who begin to cast in a second, each with connections of their own.
         #[arg(long, default_value_t = 10)]
         honest: u32,
+        /// Asks beside the submissions for as much else: lookups, checkpoints, manifests, receipts and enrolments that are forged.
+        #[arg(long)]
+        mix: bool,
+        /// Ends with failure when one honest voter in a hundred waits for so long or longer, milliseconds.
+        #[arg(long, default_value_t = 1000.0)]
+        most_ms: f64,
         /// Seed of ballots and tickets.
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -209,7 +216,7 @@ fn run(command: Command) -> Result<()> {
             if json {
                 println!("{}", serde_json::to_string(&report)?);
             }
-            Ok(())
+            report.judge()
         }
         Command::FloodGenerator => flood::generate(),
         Command::FloodVoters => flood::vote(),
@@ -220,10 +227,13 @@ fn run(command: Command) -> Result<()> {
             connections,
             at_once,
             honest,
+            mix,
+            most_ms,
             seed,
             json,
         } => {
             let report = flood(FloodPlan {
+                mix,
                 without,
                 invalid,
                 addresses,
@@ -236,7 +246,7 @@ fn run(command: Command) -> Result<()> {
             if json {
                 println!("{}", serde_json::to_string(&report)?);
             }
-            Ok(())
+            report.judge(most_ms)
         }
         Command::SealFill => fill(),
         Command::SealParty => serve(),

@@ -54,6 +54,7 @@ fn what_is_acknowledged_is_on_three_disks_when_the_servers_are_killed() {
         "p999_ms",
         "cpu_us_per_ballot",
         "generator_cpu_us_per_ballot",
+        "restart_seconds",
     ] {
         assert!(
             report[figure].as_f64().expect("a number") > 0.0,
@@ -64,9 +65,9 @@ fn what_is_acknowledged_is_on_three_disks_when_the_servers_are_killed() {
     assert!(report["disk_bytes_per_ballot"].is_f64(), "{report}");
 }
 
-#[test]
-fn a_flood_costs_no_storage_and_honest_voters_are_served() {
-    let report = report(&[
+/// The figures are what they are on a machine that does much else: no bound of time is tested but one that nothing keeps.
+fn flood(more: &[&str]) -> Vec<String> {
+    let words = [
         "flood",
         "--without",
         "600",
@@ -77,7 +78,14 @@ fn a_flood_costs_no_storage_and_honest_voters_are_served() {
         "--honest",
         "8",
         "--json",
-    ]);
+    ];
+    words.iter().chain(more).map(|word| (*word).to_owned()).collect()
+}
+
+#[test]
+fn a_flood_costs_no_storage_and_honest_voters_are_served() {
+    let words = flood(&["--most-ms", "60000"]);
+    let report = report(&words.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(report["flood_store_bytes"], serde_json::json!([0, 0, 0]));
     let answers = report["answers"].as_object().expect("by reason");
     let count = |reason: &str| answers.get(reason).and_then(Value::as_u64).unwrap_or(0);
@@ -96,4 +104,33 @@ fn a_flood_costs_no_storage_and_honest_voters_are_served() {
         report["honest_ballots"].as_u64().expect("a number") > 8,
         "{report}"
     );
+}
+
+#[test]
+fn a_mixed_flood_costs_no_storage_either_and_slow_service_is_a_failure() {
+    let words = flood(&["--mix", "--most-ms", "0"]);
+    let output = tally_bench(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && told.contains("not less than 0 ms"),
+        "{told}"
+    );
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let report: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(
+        report["flood_store_bytes"],
+        serde_json::json!([0, 0, 0]),
+        "{report}"
+    );
+    let answers = report["answers"].as_object().expect("by reason");
+    for answer in [
+        "lookup: answered",
+        "checkpoint: answered",
+        "manifest: answered",
+        "deliver: receipt.invalid",
+    ] {
+        assert!(answers[answer].as_u64().expect("a number") > 100, "{report}");
+    }
+    let enrolments = answers.keys().filter(|answer| answer.starts_with("enrol: "));
+    assert!(enrolments.count() > 0, "{report}");
 }

@@ -37,6 +37,13 @@ impl Progress {
     pub(crate) fn is_hopeless(&self) -> bool {
         self.faults.values().filter(|fault| !fault.may_pass()).count() >= 2
     }
+
+    /// Whether one party has taken the ballot, one says that its ticket is spent and the third does not answer: of a copied device's two ballots with one
+    /// ticket each party has taken another, and neither comes in before the third party is back.
+    pub(crate) fn is_split(&self) -> bool {
+        let taken = self.standing.acceptors().len();
+        taken == 1 && self.faults.len() == 2 && self.faults.values().any(Fault::is_of_ticket)
+    }
 }
 
 /// A ballot under way. Dropping it stops the tasks; [`Delivery::detach`] lets them go on.
@@ -79,6 +86,11 @@ impl Delivery {
                 return self.progress.borrow().clone();
             }
         }
+    }
+
+    /// What is known now.
+    pub(crate) fn now(&self) -> Progress {
+        self.progress.borrow().clone()
     }
 
     /// Lets the tasks go on by themselves until their deadline.

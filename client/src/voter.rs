@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use rand::CryptoRng;
+use rand::{CryptoRng, RngExt as _};
 use tally_proto::disclosure::Disclosure;
 use tally_proto::ids::{BoxId, Digest, Role, UnixSeconds};
 use tally_proto::invitation::Invitation;
@@ -33,6 +33,10 @@ const AHEAD_MS: u64 = 2_000;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Tickets that one cast uses up because parties were away; one more ballot than that, and the voter is told to come again.
 const MOST_IN_VAIN: u32 = 2;
+/// So long a party that does not answer is waited for, where the two others have taken different ballots with one ticket.
+const THIRD: Duration = Duration::from_secs(5);
+/// The next ballot then leaves at a random moment within this, as a copy of the device does the same.
+const APART: Duration = Duration::from_secs(3);
 
 /// How long a voter keeps trying.
 #[derive(Clone, Copy, Debug)]
@@ -213,6 +217,7 @@ impl Voter {
         let begun = Instant::now();
         let (mut attempt, mut in_vain) = (1, 0);
         let mut kept = None;
+        let mut may_split = true;
         loop {
             let cast_at_s = self.take_moment(begun, &mut notice).await?;
             let ticket = self.take_ticket(UnixSeconds(cast_at_s), kept, rng).await?;
@@ -227,11 +232,16 @@ impl Voter {
             let mut delivery = Delivery::start(&self.connections, &parcel, Instant::now() + ATTEMPT);
             let mut told = Told::default();
             let done = |progress: &Progress| progress.standing.is_success() || progress.is_hopeless();
-            let progress = delivery
-                .until(done, |progress| {
-                    told.tell(&self.connections, progress, &mut notice)
-                })
-                .await;
+            let mut tell = |progress: &Progress| told.tell(&self.connections, progress, &mut notice);
+            let until = |progress: &Progress| done(progress) || (may_split && progress.is_split());
+            let mut progress = delivery.until(until, &mut tell).await;
+            if !done(&progress) && until(&progress) {
+                let third = tokio::time::timeout(THIRD, delivery.until(done, &mut tell)).await;
+                progress = third.unwrap_or_else(|_| delivery.now());
+            }
+            // Once in a cast: the party that says so may be lying.
+            let is_split = may_split && !done(&progress) && progress.is_split();
+            may_split &= !is_split;
             if progress.standing.is_success() {
                 return Ok(Cast {
                     named: Named {
@@ -258,12 +268,12 @@ impl Voter {
             }
             let accepted = progress.standing.acceptors();
             kept = ticket.filter(|_| is_ticket_left(&accepted, &faults));
-            // No ticket goes because of who is away: not each minute, and not before somebody is back.
+            // But for that once, no ticket goes because of who is away: not each minute, and not before somebody is back.
             let goes = self.election.manifest().ticketing().is_some() && kept.is_none() && !refused;
             in_vain += u32::from(goes);
             let is_over = begun.elapsed() >= self.patience.give_up_after
                 || in_vain > MOST_IN_VAIN
-                || (goes && !self.is_back(&accepted, &faults, begun, &mut notice).await);
+                || (goes && !is_split && !self.is_back(&accepted, &faults, begun, &mut notice).await);
             if is_over {
                 return Err(if refused {
                     CastError::Refused { faults }
@@ -273,7 +283,9 @@ impl Voter {
             }
             attempt += 1;
             notice(Notice::Anew { attempt });
-            if refused {
+            if is_split {
+                sleep(APART.mul_f64(rng.random())).await;
+            } else if refused {
                 sleep(PAUSE).await;
             }
         }

@@ -99,7 +99,7 @@ impl Casting {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_party_that_refuses_while_another_is_away_burns_one_ticket() {
+async fn a_party_that_calls_tickets_spent_while_another_is_away_burns_one_more() {
     let town = town(&[Role::P2]).await;
     town.party(Role::P3).behave(Manner::Refusing(Reason::TicketSpent));
     let device = Device::in_memory();
@@ -113,10 +113,40 @@ async fn a_party_that_refuses_while_another_is_away_burns_one_ticket() {
         passed >= 600,
         "tried for {passed} s, as long as the voter was ready to"
     );
-    // It is not cast anew before P2 answers: the first party would want another ticket for nothing.
-    assert_eq!(notices, ["University"]);
-    assert_eq!(brought(&town, Role::P1), (1, 1));
-    assert_eq!(brought(&town, Role::P3), (1, 1));
+    // A copy of the device may have met this one on the way, but not twice: it is not cast a third time before P2 answers, as the first party would
+    // want another ticket for nothing.
+    assert_eq!(notices, ["attempt 2", "University"]);
+    assert_eq!(brought(&town, Role::P1), (2, 2));
+    assert_eq!(brought(&town, Role::P3), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_met_the_owner_on_the_way_keeps_nobody_waiting_for_a_party_that_is_away() {
+    let town = town(&[Role::P3]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let [own, copied] = ["own", "copied"].map(|name| directory.path().join(name));
+    let device = Device::open(&own).unwrap();
+    let invitation = voter(&town, &device);
+    let drawn = invitation
+        .draw_telling(&mut StdRng::seed_from_u64(3), |_| {})
+        .await;
+    assert!(drawn.unwrap().is_some());
+    copy(&own, &copied);
+    // The copy's ballot came to P1 only, and its holder has gone.
+    town.party(Role::P2).behave(Manner::Silent);
+    let mut gone = Casting::begin(&town, &Device::open(&copied).unwrap());
+    while brought(&town, Role::P1) != (1, 1) {
+        gone.second().await;
+        assert!(gone.passed < ATTEMPT.as_secs(), "{:?}", gone.notices);
+    }
+    gone.cast.abort();
+    gone.release.send(()).unwrap();
+    town.party(Role::P2).behave(Manner::Honest);
+    let (cast, notices, passed) = Casting::begin(&town, &device).end().await;
+    assert_eq!(cast.unwrap().accepted(), [Role::P1, Role::P2]);
+    assert_eq!(notices, ["attempt 2"]);
+    assert!(passed < ATTEMPT.as_secs(), "{passed}");
+    assert_eq!(brought(&town, Role::P2).0, 2, "the next ticket, not a third");
 }
 
 #[tokio::test(start_paused = true)]

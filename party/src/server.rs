@@ -107,6 +107,13 @@ pub enum ServerError {
         "the store failed while running: nothing acknowledged is lost; check the disk and start the party again"
     )]
     StoreFailed,
+    /// The store's file is no store any more: a disk that confirms what it has not written can leave it so.
+    #[error(
+        "the store in {} is damaged and cannot be read: its disk has lost writes that it confirmed. Keep the file, check the disk, and start with an empty data_dir: \
+         the two other parties give back what this one acknowledged",
+        .0.display()
+    )]
+    StoreDamaged(PathBuf),
     /// A listener's task ended by a panic.
     #[error("a listener ended by a fault of this program; start the party again")]
     Fault,
@@ -160,9 +167,11 @@ impl Server {
         let submission_bytes = config.intake.max_submission_bytes;
         let listening = (config.listen_public, config.listen_peer);
         let metrics = config.telemetry.metrics;
+        let data_dir = config.data_dir.clone();
+        // The engine gives up with a panic over pages that are not what they should be.
         let party = tokio::task::spawn_blocking(move || Party::open(&config, deps))
             .await
-            .map_err(|_| ServerError::Fault)??;
+            .map_err(|_| ServerError::StoreDamaged(data_dir))??;
         let party = Arc::new(party);
 
         let (public, public_address) = bind(listening.0).await?;

@@ -2,6 +2,7 @@
 
 mod world;
 
+mod acknowledged;
 mod at_rest;
 mod burden;
 mod cards;

@@ -25,7 +25,7 @@ use tally_proto::refusal::Refusal;
 
 use crate::world::{self, World, reason};
 
-fn voter() -> Origin {
+pub(crate) fn voter() -> Origin {
     Origin {
         sender: Sender::Voter,
         lane: Lane::Public(None),
@@ -33,7 +33,7 @@ fn voter() -> Origin {
     }
 }
 
-fn open(world: &World, disk: &SimDisk) -> Result<Arc<Party>, PartyError> {
+pub(crate) fn open(world: &World, disk: &SimDisk) -> Result<Arc<Party>, PartyError> {
     let deps = Deps {
         clock: Arc::new(ManualClock::new(world.clock_s() * 1000)),
         storage: Storage::Backend(Box::new(disk.clone())),

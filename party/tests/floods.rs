@@ -9,8 +9,10 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use tally_party::store::{Kind, accepted};
-use tally_proto::fixture::Shape;
-use tally_proto::ids::{Role, RoleExt as _, StationId};
+use tally_proto::fixture::cards::{CardKey, CardShape, DAY, called};
+use tally_proto::fixture::{OPENS, Shape};
+use tally_proto::ids::{BoxId, Role, RoleExt as _, StationId, UnixSeconds};
+use tally_proto::invitation::Credential;
 use tally_proto::pki::{Leaf, PeerRole};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::METADATA_KEY;
@@ -23,7 +25,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::codegen::http;
 
-use crate::world::{Party, World, reason};
+use crate::world::{Party, World, reason, word};
 
 /// What must come about at all comes about within this.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -397,7 +399,9 @@ async fn ballots_dated_ahead_keep_no_place_and_one_address_not_all_that_are_held
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_a_certificate_has_so_many_connections_and_its_share_of_places() {
-    let (mut world, party) = one("max_requests = 32\nmessage_s = 1", false).await;
+    // Nothing else of this may end by the time that it takes on a machine that does much else.
+    let bounds = "max_requests = 32\nmessage_s = 5\nidle_s = 600\nhandshake_s = 600";
+    let (mut world, party) = one(bounds, false).await;
     let stations = [1, 2].map(|id| world.leaf_of(party.role, PeerRole::Station(StationId(id))));
     let peer = party.running.peer_address();
     let connect = async |leaf: &Leaf| {
@@ -692,4 +696,102 @@ async fn a_flood_without_good_tickets_leaves_nothing_and_voters_vote() {
         flood.expect("each refused by name");
     }
     assert_eq!(ballots(&party), good.len(), "nothing but the voters' ballots");
+}
+
+/// What else anybody may ask for: what costs the party a signature, an opening of its vault, a long answer, or a chain of certificates.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_everything_else_leaves_nothing_and_voters_vote() {
+    let mut world = World::new(Shape {
+        cards: true,
+        ..Shape::default()
+    });
+    world.write_revocations(Role::P1, &[], OPENS - DAY, OPENS + DAY);
+    let party = world.start_in_force(Role::P1).await;
+    let known = world.ballot();
+    let receipt = party.intake().submit(party.part(&known)).await.expect("accepted");
+    let receipt = receipt.into_inner();
+    let digest = known[0].digest();
+    let election = world.fixture.manifest.manifest().election().as_str().to_owned();
+    // Right in everything but the signature of the other party, and of a batch of its receipts; and of the card.
+    let good = world
+        .fixture
+        .receipt_at(Role::P2, BoxId(1), digest, UnixSeconds(world.clock_s()))
+        .to_wire();
+    let shape = CardShape::of(&called(1, 0), CardKey::Rsa2048, OPENS);
+    let card = world.fixture.cards.as_mut().expect("cards").card(&shape);
+    let at = UnixSeconds(world.clock_s());
+    let enrolment = world.fixture.card_record(&card, at, &Credential::new(7))[0].to_wire();
+    let holder = word(&party, &digest).expect("accepted");
+    let flood = |salt: u8| {
+        let (mut intake, mut registration) = (party.intake(), party.enrolment());
+        let (good, enrolment, election) = (good.clone(), enrolment.clone(), election.clone());
+        let holder = holder.clone();
+        async move {
+            let of_election = || wire::ElectionRef {
+                election: election.clone(),
+            };
+            for i in 0..40u8 {
+                let mut shown = holder.clone();
+                shown[usize::from(i) % holder.len()] ^= salt;
+                let asked = wire::LookupRequest {
+                    election: election.clone(),
+                    r#box: 1,
+                    digest: digest.as_bytes().to_vec(),
+                    record: false,
+                    holder: shown,
+                };
+                let told = intake.lookup(asked).await.expect("answered").into_inner();
+                assert!(
+                    told.accepted && told.receipt.is_none(),
+                    "not to somebody who guesses"
+                );
+                intake.checkpoint(of_election()).await.expect("answered");
+                intake.manifest(of_election()).await.expect("answered");
+                let mut forged = good.clone();
+                forged.digest[0] ^= salt;
+                forged.digest[1] = i;
+                assert_eq!(
+                    reason(intake.deliver(forged.clone()).await),
+                    Reason::ReceiptInvalid
+                );
+                // As one of a batch of two.
+                forged.signature.extend([i; 34]);
+                let refused = reason(intake.deliver(forged).await);
+                let due = [Reason::ReceiptInvalid, Reason::MessageMalformed];
+                assert!(due.contains(&refused), "{refused}");
+                let mut forged = enrolment.clone();
+                let last = forged.authorisation.len() - 1;
+                forged.authorisation[last] ^= salt;
+                assert_eq!(reason(registration.enrol(forged).await), Reason::CardSignature);
+            }
+        }
+    };
+    let before = (party.disk.operations(), party.disk.bytes());
+    let mut floods = tokio::task::JoinSet::new();
+    for salt in 1..=4 {
+        floods.spawn(flood(salt));
+    }
+    while let Some(flood) = floods.join_next().await {
+        flood.expect("each answered or refused by name");
+    }
+    let after = (party.disk.operations(), party.disk.bytes());
+    assert_eq!(after, before, "a flood alone writes nothing");
+    for salt in 5..=8 {
+        floods.spawn(flood(salt));
+    }
+    let mut voter = party.intake();
+    for _ in 0..12 {
+        let part = party.part(&world.ballot());
+        let answered = timeout(PATIENCE, voter.submit(part)).await.expect("an answer");
+        answered.expect("an honest voter is served");
+    }
+    while let Some(flood) = floods.join_next().await {
+        flood.expect("each answered or refused by name");
+    }
+    assert_eq!(ballots(&party), 13, "nothing but the voters' ballots");
+    // What was forged stands in nobody's way.
+    party.intake().deliver(good).await.expect("stored");
+    party.enrolment().enrol(enrolment).await.expect("taken");
+    let again = party.intake().submit(party.part(&known)).await.expect("known");
+    assert_eq!(again.into_inner(), receipt);
 }

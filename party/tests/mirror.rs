@@ -6,6 +6,7 @@ mod hidden;
 use std::time::{Duration, Instant};
 
 use redb::TableDefinition;
+use tally_party::server::ServerError;
 use tally_party::store::sim::SimDisk;
 use tally_party::store::{Storage, Store, StoreError, log};
 use tally_proto::ballot::Submission;
@@ -27,6 +28,91 @@ fn lookup(ballot: &[Submission; 3]) -> wire::LookupRequest {
         digest: ballot[0].digest().0.to_vec(),
         record: false,
         holder: Vec::new(),
+    }
+}
+
+/// Whatever write of the catching up fails, also one alone: the server ends, and the next one goes on where the disk stands. Nothing is taken by half.
+#[tokio::test(flavor = "multi_thread")]
+async fn catching_up_goes_on_after_any_failure_of_the_disk() {
+    let mut three = Three::new();
+    let [one, two, third] = three.all().await;
+    let base = stopped(third).await;
+    let missed: Vec<_> = (0..30).map(|_| three.world.ballot()).collect();
+    for ballot in &missed {
+        submit(&one, ballot).await;
+        submit(&two, ballot).await;
+    }
+    let mut failed = 0;
+    let mut whole = None;
+    for (failing, only) in (0..).flat_map(|failing| [(failing, true), (failing, false)]) {
+        let disk = base.after_crash(0);
+        let mut third = three.start(Role::P3, disk.clone()).await;
+        let at = disk.operations() + failing;
+        if only {
+            disk.fail_only(at);
+        } else {
+            disk.fail_from(at);
+        }
+        let mut asking = third.intake();
+        let has_all = async {
+            for ballot in &missed {
+                until("it has what it lacked", async || {
+                    let found = asking.lookup(lookup(ballot)).await;
+                    found.is_ok_and(|found| found.into_inner().public.is_some())
+                })
+                .await;
+            }
+        };
+        let came = tokio::select! {
+            ended = third.running.failed() => {
+                assert!(matches!(ended, ServerError::StoreFailed), "{ended}");
+                false
+            }
+            () = has_all => true,
+        };
+        let disk = disk.after_crash(failing);
+        third.running.stop().await;
+        let third = three.start(Role::P3, disk).await;
+        open(&third).await;
+        three.caught_up(&third, &[&one, &two]).await;
+        for ballot in &missed {
+            let found = third
+                .intake()
+                .lookup(lookup(ballot))
+                .await
+                .expect("an answer")
+                .into_inner();
+            assert!(!found.accepted && found.public.is_some(), "operation {failing}");
+        }
+        failed += usize::from(!came);
+        if (came && !only) || failed >= 30 {
+            whole = Some(third);
+            break;
+        }
+        third.running.stop().await;
+    }
+    assert!(failed > 5, "{failed} failures");
+    let third = whole.expect("one is left");
+    three.caught_up(&one, &[&two, &third]).await;
+    three.caught_up(&two, &[&one, &third]).await;
+    three.world.clock.set((DRAINED + 1) * 1000);
+    let parties = [&one, &two, &third];
+    let sealed = futures::future::join_all(parties.map(|party| seal(&three, party))).await;
+    assert_eq!(sealed[2].0, 0, "it has what it lacked");
+    assert!(sealed.iter().all(|(_, seal)| *seal == sealed[0].1), "one Seal");
+    for ballot in &missed {
+        let found = one
+            .intake()
+            .lookup(lookup(ballot))
+            .await
+            .expect("an answer")
+            .into_inner();
+        let fate = found.sealed.and_then(|sealed| sealed.fate);
+        assert_eq!(
+            fate,
+            Some(wire::sealed_fate::Fate::OnList(true)),
+            "acknowledged and not sealed"
+        );
     }
 }
 

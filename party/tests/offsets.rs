@@ -9,7 +9,8 @@ use tally_party::mirror::Gate;
 use tally_party::offsets::Held;
 use tally_party::sealing::{Parts, Patience, SealedBox, Sealing};
 use tally_party::store::accepted::{self, Accepted, Counted};
-use tally_party::store::{Kind, StoreError, receipts, registers};
+use tally_party::store::sim::SimDisk;
+use tally_party::store::{Kind, Storage, StoreError, receipts, registers};
 use tally_proto::audit::{Check, Verdict};
 use tally_proto::connect;
 use tally_proto::fixture::cards::{CardKey, DAY};
@@ -231,6 +232,17 @@ impl Enrolled {
         }
     }
 
+    /// Party 1 on that disk, at another port.
+    async fn restart_first(&mut self, disk: SimDisk) {
+        let world = &self.three.world;
+        let mut config = world.config(Role::P1);
+        config.listen_peer.set_port(0);
+        let storage = Storage::Backend(Box::new(disk.clone()));
+        let new = world.start_with(config, storage, disk).await;
+        let old = std::mem::replace(&mut self.parties[0], new);
+        old.running.stop().await;
+    }
+
     fn receipts(&self) -> Vec<wire::Receipt> {
         let digest = self.record[0].digest();
         let fixture = &self.three.world.fixture;
@@ -350,6 +362,49 @@ async fn offsets_are_told_once_to_the_device_that_drew_the_record() {
     });
     assert_eq!(credential.expose(), expected);
     assert_ne!(credential.expose(), enrolled.drawn.expose());
+}
+
+/// Told twice they would show which of two credentials is the true one: that they were told is on disk before they leave.
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_that_were_told_are_told_no_more_whatever_write_fails() {
+    let mut enrolled = Enrolled::new().await;
+    let telling = enrolled.telling(Role::P1);
+    let [one, ..] = &enrolled.parties;
+    let base = one.disk.after_crash(0);
+    let mut untold = 0;
+    for (failing, only) in (0..).flat_map(|failing| [(failing, false), (failing, true)]) {
+        let disk = base.after_crash(0);
+        enrolled.restart_first(disk.clone()).await;
+        let at = disk.operations() + failing;
+        if only {
+            disk.fail_only(at);
+        } else {
+            disk.fail_from(at);
+        }
+        let told = enrolled.ask(Role::P1, enrolled.receipts(), telling.proof()).await;
+        // A power cut right after the answer.
+        enrolled.restart_first(disk.after_crash(failing)).await;
+        let again = enrolled.ask(Role::P1, enrolled.receipts(), telling.proof()).await;
+        if let Ok(sealed) = &told {
+            telling.open(sealed).expect("opens");
+            assert_eq!(
+                reason(again),
+                Reason::OffsetsTold,
+                "told twice, operation {failing}"
+            );
+            if untold > 4 && !only {
+                break;
+            }
+        } else {
+            // Told now, or noted before and not told at all: the device enrols anew.
+            untold += 1;
+            if let Err(status) = again {
+                assert_eq!(reason(Err::<(), _>(status)), Reason::OffsetsTold);
+            }
+        }
+        assert!(failing < 200, "it writes without end");
+    }
+    assert!(untold > 4, "{untold} times it failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

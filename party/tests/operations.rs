@@ -304,3 +304,44 @@ async fn a_store_that_fails_is_an_alarm_that_is_written_down() {
         "{raised:?}"
     );
 }
+
+#[tokio::test]
+async fn a_box_that_fills_is_an_alarm_at_half_and_at_nine_tenths_and_none_once_it_is_closed() {
+    // Of forty ballots twenty are online.
+    let mut world = World::new(Shape {
+        max_ballots: 40,
+        ..Shape::default()
+    });
+    let party = observed(&world).await;
+    let mut intake = party.intake();
+    let mut standing = Vec::new();
+    for count in 1..=20 {
+        let part = party.part(&world.ballot());
+        intake.submit(part).await.expect("accepted");
+        let told: Vec<wire::Alarm> = (status(&world, &party).await.alarms.into_iter())
+            .filter(|alarm| alarm.code == "box.filling")
+            .collect();
+        for alarm in &told {
+            assert!(alarm.about.contains("ward-7, box 1"), "{alarm:?}");
+            assert!(alarm.detail.contains("of 20 that the box takes"), "{alarm:?}");
+        }
+        standing.push((count, told.len()));
+    }
+    let due = |count| usize::from(count >= 10) + usize::from(count >= 18);
+    assert!(
+        standing.iter().all(|(count, told)| *told == due(*count)),
+        "{standing:?}"
+    );
+    assert_eq!(figure(&party, "tally_alarm{code=\"box.filling\"}").await, 2.0);
+    world.clock.set((DRAINED + 1) * 1000);
+    let told = status(&world, &party).await.alarms;
+    assert!(told.iter().all(|alarm| alarm.code != "box.filling"), "{told:?}");
+    let names = |event: &str| {
+        let of_event = of(&events(&world), event);
+        of_event
+            .iter()
+            .filter(|event| event["alarm"] == "box.filling")
+            .count()
+    };
+    assert_eq!((names("alarm.raised"), names("alarm.cleared")), (2, 2));
+}

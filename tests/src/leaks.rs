@@ -187,6 +187,46 @@ pub fn links(text: &str, references: &[String], digests: &[String]) -> Vec<Strin
     text.lines().filter(beside).map(str::to_owned).collect()
 }
 
+/// How far apart a voter and a ballot may be that are told together.
+#[derive(Debug, Clone, Copy)]
+pub enum Span {
+    /// So many bytes, whatever lines they are on.
+    Bytes(usize),
+    /// On one page of so many bytes, as rows of one table are.
+    Page(usize),
+}
+
+/// Places at which a ballot's digest stands, raw, as hex or as base64, with a voter's reference beside it.
+#[must_use]
+pub fn together(bytes: &[u8], references: &[String], digests: &[[u8; 32]], span: Span) -> Vec<usize> {
+    let mut known = Secrets::default();
+    for digest in digests {
+        // Whatever is cut off is mostly its end.
+        known.add("a digest", &digest[..12], &[]);
+    }
+    let named = |near: &[u8]| {
+        let is_in = |reference: &String| {
+            let mut windows = near.windows(reference.len().max(1));
+            windows.any(|window| window == reference.as_bytes())
+        };
+        references.iter().any(is_in)
+    };
+    let near = |offset: usize| match span {
+        Span::Bytes(reach) => (offset.saturating_sub(reach), offset + reach),
+        Span::Page(size) => (offset / size * size, offset / size * size + size),
+    };
+    let found = known
+        .find(Path::new(""), bytes)
+        .into_iter()
+        .map(|leak| leak.offset);
+    found
+        .filter(|offset| {
+            let (from, to) = near(*offset);
+            named(&bytes[from..to.min(bytes.len())])
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,5 +270,25 @@ mod tests {
         assert_eq!(find("ballot 01234567 accepted\nvoter 7 registered\n"), 0);
         assert_eq!(find("ballot 01234567 of B1-000007"), 1);
         assert_eq!(find("digest=0123456789ABCDEF voter=7"), 1);
+    }
+
+    #[test]
+    fn a_voter_and_a_digest_over_two_lines_or_in_one_page_are_found_in_any_form() {
+        let digest: [u8; 32] = std::array::from_fn(|i| (i * 37 + 11) as u8);
+        let (references, digests) = (["B1-000007".to_owned()], [digest]);
+        let hex = HEXLOWER.encode(&digest).into_bytes();
+        let base64 = BASE64_NOPAD.encode(&digest).into_bytes();
+        for form in [&digest[..], &hex, &base64] {
+            let text = [b"{\"ballot\": \"", form, b"\",\n \"of\": \"B1-000007\"}\n"].concat();
+            let find = |bytes: &[u8], span| together(bytes, &references, &digests, span).len();
+            assert_eq!(find(&text, Span::Bytes(200)), 1);
+            let other = [b"{\"ballot\": \"", form, b"\",\n \"of\": \"B1-000008\"}\n"].concat();
+            assert_eq!(find(&other, Span::Bytes(200)), 0);
+            let apart = [&form[..], &[b' '; 300], b"B1-000007"].concat();
+            assert_eq!(find(&apart, Span::Bytes(200)), 0);
+            assert_eq!(find(&apart, Span::Page(4096)), 1);
+            let paged = [&form[..], &vec![0; 4096 - form.len()], b"B1-000007"].concat();
+            assert_eq!(find(&paged, Span::Page(4096)), 0);
+        }
     }
 }

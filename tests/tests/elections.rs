@@ -15,6 +15,7 @@ mod many;
 mod officials;
 mod operations;
 mod restarts;
+mod secrets;
 mod setup;
 mod soak;
 mod tickets;

@@ -55,10 +55,10 @@ fn plan() -> Plan {
 
 /// A collector of traces: keeps the bodies that are posted to it.
 #[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<Vec<u8>>>>);
+pub(super) struct Collector(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Collector {
-    fn start() -> (Collector, SocketAddr) {
+    pub(super) fn start() -> (Collector, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
         let collector = Collector::default();
@@ -102,7 +102,7 @@ impl Collector {
     }
 
     /// (Party, span) of everything that came.
-    fn spans(&self) -> Vec<(String, Span)> {
+    pub(super) fn spans(&self) -> Vec<(String, Span)> {
         let bodies = self.0.lock().expect("not poisoned");
         let requests = bodies
             .iter()
@@ -142,7 +142,7 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
 }
 
 /// Switches everything on in a party's configuration.
-fn observe(world: &World, party: usize, metrics: SocketAddr, collector: SocketAddr) {
+pub(super) fn observe(world: &World, party: usize, metrics: SocketAddr, collector: SocketAddr) {
     let path = world.party_config(party);
     let mut config = fs::read_to_string(&path).expect("a configuration");
     let given = [
@@ -164,7 +164,7 @@ fn observe(world: &World, party: usize, metrics: SocketAddr, collector: SocketAd
     fs::write(&path, config).expect("written");
 }
 
-fn scrape(world: &World, metrics: &[SocketAddr], name: &str) -> Vec<String> {
+pub(super) fn scrape(world: &World, metrics: &[SocketAddr], name: &str) -> Vec<String> {
     let directory = world.root.join("scrapes");
     fs::create_dir_all(&directory).expect("a directory");
     let mut pages = Vec::new();
@@ -192,7 +192,7 @@ fn open_files(process: u32) -> Vec<PathBuf> {
 }
 
 /// Every key file of every actor: as it stands, and what is inside of PEM.
-fn add_keys(secrets: &mut Secrets, root: &Path) {
+pub(super) fn add_keys(secrets: &mut Secrets, root: &Path) {
     for file in files_below(root).expect("files") {
         let name = file
             .file_name()
@@ -506,7 +506,7 @@ fn tells_what_happened(world: &World, spans: &[(String, Span)]) {
     }
 }
 
-fn credential(crowd: &Crowd, invitations: &BTreeMap<Place, String>, v: u32) -> u64 {
+pub(super) fn credential(crowd: &Crowd, invitations: &BTreeMap<Place, String>, v: u32) -> u64 {
     let code = &invitations[&Place { box_id: 1, v }];
     let invitation = read_invitation(&[code]).expect("an invitation");
     let hash = crowd.election().manifest_hash();

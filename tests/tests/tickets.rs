@@ -15,10 +15,12 @@ use tally_tests::world::{Plan, World};
 use tally_tests::{published, utc};
 
 const ELECTION: &str = "lighthouse-2027";
-const VOTERS: u32 = 12;
+const VOTERS: u32 = 13;
 const OPTIONS: u32 = 3;
 /// Whose letter is lost after a vote with it.
 const LOST: u32 = VOTERS - 2;
+/// Whose device is copied after a vote from elsewhere.
+const COPIED: u32 = VOTERS - 3;
 
 fn plan() -> Plan {
     let opens = SystemTime::now() - Duration::from_secs(60);
@@ -70,6 +72,16 @@ fn vote(world: &World, invitation: &Path, state: &str, more: &[&str]) -> Said {
     world.program.attempt(&world.root, &words, "").expect("it runs")
 }
 
+/// A copy of a device as it is now.
+fn copy(world: &World, from: &str, to: &str) {
+    let to = world.root.join(to);
+    let _ = std::fs::remove_dir_all(&to);
+    std::fs::create_dir(&to).expect("a directory");
+    for name in trace(world, from).into_keys() {
+        std::fs::copy(world.root.join(from).join(&name), to.join(&name)).expect("copied");
+    }
+}
+
 /// The files of a device, with their lengths.
 fn trace(world: &World, state: &str) -> BTreeMap<String, u64> {
     std::fs::read_dir(world.root.join(state))
@@ -94,11 +106,8 @@ async fn an_election_with_tickets() {
     world.define().expect("the election is in force");
     let invitations = world.issue().expect("credentials are issued");
     let manifest = std::fs::read(world.manifest_file().expect("a manifest")).expect("readable");
-    let of_last = invitations[&Place {
-        box_id: 1,
-        v: VOTERS - 1,
-    }]
-        .clone();
+    let [of_last, of_copied, of_thief] =
+        [VOTERS - 1, COPIED, 0].map(|v| invitations[&Place { box_id: 1, v }].clone());
 
     // The voters draw by themselves, and vote once or more; some with a handed-out decoy.
     let stations: BTreeMap<u32, PathBuf> = BTreeMap::new();
@@ -114,6 +123,7 @@ async fn an_election_with_tickets() {
     a_letter_is_issued_again(&world);
     a_draw_and_a_ballot_are_kept_apart(&world, &of_last);
     a_decoy_draws_as_the_true_one_does(&world, &of_last);
+    a_copied_device_keeps_nobody_from_voting(&mut world, &of_copied, &of_thief);
 
     let closed = world.close("All have voted").expect("orders are in force");
     if let Ok(left) = closed.duration_since(SystemTime::now()) {
@@ -139,12 +149,14 @@ async fn an_election_with_tickets() {
         published::read(&std::fs::read(&bundle).expect("readable"), &world.plan.roll).expect("a bundle");
     // What was cast with the letter that was lost does not count.
     let mut done = crowd.done().to_vec();
-    for ballot in done.iter_mut().filter(|of| of.cast.place.v == LOST) {
+    // Who voted again, at home, voted for Ben.
+    let again = [LOST, COPIED];
+    for ballot in (done.iter_mut()).filter(|of| again.contains(&of.cast.place.v)) {
         ballot.cast.way = Way::FalseOnline;
     }
     let mut expected = recount(1, &world.plan.roll, OPTIONS, &done);
-    // By hand, for Ben: the last voter's ballot, and that of the voter whose letter was issued again.
-    *expected.totals.get_mut(1).expect("Ben") += 2;
+    // By hand, for Ben: the last voter's ballot, that of the voter whose letter was issued again, and that of the voter whose device was copied.
+    *expected.totals.get_mut(1).expect("Ben") += 3;
     assert_eq!(published[0].count.totals, expected.totals);
     for done in crowd.done() {
         assert!(
@@ -334,4 +346,124 @@ fn a_decoy_draws_as_the_true_one_does(world: &World, code: &str) {
     // A device that is told to draw again has no draw left either, and says so.
     let said = vote(world, &true_one, &spent, &["--draw-again"]);
     assert_eq!(said.status.code(), Some(4), "{said:?}");
+}
+
+/// Somebody copies a voter's device before a vote. Owner and copy use the same tickets, in turn and at once, also while a party is down: each finds the
+/// next one that is left, until the day's are used, and then the voter draws again. Without an invitation of that voter the copy opens to nobody.
+fn a_copied_device_keeps_nobody_from_voting(world: &mut World, code: &str, of_thief: &str) {
+    let (own, thief) = (
+        world.root.join("own.invitation"),
+        world.root.join("thief.invitation"),
+    );
+    std::fs::write(&own, code).expect("written");
+    std::fs::write(&thief, of_thief).expect("written");
+    let reference = format!("B1-{:06}", COPIED + 1);
+    let typed = format!("{ELECTION}\n");
+    let draw = |world: &World, invitation: &Path, state: &str| {
+        let manifest = world.manifest_file().expect("a manifest");
+        let words = [
+            "client",
+            "draw",
+            "--manifest",
+            &manifest.to_string_lossy(),
+            "--invitation",
+            &invitation.to_string_lossy(),
+            "--state",
+            state,
+        ];
+        let said = world.program.attempt(&world.root, &words, "").expect("it runs");
+        assert!(said.status.success(), "{said:?}");
+    };
+    // A device with all its tickets, and its copy.
+    let copied = |world: &World| {
+        let again = ["tickets", ELECTION, "--again", &reference];
+        world.coordinator(&again, &typed).expect("granted");
+        let _ = std::fs::remove_dir_all(world.root.join("device-own"));
+        draw(world, &own, "device-own");
+        copy(world, "device-own", "device-copy");
+    };
+    let used_up = |said: &Said| said.status.code() == Some(4) && said.err.contains("has used up its tickets");
+    let ballots = |world: &World| received(world);
+
+    copied(world);
+    copy(world, "device-own", "device-thief");
+    let before = trace(world, "device-thief");
+    draw(world, &thief, "device-thief");
+    let after = trace(world, "device-thief");
+    let tickets = |of: &BTreeMap<String, u64>| of.keys().filter(|name| name.starts_with("tickets-")).count();
+    assert_eq!(
+        (tickets(&before), tickets(&after)),
+        (1, 2),
+        "the thief has its own tickets only"
+    );
+
+    // In turn.
+    let begun = ballots(world);
+    let (mut taken, mut ends) = (0, 0);
+    for turn in 0.. {
+        let state = ["device-own", "device-copy"][turn % 2];
+        let said = vote(world, &own, state, &[]);
+        if said.status.success() {
+            taken += 1;
+            ends = 0;
+        } else {
+            assert!(used_up(&said) && turn >= 2, "{state} in turn {turn}: {said:?}");
+            ends += 1;
+        }
+        if ends == 2 {
+            break;
+        }
+    }
+    assert!(taken >= 3, "{taken} ballots with six tickets and a copy");
+    assert_eq!(
+        ballots(world),
+        begun + taken,
+        "a ballot for each success and no other"
+    );
+    let said = vote(world, &own, "device-own", &["--draw-again"]);
+    assert!(said.status.success(), "{said:?}");
+
+    // At once, with three parties and with two.
+    for away in [None, Some(2)] {
+        copied(world);
+        if let Some(party) = away {
+            world.kill_party(party);
+        }
+        let (mut taken, mut pairs) = (0, 0);
+        loop {
+            let at_once = |state: &'static str| vote(world, &own, state, &[]);
+            let pair = std::thread::scope(|scope| {
+                let copy = scope.spawn(|| at_once("device-copy"));
+                [at_once("device-own"), copy.join().expect("it ends")]
+            });
+            for said in &pair {
+                assert!(
+                    said.status.success() || (pairs > 0 && used_up(said)),
+                    "pair {pairs} without {away:?}: {said:?}"
+                );
+            }
+            let voted = pair.iter().filter(|said| said.status.success()).count();
+            taken += voted;
+            pairs += 1;
+            if voted == 0 {
+                break;
+            }
+        }
+        assert!(taken >= 3, "{taken} ballots at once without {away:?}");
+        if let Some(party) = away {
+            world.start_party(party).expect("started again");
+        }
+    }
+}
+
+/// Online ballots that P1 has received.
+fn received(world: &World) -> u64 {
+    let config = world.party_config(0);
+    let config = config.to_string_lossy();
+    let words = ["party", "status", "--config", &config, "--json"];
+    let said = world.program.attempt(&world.root, &words, "").expect("it runs");
+    let view: serde_json::Value = serde_json::from_str(&said.out).expect("a view");
+    view["elections"][0]["boxes"][0]["online"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no count in {view}"))
 }

@@ -53,6 +53,9 @@ pub struct CastReport {
     pub requests_per_ballot: f64,
     /// Growth of a party's store, bytes a ballot, the largest of the three.
     pub disk_bytes_per_ballot: f64,
+    /// From the kill of the three servers until all three take ballots again, seconds: all start at once, each finds its store as the kill left it and asks the
+    /// two others what they hold of its.
+    pub restart_seconds: f64,
     /// Memory of the three parties' processes over time: seconds, then MiB of each; at most 24 moments.
     pub memory: Vec<[f64; 4]>,
     /// Growth of a party's memory from half of the time to the end, bytes a ballot, the largest of the three.
@@ -81,15 +84,7 @@ pub fn cast(plan: CastPlan) -> Result<CastReport> {
         },
     )?;
     let _sealed: String = generator.hear()?;
-    let mut parties = Vec::new();
-    for role in Role::ALL {
-        let setup = Setup {
-            party: role.index(),
-            ward: ward.clone(),
-        };
-        parties.push(Process::start("cast-party", &setup)?);
-    }
-    let _ready: [String; 3] = hear_all(&mut parties)?;
+    let mut parties = serving(&ward, false)?;
     let size = |role: Role| -> Result<u64> { Ok(std::fs::metadata(store_of(&ward, role)?)?.len()) };
     let empty = [size(Role::P1)?, size(Role::P2)?, size(Role::P3)?];
     let before = usage(&mut parties)?;
@@ -105,6 +100,14 @@ pub fn cast(plan: CastPlan) -> Result<CastReport> {
     let mut grown = 0;
     for role in Role::ALL {
         grown = grown.max(size(role)?.saturating_sub(empty[role.slot()]));
+    }
+    let killed = Instant::now();
+    let parties = serving(&ward, true)?;
+    let restart_seconds = killed.elapsed().as_secs_f64();
+    for party in parties {
+        party.kill()?;
+    }
+    for role in Role::ALL {
         recount(&store_of(&ward, role)?, role, plan.plan.ballots)?;
     }
     let ballots = f64::from(plan.plan.ballots);
@@ -122,12 +125,28 @@ pub fn cast(plan: CastPlan) -> Result<CastReport> {
         generator_cpu_us_per_ballot: done.cpu_seconds * 1e6 / ballots,
         requests_per_ballot: 3.0 + done.further_requests as f64 / ballots,
         disk_bytes_per_ballot: grown as f64 / ballots,
+        restart_seconds,
         late_growth_bytes_per_ballot: late_growth(&memory) / (ballots / 2.0),
         memory: thinned(memory),
         party_mib: std::array::from_fn(|i| {
             [before[i].rss_bytes, after[i].rss_bytes, after[i].peak_rss_bytes].map(mib)
         }),
     })
+}
+
+/// Three servers that take ballots.
+fn serving(ward: &Ward, again: bool) -> Result<Vec<Process>> {
+    let mut parties = Vec::new();
+    for role in Role::ALL {
+        let setup = Setup {
+            party: role.index(),
+            ward: ward.clone(),
+            again,
+        };
+        parties.push(Process::start("cast-party", &setup)?);
+    }
+    let _ready: [String; 3] = hear_all(&mut parties)?;
+    Ok(parties)
 }
 
 /// Looks at the memory of three processes every so often.
@@ -225,13 +244,31 @@ pub(crate) fn recount(store: &Path, role: Role, ballots: u32) -> Result<()> {
     Ok(())
 }
 
+/// From so many ballots on a party's memory must not grow with them; with fewer, what fills up once looks like growth.
+const MANY: u32 = 200_000;
+/// Most that it may grow by, bytes a ballot: a hash that is kept of each would be a third of this.
+const MOST_GROWTH: f64 = 100.0;
+
 impl CastReport {
+    /// Whether the parties' memory was flat.
+    ///
+    /// # Errors
+    /// It grew with the ballots.
+    pub fn judge(&self) -> Result<()> {
+        ensure!(
+            self.ballots < MANY || self.late_growth_bytes_per_ballot <= MOST_GROWTH,
+            "a party's memory grew by {:.0} bytes a ballot in the second half, more than {MOST_GROWTH:.0}",
+            self.late_growth_bytes_per_ballot
+        );
+        Ok(())
+    }
+
     /// A table.
     pub fn table(&self) -> String {
         let mut text = format!(
             "{:.0} accepted a second, {} at once\nlatency: median {:.0} ms, 99 % {:.0} ms, 99.9 % {:.0} ms\n\
              CPU a ballot: three parties {:.0} us, generator {:.0} us\nrequests a ballot: {:.2}\n\
-             disk a ballot: {:.0} bytes a party\n",
+             disk a ballot: {:.0} bytes a party\nserving again after the kill, all three at once: {:.1} s\n",
             self.accepted_per_second,
             self.at_once,
             self.p50_ms,
@@ -241,6 +278,7 @@ impl CastReport {
             self.generator_cpu_us_per_ballot,
             self.requests_per_ballot,
             self.disk_bytes_per_ballot,
+            self.restart_seconds,
         );
         for [seconds, one, two, three] in &self.memory {
             text += &format!("memory after {seconds:.0} s: {one:.0}, {two:.0}, {three:.0} MiB\n");
@@ -255,5 +293,34 @@ impl CastReport {
             );
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_grows_with_many_ballots_is_a_failure() {
+        let report = |ballots, late_growth_bytes_per_ballot| CastReport {
+            ballots,
+            at_once: 1,
+            accepted_per_second: 1.0,
+            p50_ms: 1.0,
+            p99_ms: 1.0,
+            p999_ms: 1.0,
+            cpu_us_per_ballot: 1.0,
+            generator_cpu_us_per_ballot: 1.0,
+            requests_per_ballot: 3.0,
+            disk_bytes_per_ballot: 1.0,
+            restart_seconds: 1.0,
+            memory: Vec::new(),
+            late_growth_bytes_per_ballot,
+            party_mib: [[1.0; 3]; 3],
+        };
+        assert!(report(200_000, 100.0).judge().is_ok());
+        assert!(report(199_999, 5000.0).judge().is_ok());
+        let grown = report(200_000, 101.0).judge().expect_err("grown");
+        assert!(grown.to_string().contains("101 bytes a ballot"), "{grown}");
     }
 }

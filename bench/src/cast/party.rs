@@ -21,6 +21,8 @@ pub(crate) struct Setup {
     pub(crate) party: u8,
     /// The election.
     pub(crate) ward: Ward,
+    /// The store is there already: a server that was killed starts again.
+    pub(crate) again: bool,
 }
 
 /// What the process has used, at its beginning or so far.
@@ -44,22 +46,24 @@ impl Usage {
     }
 }
 
-/// Puts the election in force in an empty store, serves until it is killed, and tells its usage at every line that it hears.
+/// Puts the election in force in an empty store, or starts on one that is there, serves until it is killed, and tells its usage at every line that it hears.
 ///
 /// # Errors
 /// Whatever goes wrong; the parent sees it on standard error.
 pub fn serve() -> Result<()> {
-    let Setup { party, ward } = read_line()?;
+    let Setup { party, ward, again } = read_line()?;
     let role = Role::from_index(party).context("the parent numbers parties 1 to 3")?;
     let mut config = ward.config(role)?;
     // Three parties and the generator share this machine: each takes its part of the processors, as a party of its own would take all of its own.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = processors.div_ceil(4);
     config.intake.check_threads = threads;
-    define(
-        &ward,
-        &Store::open(Storage::File(config.data_dir.join(Storage::FILE)), party)?,
-    )?;
+    if !again {
+        define(
+            &ward,
+            &Store::open(Storage::File(config.data_dir.join(Storage::FILE)), party)?,
+        )?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()

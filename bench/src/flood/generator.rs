@@ -20,6 +20,7 @@ use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tally_proto::wire::ballot_header::Authority;
 use tally_proto::wire::intake_client::IntakeClient;
+use tally_proto::wire::registration_client::RegistrationClient;
 use tonic::transport::Channel;
 
 use crate::cast::ballots::NOW;
@@ -40,6 +41,8 @@ pub(super) struct Setup {
     pub(super) connections: usize,
     /// Submissions under way at once on each.
     pub(super) at_once: usize,
+    /// Whether each submission is followed by a request of another kind.
+    pub(super) mix: bool,
 }
 
 /// Every further line: how many in all, a third of them to each party.
@@ -77,7 +80,11 @@ pub fn generate() -> Result<()> {
         }
         Ok::<_, anyhow::Error>((lines, Templates::new(manifest.manifest())?))
     })?;
-    let templates = Arc::new(templates);
+    let flood = Arc::new(Flood {
+        templates,
+        election: manifest.manifest().election().as_str().to_owned(),
+        mix: setup.mix,
+    });
     write_line(&"ready")?;
     let mut sent = 0;
     loop {
@@ -87,7 +94,7 @@ pub fn generate() -> Result<()> {
             Err(_) => return Ok(()),
         };
         let (begun, cpu) = (Instant::now(), Usage::now()?.cpu_seconds);
-        let answers = runtime.block_on(wash(&lines, &templates, setup.at_once, wave, sent))?;
+        let answers = runtime.block_on(wash(&lines, &flood, setup.at_once, wave, sent))?;
         sent += wave.without + wave.invalid;
         write_line(&Washed {
             seconds: begun.elapsed().as_secs_f64(),
@@ -98,7 +105,7 @@ pub fn generate() -> Result<()> {
 }
 
 /// Connections to a party from many addresses, all made.
-async fn open(manifest: &Manifest, role: Role, setup: &Setup) -> Result<Vec<IntakeClient<Channel>>> {
+async fn open(manifest: &Manifest, role: Role, setup: &Setup) -> Result<Vec<Line>> {
     let identity = manifest.party(role);
     let mut lines = Vec::new();
     for i in 0..setup.connections.max(1) {
@@ -112,14 +119,112 @@ async fn open(manifest: &Manifest, role: Role, setup: &Setup) -> Result<Vec<Inta
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_local_address(Some(IpAddr::V4(Ipv4Addr::new(127, 9, 9, last))));
-        let mut line = connect::intake(dial.endpoint()?.connect_with_connector_lazy(tcp));
-        line.clock(wire::ClockRequest {}).await?;
+        let channel = dial.endpoint()?.connect_with_connector_lazy(tcp);
+        let mut line = Line {
+            intake: connect::intake(channel.clone()),
+            registration: connect::registration(channel),
+        };
+        line.intake.clock(wire::ClockRequest {}).await?;
         lines.push(line);
     }
     Ok(lines)
 }
 
-/// What the flood is made from.
+/// A connection.
+#[derive(Clone)]
+struct Line {
+    intake: IntakeClient<Channel>,
+    registration: RegistrationClient<Channel>,
+}
+
+/// What the flood asks for.
+struct Flood {
+    templates: Templates,
+    election: String,
+    mix: bool,
+}
+
+impl Flood {
+    /// What anybody may ask beside casting, in turns: what it was, and how it was answered.
+    async fn ask(&self, line: &mut Line, to: Role, number: u32) -> Result<(&'static str, String)> {
+        let hash = |salt: u8| {
+            Hash32::of(&[&[salt], &number.to_be_bytes()[..]].concat())
+                .0
+                .to_vec()
+        };
+        let election = self.election.clone();
+        let of_election = wire::ElectionRef {
+            election: election.clone(),
+        };
+        let (asked, answered) = match number / 3 % 5 {
+            0 => {
+                let asked = wire::LookupRequest {
+                    election,
+                    r#box: BOX.get(),
+                    digest: hash(0),
+                    record: false,
+                    holder: hash(1)[..16].to_vec(),
+                };
+                ("lookup", line.intake.lookup(asked).await.map(drop))
+            }
+            1 => ("checkpoint", line.intake.checkpoint(of_election).await.map(drop)),
+            2 => ("manifest", line.intake.manifest(of_election).await.map(drop)),
+            3 => {
+                // Of another party, with a signature that nobody made.
+                let receipt = wire::Receipt {
+                    election,
+                    r#box: BOX.get(),
+                    party: to.next().number(),
+                    digest: hash(0),
+                    ciphertext_hash: hash(1),
+                    received_at_s: NOW,
+                    position: u64::from(number),
+                    signature: [hash(2), hash(3)].concat(),
+                };
+                ("deliver", line.intake.deliver(receipt).await.map(drop))
+            }
+            _ => {
+                let record = wire::RecordSubmission {
+                    header: Some(wire::RecordHeader {
+                        serial: 1,
+                        signed_at_s: NOW,
+                        c1: hash(0),
+                        c2: hash(1),
+                        c3: hash(2),
+                        card: Some(wire::CardMark {
+                            register: election.clone(),
+                            holder: hash(3),
+                            ..Default::default()
+                        }),
+                        ..Default::default()
+                    }),
+                    authorisation: vec![7; 4000],
+                    ciphertext: hash(4).into(),
+                    election,
+                    numbered: None,
+                };
+                ("enrol", line.registration.enrol(record).await.map(drop))
+            }
+        };
+        let answer = match answered {
+            Ok(()) => "answered".to_owned(),
+            Err(status) => reason(&status)?,
+        };
+        // What is for nobody without a card, a ballot or a party's signature is given to nobody.
+        ensure!(
+            !matches!(asked, "deliver" | "enrol") || answer != "answered",
+            "{to} took a forged one: {asked}"
+        );
+        Ok((asked, answer))
+    }
+}
+
+fn reason(status: &tonic::Status) -> Result<String> {
+    let refusal = Refusal::from_status(status).context("a refusal without a reason")?;
+    Ok(refusal.reason.code().to_owned())
+}
+
+/// What the submissions are made from.
 struct Templates {
     without: wire::Submission,
     /// By party and key: all is right but the coordinator's signature.
@@ -197,8 +302,8 @@ impl Templates {
 
 /// One wave, dealt to the three parties; both kinds in turns.
 async fn wash(
-    lines: &[Vec<IntakeClient<Channel>>],
-    templates: &Arc<Templates>,
+    lines: &[Vec<Line>],
+    flood: &Arc<Flood>,
     at_once: usize,
     wave: Wave,
     first: u32,
@@ -208,7 +313,7 @@ async fn wash(
         let (next, place) = (Arc::new(AtomicU32::new(0)), to.slot() as u32);
         for line in lines {
             for _ in 0..at_once.max(1) {
-                let (mut line, next, templates) = (line.clone(), next.clone(), templates.clone());
+                let (mut line, next, flood) = (line.clone(), next.clone(), flood.clone());
                 tasks.spawn(async move {
                     let mut answers: BTreeMap<String, u64> = BTreeMap::new();
                     loop {
@@ -222,16 +327,16 @@ async fn wash(
                         } else {
                             wave.invalid > wave.without
                         };
-                        let submission = templates.submission(to, first + at, is_invalid);
-                        let answer = match line.submit(submission).await {
+                        let submission = flood.templates.submission(to, first + at, is_invalid);
+                        let answer = match line.intake.submit(submission).await {
                             Ok(_) => "accepted".to_owned(),
-                            Err(status) => Refusal::from_status(&status)
-                                .context("a refusal without a reason")?
-                                .reason
-                                .code()
-                                .to_owned(),
+                            Err(status) => reason(&status)?,
                         };
                         *answers.entry(answer).or_default() += 1;
+                        if flood.mix {
+                            let (asked, answer) = flood.ask(&mut line, to, first + at).await?;
+                            *answers.entry(format!("{asked}: {answer}")).or_default() += 1;
+                        }
                     }
                 });
             }
@@ -243,7 +348,7 @@ async fn wash(
             *all.entry(answer).or_default() += count;
         }
     }
-    let due = u64::from(wave.without) + u64::from(wave.invalid);
+    let due = (u64::from(wave.without) + u64::from(wave.invalid)) * (1 + u64::from(flood.mix));
     ensure!(
         all.values().sum::<u64>() == due,
         "{due} were sent, {all:?} answered"

@@ -33,6 +33,8 @@ pub struct FloodPlan {
     pub at_once: usize,
     /// Honest voters who begin in a second.
     pub honest: u32,
+    /// Whether as much else is asked for as there are submissions.
+    pub mix: bool,
     /// Seed of ballots and tickets.
     pub seed: u64,
 }
@@ -44,7 +46,7 @@ pub struct FloodReport {
     pub without: u32,
     /// Submissions with a forged ticket, a third of them at each party.
     pub invalid: u32,
-    /// How all three parties answered them, by reason.
+    /// How all three parties answered them, by reason; and what else was asked, with its answers.
     pub answers: BTreeMap<String, u64>,
     /// Of the flood, seconds.
     pub seconds: f64,
@@ -94,6 +96,7 @@ pub fn flood(plan: FloodPlan) -> Result<FloodReport> {
         let setup = Setup {
             party: role.index(),
             ward: ward.clone(),
+            again: false,
         };
         parties.push(Process::start("cast-party", &setup)?);
     }
@@ -105,6 +108,7 @@ pub fn flood(plan: FloodPlan) -> Result<FloodReport> {
             addresses: plan.addresses,
             connections: plan.connections,
             at_once: plan.at_once,
+            mix: plan.mix,
         },
     )?;
     let mut voters = Process::start(
@@ -198,6 +202,19 @@ fn stop(voters: &mut Process) -> Result<Voted> {
 }
 
 impl FloodReport {
+    /// Whether honest voters were served while the flood went on.
+    ///
+    /// # Errors
+    /// One in a hundred waited for `most_ms` or longer.
+    pub fn judge(&self, most_ms: f64) -> Result<()> {
+        let [_, p99, _] = self.honest_ms;
+        ensure!(
+            p99 < most_ms,
+            "one honest voter in a hundred waited for {p99:.0} ms or longer, not less than {most_ms:.0} ms"
+        );
+        Ok(())
+    }
+
     /// A table.
     pub fn table(&self) -> String {
         // Writing to a String cannot fail.

@@ -7,7 +7,8 @@
 //! | `measure` | the parent: honest voters alone, then the flood alone, then both; what the stores grew by, and what is in them |
 //!
 //! The election asks for tickets. A submission of the flood has none, or one that is right in everything but the coordinator's signature: what
-//! anybody can make who has drawn none, and what costs a party most to refuse.
+//! anybody can make who has drawn none, and what costs a party most to refuse. With `--mix` each submission is followed by something else that anybody
+//! may ask: a lookup, a checkpoint, the manifest, a forged receipt of another party, a forged enrolment.
 
 mod generator;
 mod measure;

@@ -402,7 +402,10 @@ impl Sessions {
             .await?;
         let trouble = match (end, stored) {
             _ if running || done => String::new(),
-            (Some(End::Abort(_, stop)), _) => stop.to_string(),
+            (Some(End::Abort(abort, stop)), _) => {
+                let described = outcome::describe(&abort, &self.0.parts.signer.public_key());
+                format!("{stop}; {described}")
+            }
             (Some(End::Failed(refusal)), _) => refusal.to_string(),
             // After a restart only the signed statement is left.
             (_, Some(abort)) => {

@@ -4,14 +4,16 @@
 //! is, the test fails: it is not skipped.
 
 use std::fs;
+use std::ops::Range;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tally_tests::process::Program;
 use tally_tests::world::World;
 
-use crate::scene::{ONE, Scene, await_that, program, read, says};
+use crate::scene::{DEADLINE, ONE, Scene, await_that, program, read, says};
 
 /// Size of the file system, MiB.
 const SIZE_MIB: u64 = 48;
@@ -20,6 +22,8 @@ const RESERVE_MIB: u64 = 12;
 const LOW_MIB: u64 = 16;
 /// The party whose disk it is.
 const PARTY: usize = 2;
+/// What fills it.
+const BALLAST: &str = "ballast";
 
 fn works(program: &str, words: &[&str]) -> bool {
     Command::new(program)
@@ -89,10 +93,6 @@ fn configure(world: &World) {
 
 /// With less than its reserve the party refuses and says so; with room again it goes on by itself.
 async fn refuses_below_its_reserve_and_goes_on_by_itself(scene: &mut Scene, ballast: &Path) {
-    let accepted = async |scene: &Scene| {
-        let status = scene.asked(PARTY).await.expect("status");
-        status.boxes[0].received_online
-    };
     scene.vote(0..2).await;
     await_that("it has them all", async || {
         accepted(scene).await == scene.crowd.done().len() as u64
@@ -139,6 +139,66 @@ async fn a_party_on_a_full_disk_refuses_keeps_what_it_acknowledged_and_recovers(
     }
 }
 
+/// Not one byte is left, and no reserve is kept: what must be durable cannot be. The server says so and ends by itself.
+async fn says_so_and_ends_with_nothing_left(scene: &mut Scene, ballast: &Path, turns: &mut Range<u32>) {
+    fill(ballast, 0);
+    let log = scene.world.party_log(PARTY);
+    let before = read(&log).len();
+    let since = Instant::now();
+    while !read(&log)[before..].contains("the store failed") {
+        let turn = turns.next().expect("it has to write something");
+        assert!(since.elapsed() < DEADLINE, "it wrote {turn} times to a full disk");
+        scene.vote(turn..turn + 1).await;
+    }
+    let server = scene.world.take_party(PARTY).expect("it ran");
+    let ended = server
+        .ended_within(Duration::from_secs(20))
+        .expect("it can be waited for")
+        .expect("it ends");
+    assert!(!ended.success());
+    says(&read(&log)[before..], &["the store failed", "store.failed"]);
+}
+
+/// What it acknowledged is there when it starts again with room, it goes on, and what voters were told counts.
+async fn goes_on_and_all_counts(scene: &mut Scene, acknowledged: u64, turns: &mut Range<u32>) {
+    scene
+        .world
+        .start_party(PARTY)
+        .expect("it reads back what is there");
+    scene.await_accepting(PARTY).await;
+    let here = accepted(scene).await;
+    assert!(here >= acknowledged, "{here} of {acknowledged}");
+    for of in 0..PARTY {
+        scene.await_followed(PARTY, of).await;
+        scene.await_followed(of, PARTY).await;
+    }
+    // `client vote` of the first part cast one more: it is superseded by the same voter's later ballot.
+    let turn = turns.next().expect("a turn");
+    scene.vote(turn..turn + 1).await;
+    await_that("it takes ballots again", async || accepted(scene).await > here).await;
+    let done = scene.crowd.done().to_vec();
+    scene.counted_right(&done);
+}
+
+async fn accepted(scene: &Scene) -> u64 {
+    let status = scene.asked(PARTY).await.expect("status");
+    status.boxes[0].received_online
+}
+
+/// What is below a directory that has a name no longer.
+fn copy_below(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let (name, target) = (entry.file_name(), to.join(entry.file_name()));
+        if entry.file_type().expect("a type").is_dir() {
+            fs::create_dir(&target).expect("made");
+            copy_below(&from.join(name), &target);
+        } else if name != BALLAST {
+            fs::copy(entry.path(), &target).expect("copied");
+        }
+    }
+}
+
 async fn a_mounted_one() {
     let mut mounted = None;
     let mut scene = Scene::behind(
@@ -150,49 +210,25 @@ async fn a_mounted_one() {
         },
     );
     let _mounted = mounted;
-    let ballast = scene.world.root.join("party-3/data/ballast");
+    let ballast = scene.world.root.join("party-3/data").join(BALLAST);
+    let mut turns = 4..400;
     refuses_below_its_reserve_and_goes_on_by_itself(&mut scene, &ballast).await;
 
-    // Not one byte is left: what must be durable cannot be. It says so and ends, or has nothing to write; what it acknowledged is there after.
-    let acknowledged = scene.crowd.done().len();
-    fill(&ballast, 0);
-    for turn in 4..8 {
-        scene.vote(turn..turn + 1).await;
-    }
-    let server = scene.world.take_party(PARTY).expect("it ran");
-    let ended = server
-        .ended_within(Duration::from_secs(20))
-        .expect("it can be waited for");
-    let log = read(&scene.world.party_log(PARTY));
-    println!(
-        "with nothing left it {}",
-        if ended.is_some() { "ended" } else { "went on" }
-    );
-    if let Some(status) = ended {
-        assert!(!status.success());
-        says(&log, &["the store failed"]);
-    }
-    fs::remove_file(&ballast).expect("there is room again");
+    scene.world.stop_party(PARTY).expect("stopped");
     scene
         .world
-        .start_party(PARTY)
-        .expect("it reads back what is there");
+        .configure(PARTY, "disk_reserve_mib", "0")
+        .expect("set");
+    scene.world.start_party(PARTY).expect("started");
     scene.await_accepting(PARTY).await;
-    for of in 0..PARTY {
-        scene.await_followed(PARTY, of).await;
-        scene.await_followed(of, PARTY).await;
-    }
-    // `client vote` of the first part cast one more: it is superseded by the same voter's later ballot.
-    scene.vote(8..9).await;
-    let done = scene.crowd.done().to_vec();
-    assert!(done.len() > acknowledged);
-    scene.counted_right(&done);
+    let acknowledged = accepted(&scene).await;
+    says_so_and_ends_with_nothing_left(&mut scene, &ballast, &mut turns).await;
+    fs::remove_file(&ballast).expect("there is room again");
+    goes_on_and_all_counts(&mut scene, acknowledged, &mut turns).await;
 }
 
-async fn one_of_the_process() {
-    let mut scene = Scene::behind(0, |_, listens| Ok(listens), configure);
-    // The same party, on an empty disk of its own: it gets back from the others what it had.
-    scene.world.stop_party(PARTY).expect("stopped");
+/// On an empty file system in memory that only this process sees, and everybody who may look into it.
+async fn start_in_a_namespace(scene: &mut Scene) -> PathBuf {
     let data = scene.world.root.join("party-3/data");
     let tally = program();
     let script = format!(
@@ -213,6 +249,38 @@ async fn one_of_the_process() {
         .expect("started in a namespace");
     scene.await_accepting(PARTY).await;
     let process = *scene.world.party_ids().last().expect("it runs");
-    let ballast = PathBuf::from(format!("/proc/{process}/root{}/ballast", data.display()));
-    refuses_below_its_reserve_and_goes_on_by_itself(&mut scene, &ballast).await;
+    PathBuf::from(format!("/proc/{process}/root{}", data.display()))
+}
+
+async fn one_of_the_process() {
+    let mut scene = Scene::behind(0, |_, listens| Ok(listens), configure);
+    let mut turns = 4..400;
+    // The same party, on an empty disk of its own: it gets back from the others what it had.
+    scene.world.stop_party(PARTY).expect("stopped");
+    let seen = start_in_a_namespace(&mut scene).await;
+    refuses_below_its_reserve_and_goes_on_by_itself(&mut scene, &seen.join(BALLAST)).await;
+
+    scene.world.stop_party(PARTY).expect("stopped");
+    scene
+        .world
+        .configure(PARTY, "disk_reserve_mib", "0")
+        .expect("set");
+    let seen = start_in_a_namespace(&mut scene).await;
+    for of in 0..PARTY {
+        scene.await_followed(PARTY, of).await;
+    }
+    let turn = turns.next().expect("a turn");
+    scene.vote(turn..turn + 1).await;
+    let acknowledged = accepted(&scene).await;
+    // The namespace ends with its process; the file system stays while somebody has it open.
+    let held = fs::File::open(&seen).expect("this user's own");
+    let left = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+    says_so_and_ends_with_nothing_left(&mut scene, &seen.join(BALLAST), &mut turns).await;
+    assert!(!seen.exists(), "the process is gone");
+    // Moved as it is to a disk with room.
+    let data = scene.world.root.join("party-3/data");
+    fs::remove_dir_all(&data).expect("what was there before");
+    fs::create_dir(&data).expect("made");
+    copy_below(&left, &data);
+    goes_on_and_all_counts(&mut scene, acknowledged, &mut turns).await;
 }

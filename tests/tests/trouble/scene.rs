@@ -262,6 +262,11 @@ impl Scene {
             (&allowed["election"], &allowed["box"]),
             (&Value::from(ELECTION), &Value::from(1))
         );
+        self.tallied_and_counted_right(done);
+    }
+
+    /// Tallies what is sealed and publishes.
+    pub(crate) fn tallied_and_counted_right(&self, done: &[Done]) {
         self.world
             .coordinator(&["tally", ELECTION], TYPED)
             .expect("tallied");
