@@ -2,6 +2,7 @@
 //! running it. Apart from it stand what measures times (`trouble`, `cheating`), what loads a module for smart cards into the process (`cards`,
 //! `enrol`), and the list of refusals.
 
+mod alike;
 mod casting;
 mod channels;
 mod coercer;

@@ -13,7 +13,7 @@ use tonic::codegen::http;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::server::{NamedService, ServerStreamingService};
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Channel, Endpoint, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use super::Party;
@@ -117,23 +117,34 @@ carried! {
     RegistrationCalls, "tally.v1.Registration";
 }
 
+/// Serves at `listener` what `honest` answers, as `lie` has it; with TLS where devices come by the address in the manifest.
+pub(crate) fn serve(
+    honest: Channel,
+    lie: Arc<Mutex<Arc<Lie>>>,
+    listener: TcpListener,
+    tls: Option<ServerTlsConfig>,
+) -> JoinHandle<()> {
+    let carrier = Carrier { honest, lie };
+    let mut server = Server::builder();
+    if let Some(tls) = tls {
+        server = server.tls_config(tls).expect("a certificate and its key");
+    }
+    let router = server
+        .add_service(IntakeCalls(carrier.clone()))
+        .add_service(RegistrationCalls(carrier));
+    tokio::spawn(async move {
+        // Ends with the test.
+        let _ = router.serve_with_incoming(TcpIncoming::from(listener)).await;
+    })
+}
+
 impl Front {
     /// In front of `party`. Honest until told otherwise.
     pub(crate) async fn before(party: &Party) -> Front {
         let lie: Arc<Mutex<Arc<Lie>>> = Arc::new(Mutex::new(Arc::new(|_, _, honest| honest)));
-        let carrier = Carrier {
-            honest: party.public_channel(),
-            lie: Arc::clone(&lie),
-        };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
-        let router = Server::builder()
-            .add_service(IntakeCalls(carrier.clone()))
-            .add_service(RegistrationCalls(carrier));
-        let serving = tokio::spawn(async move {
-            // Ends with the test.
-            let _ = router.serve_with_incoming(TcpIncoming::from(listener)).await;
-        });
+        let serving = serve(party.public_channel(), Arc::clone(&lie), listener, None);
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         Front {
             channel: endpoint.connect_lazy(),
