@@ -378,4 +378,15 @@ async fn a_disk_that_lies_about_syncing_leaves_nothing_by_half() {
         opened > 0 && less == opened,
         "{opened} opened, {less} took it all again"
     );
+    // A server over what its engine gives up on says what has happened and what to do.
+    let left = given_up.expect("one of the disks is past reading");
+    let deps = Deps {
+        clock: Arc::new(world.clock.clone()),
+        storage: Storage::Backend(Box::new(left)),
+        entropy: Arc::new(SeededEntropy::new(7)),
+    };
+    let refused = Server::start(world.config(Role::P1), deps).await;
+    let error = refused.err().expect("no server");
+    assert!(matches!(error, ServerError::StoreDamaged(_)), "{error}");
+    assert!(error.to_string().contains("start with an empty data_dir"), "{error}");
 }

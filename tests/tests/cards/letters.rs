@@ -85,6 +85,7 @@ async fn a_card_beats_a_letter_until_an_order_sets_it_aside() {
     }
     by_card.extend(vote(&scene, codes, |_| 2, 4).await);
     // The third has a new card, and enrols with it after the moment of the order.
+    next_second().await;
     scene.made.remove(&2);
     succeeded(&scene.enrol_by_file(2, "code-2-again"));
     let again = BTreeMap::from([scene.invitation("code-2-again")]);
