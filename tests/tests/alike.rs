@@ -18,6 +18,7 @@ use tally_party::keys;
 use tally_proto::connect::{self, Dial};
 use tally_proto::disclosure::CHECK_PREFIX;
 use tally_proto::identity::Address;
+use tally_proto::reason::Class;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tally_tests::crowd::Crowd;
@@ -38,6 +39,9 @@ const VOTERS: u32 = 12;
 const VOTER: u32 = 4;
 /// The true one's directory and the decoy's.
 const DEVICES: [&str; 2] = ["true", "decoy"];
+
+/// In place of the name of a request that a party put off.
+const PUT_OFF: &str = "put off";
 
 /// What a party was asked and answered.
 type Calls = Arc<Mutex<Vec<Call>>>;
@@ -194,7 +198,12 @@ impl Scene {
             out: String::from_utf8(done.stdout).expect("text"),
             err: String::from_utf8(done.stderr).expect("text"),
         };
-        let calls = self.calls.each_ref().map(|calls| held(calls).clone());
+        let calls = self.calls.each_ref().map(|calls| {
+            let (put_off, calls): (Vec<Call>, Vec<Call>) =
+                held(calls).iter().cloned().partition(|call| call.name == PUT_OFF);
+            assert!(put_off.len() <= 5, "{device} {words:?}: {put_off:?}");
+            calls
+        });
         let casts = calls
             .each_ref()
             .map(|calls| calls.iter().filter(|call| call.name == "Cast").count());
@@ -236,6 +245,19 @@ fn read_along(
         .map(|path| std::fs::read(path).expect("readable"));
     let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
     let note = move |name: &str, asked: &[u8], answer: Answer| {
+        // A party that asks for patience says something of itself; how often, depends on how fast this machine is.
+        let put_off = match &answer {
+            Err(status) => Refusal::from_status(status),
+            Ok(_) => None,
+        };
+        let put_off = put_off.filter(|refusal| refusal.reason.class() == Class::Retry);
+        let name = match put_off {
+            Some(refusal) => {
+                eprintln!("{name} was put off: {refusal}");
+                PUT_OFF
+            }
+            None => name,
+        };
         let told = match &answer {
             _ if !matches!(name, "Cast" | "Lookup") => String::new(),
             Ok(parts) => format!("{} bytes", parts.iter().map(Vec::len).sum::<usize>()),
