@@ -118,7 +118,7 @@ impl<'t> Batch<'t> {
             let keys = names
                 .iter()
                 .map(|(number, of_box, digest)| (*number, *of_box, digest.as_bytes()));
-            for (number, of_box, digest, position) in accepted::known(self.tx, kind, keys)? {
+            for ((number, of_box, digest), position) in accepted::known(self.tx, kind, keys)? {
                 known.insert((kind, number, of_box, Digest(digest)), position);
             }
         }

@@ -165,8 +165,8 @@ mod tests {
         let roll = |voters, all_s| Bounds::roll(voters, Instant::now() + Duration::from_secs(all_s));
         assert_eq!(given(roll(40, 400), 40, 1, 9).await, (Ok(40), 360));
         let late = Err(Reason::PartyUnreachable);
-        assert_eq!(given(roll(40, 400), 40, 1, 11).await, (late.clone(), 10));
-        assert_eq!(given(roll(40, 100), 40, 1, 9).await, (late.clone(), 100));
+        assert_eq!(given(roll(40, 400), 40, 1, 11).await, (late, 10));
+        assert_eq!(given(roll(40, 100), 40, 1, 9).await, (late, 100));
         assert_eq!(given(roll(40, 0), 40, 1, 9).await, (late, 0));
     }
 
@@ -178,7 +178,7 @@ mod tests {
             assert_eq!(given(roll(voters), rows, 1, 0).await, (Ok(rows), 0));
             assert_eq!(given(roll(voters), 1, rows, 0).await, (Ok(1), 0));
             let large = Err(Reason::MessageTooLarge);
-            assert_eq!(given(roll(voters), rows + 1, 1, 0).await, (large.clone(), 0));
+            assert_eq!(given(roll(voters), rows + 1, 1, 0).await, (large, 0));
             assert_eq!(given(roll(voters), 1, rows + rows / 4 + 1, 0).await, (large, 0));
         }
     }

@@ -95,14 +95,14 @@ impl Party {
     /// The log of that election was followed up to `mirrored` entries of those that `peer` names; `None`: no further, and another alarm says so.
     pub(super) fn followed(&self, peer: Role, number: u32, mirrored: Option<u64>, named: u64) {
         let now = self.now().get();
-        self.following
-            .heard(peer, |heard| match heard.lags.get_mut(&number) {
-                Some(lag) => match mirrored {
+        self.following.heard(peer, |heard| {
+            if let Some(lag) = heard.lags.get_mut(&number) {
+                match mirrored {
                     Some(mirrored) => lag.reached(mirrored, named, now),
                     None => lag.since_ms = now,
-                },
-                None => {}
-            });
+                }
+            }
+        });
     }
 
     /// The log of that election could not be followed.

@@ -30,6 +30,10 @@ pub(super) struct Pace {
 
 impl Pace {
     fn note(&mut self, entries: usize, took: Duration, now: Instant) {
+        if took.is_zero() {
+            // What came within a round trip says nothing of its pace, and buys no time for what comes later.
+            return;
+        }
         self.entries += entries as f64;
         self.took += took;
         if self.took > WINDOW {

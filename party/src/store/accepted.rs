@@ -187,7 +187,10 @@ pub fn position(
     Ok(row.map(|row| row.value()))
 }
 
-/// Which of these (election, box, digest) were accepted, each with its position: the table is opened once.
+/// Election, box and digest of what may have been accepted, and its position.
+pub type Known = ((u32, u32, [u8; 32]), u64);
+
+/// Which of these (election, box, digest) were accepted: the table is opened once.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
@@ -195,7 +198,7 @@ pub fn known<'d>(
     tx: &impl Tables,
     kind: Kind,
     keys: impl Iterator<Item = (u32, u32, &'d [u8; 32])>,
-) -> Result<Vec<(u32, u32, [u8; 32], u64)>, StoreError> {
+) -> Result<Vec<Known>, StoreError> {
     let mut keys = keys.peekable();
     let mut known = Vec::new();
     if keys.peek().is_none() {
@@ -204,7 +207,7 @@ pub fn known<'d>(
     let table = tx.table(kind.table())?;
     for (election, of_box, digest) in keys {
         if let Some(row) = table.get((election, of_box, digest))? {
-            known.push((election, of_box, *digest, row.value()));
+            known.push(((election, of_box, *digest), row.value()));
         }
     }
     Ok(known)

@@ -115,12 +115,12 @@ async fn a_trickle_that_is_never_late_is_left_for_whoever_gives() {
     let asked = trickles(&three, &two, vec![(ID, roots)]);
     let one = three.start(Role::P1, backup).await;
     open(&one).await;
-    let (now, same, lost) = state(&one, size);
+    let (now, same, _) = state(&one, size);
     assert!(now >= size && same == root, "verbatim: {now} of {size}");
     // Twice; a few times more where P3 was not asked yet; and for what P3 lacks.
     let asked = asked.load(Ordering::Relaxed);
     assert!((2..=12).contains(&asked), "asked {asked} times");
-    assert!(lost.len() <= asked, "the rest was whole at once: {lost:?}");
+    // The shares that it has are asked for afterwards.
     until("whole", async || three.log_of(&one).await.lost == 0).await;
     drop(third);
 }

@@ -210,11 +210,7 @@ fn reach(desk: &mut Terminal, steps: &[Step], at: usize, reference: &str) {
         if number == at {
             return;
         }
-        desk.types(if *question == REFERENCE {
-            reference
-        } else {
-            *answer
-        });
+        desk.types(if *question == REFERENCE { reference } else { answer });
     }
 }
 
@@ -242,19 +238,19 @@ async fn ctrl_c_and_ctrl_d_lose_nothing_at_any_question_and_no_choice_stays_on_t
 
     // At every question of a voter's turn, each time the next voter; a vote that the voter was told is kept stays.
     let (mut votes, mut voters) = (0, 0);
-    for at in 0..TURN.len() {
+    for (at, (question, _)) in TURN.iter().enumerate() {
         for key in [CTRL_C, CTRL_D] {
             let reference = format!("B1-{:06}", voters + 1);
             let mut desk = Terminal::sit(&world);
             desk.until(&format!("Votes: {votes} electronic, 0 paper."));
             reach(&mut desk, &TURN, at, &reference);
-            let kept = matches!(TURN[at].0, RECEIPT | IN_HAND);
+            let kept = matches!(*question, RECEIPT | IN_HAND);
             votes += u32::from(kept);
-            let turn = kept || matches!(TURN[at].0, CHOICE | "1: cast this vote.");
+            let turn = kept || matches!(*question, CHOICE | "1: cast this vote.");
             voters += u32::from(turn);
             desk.press(key);
             // At the menu Ctrl-D leaves; at any other question it goes back to it.
-            if key == CTRL_D && TURN[at].0 != MENU {
+            if key == CTRL_D && *question != MENU {
                 desk.until(MENU);
                 assert!(!desk.screen.holds_an_option(), "{}", desk.screen.text());
                 assert!(!desk.screen.text().contains("Name of the ballot"), "the receipt");
@@ -265,7 +261,7 @@ async fn ctrl_c_and_ctrl_d_lose_nothing_at_any_question_and_no_choice_stays_on_t
             // 6: something waits for delivery, if the last vote was a moment ago.
             let due: &[i32] = if key == CTRL_C { &[130] } else { &[0, 6] };
             assert!(due.contains(&code), "{code}: {text}");
-            assert!(!screen.holds_an_option(), "{}: {text}", TURN[at].0);
+            assert!(!screen.holds_an_option(), "{question}: {text}");
         }
     }
     assert_eq!((votes, voters), (4, 8));
