@@ -284,10 +284,10 @@ mod tests {
             assert_eq!(find(&text, Span::Bytes(200)), 1);
             let other = [b"{\"ballot\": \"", form, b"\",\n \"of\": \"B1-000008\"}\n"].concat();
             assert_eq!(find(&other, Span::Bytes(200)), 0);
-            let apart = [&form[..], &[b' '; 300], b"B1-000007"].concat();
+            let apart = [form, &[b' '; 300], b"B1-000007"].concat();
             assert_eq!(find(&apart, Span::Bytes(200)), 0);
             assert_eq!(find(&apart, Span::Page(4096)), 1);
-            let paged = [&form[..], &vec![0; 4096 - form.len()], b"B1-000007"].concat();
+            let paged = [form, &vec![0; 4096 - form.len()], b"B1-000007"].concat();
             assert_eq!(find(&paged, Span::Page(4096)), 0);
         }
     }
