@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
 
@@ -39,8 +40,13 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    written.map_err(FileError::of(&aside, "write"))?;
-    fs::rename(&aside, path).map_err(FileError::of(path, "put in place"))?;
+    let placed = written.map_err(FileError::of(&aside, "write"));
+    let placed = placed.and_then(|()| fs::rename(&aside, path).map_err(FileError::of(path, "put in place")));
+    if placed.is_err() {
+        // What could not be written takes no room; were it to stay, nothing reads it.
+        let _ = fs::remove_file(&aside);
+    }
+    placed?;
     sync_parent(path)
 }
 
@@ -108,9 +114,12 @@ pub(crate) fn sync_parent(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Another name beside it, which no other writer has: two commands may be at the same file at once.
 fn aside(path: &Path) -> PathBuf {
+    static WRITES: AtomicU64 = AtomicU64::new(0);
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".new");
+    let write = WRITES.fetch_add(1, Ordering::Relaxed);
+    name.push(format!(".new-{}-{write}", std::process::id()));
     path.with_file_name(name)
 }
 
@@ -145,5 +154,21 @@ mod tests {
             2,
             "nothing is left aside"
         );
+    }
+
+    #[test]
+    fn several_writers_of_one_file_do_not_meet() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("a.bin");
+        let whole = |of: u8| vec![of; 20_000 + usize::from(of)];
+        std::thread::scope(|scope| {
+            for of in 0..8 {
+                let (path, bytes) = (&path, whole(of));
+                scope.spawn(move || (0..20).for_each(|_| replace(path, &bytes).expect("written")));
+            }
+        });
+        let left = read(&path, 1 << 20).expect("read");
+        assert_eq!(left, whole(left[0]), "one of them, whole");
+        assert_eq!(fs::read_dir(dir.path()).expect("dir").count(), 1);
     }
 }
