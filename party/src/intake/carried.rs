@@ -53,8 +53,8 @@ impl Party {
         }
     }
 
-    /// One round over all elections. How far it has come with each is noted in one transaction: an enrolment costs no more of them with every
-    /// election that there ever was.
+    /// One round over all elections. How far it has come with those that take nothing is noted in one transaction: an enrolment costs no more of them
+    /// with every election that there ever was.
     ///
     /// # Errors
     /// The store.
@@ -81,8 +81,8 @@ impl Party {
         .await
     }
 
-    /// Accepts for `election` what was accepted for other elections of its register, as far as it was not looked at yet, and tells the number of
-    /// the last one it looked at. Whether a card was revoked since does not matter: the credential that it enrolled stands on its own.
+    /// Accepts for `election` what was accepted for other elections of its register, as far as it was not looked at yet. How far it has come is noted
+    /// where something was taken, so that a long way is not gone twice; else it tells the number of the last one it looked at. Whether a card was revoked since does not matter: the credential that it enrolled stands on its own.
     ///
     /// # Errors
     /// The store, or a writer that has stopped.
@@ -91,7 +91,7 @@ impl Party {
         let Some(register) = election.manifest().register() else {
             return Ok(None);
         };
-        let mut last: Option<u64> = None;
+        let (mut last, mut noted_down): (Option<u64>, bool) = (None, true);
         while election.signed_manifest().is_complete() && self.may_accept(election).is_ok() {
             let id = register.id().clone();
             let noted = self.blocking(move |party| {
@@ -107,6 +107,7 @@ impl Party {
             let Some(newest) = noted.last().map(|noted| noted.number) else {
                 break;
             };
+            let mut taken = false;
             for noted in noted.into_iter().filter(|noted| noted.election != number) {
                 let of = Arc::clone(election);
                 let found = self
@@ -114,7 +115,7 @@ impl Party {
                     .await?;
                 let Some(checked) = found else { continue };
                 match self.intake.writer.accept(checked).await {
-                    Ok(_) => {}
+                    Ok(_) => taken = true,
                     Err(refusal)
                         if [Reason::RecordSerial, Reason::ListAlready, Reason::BoxFull]
                             .contains(&refusal.reason) =>
@@ -124,9 +125,16 @@ impl Party {
                     Err(refusal) => return Err(refusal),
                 }
             }
-            last = Some(newest);
+            if taken {
+                self.blocking(move |party| {
+                    let note = |tx: &_| registers::put_taken_over(tx, number, newest);
+                    Ok(party.store.write(note)?)
+                })
+                .await?;
+            }
+            (last, noted_down) = (Some(newest), taken);
         }
-        Ok(last)
+        Ok(last.filter(|_| !noted_down))
     }
 
     /// A record of the register as `election` accepts it; `None` where it does not.
