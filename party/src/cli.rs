@@ -14,6 +14,7 @@ use std::io::{self, BufRead, IsTerminal as _, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use sd_notify::NotifyState;
@@ -22,6 +23,7 @@ use tally_proto::envelope::{Envelope, EnvelopeError};
 use tally_proto::ids::Role;
 use tally_proto::manifest::{Manifest, ManifestError, RevokedRows};
 use tally_proto::order::{Change, Order, OrderError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::check::check;
 use crate::config::{Config, ConfigError};
@@ -228,6 +230,9 @@ pub enum CliError {
     Terminal(#[from] io::Error),
 }
 
+/// What was begun in the background has so long to end. A server told to stop in the middle of a long start does not wait for the start's end.
+const AT_THE_END: Duration = Duration::from_secs(5);
+
 /// Runs the command with these arguments, the program's name first. Starts its own runtime.
 ///
 /// The process must have installed its TLS provider before.
@@ -258,13 +263,15 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(arguments.command)) {
+    let code = match runtime.block_on(run(arguments.command)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("party: {error}");
             ExitCode::FAILURE
         }
-    }
+    };
+    runtime.shutdown_timeout(AT_THE_END);
+    code
 }
 
 async fn run(command: Command) -> Result<ExitCode, CliError> {
@@ -379,7 +386,10 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
         }
         Command::Status(arguments) => return status::run(&arguments).await,
         Command::Health(asked) => return Ok(health::health(&asked).await?),
-        Command::HoldKeys { config } => Ok(officials::hold(&config, told_to_stop()).await?),
+        Command::HoldKeys { config } => {
+            let mut stop = Stop::listen()?;
+            Ok(officials::hold(&config, stop.told()).await?)
+        }
         Command::Unseal { config, shares } => Ok(officials::unseal(&config, &shares)?),
         Command::Lock { config } => Ok(officials::lock(&config)?),
         Command::Officials(command) => Ok(officials::officials(command)?),
@@ -393,6 +403,7 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
 }
 
 async fn serve(path: &Path) -> Result<(), CliError> {
+    let mut stop = Stop::listen()?;
     let sound = check(path, false)?;
     let config = &sound.config;
     let telemetry = telemetry::init(
@@ -411,8 +422,8 @@ async fn serve(path: &Path) -> Result<(), CliError> {
         tell_supervisor(&[NotifyState::Ready]);
     }
     let alive = tokio::spawn(say_alive());
-    let Some(mut running) = unlocked(config).await? else {
-        tracing::info!("told to stop while locked");
+    let Some(mut running) = unlocked(config, &mut stop).await? else {
+        tracing::info!("told to stop before it served");
         return Ok(());
     };
     tell_supervisor(&[NotifyState::Ready]);
@@ -424,7 +435,7 @@ async fn serve(path: &Path) -> Result<(), CliError> {
             tracing::error!(%error, "stopping");
             Err(error.into())
         }
-        () = told_to_stop() => {
+        () = stop.told() => {
             tracing::info!("told to stop");
             Ok(())
         }
@@ -456,13 +467,20 @@ async fn say_alive() {
 }
 
 /// Starts the server once its keys can be had; `None`: told to stop before.
-async fn unlocked(config: &Config) -> Result<Option<Running>, CliError> {
+async fn unlocked(config: &Config, stop: &mut Stop) -> Result<Option<Running>, CliError> {
     loop {
         let deps = Deps::system(config);
-        if !locked::until_unlocked(config, &deps.clock, told_to_stop()).await? {
+        if !locked::until_unlocked(config, &deps.clock, stop.told()).await? {
             return Ok(None);
         }
-        match Server::start(config.clone(), deps).await {
+        let started = tokio::select! {
+            // What has been started is stopped in order.
+            biased;
+            started = Server::start(config.clone(), deps) => started,
+            // Nobody is served yet: what it was at is begun again at the next start, as after a crash.
+            () = stop.told() => return Ok(None),
+        };
+        match started {
             Ok(running) => return Ok(Some(running)),
             // The key holder was locked or ended in between.
             Err(ServerError::Party(PartyError::Key(KeyError::Locked(_) | KeyError::Holder(_)))) => {}
@@ -471,21 +489,27 @@ async fn unlocked(config: &Config) -> Result<Option<Running>, CliError> {
     }
 }
 
-/// Completes at SIGINT or SIGTERM.
-async fn told_to_stop() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
+/// SIGINT and SIGTERM, heard from the moment this is made: one that comes before anybody waits for it is not lost, and ends nothing half way.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Completes once one of them has come since this last completed.
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
-    // Without a handler the default action ends the process, which is safe at any time.
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 /// Shows each pending object on `output` and countersigns those whose election id is typed on `input`. `prompt`: the input is a terminal,

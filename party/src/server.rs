@@ -240,6 +240,10 @@ impl Server {
             .add_service(peer_guard.watch(registration()))
             .add_service(peer_guard.watch(control))
             .add_service(peer_guard.watch(peers));
+        for service in SERVICES {
+            health.set_service_status(service, ServingStatus::Serving).await;
+        }
+        // From here on nothing is waited for: who gives up a start in the middle leaves no listener behind.
         let listeners = vec![
             tokio::spawn(serve(
                 public_router,
@@ -260,9 +264,6 @@ impl Server {
                 stopping,
             )),
         ];
-        for service in SERVICES {
-            health.set_service_status(service, ServingStatus::Serving).await;
-        }
         let keep = |name, task: fn(Arc<Party>, Sealing) -> BoxFuture<'static, ()>| {
             let (party, sealing) = (Arc::clone(&party), following.clone());
             tokio::spawn(kept(Arc::clone(&party), name, move || {

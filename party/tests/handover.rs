@@ -10,7 +10,7 @@ use tally_party::store::sim::SimDisk;
 use tally_party::store::{Storage, StoreError, Tables as _, receipts};
 use tally_proto::ballot::Submission;
 use tally_proto::connect;
-use tally_proto::fixture::Shape;
+use tally_proto::fixture::{Shape, ports};
 use tally_proto::ids::{
     BoxId, Digest, ElectionId, Hash32, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex,
 };
@@ -36,11 +36,6 @@ fn world_at(ports: [u16; 3]) -> World {
         peer_ports: ports,
         ..Shape::default()
     })
-}
-
-fn free_ports() -> [u16; 3] {
-    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    held.map(|listener| listener.local_addr().expect("bound").port())
 }
 
 async fn start(world: &World, role: Role, ports: [u16; 3], wait_ms: u64) -> Party {
@@ -79,7 +74,7 @@ fn rows(party: &Party) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_answer_tells_that_all_three_hold_each_other_s_receipts() {
-    let ports = free_ports();
+    let ports = ports::free();
     let mut world = world_at(ports);
     let mut parties = Vec::new();
     for role in Role::ALL {
@@ -116,7 +111,7 @@ async fn the_answer_tells_that_all_three_hold_each_other_s_receipts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_party_that_is_away_or_says_nothing_is_not_waited_for() {
-    let ports = free_ports();
+    let ports = ports::free();
     let mut world = world_at(ports);
     // At the address of P3 somebody takes connections and says nothing.
     let silent = TcpListener::bind(("127.0.0.1", ports[2])).expect("bound");
@@ -156,7 +151,7 @@ struct Alone {
 
 impl Alone {
     async fn new() -> Self {
-        let ports = free_ports();
+        let ports = ports::free();
         let world = world_at(ports);
         let one = start(&world, Role::P1, ports, 0).await;
         Self { world, one }
@@ -416,7 +411,7 @@ async fn several_receipts_go_in_one_request_and_a_bad_one_leaves_the_good_ones_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_a_registrars_certificate_keeps_no_party_from_handing_over() {
-    let ports = free_ports();
+    let ports = ports::free();
     let mut world = World::new(Shape {
         peer_ports: ports,
         registrars: 1,

@@ -3,7 +3,6 @@
 //! Without the test harness, because the test re-executes itself as the party.
 
 use std::ffi::OsString;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tally_party::config::Config;
 use tally_party::init::{Init, init};
 use tally_party::operator::Operator;
 use tally_proto::envelope::Signer;
+use tally_proto::fixture::ports;
 use tally_proto::identity::CoordinatorIdentity;
 use tally_proto::ids::Role;
 use tally_proto::pki::Authority;
@@ -48,21 +48,15 @@ fn party(arguments: &[&str], config: &Path) -> Command {
     command
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
-}
-
 fn set_up(root: &Path) -> PathBuf {
     let mut rng = StdRng::seed_from_u64(1);
     let made = Role::ALL.map(|role| {
+        let [public, peer] = ports::free();
         let asked = Init {
             role,
             agency: format!("Agency {role}"),
-            public_address: format!("https://127.0.0.1:{}", free_port()),
-            peer_address: format!("https://127.0.0.1:{}", free_port()),
+            public_address: format!("https://127.0.0.1:{public}"),
+            peer_address: format!("https://127.0.0.1:{peer}"),
             public_listen: None,
             peer_listen: None,
         };

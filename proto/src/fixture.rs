@@ -4,6 +4,7 @@
 
 pub mod cards;
 pub mod der;
+pub mod ports;
 
 use std::sync::{Arc, LazyLock};
 

@@ -155,6 +155,15 @@ impl Crowd {
         Ok(())
     }
 
+    /// Waits for a second later than that of everything cast so far: what other devices cast from then on is later, in the parties' eyes too.
+    pub async fn await_later_second(&self) {
+        let last = self.done.iter().map(|done| done.cast_at_s).max();
+        let later = UNIX_EPOCH + Duration::from_secs(last.map_or(0, |second| second + 1));
+        while let Ok(left) = later.duration_since(SystemTime::now()) {
+            tokio::time::sleep(left.max(Duration::from_millis(1))).await;
+        }
+    }
+
     async fn cast_one(&self, cast: Cast, device: &Device, rng: &mut StdRng) -> Result<Done, CrowdError> {
         let invitation = self.invitation(cast, rng)?;
         let voter =

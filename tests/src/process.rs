@@ -3,12 +3,16 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+/// Below those that operating systems give to outgoing connections: one of these would hold the port against the server that comes to listen there.
+const PORTS: Range<u16> = 15_000..32_000;
 /// How long a process may take until it listens.
 const START: Duration = Duration::from_secs(60);
 
@@ -369,9 +373,17 @@ impl Drop for Server {
 /// # Errors
 /// The operating system has no port to give.
 pub fn free_addresses_at(ip: Ipv4Addr) -> Result<[SocketAddr; 2], ProcessError> {
-    let listener = || TcpListener::bind((ip, 0)).map_err(os("finding a free port"));
-    let address = |l: &TcpListener| l.local_addr().map_err(os("finding a free port"));
-    // Both are held until both are known.
-    let (one, other) = (listener()?, listener()?);
-    Ok([address(&one)?, address(&other)?])
+    // Not given twice by this process, nor, likely, by one beside it.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = PORTS.end - PORTS.start;
+    let begin = (std::process::id().wrapping_mul(61) % u32::from(count)) as u16;
+    let free = || {
+        (0..count)
+            .map(|_| PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(begin) % count)
+            .map(|port| SocketAddr::from((ip, port)))
+            .find(|&address| TcpListener::bind(address).is_ok())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::AddrInUse))
+            .map_err(os(format!("finding a free port at {ip}")))
+    };
+    Ok([free()?, free()?])
 }

@@ -235,6 +235,8 @@ async fn a_wide_election_leaves_no_secret_and_no_voter_beside_a_ballot_in_any_fi
     let [electronic, paper] = AT_STATION;
     let at_station = [cast(electronic, Way::Station(1)), cast(paper, Way::Paper(1))];
     crowd.vote_at_stations(&at_station, |_| {}).await.expect("cast");
+    // Ballots of one second, from two devices, stand in no order of time.
+    crowd.await_later_second().await;
     votes_at_home(&world, &invitations[&Place { box_id: 1, v: OWN }]);
     let scraped = scrape(&world, &metrics, "voting");
     assert!(

@@ -6,7 +6,6 @@ pub(crate) mod liar;
 pub(crate) mod three;
 
 use std::fs;
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use tally_mpc::layout::Choice;
@@ -21,7 +20,7 @@ use tally_proto::ballot::{BallotHeader, StationMark, Submission};
 use tally_proto::connect::{self, Dial};
 use tally_proto::envelope::Kind;
 use tally_proto::fixture::cards::SALT;
-use tally_proto::fixture::{Cast, OPENS, Shape, World as Fixture};
+use tally_proto::fixture::{Cast, OPENS, Shape, World as Fixture, ports};
 use tally_proto::holder::Holder;
 use tally_proto::identity::Address;
 use tally_proto::ids::{BoxId, Digest, RegisterId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
@@ -79,9 +78,7 @@ impl World {
 
     /// A world whose parties know each other's ports: each listens where the manifest says.
     pub(crate) fn connected(shape: Shape) -> World {
-        // Held together, so that they differ.
-        let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-        let peer_ports = held.map(|listener| listener.local_addr().expect("bound").port());
+        let peer_ports = ports::free();
         let shape = Shape { peer_ports, ..shape };
         World {
             ports: Some(peer_ports),

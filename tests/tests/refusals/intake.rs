@@ -1,9 +1,7 @@
 //! What voters and stations meet.
 
-use std::net::TcpListener;
-
 use tally_proto::connect::{self, Dial};
-use tally_proto::fixture::{CLOSES, OPENS};
+use tally_proto::fixture::{CLOSES, OPENS, ports};
 use tally_proto::identity::Address;
 use tally_proto::ids::Role;
 use tally_proto::pki::{Anchor, PeerRole};
@@ -192,10 +190,8 @@ async fn ask_the_time(scene: &Scene, port: u16, whose: Role) -> Refusal {
 }
 
 pub(crate) async fn where_nobody_listens(scene: &mut Scene) -> Refusal {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a port");
-    ask_the_time(scene, free.port(), Role::P1).await
+    let [port] = ports::free();
+    ask_the_time(scene, port, Role::P1).await
 }
 
 pub(crate) async fn where_somebody_else_listens(scene: &mut Scene) -> Refusal {
