@@ -72,7 +72,7 @@ async fn session(setup: Setup) -> Result<()> {
     let at = Arc::clone(&lobby);
     let answer = move |caller, frames: Frames| -> BoxFuture<'static, _> {
         let lobby = Arc::clone(&at);
-        Box::pin(async move { lobby.arrive(caller, frames, Pace::default().message).await })
+        Box::pin(async move { lobby.arrive(caller, frames, Pace::default().meet).await })
     };
     let peer = SessionPeer::new(Roles::new(own, trust.clone()), Arc::new(answer));
     let server = transport::for_sessions(tonic::transport::Server::builder())

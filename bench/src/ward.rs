@@ -1,6 +1,6 @@
 //! The election of a measurement over real servers: three initialised parties in one directory, and a manifest that all have countersigned.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -13,6 +13,7 @@ use tally_party::config::Config;
 use tally_party::init::{Init, init};
 use tally_party::keys;
 use tally_proto::envelope::{Envelope, Kind, Signer};
+use tally_proto::fixture::ports;
 use tally_proto::identity::{CoordinatorIdentity, PartyIdentity, RegistrarIdentity, StationIdentity};
 use tally_proto::ids::{BoxId, ElectionId, RoleExt as _, StationId, UnixSeconds};
 use tally_proto::manifest::SignedManifest;
@@ -165,11 +166,7 @@ fn config_in(directory: &Path, role: Role) -> Result<Config> {
 
 /// Initialises a party on two free ports.
 fn party(role: Role, directory: &Path, rng: &mut StdRng) -> Result<PartyIdentity> {
-    let free = [
-        TcpListener::bind(("127.0.0.1", 0))?,
-        TcpListener::bind(("127.0.0.1", 0))?,
-    ];
-    let [public, peer] = [free[0].local_addr()?, free[1].local_addr()?];
+    let [public, peer] = ports::free().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let made = init(
         &directory_of(directory, role),
         &Init {

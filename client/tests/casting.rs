@@ -170,8 +170,7 @@ async fn a_false_receipt_is_no_acceptance() {
 #[tokio::test]
 async fn a_slow_party_is_not_waited_for_but_served() {
     let town = Town::open().await;
-    town.party(Role::P1)
-        .behave(Manner::Slow(Duration::from_millis(600)));
+    town.party(Role::P1).behave(Manner::Slow(Duration::from_secs(3)));
     let mut cast = cast(&voter(&town), &["1=1"]).await.unwrap();
     assert_eq!(cast.accepted(), [Role::P2, Role::P3]);
     cast.third().await;
@@ -331,7 +330,7 @@ async fn what_does_not_fit_is_refused_before_anything_is_sent() {
 /// Lets one second of the paused clock pass, and a moment of real time for what travels over sockets.
 async fn second() -> u64 {
     tokio::time::advance(Duration::from_secs(1)).await;
-    tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(5)))
+    tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(20)))
         .await
         .unwrap();
     1

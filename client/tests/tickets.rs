@@ -74,7 +74,7 @@ impl Casting {
 
     async fn second(&mut self) {
         tokio::time::advance(Duration::from_secs(1)).await;
-        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(5)))
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(20)))
             .await
             .unwrap();
         self.passed += 1;

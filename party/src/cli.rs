@@ -423,7 +423,6 @@ async fn serve(path: &Path) -> Result<(), CliError> {
     }
     let alive = tokio::spawn(say_alive());
     let Some(mut running) = unlocked(config, &mut stop).await? else {
-        tracing::info!("told to stop before it served");
         return Ok(());
     };
     tell_supervisor(&[NotifyState::Ready]);
@@ -471,6 +470,7 @@ async fn unlocked(config: &Config, stop: &mut Stop) -> Result<Option<Running>, C
     loop {
         let deps = Deps::system(config);
         if !locked::until_unlocked(config, &deps.clock, stop.told()).await? {
+            tracing::info!("told to stop while locked");
             return Ok(None);
         }
         let started = tokio::select! {
@@ -478,7 +478,10 @@ async fn unlocked(config: &Config, stop: &mut Stop) -> Result<Option<Running>, C
             biased;
             started = Server::start(config.clone(), deps) => started,
             // Nobody is served yet: what it was at is begun again at the next start, as after a crash.
-            () = stop.told() => return Ok(None),
+            () = stop.told() => {
+                tracing::info!("told to stop before it served");
+                return Ok(None);
+            }
         };
         match started {
             Ok(running) => return Ok(Some(running)),

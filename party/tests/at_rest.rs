@@ -1,5 +1,7 @@
 //! Shares at rest: what the store's file holds of ballots and credential records, and what becomes of rows that are moved.
 
+use std::sync::Arc;
+
 use redb::TableDefinition;
 use tally_party::store::sim::SimDisk;
 use tally_party::store::vault::StorageKey;
@@ -12,6 +14,7 @@ use tally_proto::record::Half;
 use tally_proto::shares::ShareContext;
 
 use crate::world::World;
+use crate::world::three::until;
 
 /// The storage key that the test world gives party 1.
 const STORAGE_KEY: [u8; 32] = [1; 32];
@@ -113,7 +116,10 @@ async fn filled() -> (World, std::path::PathBuf, Vec<Taken>) {
             record.ciphertext(),
         ),
     });
+    let gone = Arc::downgrade(party.running.party());
     party.running.stop().await;
+    // What ran in the background ends a moment later, and then the file is closed.
+    until("the store is closed", async || gone.strong_count() == 0).await;
     (world, file, taken)
 }
 

@@ -13,6 +13,7 @@ use tally_proto::reason::Reason;
 use tally_proto::record::RecordSubmission;
 use tally_proto::wire;
 
+use crate::world::three::stopped;
 use crate::world::{Party, World, reason, refusal};
 
 fn world() -> World {
@@ -506,8 +507,7 @@ async fn one_record_serves_every_election_of_the_register() {
     assert_eq!((reply.r#box, reply.v), (2, 0));
     assert_eq!(until(&party, 1, 2, 1).await, records(&party, 2, 2));
     // It survives a restart, and nothing is taken twice.
-    let disk = party.disk.clone();
-    party.running.stop().await;
+    let disk = stopped(party).await;
     let party = world.start_on(Role::P1, disk).await;
     world.define_another("third");
     world.put_in_force(&party).await;

@@ -12,6 +12,7 @@ use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::wire;
 
+use crate::world::three::until;
 use crate::world::{Party, World, refusal};
 
 const NOW_MS: u64 = (OPENS + 100) * 1000;
@@ -69,7 +70,6 @@ async fn a_party_with_a_wrong_clock_accepts_nothing_until_it_is_right() {
     clocks[1].set(NOW_MS);
 
     clocks[0].set(NOW_MS + 4500);
-    assert_eq!(alarm(&one), None);
     assert!(compare(one.running.party()).await);
     let told = alarm(&one).expect("an alarm");
     assert!(told.contains("-4.5 s and -4.5 s"), "{told}");
@@ -104,8 +104,12 @@ async fn a_party_with_a_wrong_clock_accepts_nothing_until_it_is_right() {
     three.running.stop().await;
     assert!(compare(one.running.party()).await);
     clocks[0].set(NOW_MS + 900);
-    assert!(!compare(one.running.party()).await);
-    one.intake().submit(one.part(&now)).await.expect("accepted again");
+    // A look of the server's own that began before may end after the test's.
+    until("accepted again", async || {
+        assert!(!compare(one.running.party()).await);
+        one.intake().submit(one.part(&now)).await.is_ok()
+    })
+    .await;
     let status = control.status(asked).await.expect("status").into_inner();
     assert_eq!(status.elections[0].intake_trouble, "");
     assert!(!status.alarms.iter().any(stands), "{status:?}");

@@ -15,6 +15,7 @@ use tally_proto::wire::control_client::ControlClient;
 use tally_proto::wire::record_receipt::Outcome;
 use tonic::transport::Channel;
 
+use crate::world::three::stopped;
 use crate::world::{Party, World, reason, refusal};
 
 fn leaf(world: &World, role: PeerRole) -> Leaf {
@@ -1079,7 +1080,7 @@ async fn elections_that_nobody_countersigned_make_room_for_newer_ones_and_leave_
     ];
     assert_eq!(known(&party), due);
     // It is so on disk, too; and whose number was given is not given again.
-    party.running.stop().await;
+    let disk = stopped(party).await;
     let party = world.start_on(Role::P1, disk).await;
     assert_eq!(known(&party), due);
     let rolls = party.running.party().store.read(|tx| {

@@ -454,15 +454,22 @@ async fn who_has_a_certificate_has_so_many_connections_and_its_share_of_places()
         .status(wire::StatusRequest::default())
         .await
         .expect("served");
-    let (last, _body) = asked.pop().expect("some");
-    assert_eq!(outcome(last).await, Some(Reason::MessageTooSlow));
+    // Which of them the bound put out is the scheduler's choice; those it left are put out by the clock.
+    let mut by_the_clock = 0;
+    for (answer, _body) in asked.drain(..) {
+        match outcome(answer).await {
+            Some(Reason::MessageTooSlow) => by_the_clock += 1,
+            other => assert_eq!(other, Some(Reason::PartyBusy)),
+        }
+    }
+    assert!(by_the_clock > 0);
     votes(&mut world, &party).await;
     assert_eq!(ballots(&party), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hundreds_of_slow_handshakes_slow_headers_and_silent_connections_are_closed_while_voters_vote() {
-    let bounds = "max_connections_per_address = 1000\nhandshake_s = 2\nidle_s = 3";
+    let bounds = "max_connections_per_address = 1000\nhandshake_s = 10\nidle_s = 3";
     let (mut world, party) = one(bounds, false).await;
     // Some never say anything, some drip what could be the start of a TLS handshake.
     let mut dripping = tokio::task::JoinSet::new();
@@ -514,16 +521,17 @@ async fn hundreds_of_slow_handshakes_slow_headers_and_silent_connections_are_clo
         .expect("a connection that drips is closed");
     // The silent ones go too, and the voter's, as nothing is under way on it.
     await_that("all are gone", || party.running.public_connections() == 0).await;
-    voter
-        .submit(party.part(&world.ballot()))
-        .await
-        .expect("over a new connection");
+    // The device may not have heard yet that its connection is closed; then it tries again.
+    let last = party.part(&world.ballot());
+    if voter.submit(last.clone()).await.is_err() {
+        voter.submit(last).await.expect("over a new connection");
+    }
     assert_eq!(ballots(&party), 21);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_drips_is_refused_by_name_and_one_beyond_the_bound_too() {
-    let (mut world, party) = one("message_s = 1", false).await;
+    let (mut world, party) = one("message_s = 5", false).await;
     let good = framed(&party.part(&world.ballot()));
     let mut client = http2(&world, &party, 100).await;
     let mut dripping = Vec::new();

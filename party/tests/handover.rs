@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redb::{ReadableTable as _, TableDefinition};
 use tally_party::store::sim::SimDisk;
@@ -84,15 +84,31 @@ async fn the_answer_tells_that_all_three_hold_each_other_s_receipts() {
     let [one, two, three] = parties.as_slice() else {
         panic!("three")
     };
-    // The first finds out that the others are there; until then nobody is known to be away.
-    for _ in 0..3 {
+    let others = |party: &Party| {
+        (1..=3)
+            .filter(|n| *n != party.role.number())
+            .collect::<Vec<u32>>()
+    };
+    let since = Instant::now();
+    let (mut told, mut casts) = (0, 0);
+    while told < 3 {
         let ballot = world.ballot();
         let digest = ballot[0].digest();
         let (a, b, c) = tokio::join!(cast(one, &ballot), cast(two, &ballot), cast(three, &ballot));
         let replies = [a, b, c];
+        casts += 1;
+        // A machine that stands still for half a second passes for a party that is away, for a while.
+        let all = |(at, party): (usize, &Party)| replies[at].stored == others(party);
+        if !parties.iter().enumerate().all(all) {
+            assert!(
+                since.elapsed() < DEADLINE,
+                "no answer tells of all three: {replies:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            continue;
+        }
+        told += 1;
         for (at, party) in parties.iter().enumerate() {
-            let others: Vec<u32> = (1..=3).filter(|n| *n != party.role.number()).collect();
-            assert_eq!(replies[at].stored, others);
             for of in Role::ALL {
                 let given =
                     (of != party.role).then(|| replies[of.slot()].receipt.clone().expect("a receipt"));
@@ -106,7 +122,9 @@ async fn the_answer_tells_that_all_three_hold_each_other_s_receipts() {
             assert_eq!(cast(party, &ballot).await, replies[at]);
         }
     }
-    assert_eq!(parties.iter().map(rows).collect::<Vec<_>>(), [6, 6, 6]);
+    for rows in parties.iter().map(rows) {
+        assert!((6..=2 * casts).contains(&rows), "{rows} of {casts}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

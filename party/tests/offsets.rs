@@ -25,6 +25,7 @@ use tally_proto::wire;
 use tally_proto::wire::seal_event::Event;
 use tonic::Status;
 
+use crate::world::three::stopped;
 use crate::world::{Party, World, reason};
 
 const REGISTER: &str = "city-2027";
@@ -175,8 +176,7 @@ async fn keys_survive_a_restart_and_come_back_after_a_lost_store() {
     }
     let before = three.commitments(&p2).await.expect("P2's");
     assert_eq!(before.len(), 2);
-    let disk = p2.disk.clone();
-    p2.running.stop().await;
+    let disk = stopped(p2).await;
     let p2 = three.world.start_on(Role::P2, disk).await;
     assert_eq!(three.commitments(&p2).await.expect("after a restart"), before);
     p2.running.stop().await;
@@ -450,8 +450,7 @@ async fn offsets_are_told_for_three_receipts_of_one_card_record_only() {
     // None of this used anything up; and what was told stays told after a restart.
     enrolled.ask(role, right.clone(), &proof).await.expect("told");
     let [p1, p2, p3] = enrolled.parties;
-    let disk = p1.disk.clone();
-    p1.running.stop().await;
+    let disk = stopped(p1).await;
     let p1 = enrolled.three.world.start_on(Role::P1, disk).await;
     enrolled.parties = [p1, p2, p3];
     assert_eq!(

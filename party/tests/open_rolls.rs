@@ -19,6 +19,7 @@ use tally_proto::receipt::Receipt;
 use tally_proto::record::RecordSubmission;
 use tally_proto::wire;
 
+use crate::world::three::stopped;
 use crate::world::{Party, World, reason};
 
 const BOX: BoxId = BoxId(1);
@@ -319,8 +320,7 @@ async fn whatever_p1_gives_the_first_pairing_stands() {
         assert_eq!(reason(enrol(party, part).await), Reason::RollNumberTaken);
     }
     // It is so after a restart, and the number of before still serves.
-    let disk = p2.disk.clone();
-    p2.running.stop().await;
+    let disk = stopped(p2).await;
     let p2 = world.start_on(Role::P2, disk).await;
     let part = numbered(&world, &other, Role::P2, 3);
     assert_eq!(reason(enrol(&p2, part).await), Reason::RollNumberTaken);

@@ -121,9 +121,10 @@ async fn whoever_withholds_pages_shortens_no_log() {
         });
         let one = three.start(Role::P1, backup.after_crash(pages as u64)).await;
         open(&one).await;
-        let (now, same, lost) = state(&one, size);
+        let (now, same, _) = state(&one, size);
         assert!(now >= size && same == root, "verbatim: {now} of {size}");
-        assert_eq!(lost, [0u64; 0]);
+        // What came too slowly at first is mended afterwards.
+        until("nothing is lost", async || state(&one, size).2.is_empty()).await;
         three.caught_up(&third, &[&one]).await;
         until("nothing is wrong with it", async || {
             three.about(&third, Role::P1).await.trouble.is_empty()

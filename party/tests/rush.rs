@@ -203,7 +203,11 @@ async fn numbers_that_p1_invents_move_nobodys_bound() {
     three.caught_up(&p2, &[&p1]).await;
     // The friend's card was seen a thousand times, and is one; behind the rest there is nothing.
     assert_eq!((people(&p2), people(&p3)), (1, 1));
-    assert_eq!(three.about(&p3, Role::P1).await.not_given, u64::from(INVENTED));
+    // Told a moment after it is written.
+    until("counted", async || {
+        three.about(&p3, Role::P1).await.not_given == u64::from(INVENTED)
+    })
+    .await;
     let stranger = record(&mut three, 1);
     let given = |v: u32| {
         let digest = stranger[0].header().numbered(VoterIndex(v)).digest();

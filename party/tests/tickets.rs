@@ -9,6 +9,7 @@ use tally_proto::reason::Reason;
 use tally_proto::ticket::{OwnTicket, Use};
 use tally_proto::wire;
 
+use crate::world::three::stopped;
 use crate::world::{Party, World, reason, refusal};
 
 async fn one() -> (World, Party) {
@@ -203,9 +204,8 @@ async fn a_ticket_is_good_for_one_ballot_in_whatever_box_also_after_a_restart() 
     intake.submit(party.part(&first)).await.expect("accepted");
     assert_eq!(stored(&party), 1);
 
-    let disk = party.disk.clone();
     let role = party.role;
-    party.running.stop().await;
+    let disk = stopped(party).await;
     let party = world.start_on(role, disk).await;
     let mut intake = party.intake();
     intake

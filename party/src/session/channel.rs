@@ -22,6 +22,8 @@ const EXCUSES: u32 = 3;
 /// How patient a session is, and how far away its parties seem.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
+    /// Both neighbours have come to the session by then, and a neighbour's stream waits so long for this party to come.
+    pub meet: Duration,
     /// A message is overdue, and a send stuck, after this long.
     pub message: Duration,
     /// An answer to a demand is overdue after this long; then the party that owes is called overdue. At most half of `message`: else one
@@ -36,6 +38,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
+            meet: Duration::from_secs(60),
             message: Duration::from_secs(60),
             relay: Duration::from_secs(20),
             session: Duration::from_secs(4 * 3600),

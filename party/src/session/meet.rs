@@ -28,7 +28,7 @@ pub(crate) struct Met {
     pub(crate) revealed: [Contribution; 2],
 }
 
-/// Meets both neighbours, within `pace.message`.
+/// Meets both neighbours, within `pace.meet`.
 ///
 /// # Errors
 /// The first neighbour that could not be met, and why, with what is still to be said to those that were. What goes wrong later is told by
@@ -61,7 +61,7 @@ async fn both(
 ) -> Result<Met, (Option<Role>, Loss)> {
     let one = async |neighbour: Role| {
         let met = neighbour_of(prepared, starts, neighbour, (endpoints, lobby), fate, farewell);
-        match tokio::time::timeout(pace.message, met).await {
+        match tokio::time::timeout(pace.meet, met).await {
             Ok(met) => met.map_err(|loss| (Some(neighbour), loss)),
             Err(_) => Err((Some(neighbour), Loss::Silent)),
         }

@@ -222,10 +222,7 @@ impl Sessions {
         caller: Role,
         frames: impl futures::Stream<Item = Result<wire::Frame, Status>> + Send + 'static,
     ) -> Result<Answers<wire::Frame>, Refusal> {
-        self.0
-            .lobby
-            .arrive(caller, frames, self.0.parts.pace.message)
-            .await
+        self.0.lobby.arrive(caller, frames, self.0.parts.pace.meet).await
     }
 
     /// Peer.Holdings: what this party holds of what `caller` signed for a box.

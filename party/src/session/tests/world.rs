@@ -71,6 +71,7 @@ impl Drop for World {
 
 pub(super) fn patient(message: Duration) -> Pace {
     Pace {
+        meet: message,
         message,
         ..Pace::default()
     }
