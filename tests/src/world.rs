@@ -545,16 +545,36 @@ impl World {
     /// # Errors
     /// The first command that fails.
     pub fn close(&self, reason: &str) -> Result<SystemTime, WorldError> {
+        let (_, until) = self.close_and_receive(reason, Duration::from_secs(1))?;
+        Ok(until)
+    }
+
+    /// Like [`World::close`], and what waits at stations is taken for so long after the close: the first moment after the close, and the first at which
+    /// nothing more is taken.
+    ///
+    /// # Errors
+    /// The first command that fails.
+    pub fn close_and_receive(
+        &self,
+        reason: &str,
+        from_stations: Duration,
+    ) -> Result<(SystemTime, SystemTime), WorldError> {
         let channels = if self.plan.stations > 0 { 3 } else { 1 };
         let began = Instant::now();
         // What is asked is not changed by asking.
         self.coordinator(&["signatures", &self.plan.election], "")?;
         let ahead = began.elapsed() * 5 * 4 * channels + Duration::from_secs(4);
         let at = SystemTime::now() + ahead;
-        let until = at + Duration::from_secs(1);
-        let (at_text, until_text) = (utc::second(at), utc::second(until));
+        let second = Duration::from_secs(1);
+        let at_text = utc::second(at);
         let typed = format!("{}\n", self.plan.election);
         for channel in ["online", "station", "paper"].into_iter().take(channels as usize) {
+            let grace = if channel == "online" {
+                second
+            } else {
+                from_stations
+            };
+            let until_text = utc::second(at + grace);
             let words = [
                 "order",
                 &self.plan.election,
@@ -572,7 +592,7 @@ impl World {
             self.countersign()?;
             self.coordinator(&["complete", &self.plan.election], &typed)?;
         }
-        Ok(until + Duration::from_secs(1))
+        Ok((at + second, at + from_stations.max(second) + second))
     }
 
     fn election_toml(&self) -> Result<String, WorldError> {

@@ -16,6 +16,8 @@ use tally_tests::script::{Cast, Place, Roll, Way};
 use tally_tests::world::{Plan, World};
 use tally_tests::{published, utc};
 
+#[path = "desk/offline.rs"]
+mod offline;
 #[path = "desk/terminal.rs"]
 mod terminal;
 
@@ -32,6 +34,11 @@ struct Desk {
 
 impl Desk {
     fn sit(world: &World, station: &str) -> Self {
+        Self::sit_by(world, station, &[])
+    }
+
+    /// Started by the words of another program.
+    fn sit_by(world: &World, station: &str, before: &[&str]) -> Self {
         let manifest = world.manifest_file().expect("a manifest");
         let words = [
             "client",
@@ -42,8 +49,10 @@ impl Desk {
             "--roll",
             "election/roll.csv",
         ];
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tally-tests"))
-            .args(words)
+        let program = before.iter().chain([&env!("CARGO_BIN_EXE_tally-tests")]);
+        let all: Vec<&str> = program.copied().chain(words).collect();
+        let mut child = Command::new(all[0])
+            .args(&all[1..])
             .arg("--manifest")
             .arg(manifest)
             .current_dir(&world.root)
