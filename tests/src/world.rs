@@ -540,7 +540,7 @@ impl World {
     }
 
     /// Closes all channels early, by orders that three operators countersign, and gives the moment at which nothing more is taken. It lies
-    /// ahead far enough for all these commands, by how long the first order's commands took.
+    /// ahead far enough for all these commands, by how long one took.
     ///
     /// # Errors
     /// The first command that fails.
@@ -563,7 +563,9 @@ impl World {
         let began = Instant::now();
         // What is asked is not changed by asking.
         self.coordinator(&["signatures", &self.plan.election], "")?;
-        let ahead = began.elapsed() * 5 * 4 * channels + Duration::from_secs(4);
+        // An order's moment lies three seconds ahead of its last signature at least.
+        let commands = (began.elapsed() * 20).max(Duration::from_millis(1500)) * channels;
+        let ahead = Duration::from_secs(4) + commands;
         let at = SystemTime::now() + ahead;
         let second = Duration::from_secs(1);
         let at_text = utc::second(at);

@@ -27,7 +27,7 @@ const AT_HOME: std::ops::Range<u32> = 20..40;
 const TRIES: u32 = 25;
 /// At home; the registrar issues a code all the same.
 const FAVOURED: u32 = 26;
-const DAY: Duration = Duration::from_secs(8);
+const DAY: Duration = Duration::from_secs(12);
 const NIGHT: Duration = Duration::from_secs(3);
 /// The station of the early days, and that of the hall.
 const EARLY: u32 = 1;

@@ -524,10 +524,10 @@ async fn device_logs_and_one_database_do_not_tell_a_decoy_better_than_a_coin() {
         .collect();
     let mut rng = StdRng::seed_from_u64(4);
     assert!(!tells(&fair, &mut rng), "a figure tells what was handed over");
-    let hinting: Vec<_> = fair
-        .iter()
-        .map(|(is_true, figures)| {
-            let hint = is_true ^ rng.random_ratio(1, 4);
+    let hinting: Vec<_> = (0..)
+        .zip(&fair)
+        .map(|(i, (is_true, figures))| {
+            let hint = is_true ^ (i % 4 == 3);
             let figures = figures.iter().copied().chain([f64::from(u8::from(hint))]);
             (*is_true, figures.collect())
         })

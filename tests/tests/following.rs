@@ -143,6 +143,14 @@ async fn await_followed(world: &World, i: usize, of: usize) {
     .await;
 }
 
+/// Votes are reported when two parties have them; this one has accepted them too.
+async fn await_held(world: &World, i: usize, done: &[Done]) {
+    await_that(&format!("P{} has every ballot", i + 1), async || {
+        held(world, i, done).await.0 == done.len()
+    })
+    .await;
+}
+
 async fn await_accepting(world: &World, i: usize) {
     let mut last = None;
     await_that(&format!("P{} accepts", i + 1), async || {
@@ -216,6 +224,7 @@ async fn one_that_was_away_and_is_killed_while_it_catches_up_holds_what_the_othe
     let _one = crate::ONE.lock().await;
     let (mut world, mut crowd, invitations) = voting(directory.path().join("world")).await;
     vote(&mut crowd, 0..1).await;
+    await_held(&world, 2, crowd.done()).await;
     world.kill_party(2);
     let away = vote_and_leave(&world, invitations, 0..8);
     println!("seed {SEED}");
@@ -264,6 +273,7 @@ async fn an_older_copy_of_a_store_accepts_nothing_until_it_has_its_log_back() {
     world.start_party(2).expect("started");
     await_accepting(&world, 2).await;
     vote(&mut crowd, 1..4).await;
+    await_held(&world, 2, crowd.done()).await;
     for i in 0..2 {
         await_followed(&world, i, 2).await;
     }

@@ -95,7 +95,15 @@ async fn own_election(world: &World) -> wire::ElectionStatus {
 
 /// Waits until both others have followed the party's log to its end; its state then.
 async fn await_mirrored(world: &World) -> wire::ElectionStatus {
-    let before = own_election(world).await;
+    let mut before = own_election(world).await;
+    await_that("it has every ballot", async || {
+        before = own_election(world).await;
+        before
+            .boxes
+            .iter()
+            .all(|of| of.received_online >= u64::from(VOTERS))
+    })
+    .await;
     await_that("followed by both others", async || {
         for i in (0..3).filter(|i| *i != PARTY) {
             let config = Config::load(&world.party_config(i)).expect("a configuration");
@@ -336,7 +344,7 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
         "by the officials, and by the key holder after the kill"
     );
 
-    let opens = SystemTime::now() + 4 * began.elapsed() + Duration::from_secs(2);
+    let opens = SystemTime::now() + 4 * began.elapsed() + Duration::from_secs(8);
     world.plan = plan(opens);
     world.define().expect("the election is in force");
     let invitations = world.issue().expect("credentials are issued");
@@ -400,8 +408,11 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
         let of_box = election.boxes.first().expect("one box");
         (of_box.records, of_box.received_online)
     };
-    assert_eq!(counts(&after), counts(&before));
-    assert_eq!(counts(&after), (u64::from(VOTERS), u64::from(VOTERS)));
+    let all = u64::from(VOTERS);
+    assert_eq!(counts(&before), (all, all));
+    // Devices that voted while it was away go on trying for a minute: up to four of their ballots may be here by now.
+    let (records, received) = counts(&after);
+    assert!(records == all && (all..=all + 4).contains(&received), "{after:?}");
     told("restored");
     crowd
         .cast_online(&casts(3..8, 2), |_| {})

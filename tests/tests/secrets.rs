@@ -19,6 +19,7 @@ use tally_proto::connect;
 use tally_tests::crowd::Crowd;
 use tally_tests::leaks::{Secrets, Span, files_below, together};
 use tally_tests::process::{Program, Server, free_addresses_at};
+use tally_tests::proxy::{Network, Proxy};
 use tally_tests::recount::{Done, recount};
 use tally_tests::script::{Cast, Place, Roll, Way};
 use tally_tests::world::{Plan, World};
@@ -80,13 +81,15 @@ async fn await_that(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// The party takes ballots of the election; before it is in force, it answers.
-async fn await_serving(world: &World) {
+/// The party knows so many elections, and takes ballots of each.
+async fn await_serving(world: &World, elections: usize) {
     await_that("unlocked, with what it needs", async || {
         let config = Config::load(&world.party_config(PARTY)).expect("a configuration");
         let mut operator = Operator::new(&config).expect("an operator");
         operator.status("").await.is_ok_and(|status| {
-            status.locked.is_none() && status.elections.iter().all(|of| of.intake_trouble.is_empty())
+            status.locked.is_none()
+                && status.elections.len() == elections
+                && (status.elections.iter()).all(|of| of.intake_trouble.is_empty() && of.log_size > 0)
         })
     })
     .await;
@@ -170,12 +173,17 @@ async fn is_lost_and_restored(world: &mut World, keeper: Server) -> Server {
     world.start_party(PARTY).expect("started, locked");
     let keeper = hold_keys(world).await;
     unseal(world);
-    await_serving(world).await;
+    await_serving(world, 1).await;
     keeper
 }
 
 /// A tally in which party 3 is killed, and one that succeeds.
-fn aborted_and_tallied(world: &mut World) {
+fn aborted_and_tallied(world: &mut World, proxy: &Proxy) {
+    // In the best case a session is over before it can be broken off.
+    proxy.set(Network::Slow {
+        bytes_per_s: 200_000,
+        late: Duration::from_millis(20),
+    });
     let log = world.party_log(2);
     let read = || String::from_utf8_lossy(&fs::read(&log).expect("a log")).into_owned();
     let before = read().len();
@@ -198,6 +206,7 @@ fn aborted_and_tallied(world: &mut World) {
         std::thread::sleep(Duration::from_millis(1));
     }
     world.kill_party(2);
+    proxy.set(Network::Well);
     let said = tally.join().expect("it ends");
     assert!(!said.status.success() && said.err.contains("P3"), "{said:?}");
     world.start_party(2).expect("started again");
@@ -211,7 +220,21 @@ async fn a_wide_election_leaves_no_secret_and_no_voter_beside_a_ballot_in_any_fi
     let directory = tempfile::tempdir().expect("a directory");
     let root = directory.path().canonicalize().expect("its path");
     let program = Program::at(env!("CARGO_BIN_EXE_tally-tests")).recorded(root.join("commands.log"));
-    let mut world = World::set_up_with(&root, program, plan(), &[PARTY]).expect("a world");
+    let mut proxies = Vec::new();
+    let behind = |i: usize, listens| {
+        if i != 2 {
+            return Ok(listens);
+        }
+        let proxy = Proxy::before(listens)?;
+        let address = proxy.address();
+        proxies.push(proxy);
+        Ok(address)
+    };
+    let mut world = World::set_up_behind(&root, program, plan(), &[PARTY], behind).expect("a world");
+    // In front of what voters reach, and of what the other parties do.
+    let [_, proxy] = proxies.as_slice() else {
+        panic!("two listeners")
+    };
     let (collector, collector_address) = Collector::start();
     let [one, two] = free_addresses_at([127, 0, 0, 1].into()).expect("ports");
     let [three, _] = free_addresses_at([127, 0, 0, 3].into()).expect("ports");
@@ -222,7 +245,7 @@ async fn a_wide_election_leaves_no_secret_and_no_voter_beside_a_ballot_in_any_fi
     world.start().expect("started");
     let keeper = hold_keys(&world).await;
     unseal(&world);
-    await_serving(&world).await;
+    await_serving(&world, 0).await;
     world.define().expect("in force");
     let invitations = world.issue().expect("invitations");
 
@@ -267,7 +290,7 @@ async fn a_wide_election_leaves_no_secret_and_no_voter_beside_a_ballot_in_any_fi
         .coordinator(&["complete", ELECTION], TYPED)
         .expect("in force");
     world.seal_without_statements().expect("sealed");
-    aborted_and_tallied(&mut world);
+    aborted_and_tallied(&mut world, proxy);
     world
         .coordinator(&["bundle", ELECTION], TYPED)
         .expect("published");

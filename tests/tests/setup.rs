@@ -2,7 +2,7 @@
 //! countersign, complete, issue, order, status, board.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use tally_party::operator::{Operator, OperatorError};
 use tally_party::server::{Deps, Running, Server};
 use tally_proto::calendar::ChannelKind;
 use tally_proto::connect::{self, Dial};
+use tally_proto::fixture::ports;
 use tally_proto::identity::Address;
 use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, RoleExt as _};
 use tally_proto::invitation::Invitation;
@@ -75,11 +76,6 @@ struct Scene {
     running: Vec<Option<Running>>,
 }
 
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
-}
-
 fn os_rng() -> StdRng {
     StdRng::from_rng(&mut setup::os_rng())
 }
@@ -98,7 +94,7 @@ impl Scene {
         )
         .expect("coordinator");
         for role in Role::ALL {
-            let (public, peer) = (free_port(), free_port());
+            let [public, peer] = ports::free().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
             let request = Init {
                 role,
                 agency: format!("Agency {role}"),

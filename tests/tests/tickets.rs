@@ -65,7 +65,7 @@ fn vote(world: &World, invitation: &Path, state: &str, more: &[&str]) -> Said {
         "Ben",
         "--yes",
         "--give-up-after",
-        "30",
+        "120",
         "--now",
     ];
     words.extend(more);

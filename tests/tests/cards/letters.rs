@@ -41,6 +41,8 @@ async fn vote(
     let mut rng = StdRng::seed_from_u64(seed);
     let mut crowd = Crowd::new(&manifest, codes, &nowhere, &mut rng).expect("a crowd");
     crowd.cast_online(&casts, |_| {}).await.expect("accepted");
+    // The next votes of these people come from other devices.
+    crowd.await_later_second().await;
     crowd.done().to_vec()
 }
 

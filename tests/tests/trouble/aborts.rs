@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
+use tally_tests::proxy::{Network, Proxy};
 
 use crate::scene::{DEADLINE, ELECTION, ONE, Scene, TYPED, read, says};
 
@@ -17,7 +18,12 @@ fn told(scene: &Scene, party: usize, event: &str, alarm: &str) -> Vec<Value> {
 }
 
 /// A session during which the party is killed; the others' operators hear of it.
-async fn aborted(scene: &mut Scene, session: u32) {
+async fn aborted(scene: &mut Scene, proxy: &Proxy, session: u32) {
+    // In the best case a session is over before it can be broken off.
+    proxy.set(Network::Slow {
+        bytes_per_s: 200_000,
+        late: Duration::from_millis(20),
+    });
     let log = scene.world.party_log(PARTY);
     let before = read(&log).len();
     let (program, root) = (scene.world.program.clone(), scene.world.root.clone());
@@ -39,6 +45,7 @@ async fn aborted(scene: &mut Scene, session: u32) {
         std::thread::sleep(Duration::from_millis(1));
     }
     scene.world.kill_party(PARTY);
+    proxy.set(Network::Well);
     let said = tally.join().expect("it ends");
     assert_eq!(said.status.code(), Some(1), "session {session}: {said:?}");
     for party in 0..PARTY {
@@ -59,7 +66,24 @@ async fn aborted(scene: &mut Scene, session: u32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn aborted_and_spent_sessions_are_alarms_until_there_is_a_result() {
     let _one = ONE.lock().await;
-    let mut scene = Scene::new(0);
+    let mut proxies = Vec::new();
+    let mut scene = Scene::behind(
+        0,
+        |i, listens| {
+            if i != PARTY {
+                return Ok(listens);
+            }
+            let proxy = Proxy::before(listens)?;
+            let address = proxy.address();
+            proxies.push(proxy);
+            Ok(address)
+        },
+        |_| {},
+    );
+    // In front of what voters reach, and of what the other parties do.
+    let [_, proxy] = proxies.as_slice() else {
+        panic!("two listeners")
+    };
     scene.vote(0..3).await;
     let done = scene.crowd.done().to_vec();
     let closed = scene.world.close("All have voted").expect("orders are in force");
@@ -68,7 +92,7 @@ async fn aborted_and_spent_sessions_are_alarms_until_there_is_a_result() {
     }
     scene.world.seal_without_statements().expect("sealed");
     for session in 1..=3 {
-        aborted(&mut scene, session).await;
+        aborted(&mut scene, proxy, session).await;
     }
     for alarm in ["tally.aborted", "sessions.spent"] {
         let raised = told(&scene, 0, "alarm.raised", alarm);

@@ -301,7 +301,7 @@ async fn a_certificate_that_ends_while_its_connection_stands_is_refused_with_its
     let config = Config::load(&scene.world.party_config(0)).expect("a configuration");
     let own = keys::own_identity(&config).expect("an identity");
     let role = PeerRole::Station(StationId(1));
-    let ends = UnixSeconds(system_now().get() + 4);
+    let ends = UnixSeconds(system_now().get() + 12);
     let life = Life::between(UnixSeconds(ends.get() - 3600), ends);
     let leaf = commission.issue_for(&role, &[], life).expect("issued");
     let dial = Dial {

@@ -33,9 +33,9 @@ use crate::scene::{ELECTION, ONE, Scene, VOTERS, await_that, read};
 /// Connections that ask without a pause, each one question after the other.
 const ASKING: usize = 24;
 /// `server.shutdown_notice_s`.
-const NOTICE: Duration = Duration::from_secs(2);
+const NOTICE: Duration = Duration::from_secs(8);
 /// What ending may take: the notice, `server.shutdown_grace_s`, and a machine that does much else.
-const BOUND: Duration = Duration::from_secs(2 + 10 + 10);
+const BOUND: Duration = Duration::from_secs(8 + 10 + 15);
 
 /// The one connection of a channel is gone: what was asked since was never sent.
 #[derive(Debug, thiserror::Error)]

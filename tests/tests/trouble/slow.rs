@@ -69,10 +69,13 @@ async fn a_slow_then_dead_network_of_one_party_delays_nobody_and_is_named() {
     scene.vote(3..4).await;
     for i in 0..PARTY {
         scene.await_alarm(i, ("party.lost", "P3"), "no answer").await;
-        let (_, status) = scene.status(i);
-        let peers = status["peers"].as_array().cloned().unwrap_or_default();
-        let third = peers.iter().find(|peer| peer["party"] == 3).expect("P3");
-        says(third["trouble"].as_str().expect("words"), &["no answer"]);
+        await_that("the view says so too", async || {
+            let (_, status) = scene.status(i);
+            let peers = status["peers"].as_array().cloned().unwrap_or_default();
+            let third = peers.iter().find(|peer| peer["party"] == 3).expect("P3");
+            third["trouble"].as_str().expect("words").contains("no answer")
+        })
+        .await;
     }
     let since = Instant::now();
     let all = scene
