@@ -24,6 +24,7 @@ use tally_proto::wire::intake_client::IntakeClient;
 use tonic::transport::Channel;
 
 use super::ballots::{Sealed, seal_all};
+use super::line::Line;
 use super::party::Usage;
 use crate::process::{read_line, write_line};
 use crate::ward::Ward;
@@ -79,38 +80,65 @@ impl Lines {
     pub(crate) async fn submit(&self, ballot: &Sealed, to: Role, verify: bool) -> Result<wire::Receipt> {
         let mut intake = self.intakes[to.slot()].clone();
         let wire = intake.submit(ballot.submission(to)).await?.into_inner();
-        self.check(ballot, to, &wire, verify)?;
+        check(&self.keys, (ballot, to), &wire, verify)?;
         Ok(wire)
-    }
-
-    fn check(&self, ballot: &Sealed, to: Role, wire: &wire::Receipt, verify: bool) -> Result<()> {
-        let receipt = Receipt::from_wire(wire)?;
-        let stated = receipt.unverified();
-        ensure!(
-            stated.digest == ballot.digest && stated.party == to,
-            "{to} gave a receipt for something else"
-        );
-        if verify {
-            receipt.verify(&self.keys)?;
-        }
-        Ok(())
-    }
-
-    /// The receipt, and the others whose receipts are not stored there yet.
-    async fn cast_at(&self, ballot: &Sealed, to: Role, verify: bool) -> Result<(wire::Receipt, Vec<Role>)> {
-        let mut intake = self.intakes[to.slot()].clone();
-        let reply = intake.cast(ballot.submission(to)).await?.into_inner();
-        let receipt = reply.receipt.context("an answer without a receipt")?;
-        self.check(ballot, to, &receipt, verify)?;
-        let lacks = |other: &Role| !reply.stored.contains(&other.number());
-        let lacking = [to.next(), to.prev()].into_iter().filter(lacks).collect();
-        Ok((receipt, lacking))
     }
 
     pub(crate) async fn deliver(&self, receipt: &wire::Receipt, to: Role) -> Result<()> {
         let mut intake = self.intakes[to.slot()].clone();
         intake.deliver(receipt.clone()).await?;
         Ok(())
+    }
+}
+
+/// Checks a receipt for a ballot by a party.
+fn check(
+    keys: &[PublicKey; 3],
+    (ballot, to): (&Sealed, Role),
+    wire: &wire::Receipt,
+    verify: bool,
+) -> Result<()> {
+    let receipt = Receipt::from_wire(wire)?;
+    let stated = receipt.unverified();
+    ensure!(
+        stated.digest == ballot.digest && stated.party == to,
+        "{to} gave a receipt for something else"
+    );
+    if verify {
+        receipt.verify(keys)?;
+    }
+    Ok(())
+}
+
+/// One of the generator's connections to each of the three parties, and their keys.
+struct Trunk {
+    lines: [Line; 3],
+    keys: [PublicKey; 3],
+}
+
+impl Trunk {
+    async fn open(manifest: &Manifest) -> Result<Self> {
+        let open = |role: Role| Line::open(manifest.party(role));
+        let (one, two, three) = (
+            open(Role::P1).await?,
+            open(Role::P2).await?,
+            open(Role::P3).await?,
+        );
+        Ok(Self {
+            lines: [one, two, three],
+            keys: manifest.party_keys(),
+        })
+    }
+
+    /// The receipt, and the others whose receipts are not stored there yet.
+    async fn cast_at(&self, ballot: &Sealed, to: Role, verify: bool) -> Result<(wire::Receipt, Vec<Role>)> {
+        let line = &self.lines[to.slot()];
+        let reply: wire::CastReply = line.ask("Cast", &ballot.submission(to)).await?;
+        let receipt = reply.receipt.context("an answer without a receipt")?;
+        check(&self.keys, (ballot, to), &receipt, verify)?;
+        let lacks = |other: &Role| !reply.stored.contains(&other.number());
+        let lacking = [to.next(), to.prev()].into_iter().filter(lacks).collect();
+        Ok((receipt, lacking))
     }
 
     /// One voter: all three parties hold the ballot and each other's receipts on return. How many requests it took beyond three.
@@ -122,8 +150,9 @@ impl Lines {
             let of = answers[to.slot()].1.iter();
             let receipts: Vec<_> = of.map(|of| answers[of.slot()].0.clone()).collect();
             (!receipts.is_empty()).then_some(async move {
-                let mut intake = self.intakes[to.slot()].clone();
-                intake.deliver_all(wire::Receipts { receipts }).await
+                let brought = wire::Receipts { receipts };
+                let line = &self.lines[to.slot()];
+                line.ask::<wire::DeliverReply>("DeliverAll", &brought).await
             })
         });
         Ok(try_join_all(deliveries).await?.len() as u32)
@@ -163,19 +192,15 @@ pub fn generate() -> Result<()> {
 
 /// Seconds for all, each ballot's latency in microseconds, and the requests beyond three a ballot.
 async fn cast_all(setup: &Setup, manifest: &Manifest, ballots: Vec<Sealed>) -> Result<(f64, Vec<u32>, u64)> {
-    let lines = (0..setup.connections.max(1))
-        .map(|_| Lines::open(manifest))
-        .collect::<Result<Vec<_>>>()?;
     // The handshakes come before the clock starts.
-    for line in &lines {
-        for intake in &line.intakes {
-            intake.clone().clock(wire::ClockRequest {}).await?;
-        }
+    let mut trunks = Vec::new();
+    for _ in 0..setup.connections.max(1) {
+        trunks.push(Arc::new(Trunk::open(manifest).await?));
     }
     let (ballots, next) = (Arc::new(ballots), Arc::new(AtomicUsize::new(0)));
     let begun = Instant::now();
     let voters = (0..setup.at_once.max(1)).map(|i| {
-        let (ballots, next, line) = (ballots.clone(), next.clone(), lines[i % lines.len()].clone());
+        let (ballots, next, trunk) = (ballots.clone(), next.clone(), trunks[i % trunks.len()].clone());
         tokio::spawn(async move {
             let (mut micros, mut further) = (Vec::new(), 0);
             loop {
@@ -184,7 +209,7 @@ async fn cast_all(setup: &Setup, manifest: &Manifest, ballots: Vec<Sealed>) -> R
                     return Ok::<_, anyhow::Error>((micros, further));
                 };
                 let since = Instant::now();
-                further += u64::from(line.cast(ballot, at % VERIFIED == 0).await?);
+                further += u64::from(trunk.cast(ballot, at % VERIFIED == 0).await?);
                 micros.push(u32::try_from(since.elapsed().as_micros())?);
             }
         })
