@@ -22,6 +22,8 @@ pub(crate) const ID: &str = "ward-7";
 
 pub(crate) struct Three {
     pub(crate) world: World,
+    /// Pause between two looks at each other's logs; many elections want a longer one.
+    pub(crate) every_ms: u64,
 }
 
 impl Three {
@@ -32,7 +34,7 @@ impl Three {
     pub(crate) fn with(shape: Shape) -> Self {
         let mut world = World::connected(shape);
         world.trusting = false;
-        Self { world }
+        Self { world, every_ms: 20 }
     }
 
     /// Starts a party on that disk, whatever is on it.
@@ -60,7 +62,7 @@ impl Three {
     async fn start_with(&self, role: Role, storage: Storage, disk: SimDisk, peer_port: u16) -> Party {
         let mut config = self.world.config(role);
         config.listen_peer.set_port(peer_port);
-        config.mirror.every_ms = 20;
+        config.mirror.every_ms = self.every_ms;
         config.mirror.grace_ms = 0;
         self.world.start_with(config, storage, disk).await
     }
