@@ -27,7 +27,8 @@ pub struct Statement {
 /// Reads statements and checks their signatures; with `trusted` keys, no other auditor's is taken.
 ///
 /// # Errors
-/// A file that cannot be read, a statement that is not of this election, or one of an auditor who is not trusted.
+/// A file that cannot be read, a statement that is not of this election, one of an auditor who is not trusted, or two that say different things of one
+/// party's part: whoever hides a failed audit behind a made-up one would have the first of them believed.
 pub fn read(
     paths: &[PathBuf],
     manifest: &SignedManifest,
@@ -48,12 +49,39 @@ pub fn read(
                 key: audit.auditor_key,
             });
         }
+        let differs =
+            |of: &&Statement| is_of_the_same(&of.audit, &audit) && !finds_the_same(&of.audit, &audit);
+        if let Some(other) = statements.iter().find(differs) {
+            return Err(Error::StatementsDiffer {
+                first: other.path.clone(),
+                second: path.clone(),
+                party: audit.party,
+                of_box: audit.of_box,
+                session: audit.session,
+            });
+        }
         statements.push(Statement {
             path: path.clone(),
             audit,
         });
     }
     Ok(statements)
+}
+
+/// Whether both are about one party's part in one session.
+fn is_of_the_same(one: &Audit, other: &Audit) -> bool {
+    (one.party, one.of_box, one.session) == (other.party, other.of_box, other.session)
+}
+
+/// Whether both say the same of it, whoever says so and when.
+fn finds_the_same(one: &Audit, other: &Audit) -> bool {
+    let same = |audit: &Audit| Audit {
+        auditor: String::new(),
+        auditor_key: one.auditor_key,
+        audited_at: one.audited_at,
+        ..audit.clone()
+    };
+    same(one) == same(other)
 }
 
 /// What the statements say about the bundle, in tables, and whether they contradict it.

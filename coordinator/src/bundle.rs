@@ -192,7 +192,7 @@ pub fn checks(checked: &Checked, width: u16, styled: bool) -> String {
     if !report.missing.is_empty() {
         let missing: Vec<String> = report.missing.iter().map(ToString::to_string).collect();
         out += &format!(
-            "\nNot in the bundle: box {}, which has no result.\n",
+            "\nNot in the bundle: box {}. A bundle cannot say why: ask a party whether it is sealed or tallied. Totals are without it.\n",
             missing.join(", box ")
         );
     }

@@ -6,7 +6,7 @@ use tally_proto::connect::ConnectError;
 use tally_proto::envelope::EnvelopeError;
 use tally_proto::identity::IdentityError;
 use tally_proto::ids::{
-    BoxId, ElectionId, Hash32, IdError, RegisterId, Role, StationId, UnixSeconds, VoterIndex,
+    BoxId, ElectionId, Hash32, IdError, RegisterId, Role, SessionNumber, StationId, UnixSeconds, VoterIndex,
 };
 use tally_proto::manifest::ManifestError;
 use tally_proto::order::OrderError;
@@ -251,6 +251,25 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         source: tally_proto::audit::AuditError,
+    },
+    /// Two auditors' statements about the same, of which only one can be right.
+    #[error(
+        "{} and {} say different things of {party}'s part in session {session} of box {of_box}: one of them is not what an honest auditor finds. \
+         Give --auditor-key with the key of the auditor whom you know, and that one's statement alone",
+        first.display(),
+        second.display()
+    )]
+    StatementsDiffer {
+        /// The one file.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+        /// Whose part.
+        party: Role,
+        /// The box.
+        of_box: BoxId,
+        /// The session.
+        session: SessionNumber,
     },
     /// A statement of an auditor who is not among the trusted.
     #[error("{}: signed by the auditor's key {key}, which is not among the --auditor-key given", path.display())]

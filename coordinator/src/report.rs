@@ -34,7 +34,7 @@ pub struct Summary {
     /// Orders of correction, each of one voter; what became of any vote by them is known to nobody.
     pub corrections: u64,
     /// Names of boxes that have no result, such as one with too few submissions.
-    pub without_result: Vec<String>,
+    pub left_out: Vec<String>,
     /// The contests, in the manifest's order.
     pub contests: Vec<ContestFigures>,
 }

@@ -22,6 +22,8 @@ use crate::error::Error;
 pub const COLUMNS: [&str; 6] = ["box", "reference", "online", "index", "person", "code"];
 /// The longest reference, in bytes.
 pub const MAX_REFERENCE: usize = 200;
+/// What programs for tables take for the beginning of a formula.
+const FORMULA: [char; 4] = ['=', '+', '-', '@'];
 
 /// One voter of a box, at its index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -373,6 +375,13 @@ pub fn parse(reader: impl Read, path: &Path, known: &[u32]) -> Result<RollFile, 
                 "must be 1 to 200 bytes without control characters",
             ));
         }
+        if reference.starts_with(FORMULA) {
+            return Err(wrong(
+                "reference",
+                reference,
+                "must not begin with =, +, - or @: programs for tables would take it for a formula, beside the voters' codes",
+            ));
+        }
         let online = match get(columns.online).to_ascii_lowercase().as_str() {
             "yes" | "true" | "1" => true,
             "no" | "false" | "0" => false,
@@ -550,6 +559,15 @@ mod tests {
         );
         assert_eq!(roll.voters(2).len(), 1);
         assert!(roll.voters(3).is_empty());
+    }
+
+    #[test]
+    fn a_reference_that_a_program_for_tables_would_compute_is_refused() {
+        for first in FORMULA {
+            let error = roll(&format!("box,reference,online\n1,A-1,yes\n1,{first}B2,yes\n"));
+            let error = error.expect_err("refused");
+            assert!(error.contains("line 3") && error.contains("formula"), "{error}");
+        }
     }
 
     #[test]

@@ -272,6 +272,41 @@ fn a_lie_on_the_wire_and_in_the_log_is_put_to_the_pair_in_plain_words() {
 }
 
 #[test]
+fn a_failed_audit_does_not_hide_behind_another_of_the_same_part() {
+    let (scene, checked, audits) = world();
+    let paths = write(&scene, &audits);
+    let (mut failed, made_up) = (audits[1].clone(), scene.path("made-up.audit"));
+    failed.items[13].verdict = Verdict::Failed;
+    let stranger = Signer::from_seed(&[77; 32]).expect("a key");
+    let envelope = failed.sign(&stranger, scene.party_signer(Role::P2));
+    fs::write(&made_up, envelope.encode()).expect("written");
+    for order in [[&paths[1], &made_up], [&made_up, &paths[1]]] {
+        let all: Vec<PathBuf> = order.into_iter().chain([&paths[0], &paths[2]]).cloned().collect();
+        let error = verify(&checked, &all, &[], (80, false)).expect_err("which of them?");
+        assert!(
+            matches!(error, Error::StatementsDiffer { party: Role::P2, .. }),
+            "{error}"
+        );
+        let said = error.to_string();
+        assert!(
+            said.contains("made-up.audit") && said.contains("P2.audit"),
+            "{said}"
+        );
+    }
+    // Two who find the same are no quarrel.
+    let second = scene.path("second.audit");
+    let envelope = audits[1].sign(&stranger, scene.party_signer(Role::P2));
+    fs::write(&second, envelope.encode()).expect("written");
+    let all = [paths, vec![second]].concat();
+    assert!(
+        verify(&checked, &all, &[], (80, false))
+            .expect("they hold")
+            .refuted
+            .is_empty()
+    );
+}
+
+#[test]
 fn statements_that_do_not_hold_are_refused() {
     let (scene, checked, audits) = world();
     let paths = write(&scene, &audits[..1]);

@@ -10,11 +10,12 @@ use tally_proto::receipt::Receipt;
 use tally_proto::record::RecordHeader;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
+use tokio::time::timeout;
 use tonic::Status;
 
 use super::issue::{Batch, SealedRecord};
 use crate::error::Error;
-use crate::parties::{Parties, Party, Patience};
+use crate::parties::{Parties, Party, Patience, SILENCE};
 use crate::progress::Progress;
 
 /// Hands a batch to all three parties at once; returns when each has given a valid receipt for every record, and has the others'.
@@ -57,10 +58,19 @@ const AT_ONCE: usize = 16;
 async fn deliver(party: &Party, receipts: Vec<wire::Receipt>) -> Result<(), Status> {
     let messages = receipts.chunks(IN_ONE_MESSAGE).map(|chunk| {
         let (mut intake, receipts) = (party.intake(), chunk.to_vec());
-        async move { intake.deliver_all(wire::Receipts { receipts }).await.map(drop) }
+        async move {
+            let delivered = intake.deliver_all(wire::Receipts { receipts });
+            in_time(delivered).await.map(drop)
+        }
     });
     let all: Vec<_> = messages.collect();
     stream::iter(all).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+/// What a party answers within [`SILENCE`]: one that says nothing is told by name, and the others are not kept waiting for ever.
+pub(super) async fn in_time<T>(asked: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let late = |_| Status::deadline_exceeded("no answer in time");
+    timeout(SILENCE, asked).await.map_err(late)?
 }
 
 /// A receipt, and whose.
@@ -91,12 +101,14 @@ async fn register(
             numbered: None,
         });
     }
-    let mut answers = party
-        .registration()
-        .register(stream::iter(submissions))
+    let mut registration = party.registration();
+    let mut answers = in_time(registration.register(stream::iter(submissions)))
         .await?
         .into_inner();
-    while let Some(answer) = answers.message().await? {
+    while !awaited.is_empty() {
+        let Some(answer) = in_time(answers.message()).await? else {
+            break;
+        };
         match answer.outcome {
             Some(wire::record_receipt::Outcome::Receipt(receipt)) => {
                 let digest = valid(party, manifest, &receipt, &awaited)
@@ -122,7 +134,10 @@ async fn register(
                     refusal,
                 }));
             }
-            None => {}
+            None => {
+                let detail = "an answer that is neither a receipt nor a refusal";
+                return Err(Refusal::new(Reason::MessageMalformed, detail).into());
+            }
         }
     }
     if awaited.is_empty() {

@@ -221,8 +221,8 @@ fn received(summary: &Summary) -> Markup {
                 "Orders of correction: " (grouped(summary.corrections)) ". Each says of one voter whether online votes count; whether "
                 "there were any is known to nobody."
             }
-            @if !summary.without_result.is_empty() {
-                p class="rule" lang=(summary.language) { "Without a result: " (summary.without_result.join(", ")) }
+            @if !summary.left_out.is_empty() {
+                p class="rule" lang=(summary.language) { "Not in this bundle, nor in the totals: " (summary.left_out.join(", ")) }
             }
         }
     }

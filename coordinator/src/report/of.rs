@@ -27,7 +27,7 @@ impl Summary {
             agencies: manifest.parties().each_ref().map(|p| p.agency().to_owned()),
             boxes: report.boxes.iter().map(|b| box_figures(b, language)).collect(),
             corrections: report.corrections as u64,
-            without_result: report
+            left_out: report
                 .missing
                 .iter()
                 .map(|id| box_name(manifest, *id, language))

@@ -28,8 +28,11 @@ pub fn render(summary: &Summary, width: u16, styled: bool) -> String {
         "Orders of correction: {}, each of one voter (whether any vote was struck or restored is known to nobody)\n",
         grouped(summary.corrections)
     );
-    if !summary.without_result.is_empty() {
-        out += &format!("Without a result: {}\n", summary.without_result.join(", "));
+    if !summary.left_out.is_empty() {
+        out += &format!(
+            "Not in this bundle, nor in the totals: {}\n",
+            summary.left_out.join(", ")
+        );
     }
     out += "\nSignatures\n";
     out += &signatures(summary, width, styled);

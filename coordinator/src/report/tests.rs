@@ -30,7 +30,7 @@ fn summary() -> Summary {
             figures(2, "South", 4_019, &[1, 3]),
         ],
         corrections: 2,
-        without_result: vec!["East <1>".into()],
+        left_out: vec!["East <1>".into()],
         contests: vec![
             ContestFigures {
                 id: 1,
@@ -122,7 +122,10 @@ fn the_terminal_report_has_every_figure_in_its_place() {
         text.contains(&format!("{} 3,951", "█".repeat(30))),
         "the longest bar fills its width\n{text}"
     );
-    assert!(text.contains("\nWithout a result: East <1>\n"), "{text}");
+    assert!(
+        text.contains("\nNot in this bundle, nor in the totals: East <1>\n"),
+        "{text}"
+    );
     assert!(!text.to_lowercase().contains("turnout"));
     assert!(!text.contains('\u{1b}'), "no escape sequences unless styled");
     assert!(terminal::render(&summary(), 120, true).contains("\u{1b}[1m"));
@@ -151,7 +154,7 @@ fn the_page_has_every_figure_and_escapes_texts() {
         "<strong>9,591</strong><span>ballots received</span>",
         "<td class=\"number\">4,210</td><td class=\"number\">640</td><td class=\"number\">41</td><td class=\"number\">3</td>",
         "verify-result riverside-2027.bundle",
-        "Without a result: East &lt;1&gt;",
+        "Not in this bundle, nor in the totals: East &lt;1&gt;",
     ] {
         assert!(page.contains(wanted), "{wanted} in\n{page}");
     }

@@ -84,7 +84,7 @@ impl Combined {
     }
 }
 
-/// Joins the statements of one box and session; of two about the same party the first counts.
+/// Joins the statements of one box and session; of two about the same party the first counts: the caller has seen that they say the same.
 ///
 /// # Panics
 /// Without a statement.

@@ -35,6 +35,17 @@ type Brought = std::collections::BTreeSet<(Role, [u8; 32])>;
 /// What a party holds of each voter and half: both shares of the credential of the highest serial.
 type Held = BTreeMap<(u32, u32, u32), (u32, (u64, u64))>;
 
+/// How a party answers a registrar.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Manner {
+    #[default]
+    Honest,
+    /// It goes on and on after the last receipt.
+    NeverEnds,
+    /// With nothing in its answers, for ever.
+    Empty,
+}
+
 struct PartyServer {
     role: Role,
     world: Arc<World>,
@@ -42,6 +53,7 @@ struct PartyServer {
     brought: Arc<Mutex<Brought>>,
     /// Breaks the stream after so many records, once.
     break_after: Arc<Mutex<Option<usize>>>,
+    manner: Arc<Mutex<Manner>>,
     /// Refuses this voter of box 1.
     refuse: Option<u32>,
 }
@@ -123,6 +135,11 @@ impl Registration for Service {
         request: Request<Streaming<wire::RecordSubmission>>,
     ) -> Result<Response<Self::RegisterStream>, Status> {
         let server = Arc::clone(&self.0);
+        let manner = *server.manner.lock().expect("lock");
+        if manner == Manner::Empty {
+            let empty = || Ok(wire::RecordReceipt { outcome: None });
+            return Ok(Response::new(futures::stream::repeat_with(empty).boxed()));
+        }
         let answers = request.into_inner().enumerate().map(move |(i, record)| {
             let mut limit = server.break_after.lock().expect("lock");
             if limit.is_some_and(|l| i >= l) {
@@ -134,6 +151,9 @@ impl Registration for Service {
                 outcome: Some(server.take(record?)?),
             })
         });
+        if manner == Manner::NeverEnds {
+            return Ok(Response::new(answers.chain(futures::stream::pending()).boxed()));
+        }
         Ok(Response::new(answers.boxed()))
     }
 }
@@ -220,6 +240,7 @@ struct Scene {
     held: [Arc<Mutex<Held>>; 3],
     brought: [Arc<Mutex<Brought>>; 3],
     break_after: [Arc<Mutex<Option<usize>>>; 3],
+    manners: [Arc<Mutex<Manner>>; 3],
     servers: Vec<tokio::task::JoinHandle<()>>,
     listeners: Vec<Option<TcpListener>>,
     dir: tempfile::TempDir,
@@ -250,6 +271,7 @@ impl Scene {
             held: Default::default(),
             brought: Default::default(),
             break_after: Default::default(),
+            manners: Default::default(),
             servers: Vec::new(),
             listeners,
             dir: tempfile::tempdir().expect("dir"),
@@ -269,6 +291,7 @@ impl Scene {
             held: Arc::clone(&self.held[slot]),
             brought: Arc::clone(&self.brought[slot]),
             break_after: Arc::clone(&self.break_after[slot]),
+            manner: Arc::clone(&self.manners[slot]),
             refuse,
         };
         let service = Service(Arc::new(server));
@@ -637,6 +660,37 @@ async fn an_interrupted_run_is_gone_on_with_and_nobody_gets_two_credentials() {
         assert_eq!(scene.shared(of_box, v, 0), Some(secret(&scene, invitation)));
     }
     assert_eq!(invitations.len(), 45);
+}
+
+#[tokio::test]
+async fn a_party_that_goes_on_answering_holds_up_nobody_and_one_that_says_nothing_is_named() {
+    let mut scene = Scene::new(1).await;
+    Role::ALL.into_iter().for_each(|role| scene.serve(role, None));
+    let set = |scene: &Scene, manner| *scene.manners[1].lock().expect("lock") = manner;
+    set(&scene, Manner::Empty);
+    let stopped = scene.issue(0, 1, Patience(Duration::from_millis(300)));
+    let stopped = tokio::time::timeout(Duration::from_secs(60), stopped).await;
+    let error = stopped
+        .expect("it ends")
+        .expect_err("nothing was answered")
+        .to_string();
+    assert!(
+        error.contains("P2 Agency 2") && error.contains("neither a receipt nor a refusal"),
+        "{error}"
+    );
+    set(&scene, Manner::NeverEnds);
+    let issued = scene.issue(0, 2, Patience::NONE);
+    let issued = tokio::time::timeout(Duration::from_secs(60), issued).await;
+    assert_eq!(issued.expect("it ends").expect("issued").credentials, 45);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_never_comes_is_not_waited_for_for_ever() {
+    let begun = tokio::time::Instant::now();
+    let never = super::super::hand_over::in_time(std::future::pending::<Result<(), Status>>());
+    let late = never.await.expect_err("late");
+    assert_eq!(late.code(), tonic::Code::DeadlineExceeded);
+    assert_eq!(begun.elapsed(), crate::parties::SILENCE);
 }
 
 #[tokio::test]
