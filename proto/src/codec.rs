@@ -13,7 +13,8 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstEncoder};
 
-use crate::decode::DecodeError;
+use crate::decode::{DecodeError, check_fields, most_fields};
+use crate::envelope::MAX_FIELDS;
 use crate::refusal::Refusal;
 use crate::wire;
 
@@ -59,6 +60,12 @@ impl<U: Message + Default + 'static> Decoder for CanonicalDecoder<U> {
         let full = type_name::<U>();
         let what = full.rsplit("::").next().unwrap_or(full);
         let refuse = |error: DecodeError| Status::from(Refusal::from(error));
+        let most = if TypeId::of::<U>() == TypeId::of::<wire::Envelope>() {
+            MAX_FIELDS
+        } else {
+            most_fields(bytes.len())
+        };
+        check_fields(what, &bytes, most).map_err(refuse)?;
         let message =
             U::decode(bytes.clone()).map_err(|source| refuse(DecodeError::Malformed { what, source }))?;
         let exempt = TypeId::of::<U>() == TypeId::of::<wire::Frame>();

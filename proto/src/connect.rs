@@ -191,10 +191,10 @@ pub fn control(channel: Channel) -> ControlClient<Channel> {
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 
-/// A client of a party's peer service.
+/// A client of a party's peer service. Claims and Seals alone may be larger than [`MAX_MESSAGE_BYTES`]: whoever asks for one says so.
 pub fn peer(channel: Channel) -> PeerClient<Channel> {
     PeerClient::new(channel)
-        .max_decoding_message_size(MAX_REPLY_BYTES)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 

@@ -1,6 +1,7 @@
 //! The one door: protobuf bytes are taken only when they are within their limit and re-encode to themselves.
 
 use prost::Message;
+use prost::encoding::decode_varint;
 
 /// Why bytes were refused before anything was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,12 +24,55 @@ pub enum DecodeError {
         /// The decoder's complaint.
         source: prost::DecodeError,
     },
+    /// More fields than what is honest has at that size: decoded, an empty one takes a hundred times its bytes.
+    #[error("{what} has more than {most} fields in {actual} bytes")]
+    TooManyFields {
+        /// What was decoded.
+        what: &'static str,
+        /// Its size in bytes.
+        actual: usize,
+        /// Most fields.
+        most: usize,
+    },
     /// Decodes, but its canonical encoding differs (unknown or repeated fields, wrong order, explicit defaults).
     #[error("{what} does not re-encode to the same bytes: only the canonical encoding is taken")]
     NotCanonical {
         /// What was decoded.
         what: &'static str,
     },
+}
+
+/// Most fields, at the top, of a message of that size, whatever it is.
+pub(crate) const fn most_fields(bytes: usize) -> usize {
+    1024 + bytes / 8
+}
+
+/// Looks at nothing but where the fields at the top begin. What is not well-formed is left to the decoder.
+///
+/// # Errors
+/// [`DecodeError::TooManyFields`].
+pub(crate) fn check_fields(what: &'static str, bytes: &[u8], most: usize) -> Result<(), DecodeError> {
+    let (mut rest, mut count) = (bytes, 0);
+    while let Ok(key) = decode_varint(&mut rest) {
+        count += 1;
+        if count > most {
+            let actual = bytes.len();
+            return Err(DecodeError::TooManyFields { what, actual, most });
+        }
+        let length = match key & 7 {
+            0 if decode_varint(&mut rest).is_ok() => 0,
+            1 => 8,
+            2 => decode_varint(&mut rest)
+                .map_or(usize::MAX, |length| usize::try_from(length).unwrap_or(usize::MAX)),
+            5 => 4,
+            _ => return Ok(()),
+        };
+        let Some(after) = rest.get(length..) else {
+            return Ok(());
+        };
+        rest = after;
+    }
+    Ok(())
 }
 
 /// Decodes `bytes` as `M`, named `what` in errors.
@@ -40,6 +84,19 @@ pub fn decode_canonical<M: Message + Default>(
     bytes: &[u8],
     limit: usize,
 ) -> Result<M, DecodeError> {
+    decode_of(what, bytes, limit, most_fields(bytes.len()))
+}
+
+/// The same, of what has at most `most` fields at the top.
+///
+/// # Errors
+/// [`DecodeError`], always the sender's fault.
+pub fn decode_of<M: Message + Default>(
+    what: &'static str,
+    bytes: &[u8],
+    limit: usize,
+    most: usize,
+) -> Result<M, DecodeError> {
     if bytes.len() > limit {
         return Err(DecodeError::TooLarge {
             what,
@@ -47,6 +104,7 @@ pub fn decode_canonical<M: Message + Default>(
             limit,
         });
     }
+    check_fields(what, bytes, most)?;
     let message = M::decode(bytes).map_err(|source| DecodeError::Malformed { what, source })?;
     if message.encoded_len() != bytes.len() || message.encode_to_vec() != bytes {
         return Err(DecodeError::NotCanonical { what });
@@ -58,6 +116,27 @@ pub fn decode_canonical<M: Message + Default>(
 mod tests {
     use super::*;
     use crate::wire;
+
+    #[test]
+    fn what_would_take_far_more_memory_than_its_bytes_is_not_decoded() {
+        // Empty signatures, empty ballots.
+        let (signatures, ballots) = ([0x12, 0].repeat(1 << 20), [0x0a, 0].repeat(1 << 20));
+        let many = |error: &DecodeError| matches!(error, DecodeError::TooManyFields { .. });
+        let envelope = decode_canonical::<wire::Envelope>("envelope", &signatures, 1 << 30);
+        assert!(many(&envelope.expect_err("refused")));
+        let body = decode_canonical::<wire::BoxBody>("box body", &ballots, 1 << 30);
+        assert!(many(&body.expect_err("refused")));
+        // What is honest is far from it; every kind of field is stepped over.
+        let fields = [
+            0x08, 0x96, 0x01, 0x11, 1, 2, 3, 4, 5, 6, 7, 8, 0x1a, 2, 0, 0, 0x25, 1, 2, 3, 4,
+        ];
+        assert_eq!(check_fields("four", &fields, 4), Ok(()));
+        assert!(many(&check_fields("four", &fields, 3).expect_err("one too many")));
+        // Broken ones are the decoder's to refuse.
+        for broken in [&fields[..2], &fields[..9], &[0x1a, 200][..], &[0x0b][..]] {
+            assert_eq!(check_fields("broken", broken, 3), Ok(()));
+        }
+    }
 
     #[test]
     fn only_the_canonical_encoding_is_taken() {

@@ -11,7 +11,7 @@ use ed25519_dalek::{Signature as DalekSignature, Signer as _, SigningKey, Verify
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use crate::decode::{DecodeError, decode_canonical};
+use crate::decode::{DecodeError, decode_of};
 use crate::ids::Hash32;
 use crate::layout::Writer;
 use crate::wire;
@@ -20,6 +20,8 @@ use crate::wire;
 pub const MAX_ENVELOPE_BYTES: usize = 256 << 20;
 /// Most signatures an envelope carries: coordinator and three parties.
 pub const MAX_SIGNATURES: usize = 4;
+/// Fields of an envelope that are looked at: more than the payload and its signatures, which are counted.
+pub(crate) const MAX_FIELDS: usize = 16;
 
 /// Why a signed object was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -401,7 +403,7 @@ impl Envelope {
     /// # Errors
     /// As [`Envelope::decode`].
     pub fn decode_within(bytes: &[u8], limit: usize) -> Result<Self, EnvelopeError> {
-        Self::from_wire(decode_canonical("envelope", bytes, limit)?)
+        Self::from_wire(decode_of("envelope", bytes, limit, MAX_FIELDS)?)
     }
 
     /// To the wire.

@@ -226,7 +226,7 @@ impl From<crate::decode::DecodeError> for Refusal {
         use crate::decode::DecodeError;
         let reason = match error {
             DecodeError::TooLarge { .. } => Reason::MessageTooLarge,
-            DecodeError::Malformed { .. } => Reason::MessageMalformed,
+            DecodeError::Malformed { .. } | DecodeError::TooManyFields { .. } => Reason::MessageMalformed,
             DecodeError::NotCanonical { .. } => Reason::MessageNotCanonical,
         };
         Self::new(reason, error)

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::{Stream, StreamExt as _};
 use serde_json::json;
 use tally_proto::connect;
+use tally_proto::envelope::MAX_ENVELOPE_BYTES;
 use tally_proto::ids::{BoxId, ElectionId, Role};
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
@@ -33,6 +34,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Largest part of a List: the signed List with its orders' hashes, or a megabyte of digests.
 const MAX_LIST_PART_BYTES: usize = 2 << 20;
+/// Largest Claims or Seal, with its signature.
+const MAX_STATEMENT_BYTES: usize = MAX_ENVELOPE_BYTES + 1024;
 /// Largest part of a fill: a header, a card's certificates and a share.
 const MAX_FILL_PART_BYTES: usize = 128 << 10;
 
@@ -98,7 +101,8 @@ impl sealing::Peers for GrpcPeers {
     }
 
     async fn claims(&self, peer: Role, of: wire::SealRef) -> Result<wire::Envelope, PeerError> {
-        begin(peer, self.client(peer)?.claims(of)).await
+        let mut client = self.client(peer)?.max_decoding_message_size(MAX_STATEMENT_BYTES);
+        begin(peer, client.claims(of)).await
     }
 
     async fn holdings(
@@ -127,7 +131,8 @@ impl sealing::Peers for GrpcPeers {
     }
 
     async fn seal_signature(&self, peer: Role, of: wire::SealRef) -> Result<wire::Envelope, PeerError> {
-        begin(peer, self.client(peer)?.seal_signature(of)).await
+        let mut client = self.client(peer)?.max_decoding_message_size(MAX_STATEMENT_BYTES);
+        begin(peer, client.seal_signature(of)).await
     }
 }
 
