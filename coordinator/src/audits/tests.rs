@@ -278,6 +278,7 @@ fn a_failed_audit_does_not_hide_behind_another_of_the_same_part() {
     let (mut failed, made_up) = (audits[1].clone(), scene.path("made-up.audit"));
     failed.items[13].verdict = Verdict::Failed;
     let stranger = Signer::from_seed(&[77; 32]).expect("a key");
+    failed.auditor_key = stranger.public_key();
     let envelope = failed.sign(&stranger, scene.party_signer(Role::P2));
     fs::write(&made_up, envelope.encode()).expect("written");
     for order in [[&paths[1], &made_up], [&made_up, &paths[1]]] {
@@ -295,7 +296,9 @@ fn a_failed_audit_does_not_hide_behind_another_of_the_same_part() {
     }
     // Two who find the same are no quarrel.
     let second = scene.path("second.audit");
-    let envelope = audits[1].sign(&stranger, scene.party_signer(Role::P2));
+    let mut same = audits[1].clone();
+    same.auditor_key = stranger.public_key();
+    let envelope = same.sign(&stranger, scene.party_signer(Role::P2));
     fs::write(&second, envelope.encode()).expect("written");
     let all = [paths, vec![second]].concat();
     assert!(
