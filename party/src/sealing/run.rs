@@ -199,13 +199,10 @@ impl Sealing {
         with: wire::Abort,
     ) -> Result<SealError, SealError> {
         let statement = self.0.state(subject, &finding, with);
-        let (key, named, bytes) = (subject.key, finding.named, statement.encode());
-        self.blocking(move |inner| {
-            Ok(inner
-                .store
-                .write(|tx| tables::put_proof(tx, key, named.index(), &bytes))?)
-        })
-        .await?;
+        let (key, bytes) = (subject.key, statement.encode());
+        let of = (finding.named.index(), finding.lie.stored_as());
+        self.blocking(move |inner| Ok(inner.store.write(|tx| tables::put_proof(tx, key, of, &bytes))?))
+            .await?;
         Ok(SealError::Aborted(Box::new(SealAbort { finding, statement })))
     }
 }
