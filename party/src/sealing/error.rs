@@ -63,6 +63,27 @@ impl Lie {
     }
 }
 
+impl Lie {
+    /// As it is stored; never used again for another one.
+    pub(super) fn stored_as(self) -> u8 {
+        match self {
+            Self::TwoLists => 1,
+            Self::TwoClaims => 2,
+            Self::TwoSeals => 3,
+            Self::OtherSeal => 4,
+            Self::WrongKind => 5,
+            Self::HidAcceptance => 6,
+            Self::NotTakenOver => 7,
+            Self::FalseClaim => 8,
+            Self::WrongAnswer => 9,
+            Self::FalseComplaint => 10,
+            Self::Silent => 11,
+            Self::ThroughThird => 12,
+            Self::HidHoldings => 13,
+        }
+    }
+}
+
 impl fmt::Display for Lie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

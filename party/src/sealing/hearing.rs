@@ -123,8 +123,11 @@ impl Sealing {
         .await
     }
 
-    /// As the mediator: judges an answer by the one-time key that `caller`, the complainant, shows. The word is signed, and the proof
-    /// kept.
+    /// As the mediator: judges an answer by the one-time key that `caller`, the complainant, shows. The word is signed, and the first proof of
+    /// such a lie of that party kept.
+    ///
+    /// # Security
+    /// A complainant can draw any number of keys, and have any number of complaints judged: of these nothing is written.
     ///
     /// # Errors
     /// [`SealError::Complaint`]: complaint, answer and key do not belong together.
@@ -173,10 +176,12 @@ impl Sealing {
                 ..Default::default()
             };
             let statement = inner.state(&subject, &finding, abort);
-            let bytes = statement.encode();
-            inner
-                .store
-                .write(|tx| tables::put_proof(tx, subject.key, named.index(), &bytes))?;
+            let of = (named.index(), lie.stored_as());
+            let key = subject.key;
+            if !inner.store.read(|tx| tables::is_proved(tx, key, of))? {
+                let bytes = statement.encode();
+                inner.store.write(|tx| tables::put_proof(tx, key, of, &bytes))?;
+            }
             Ok(statement.to_wire())
         })
         .await

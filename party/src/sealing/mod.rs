@@ -17,6 +17,8 @@
 //! 2. **Crosswise.** Each party takes the List of another from that party and compares it with what the third party was shown. Two
 //!    different Lists with valid signatures of one party are proof against it, whoever carries them, and end the sealing in an Abort
 //!    that names it. (Without the comparison a party could show two Lists and get two Seals, or none, without being named.)
+//!    What the third party carries may be anything that the other ever signed, for any box: what is not of this election, box, party and
+//!    manifest convicts nobody, and its carrier is waited for by name.
 //!    A List keeps ballots and records apart, a receipt does not. So whoever accepted a digest as one kind and finds it listed as the other
 //!    has proof as well (the header says what it is) and the sealing ends likewise: else a party could hide an acceptance under the
 //!    wrong kind, or make an honest receipt look as if its signer had hidden it.
@@ -41,7 +43,8 @@
 //!
 //! A party cannot tell that its store is an older copy. So before it signs a List, Claims or a Seal it asks both others, with a fresh nonce,
 //! what they hold of its signatures; without both answers it signs nothing. A List or Claims that one of them holds is taken back, a Seal is
-//! computed anew and must be the same; what a List names and the store lost is filled like a candidate that the party did not accept. An
+//! computed anew and must be the same. What is shown must be of this box: what this party signed for another one makes it no restored one.
+//! What a List names and the store lost is filled like a candidate that the party did not accept. An
 //! answer that leaves out what its signer's own Claims or Seal name convicts the signer. (What only a liar has seen of this party can be
 //! hidden by it: then there are two Lists, and this party has the liar's signature that it held none. Who is right, the order of the
 //! two, no signature shows; sealing stops.)

@@ -6,8 +6,8 @@
 //! convicts the signer.
 
 use futures::future::try_join;
-use tally_proto::envelope::{Envelope, Kind as Signed};
-use tally_proto::ids::{BoxId, Hash32, Role, RoleExt as _, UnixMillis};
+use tally_proto::envelope::Envelope;
+use tally_proto::ids::{BoxId, Hash32, Role, UnixMillis};
 use tally_proto::log::Happening;
 use tally_proto::sealing::Seal;
 use tally_proto::session::Holdings;
@@ -16,11 +16,11 @@ use tally_proto::wire::evidence::Object;
 
 use super::Sealing;
 use super::claims::open_claims;
-use super::complaint::verify_one;
 use super::error::{Lie, SealError};
 use super::lists::{Complete, collect};
 use super::peers::{Flaw, Item, PeerError, Peers};
 use super::run::evidence;
+use super::seals::open_seal;
 use super::subject::Subject;
 use super::tables::{self, Once};
 use super::waiting::ask;
@@ -174,8 +174,8 @@ impl Sealing {
                 ask(self.0.patience, by, item, || async {
                     let seal = Envelope::from_wire(peers.seal_signature(by, subject.reference(me)).await?)
                         .map_err(|_| malformed(Flaw::Encoding))?;
-                    verify_one(&seal, Signed::Seal, &subject.keys[me.slot()])
-                        .map_err(|_| malformed(Flaw::Signature))?;
+                    // This party has signed Seals of other boxes: they are nothing here.
+                    open_seal(&seal, subject, me).map_err(malformed)?;
                     as_said(seal.hash())
                 })
                 .await?;

@@ -5,12 +5,16 @@ use std::future::Future;
 use futures::future::try_join;
 use tally_proto::envelope::{Envelope, Kind as Signed};
 use tally_proto::ids::{BoxId, ElectionId, Role, RoleExt as _};
+use tally_proto::sealing::{Statements, check_two_statements};
 use tally_proto::wire;
 
 use super::Sealing;
+use super::claims::open_claims;
 use super::error::{Basis, Finding, Lie, SealAbort, SealError};
+use super::lists::open_list;
 use super::peers::{Flaw, Item, PeerError, Peers};
 use super::sealed_box::SealedBox;
+use super::seals::open_seal;
 use super::subject::Subject;
 use super::tables::{self, Once};
 use super::waiting::ask;
@@ -104,6 +108,9 @@ impl Sealing {
     /// Compares what `of` signed, as it showed it here, with what the third party was shown.
     ///
     /// Waits for the third party: a step that needs all three is not left on the word of one.
+    ///
+    /// # Security
+    /// The third party may carry anything that `of` ever signed. Only two statements about this box convict `of`.
     pub(super) async fn compare_crosswise<F: Future<Output = Result<Envelope, PeerError>>>(
         &self,
         subject: &Subject,
@@ -127,12 +134,21 @@ impl Sealing {
         if there.payload() == shown_here.payload() {
             return Ok(());
         }
-        if super::complaint::verify_one(&there, kind, &subject.keys[of.slot()]).is_err() {
-            // The carrier invented it; its word alone names nobody.
+        // Whoever took it from `of` has checked all this. What does not check the carrier invented, or took from another box: its word alone
+        // names nobody.
+        let flaw = match open(what, &there, subject, of) {
+            Err(flaw) => Some(flaw),
+            // What anyone who is shown the two will compute.
+            Ok(()) => match check_two_statements(kind, of, &subject.keys, shown_here, &there) {
+                Ok(Statements::Contradict) => None,
+                _ => Some(Flaw::Subject),
+            },
+        };
+        if let Some(flaw) = flaw {
             let source = PeerError::Malformed {
                 peer: third,
                 what: item,
-                flaw: Flaw::Signature,
+                flaw,
             };
             return Err(SealError::Waiting {
                 of: third,
@@ -183,14 +199,20 @@ impl Sealing {
         with: wire::Abort,
     ) -> Result<SealError, SealError> {
         let statement = self.0.state(subject, &finding, with);
-        let (key, named, bytes) = (subject.key, finding.named, statement.encode());
-        self.blocking(move |inner| {
-            Ok(inner
-                .store
-                .write(|tx| tables::put_proof(tx, key, named.index(), &bytes))?)
-        })
-        .await?;
+        let (key, bytes) = (subject.key, statement.encode());
+        let of = (finding.named.index(), finding.lie.stored_as());
+        self.blocking(move |inner| Ok(inner.store.write(|tx| tables::put_proof(tx, key, of, &bytes))?))
+            .await?;
         Ok(SealError::Aborted(Box::new(SealAbort { finding, statement })))
+    }
+}
+
+/// Checks signature, form and subject of the List, Claims or Seal of `of`.
+fn open(what: Once, envelope: &Envelope, subject: &Subject, of: Role) -> Result<(), Flaw> {
+    match what {
+        Once::List => open_list(envelope.clone(), subject, of).map(drop),
+        Once::Claims => open_claims(envelope, subject, of).map(drop),
+        Once::Seal => open_seal(envelope, subject, of).map(drop),
     }
 }
 

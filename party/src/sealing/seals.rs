@@ -2,7 +2,7 @@
 
 use tally_proto::envelope::{Envelope, Kind as Signed};
 use tally_proto::ids::{Role, RoleExt as _};
-use tally_proto::sealing::Seal;
+use tally_proto::sealing::{Seal, Statements, check_two_statements};
 
 use super::Sealing;
 use super::complaint::verify_one;
@@ -13,6 +13,16 @@ use super::subject::Subject;
 use super::tables::{self, Once};
 use super::waiting::ask;
 use crate::store::StoreError;
+
+/// Checks signature, form and subject of the Seal of `of`, and not whether it follows from the Lists and Claims.
+pub(super) fn open_seal(envelope: &Envelope, subject: &Subject, of: Role) -> Result<Seal, Flaw> {
+    verify_one(envelope, Signed::Seal, &subject.keys[of.slot()]).map_err(|_| Flaw::Signature)?;
+    let seal = Seal::decode(envelope.payload()).map_err(|_| Flaw::Encoding)?;
+    let same = seal.election == subject.election
+        && seal.of_box == subject.of_box
+        && seal.manifest_hash == subject.manifest_hash;
+    if same { Ok(seal) } else { Err(Flaw::Subject) }
+}
 
 impl Sealing {
     /// Takes the Seals of the two others until there are three signatures on the bytes of `own`; then the box is sealed.
@@ -57,8 +67,12 @@ impl Sealing {
                 .signatures()
                 .iter()
                 .for_each(|signature| whole.add_signature(*signature));
-            let proof = vec![evidence(Once::Seal, seal), evidence(Once::Seal, &there)];
-            self.convict(subject, *party, Lie::TwoSeals, proof).await?;
+            // What anyone who is shown the two will compute.
+            let compared = check_two_statements(Signed::Seal, *party, &subject.keys, seal, &there);
+            if matches!(compared, Ok(Statements::Contradict)) {
+                let proof = vec![evidence(Once::Seal, seal), evidence(Once::Seal, &there)];
+                self.convict(subject, *party, Lie::TwoSeals, proof).await?;
+            }
         }
         whole.verify_all(Signed::Seal, &subject.keys)?;
         let (key, bytes, hash) = (subject.key, whole.encode(), whole.hash());
@@ -101,8 +115,7 @@ impl Sealing {
             };
             let seal = Envelope::from_wire(peers.seal_signature(of, subject.reference(of)).await?)
                 .map_err(|_| malformed(Flaw::Encoding))?;
-            verify_one(&seal, Signed::Seal, &subject.keys[of.slot()])
-                .map_err(|_| malformed(Flaw::Signature))?;
+            open_seal(&seal, subject, of).map_err(malformed)?;
             Ok(seal)
         })
         .await?;

@@ -14,12 +14,11 @@
 //! | `seal_adopted` | e, b | this party's List came back from another party: what it lists may not be held here |
 //! | `seal_out` | e, b, digest | the reason for which the Seal excludes it |
 //! | `seal_hashes` | e, b | SHA-256 of the Seal |
-//! | `seal_proofs` | e, b, party, hash | an Abort that proves a lie of that party |
+//! | `seal_proofs` | e, b, party, lie (in the first byte) | the first Abort that proves such a lie of that party |
 //!
 //! Every write is insert-once: [`sign`] and [`put_body`] refuse to replace, whoever calls them.
 
 use redb::{ReadableTable, TableDefinition};
-use sha2::{Digest as _, Sha256};
 use tally_proto::ids;
 use tally_proto::reason::Reason;
 use tally_proto::sealing::Exclusion;
@@ -460,15 +459,36 @@ pub(super) fn whole(tx: &impl Tables, key: BoxKey) -> Result<Option<Vec<u8>>, St
         .map(|row| row.value().to_vec()))
 }
 
-/// Keeps the proof of a lie of `party`, once.
-pub(super) fn put_proof(tx: &WriteTx, key: BoxKey, party: u8, abort: &[u8]) -> Result<(), StoreError> {
-    let hash: Digest = Sha256::digest(abort).into();
-    tx.table_mut(PROOFS)?
-        .insert((key.election, key.of_box, party, &hash), abort)?;
+/// The place of the proof of a lie, by its code.
+fn place_of(lie: u8) -> Digest {
+    let mut place = [0; 32];
+    place[0] = lie;
+    place
+}
+
+/// Keeps the proof of a lie of `party`, unless one of the same lie is kept: a second one says nothing more, and a liar can make any number.
+pub(super) fn put_proof(
+    tx: &WriteTx,
+    key: BoxKey,
+    (party, lie): (u8, u8),
+    abort: &[u8],
+) -> Result<(), StoreError> {
+    let mut table = tx.table_mut(PROOFS)?;
+    let place = place_of(lie);
+    let at = (key.election, key.of_box, party, &place);
+    if table.get(at)?.is_none() {
+        table.insert(at, abort)?;
+    }
     Ok(())
 }
 
-/// Calls `each` with every kept proof.
+/// Whether a proof of that lie of `party` is kept.
+pub(super) fn is_proved(tx: &impl Tables, key: BoxKey, (party, lie): (u8, u8)) -> Result<bool, StoreError> {
+    let at = (key.election, key.of_box, party, &place_of(lie));
+    Ok(tx.table(PROOFS)?.get(at)?.is_some())
+}
+
+/// Every kept proof.
 pub(super) fn proofs(tx: &impl Tables, key: BoxKey) -> Result<Vec<Vec<u8>>, StoreError> {
     let table = tx.table(PROOFS)?;
     let mut proofs = Vec::new();

@@ -8,6 +8,7 @@ mod lies;
 mod lost;
 mod network;
 mod objects;
+mod other_box;
 mod records;
 mod refusals;
 mod restored;

@@ -10,6 +10,7 @@ use tally_proto::ids::{BoxId, ElectionId, Hash32, Role};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::result::BoxResult;
+use tally_proto::sealing::{Claims, Seal};
 use tally_proto::session::{Holdings, HoldingsError, NONCE_BYTES};
 use tally_proto::wire;
 
@@ -88,6 +89,10 @@ pub(crate) fn answer(
 }
 
 /// What the store holds of the signatures of `of`.
+///
+/// # Security
+/// A party that takes back what it lost may have its Claims again before the Lists that they name, or be shown another List than these name. Then it
+/// leaves its own Claims unnamed: an honest answer never convicts its signer. A liar could leave them unnamed anyway.
 fn held(
     tx: &impl Tables,
     key: ledger::Key,
@@ -105,7 +110,18 @@ fn held(
     let own = sealing::signed_by(tx, key, by)?;
     let hash = |envelope: &Option<Envelope>| envelope.as_ref().map(Envelope::hash);
     let [_, own_claims, own_seal] = &own;
-    Ok(Holdings {
+    let claims = own_claims.as_ref().map(|envelope| {
+        Claims::decode(envelope.payload())
+            .map(|claims| (claims, envelope.hash()))
+            .map_err(|_| StoreError::Corrupt { table: "seal_signed" })
+    });
+    let seal = own_seal.as_ref().map(|envelope| {
+        Seal::decode(envelope.payload())
+            .map(|seal| (seal, envelope.hash()))
+            .map_err(|_| StoreError::Corrupt { table: "seal_signed" })
+    });
+    let (claims, seal) = (claims.transpose()?, seal.transpose()?);
+    let mut held = Holdings {
         list: hash(&theirs[0]),
         claims: hash(&theirs[1]),
         seal: hash(&theirs[2]),
@@ -114,7 +130,15 @@ fn held(
         own_claims: hash(own_claims),
         own_seal: hash(own_seal),
         ..nothing(scene, (of, by), nonce)
-    })
+    };
+    // By what others would convict it with.
+    if held.hides(claims.as_ref().map(|(claims, hash)| (claims, *hash)), None) {
+        held.own_claims = None;
+    }
+    if held.hides(None, seal.as_ref().map(|(seal, hash)| (seal, *hash))) {
+        held.own_seal = None;
+    }
+    Ok(held)
 }
 
 /// Holdings of nothing.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::super::complaint::{Complaint, answer};
+use super::super::tables::{self, BoxKey};
 use super::super::{Basis, ComplaintError, Lie, PeerError, SealError};
 use super::network::{Saboteur, envelope};
 use super::objects::{Made, Where, case_rng};
@@ -203,6 +204,77 @@ async fn a_false_complaint_convicts_the_complainant() {
         "{:?}",
         again.findings()
     );
+}
+
+/// P1's complaint of `ballot` to the key drawn from `seed`, judged by P3: whom it names. `wrong`: P2 signs an answer that opens nothing.
+async fn judged(world: &World, ballot: &Made, seed: u64, wrong: bool) -> wire::Abort {
+    let key = OneTimeKey::generate(&mut case_rng(seed));
+    let complaint = complaint(ballot, &key).sign(world.signer(Role::P1));
+    let mediator = world.sealing(Role::P3);
+    let answer = if wrong {
+        let opening = Opening::from_parts(Zeroizing::new([1; 32]), Zeroizing::new(vec![2; 9]));
+        let mut rng = case_rng(seed);
+        answer(
+            complaint.hash(),
+            ACCUSED,
+            &key.public(),
+            &opening,
+            world.signer(ACCUSED),
+            &mut rng,
+        )
+        .expect("a usable key")
+        .to_wire()
+    } else {
+        let mediation = mediator
+            .mediate(Role::P1, complaint.to_wire(), &world.seen(Role::P3))
+            .await;
+        mediation.expect("is heard").answer.expect("is answered")
+    };
+    let request = wire::JudgeRequest {
+        complaint: Some(complaint.to_wire()),
+        answer: Some(answer),
+        private_key: key.reveal().to_vec(),
+    };
+    let word = mediator.judge(Role::P1, request).await.expect("is judged");
+    wire::Abort::decode(word.payload).expect("an Abort")
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_number_of_false_complaints_leave_one_proof() {
+    let mut world = World::new();
+    let ballots = [missing_at_p1(&mut world), missing_at_p1(&mut world)];
+    world.sealed().await;
+    let key = BoxKey {
+        election: 1,
+        of_box: BOX,
+    };
+    let kept = || {
+        let proofs = world.store(Role::P3).read(|tx| tables::proofs(tx, key));
+        proofs.expect("readable").len()
+    };
+    assert_eq!(kept(), 0);
+    for seed in 0..100 {
+        let word = judged(&world, &ballots[seed as usize % 2], seed, false).await;
+        assert_eq!((word.suspects.as_slice(), word.proved), ([1].as_slice(), true));
+        assert_eq!(word.reason, "seal.complaint-false", "each is answered");
+        assert_eq!(kept(), 1, "after {seed} more");
+    }
+    // Another's lie has its own place.
+    for seed in 100..110 {
+        let word = judged(&world, &ballots[0], seed, true).await;
+        assert_eq!(
+            (word.suspects.as_slice(), word.reason.as_str()),
+            ([2].as_slice(), "seal.share-wrong")
+        );
+    }
+    assert_eq!(kept(), 2);
+    let sealed = world.seal(&[Role::P3]).await.remove(0).expect("is sealed");
+    let named: Vec<_> = sealed.findings().iter().map(|f| (f.named, f.lie)).collect();
+    assert_eq!(
+        named,
+        [(Role::P1, Lie::FalseComplaint), (ACCUSED, Lie::WrongAnswer)]
+    );
+    assert_eq!(sealed.proofs().len(), 2);
 }
 
 /// The refusal of a complaint, by the mediator.

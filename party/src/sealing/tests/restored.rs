@@ -3,15 +3,20 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tally_proto::envelope::Envelope;
+use prost::Message as _;
+use tally_proto::envelope::{Envelope, Kind as Signed};
 use tally_proto::ids::{Hash32, Role, RoleExt as _};
+use tally_proto::sealing::Claims;
 use tally_proto::session::Holdings;
 use tally_proto::wire;
+use tally_proto::wire::list_part::Part;
 
 use super::super::tables::{self, BoxKey, Once};
 use super::super::{Basis, Item, Lie, PeerError, SealError};
 use super::network::Saboteur;
 use super::world::{BOX, World};
+use crate::entropy::SeededEntropy;
+use crate::session::holdings::{self, Question};
 
 /// The List, Claims or Seal of `of` as `at` holds it.
 fn held(world: &World, at: Role, of: Role, what: Once) -> Option<Vec<u8>> {
@@ -271,4 +276,113 @@ async fn a_hash_that_is_not_shown_counts_for_nothing() {
             world.sealed().await;
         }
     }
+}
+
+/// P2 gets no List of the others' until P1 has asked it what it holds; or P1 shows it another List than it showed P3.
+#[derive(Default)]
+struct Between {
+    blocking: AtomicBool,
+    two_faced: AtomicBool,
+}
+
+impl Saboteur for &'static Between {
+    fn list(
+        &self,
+        from: Role,
+        to: Role,
+        of: Role,
+        parts: Result<Vec<wire::ListPart>, PeerError>,
+    ) -> Result<Vec<wire::ListPart>, PeerError> {
+        if (to, of == to) == (Role::P2, false) && self.blocking.load(Ordering::Relaxed) {
+            return Err(PeerError::Unreachable {
+                peer: from,
+                detail: "cut off".to_owned(),
+            });
+        }
+        if (from, to, of) != (Role::P1, Role::P2, Role::P1) || !self.two_faced.load(Ordering::Relaxed) {
+            return parts;
+        }
+        let mut parts = parts?;
+        let [head, body, ..] = parts.as_mut_slice() else {
+            panic!("a List with ballots")
+        };
+        let (Some(Part::List(list)), Some(Part::Ballots(digests))) = (&mut head.part, &mut body.part) else {
+            panic!("a List with ballots")
+        };
+        *digests = digests.slice(32..);
+        let mut shorter = wire::List::decode(list.payload.clone()).expect("its own");
+        shorter.ballots -= 1;
+        shorter.ballots_hash = Hash32::of(digests).0.to_vec();
+        *list = super::world::signer(Role::P1)
+            .seal_envelope(Signed::List, shorter.encode_to_vec())
+            .to_wire();
+        Ok(parts)
+    }
+
+    fn holdings(
+        &self,
+        from: Role,
+        to: Role,
+        holdings: Result<wire::Envelope, PeerError>,
+    ) -> Result<wire::Envelope, PeerError> {
+        if (from, to) == (Role::P2, Role::P1) {
+            self.blocking.store(false, Ordering::Relaxed);
+        }
+        holdings
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_party_that_has_its_claims_before_the_lists_is_not_convicted() {
+    let between: &'static Between = Box::leak(Box::default());
+    let mut world = World::sabotaged(between);
+    fill(&mut world);
+    let backups = [Role::P1, Role::P2].map(|role| world.backup(role));
+    let before = world.sealed().await[0].seal_hash();
+    world.restore(Role::P2, &backups[1]);
+    between.blocking.store(true, Ordering::Relaxed);
+    // P1 does not ask yet.
+    let run = world.seal(&[Role::P2]).await.remove(0);
+    assert!(
+        matches!(run, Err(SealError::Waiting { item: Item::List, .. })),
+        "{run:?}"
+    );
+    assert!(held(&world, Role::P2, Role::P2, Once::Claims).is_some());
+    assert_eq!(held(&world, Role::P2, Role::P1, Once::List), None);
+    world.restore(Role::P1, &backups[0]);
+    for sealed in world.sealed().await {
+        assert_eq!(sealed.seal_hash(), before);
+        assert!(sealed.findings().is_empty(), "{:?}", sealed.findings());
+    }
+    assert!(!between.blocking.load(Ordering::Relaxed), "P1 has asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_party_that_is_shown_another_list_signs_nothing_that_convicts_it() {
+    let between: &'static Between = Box::leak(Box::default());
+    let mut world = World::sabotaged(between);
+    fill(&mut world);
+    let backup = world.backup(Role::P2);
+    world.sealed().await;
+    world.restore(Role::P2, &backup);
+    between.two_faced.store(true, Ordering::Relaxed);
+    let run = world.seal(&[Role::P2]).await.remove(0);
+    let Err(SealError::Aborted(abort)) = run else {
+        panic!("P3 has the other List: {run:?}")
+    };
+    assert_eq!(
+        (abort.finding.named, abort.finding.lie),
+        (Role::P1, Lie::TwoLists)
+    );
+    // The liar asks P2 what it holds.
+    let keys = Role::ALL.map(|role| super::world::signer(role).public_key());
+    let question = Question::new("ward-7", BOX, &SeededEntropy::new(1));
+    let signed = (Role::P2, world.signer(Role::P2));
+    let answer = holdings::answer(world.store(Role::P2), signed, Role::P1, &question.request);
+    let answer = Holdings::open(&answer.expect("answers"), &keys).expect("its own");
+    let claims = held(&world, Role::P2, Role::P2, Once::Claims).expect("taken back");
+    let (claims, hash) = Claims::open(&Envelope::decode(&claims).expect("its own"), &keys).expect("its own");
+    assert_ne!(answer.list, Some(claims.list_hashes[0]), "it was shown another");
+    assert!(answer.list.is_some());
+    assert!(!answer.hides(Some((&claims, hash)), None));
 }
