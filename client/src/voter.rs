@@ -301,13 +301,35 @@ impl Voter {
         rng: &mut impl CryptoRng,
         mut notice: impl FnMut(Notice),
     ) -> Result<Option<Duration>, CastError> {
+        self.draw(false, rng, &mut notice).await
+    }
+
+    /// Draws anew where some of this device's tickets were used already. The old ones stay good until the new ones are here, and beyond when the
+    /// coordinator refuses; a draw that was broken off is gone on with. A voter draws a few times only. Says what [`Voter::draw_telling`] says.
+    ///
+    /// # Errors
+    /// [`CastError::Ticket`], [`CastError::Time`].
+    pub async fn draw_again_telling(
+        &self,
+        rng: &mut impl CryptoRng,
+        mut notice: impl FnMut(Notice),
+    ) -> Result<Option<Duration>, CastError> {
+        self.draw(true, rng, &mut notice).await
+    }
+
+    async fn draw(
+        &self,
+        again: bool,
+        rng: &mut impl CryptoRng,
+        notice: &mut impl FnMut(Notice),
+    ) -> Result<Option<Duration>, CastError> {
         let Some(ticketing) = self.election.manifest().ticketing() else {
             return Ok(None);
         };
         let begun = Instant::now();
         let key = self.purse_key()?;
         loop {
-            let now_ms = self.agreed_ms(begun, &mut notice).await?;
+            let now_ms = self.agreed_ms(begun, notice).await?;
             let hours = Hours {
                 now: UnixSeconds(now_ms / 1000),
                 spread: self.patience.after_draw,
@@ -319,6 +341,7 @@ impl Voter {
                 &self.invitation,
                 &self.connections,
                 hours,
+                again,
                 rng,
             );
             match ready.await {
@@ -401,14 +424,6 @@ impl Voter {
             sleep(PAUSE).await;
         }
         false
-    }
-
-    /// Throws the device's tickets of this election away, so that the next cast draws anew. A voter draws a few times only.
-    ///
-    /// # Errors
-    /// [`DrawError`]: the device's memory.
-    pub async fn draw_again(&self) -> Result<(), DrawError> {
-        self.device.purse(self.purse_key()?).await.discard()
     }
 
     /// Agrees on the time with the parties and takes a second that this device has never cast at.

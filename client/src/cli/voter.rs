@@ -171,7 +171,8 @@ pub(super) struct Vote {
     /// Casts without asking for confirmation.
     #[arg(long)]
     yes: bool,
-    /// Throws this device's tickets of the election away and draws anew: where they are used up. A voter draws a few times only.
+    /// Draws tickets anew, where those of this device are used up; the old ones are replaced when the new ones are here. Draws nothing where none was
+    /// used yet. A voter draws a few times only.
     #[arg(long)]
     draw_again: bool,
     /// Where tickets are drawn only now, lets the ballot leave at a random moment within so long: the commission sees who draws and when. `client
@@ -283,10 +284,12 @@ impl Vote {
                 return Err(Failure::NotConfirmed);
             }
         }
-        if self.draw_again {
-            voter.draw_again().await?;
-        }
         let mut rng = rand::rng();
+        if self.draw_again {
+            voter
+                .draw_again_telling(&mut rng, |notice| console.tell(&sentence(&notice)))
+                .await?;
+        }
         let mut cast = voter
             .cast_telling(&choices, &mut rng, |notice| console.tell(&sentence(&notice)))
             .await?;
