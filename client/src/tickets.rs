@@ -40,7 +40,7 @@ use zeroize::Zeroizing;
 
 use crate::connections::Connections;
 use crate::device::Lock;
-use crate::disk::{Disk, erase, replace};
+use crate::disk::{Disk, erase_timeless, replace_timeless};
 use crate::election::Election;
 
 const DRAWING: &str = "tally-tickets 2 drawing\n";
@@ -353,12 +353,12 @@ impl Purse {
         match &mut self.place {
             Place::Memory([standing, again]) => *standing = std::mem::take(again),
             Place::File { disk, path } => {
-                replace(&**disk, path, &content).map_err(|source| DrawError::Io {
+                replace_timeless(&**disk, path, &content).map_err(|source| DrawError::Io {
                     path: path.clone(),
                     source,
                 })?;
                 let path = name_of(path, Draws::Again);
-                erase(&**disk, &path).map_err(|source| DrawError::Io { path, source })?;
+                erase_timeless(&**disk, &path).map_err(|source| DrawError::Io { path, source })?;
             }
         }
         Ok(())
@@ -378,7 +378,7 @@ impl Purse {
             }
             Place::File { disk, path } => {
                 let path = name_of(path, which);
-                erase(&**disk, &path).map_err(|source| DrawError::Io { path, source })
+                erase_timeless(&**disk, &path).map_err(|source| DrawError::Io { path, source })
             }
         }
     }
@@ -471,7 +471,7 @@ impl Purse {
             }
             Place::File { disk, path } => {
                 let path = name_of(path, which);
-                replace(&**disk, &path, &content).map_err(|source| DrawError::Io { path, source })
+                replace_timeless(&**disk, &path, &content).map_err(|source| DrawError::Io { path, source })
             }
         }
     }
@@ -518,6 +518,7 @@ mod tests {
     use tally_proto::fixture::{OPENS, Shape, TICKET_DAY, TICKET_DAYS, World};
 
     use super::*;
+    use crate::disk::replace;
     use crate::disk::sim::{Death, SimDisk};
 
     fn key(world: &World) -> PurseKey {

@@ -302,9 +302,7 @@ impl Vote {
         } else {
             find(&connections, &cast.receipts(), &[], self.wait_for_logs).await
         };
-        if self.keep_receipt {
-            Keepsakes::of_device(&directory).keep(&Kept::of(&cast))?;
-        }
+        // The cast ballot is told first, whatever fails on this machine afterwards.
         if self.json {
             let mut value = cast_json(&cast);
             value["logs"] = logs.iter().map(log_json).collect();
@@ -322,13 +320,27 @@ impl Vote {
                 show_code(disclosure, console)?;
             }
         }
-        if logs
-            .iter()
-            .filter_map(|log| log.as_ref().err())
-            .any(Fault::is_false)
-        {
+        let kept = if self.keep_receipt {
+            Keepsakes::of_device(&directory).keep(&Kept::of(&cast))
+        } else {
+            Ok(())
+        };
+        console.tell("A moment: this device forgets when it cast the ballot.");
+        let forgotten = voter.forget_moment().await;
+        let mut faults = logs.iter().filter_map(|log| log.as_ref().err());
+        if faults.any(Fault::is_false) {
+            for error in [
+                kept.map_err(Failure::from).err(),
+                forgotten.map_err(Failure::from).err(),
+            ] {
+                error
+                    .into_iter()
+                    .for_each(|error| console.complain(&error.to_string()));
+            }
             return Err(Failure::False);
         }
+        forgotten?;
+        kept?;
         Ok(Outcome::Done)
     }
 }
@@ -405,6 +417,7 @@ impl Draw {
                 span(wait)
             ),
         });
+        voter.forget_moment().await?;
         Ok(Outcome::Done)
     }
 }
