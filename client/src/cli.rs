@@ -120,7 +120,7 @@ impl LanguageArg {
 /// Where this device keeps what it must remember.
 #[derive(Args)]
 struct StateArg {
-    /// Directory of this device's memory (the second of its last cast, and kept receipts). Default: the environment's
+    /// Directory of this device's memory (the second of its last cast for some seconds, tickets, and kept receipts). Default: the environment's
     /// TALLY_CLIENT_STATE, else tally-client in this user's state directory.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 #[cfg(test)]
 pub(crate) mod sim;
@@ -27,7 +28,14 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+    /// Writes over a file's first bytes, where they are.
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Makes a file or a directory say of the times of its last reading and writing [`NO_MOMENT`]; where the file system cannot, nothing.
+    fn blank_times(&self, _path: &Path) {}
 }
+
+/// The second that stands for no moment in the times of files: the beginning of 2000, which every file system can say.
+pub(crate) const NO_MOMENT: Duration = Duration::from_secs(946_684_800);
 
 /// Puts `bytes` at `path` so that after a crash either the old content is there or the new, durable on return.
 pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -40,9 +48,29 @@ pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<
     disk.sync_dir(&parent(path))
 }
 
+/// [`replace`], with no moment in the times of the file and of its directory.
+pub(crate) fn replace_timeless(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let temporary = path.with_file_name(name);
+    disk.write_new(&temporary, bytes)?;
+    disk.blank_times(&temporary);
+    disk.sync(&temporary)?;
+    disk.rename(&temporary, path)?;
+    disk.blank_times(&parent(path));
+    disk.sync_dir(&parent(path))
+}
+
 /// Removes a file for good.
 pub(crate) fn erase(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     disk.remove(path)?;
+    disk.sync_dir(&parent(path))
+}
+
+/// [`erase`], with no moment in the times of its directory.
+pub(crate) fn erase_timeless(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    disk.remove(path)?;
+    disk.blank_times(&parent(path));
     disk.sync_dir(&parent(path))
 }
 
@@ -104,6 +132,17 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.write_all(bytes)
+    }
+
+    fn blank_times(&self, path: &Path) {
+        let at = SystemTime::UNIX_EPOCH + NO_MOMENT;
+        let times = fs::FileTimes::new().set_accessed(at).set_modified(at);
+        // Nobody is kept from voting by a file system that has no times to set.
+        let _ = File::open(path).and_then(|file| file.set_times(times));
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {

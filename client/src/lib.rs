@@ -55,7 +55,7 @@
 //! # Security
 //!
 //! Invitations, choices, plain ballots and shares are zeroised when dropped, are in no log and not shown by `Debug`. A device's
-//! only memory is the second of its last cast ([`Device`]); a station's disk holds headers, ciphertext and receipts, never an index
+//! only memory is the second of its last cast, for some seconds ([`Device`]), and tickets; a station's disk holds headers, ciphertext and receipts, never an index
 //! or a choice. A voter's network address is seen by the parties.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
 

@@ -5,6 +5,8 @@
 //!   drawing: one seed of 32 bytes: a draw is under way, and the same seed asks the same again
 //!   drawn:   the first second to cast at, 8 bytes, then one slot of 328 bytes a ticket: seed of the one-time key, day, randomizer,
 //!            signature; zeros once it is spent
+//! <state>/tickets-<name>-again   the same, while tickets are drawn again: those of before stay until the new ones are here, and then this file
+//!   takes their place. A refusal leaves them as they are.
 //! key | name = HKDF-SHA256(draw code, info = (tag, manifest hash)), 32 and 10 bytes
 //! ```
 //!
@@ -38,7 +40,7 @@ use zeroize::Zeroizing;
 
 use crate::connections::Connections;
 use crate::device::Lock;
-use crate::disk::{Disk, erase, replace};
+use crate::disk::{Disk, erase_timeless, replace_timeless};
 use crate::election::Election;
 
 const DRAWING: &str = "tally-tickets 2 drawing\n";
@@ -150,10 +152,19 @@ impl PurseKey {
 /// Where the bytes of a purse are.
 #[derive(Debug)]
 enum Place {
-    /// A file.
+    /// A file, and one beside it for a draw that takes its place.
     File { disk: Arc<dyn Disk>, path: PathBuf },
-    /// The memory of a device that forgets when the program ends.
-    Memory(Zeroizing<Vec<u8>>),
+    /// The memory of a device that forgets when the program ends: by [`Draws`].
+    Memory([Zeroizing<Vec<u8>>; 2]),
+}
+
+/// Which draw of a purse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Draws {
+    /// The one that is cast with.
+    Standing = 0,
+    /// The one under way that takes its place.
+    Again = 1,
 }
 
 /// Where a device keeps the tickets of one voter in one election.
@@ -177,6 +188,12 @@ struct Tickets {
 }
 
 impl Tickets {
+    /// Whether none has been taken out yet.
+    fn is_untouched(&self) -> bool {
+        let mut slots = self.slots.chunks_exact(OwnTicket::BYTES);
+        slots.all(|slot| slot.iter().any(|byte| *byte != 0))
+    }
+
     fn body(&self) -> Zeroizing<Vec<u8>> {
         let mut body = Zeroizing::new(Vec::with_capacity(MOMENT + self.slots.len()));
         body.extend_from_slice(&self.not_before.get().to_be_bytes());
@@ -223,11 +240,13 @@ impl Purse {
     pub(crate) fn in_memory(key: PurseKey) -> Self {
         Self {
             key,
-            place: Place::Memory(Zeroizing::default()),
+            place: Place::Memory(Default::default()),
         }
     }
 
-    /// Draws the whole allowance where there is none yet, and says from which second on ballots may be cast.
+    /// Draws the whole allowance where there is none yet, and says from which second on ballots may be cast. With `again` also where some of what is
+    /// here was used: until the new ones are here, the old ones stay.
+    #[expect(clippy::too_many_arguments, reason = "what a draw is made of")]
     pub(crate) async fn ready(
         &mut self,
         election: &Election,
@@ -235,79 +254,26 @@ impl Purse {
         invitation: &Invitation,
         connections: &Connections,
         hours: Hours,
-        rng: &mut impl CryptoRng,
-    ) -> Result<UnixSeconds, DrawError> {
-        if let Holds::Drawn(tickets) = self.holds(ticketing)? {
-            return Ok(tickets.not_before);
-        }
-        self.draw(election, ticketing, invitation, connections, hours, rng)
-            .await
-    }
-
-    /// Takes one of the tickets that are here, good at `cast_at`.
-    pub(crate) fn take(
-        &mut self,
-        ticketing: &Ticketing,
-        cast_at: UnixSeconds,
-        rng: &mut impl CryptoRng,
-    ) -> Result<OwnTicket, DrawError> {
-        let _lock = self.lock()?;
-        let Holds::Drawn(mut tickets) = self.holds(ticketing)? else {
-            return Err(DrawError::UsedUp);
-        };
-        let day = ticketing.key_at(cast_at).map(|key| key.day());
-        let taken = spend(&mut tickets.slots, day, rng).map_err(|_| self.damaged())?;
-        self.put(DRAWN, &tickets.body(), rng)?;
-        taken.ok_or(DrawError::UsedUp)
-    }
-
-    /// Draws anew at the next use, throwing away what is left.
-    pub(crate) fn discard(&mut self) -> Result<(), DrawError> {
-        match &mut self.place {
-            Place::Memory(bytes) => {
-                *bytes = Zeroizing::default();
-                Ok(())
-            }
-            Place::File { disk, path } => match erase(&**disk, path) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(DrawError::Io {
-                    path: path.clone(),
-                    source,
-                }),
-                _ => Ok(()),
-            },
-        }
-    }
-
-    /// Throws a seed away, unless another process has drawn with it, or begun with another, meanwhile.
-    fn forget(&mut self, seed: &[u8; SEED], ticketing: &Ticketing) -> Result<(), DrawError> {
-        let _lock = self.lock()?;
-        match self.holds(ticketing)? {
-            Holds::Drawing(held) if *held == *seed => self.discard(),
-            _ => Ok(()),
-        }
-    }
-
-    async fn draw(
-        &mut self,
-        election: &Election,
-        ticketing: &Ticketing,
-        invitation: &Invitation,
-        connections: &Connections,
-        hours: Hours,
+        again: bool,
         rng: &mut impl CryptoRng,
     ) -> Result<UnixSeconds, DrawError> {
         let code = invitation.draw_code().ok_or(DrawError::NoCode)?;
-        let seed = {
+        let (which, seed) = {
             let _lock = self.lock()?;
-            match self.holds(ticketing)? {
-                Holds::Drawn(tickets) => return Ok(tickets.not_before),
-                Holds::Drawing(seed) => seed,
-                Holds::Nothing => {
+            self.settle()?;
+            let which = match self.holds(Draws::Standing, ticketing)? {
+                Holds::Drawn(tickets) if !again || tickets.is_untouched() => return Ok(tickets.not_before),
+                Holds::Drawn(_) => Draws::Again,
+                Holds::Nothing | Holds::Drawing(_) => Draws::Standing,
+            };
+            match self.holds(which, ticketing)? {
+                Holds::Drawing(seed) => (which, seed),
+                Holds::Nothing | Holds::Drawn(_) => {
                     let mut seed = Zeroizing::new([0; SEED]);
                     rng.fill_bytes(seed.as_mut_slice());
                     // Before it is shown to anybody: an answer that is lost can then be asked for again.
-                    self.put(DRAWING, seed.as_slice(), rng)?;
-                    seed
+                    self.put(which, DRAWING, seed.as_slice(), rng)?;
+                    (which, seed)
                 }
             }
         };
@@ -329,7 +295,7 @@ impl Purse {
             Err(refusal) => {
                 // A seed that was refused is no draw of this voter's; the next invitation on this device starts afresh.
                 if refusal.reason.class() == Class::Reject {
-                    self.forget(&seed, ticketing)?;
+                    self.forget(which, &seed, ticketing)?;
                 }
                 return Err(DrawError::Refused { refusal });
             }
@@ -339,12 +305,80 @@ impl Purse {
         own.iter()
             .for_each(|own| slots.extend_from_slice(&own.to_bytes()));
         let _lock = self.lock()?;
-        match self.holds(ticketing)? {
-            Holds::Drawn(tickets) => Ok(tickets.not_before), // by another process, with the same seed
-            Holds::Nothing | Holds::Drawing(_) => {
-                let not_before = hours.not_before(rng);
-                self.put(DRAWN, &Tickets { not_before, slots }.body(), rng)?;
-                Ok(not_before)
+        // Another process may have drawn with the same seed, and cast with what it got: no ticket comes back once it was taken out.
+        self.settle()?;
+        if let Holds::Drawn(tickets) = self.holds(Draws::Standing, ticketing)? {
+            let is_ours = match self.holds(which, ticketing)? {
+                Holds::Drawing(held) => which == Draws::Again && *held == *seed,
+                Holds::Nothing | Holds::Drawn(_) => false,
+            };
+            if !is_ours {
+                return Ok(tickets.not_before);
+            }
+        }
+        let not_before = hours.not_before(rng);
+        self.put(which, DRAWN, &Tickets { not_before, slots }.body(), rng)?;
+        self.settle()?;
+        Ok(not_before)
+    }
+
+    /// Takes one of the tickets that are here, good at `cast_at`.
+    pub(crate) fn take(
+        &mut self,
+        ticketing: &Ticketing,
+        cast_at: UnixSeconds,
+        rng: &mut impl CryptoRng,
+    ) -> Result<OwnTicket, DrawError> {
+        let _lock = self.lock()?;
+        self.settle()?;
+        let Holds::Drawn(mut tickets) = self.holds(Draws::Standing, ticketing)? else {
+            return Err(DrawError::UsedUp);
+        };
+        let day = ticketing.key_at(cast_at).map(|key| key.day());
+        let taken = spend(&mut tickets.slots, day, rng).map_err(|_| self.damaged(Draws::Standing))?;
+        self.put(Draws::Standing, DRAWN, &tickets.body(), rng)?;
+        taken.ok_or(DrawError::UsedUp)
+    }
+
+    /// Puts tickets that were drawn again in the place of those of before: where the program was killed when they had just come, at the next use of
+    /// either, before any of them is taken out. The caller holds the lock.
+    fn settle(&mut self) -> Result<(), DrawError> {
+        let content = self.read(Draws::Again)?;
+        if !content.starts_with(DRAWN.as_bytes()) {
+            return Ok(());
+        }
+        if self.opened(&content).is_none() {
+            return Err(self.damaged(Draws::Again));
+        }
+        match &mut self.place {
+            Place::Memory([standing, again]) => *standing = std::mem::take(again),
+            Place::File { disk, path } => {
+                replace_timeless(&**disk, path, &content).map_err(|source| DrawError::Io {
+                    path: path.clone(),
+                    source,
+                })?;
+                let path = name_of(path, Draws::Again);
+                erase_timeless(&**disk, &path).map_err(|source| DrawError::Io { path, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Throws a seed away, unless another process has drawn with it, or begun with another, meanwhile.
+    fn forget(&mut self, which: Draws, seed: &[u8; SEED], ticketing: &Ticketing) -> Result<(), DrawError> {
+        let _lock = self.lock()?;
+        match self.holds(which, ticketing)? {
+            Holds::Drawing(held) if *held == *seed => {}
+            _ => return Ok(()),
+        }
+        match &mut self.place {
+            Place::Memory(bytes) => {
+                bytes[which as usize] = Zeroizing::default();
+                Ok(())
+            }
+            Place::File { disk, path } => {
+                let path = name_of(path, which);
+                erase_timeless(&**disk, &path).map_err(|source| DrawError::Io { path, source })
             }
         }
     }
@@ -359,24 +393,30 @@ impl Purse {
         }
     }
 
-    fn damaged(&self) -> DrawError {
+    fn damaged(&self, which: Draws) -> DrawError {
         match &self.place {
-            Place::File { path, .. } => DrawError::Damaged { path: path.clone() },
+            Place::File { path, .. } => DrawError::Damaged {
+                path: name_of(path, which),
+            },
             Place::Memory(_) => DrawError::UsedUp,
         }
     }
 
-    fn holds(&self, ticketing: &Ticketing) -> Result<Holds, DrawError> {
-        let content = match &self.place {
-            Place::Memory(bytes) => bytes.clone(),
+    fn read(&self, which: Draws) -> Result<Zeroizing<Vec<u8>>, DrawError> {
+        match &self.place {
+            Place::Memory(bytes) => Ok(bytes[which as usize].clone()),
             Place::File { disk, path } => {
-                let read = disk.read(path).map_err(|source| DrawError::Io {
-                    path: path.clone(),
-                    source,
-                })?;
-                Zeroizing::new(read.unwrap_or_default())
+                let path = name_of(path, which);
+                match disk.read(&path) {
+                    Ok(read) => Ok(Zeroizing::new(read.unwrap_or_default())),
+                    Err(source) => Err(DrawError::Io { path, source }),
+                }
             }
-        };
+        }
+    }
+
+    fn holds(&self, which: Draws, ticketing: &Ticketing) -> Result<Holds, DrawError> {
+        let content = self.read(which)?;
         if content.is_empty() {
             return Ok(Holds::Nothing);
         }
@@ -387,7 +427,7 @@ impl Purse {
             }
             Tickets::of(&body, ticketing).map(Holds::Drawn)
         });
-        holds.ok_or_else(|| self.damaged())
+        holds.ok_or_else(|| self.damaged(which))
     }
 
     /// Heading and body of what is kept.
@@ -405,7 +445,13 @@ impl Purse {
         Some((heading, Zeroizing::new(body)))
     }
 
-    fn put(&mut self, heading: &str, body: &[u8], rng: &mut impl CryptoRng) -> Result<(), DrawError> {
+    fn put(
+        &mut self,
+        which: Draws,
+        heading: &str,
+        body: &[u8],
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), DrawError> {
         let mut nonce = [0; NONCE];
         rng.fill_bytes(&mut nonce);
         let payload = Payload {
@@ -420,15 +466,24 @@ impl Purse {
         let content = [heading.as_bytes(), &nonce, &sealed].concat();
         match &mut self.place {
             Place::Memory(bytes) => {
-                *bytes = Zeroizing::new(content);
+                bytes[which as usize] = Zeroizing::new(content);
                 Ok(())
             }
-            Place::File { disk, path } => replace(&**disk, path, &content).map_err(|source| DrawError::Io {
-                path: path.clone(),
-                source,
-            }),
+            Place::File { disk, path } => {
+                let path = name_of(path, which);
+                replace_timeless(&**disk, &path, &content).map_err(|source| DrawError::Io { path, source })
+            }
         }
     }
+}
+
+/// The file of that draw, where the standing one's is `path`.
+fn name_of(path: &Path, which: Draws) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    if which == Draws::Again {
+        name.push("-again");
+    }
+    path.with_file_name(name)
 }
 
 /// Takes the first ticket of `day` out of the slots, and throws some more of that day away, so that what is left does not count the ballots.
@@ -463,6 +518,7 @@ mod tests {
     use tally_proto::fixture::{OPENS, Shape, TICKET_DAY, TICKET_DAYS, World};
 
     use super::*;
+    use crate::disk::replace;
     use crate::disk::sim::{Death, SimDisk};
 
     fn key(world: &World) -> PurseKey {
@@ -479,14 +535,19 @@ mod tests {
         };
         let mut purse = Purse::in_memory(key(world));
         purse
-            .put(DRAWN, &tickets.body(), &mut StdRng::seed_from_u64(3))
+            .put(
+                Draws::Standing,
+                DRAWN,
+                &tickets.body(),
+                &mut StdRng::seed_from_u64(3),
+            )
             .expect("in memory");
         kept(&purse)
     }
 
     fn kept(purse: &Purse) -> Vec<u8> {
         match &purse.place {
-            Place::Memory(kept) => kept.to_vec(),
+            Place::Memory([kept, _]) => kept.to_vec(),
             Place::File { .. } => panic!("in memory"),
         }
     }
@@ -494,7 +555,7 @@ mod tests {
     fn in_memory(world: &World, content: &[u8]) -> Purse {
         Purse {
             key: key(world),
-            place: Place::Memory(Zeroizing::new(content.to_vec())),
+            place: Place::Memory([Zeroizing::new(content.to_vec()), Zeroizing::default()]),
         }
     }
 
@@ -529,14 +590,22 @@ mod tests {
         let ticketing = world.manifest.manifest().ticketing().expect("tickets").clone();
         let (mut rng, seed) = (StdRng::seed_from_u64(8), [4; SEED]);
         let mut purse = in_memory(&world, &content);
-        purse.forget(&seed, &ticketing).expect("looked at");
+        purse
+            .forget(Draws::Standing, &seed, &ticketing)
+            .expect("looked at");
         assert_eq!(kept(&purse), content, "drawn meanwhile");
-        purse.put(DRAWING, &[5; SEED], &mut rng).expect("in memory");
+        purse
+            .put(Draws::Standing, DRAWING, &[5; SEED], &mut rng)
+            .expect("in memory");
         let begun = kept(&purse);
-        purse.forget(&seed, &ticketing).expect("looked at");
+        purse
+            .forget(Draws::Standing, &seed, &ticketing)
+            .expect("looked at");
         assert_eq!(kept(&purse), begun, "begun with another");
-        purse.put(DRAWING, &seed, &mut rng).expect("in memory");
-        purse.forget(&seed, &ticketing).expect("erased");
+        purse
+            .put(Draws::Standing, DRAWING, &seed, &mut rng)
+            .expect("in memory");
+        purse.forget(Draws::Standing, &seed, &ticketing).expect("erased");
         assert!(kept(&purse).is_empty());
     }
 
@@ -648,11 +717,9 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_named_and_a_discarded_purse_is_empty() {
+    fn damage_is_named() {
         let mut world = world();
         let content = drawn(&mut world);
-        let ticketing_of = world.manifest.manifest().clone();
-        let ticketing = ticketing_of.ticketing().expect("tickets");
         for bad in [
             &content[1..],
             &content[..content.len() - 1],
@@ -664,17 +731,83 @@ mod tests {
             let error = taken(&mut purse(&world, disk), &world, OPENS, 1).expect_err("damaged");
             assert!(matches!(error, DrawError::Damaged { .. }), "{error}");
         }
+    }
+
+    /// Writes the file of one draw.
+    fn kept_as(world: &World, heading: &str, body: &[u8], which: Draws, disk: &SimDisk) {
+        let mut purse = in_memory(world, &[]);
+        let mut rng = StdRng::seed_from_u64(9);
+        purse
+            .put(Draws::Standing, heading, body, &mut rng)
+            .expect("in memory");
+        replace(disk, &name_of(Path::new(PATH), which), &kept(&purse)).expect("written");
+    }
+
+    #[test]
+    fn tickets_that_were_drawn_again_take_the_place_of_the_others_before_any_is_used_whatever_is_killed() {
+        let mut world = world();
+        let content = drawn(&mut world);
+        let old = in_memory(&world, &content);
+        let (_, old_body) = old.opened(&content).expect("opens");
+        let new = Tickets {
+            not_before: UnixSeconds(OPENS - 1),
+            slots: Zeroizing::new(old_body[MOMENT..].to_vec()),
+        };
+        let ticketing = world.manifest.manifest().ticketing().expect("tickets").clone();
+        for operations in 0..=11 {
+            for seed in 0..10 {
+                let disk = Arc::new(SimDisk::default());
+                replace(&*disk, Path::new(PATH), &content).expect("written");
+                kept_as(&world, DRAWN, &new.body(), Draws::Again, &disk);
+                disk.die_before(operations);
+                let mut first = Purse {
+                    key: key(&world),
+                    place: Place::File {
+                        disk: disk.clone(),
+                        path: PathBuf::from(PATH),
+                    },
+                };
+                let before = taken(&mut first, &world, OPENS, seed);
+                let death = if seed % 2 == 0 {
+                    Death::Killed
+                } else {
+                    Death::PowerCut
+                };
+                let mut after = purse(&world, disk.reboot(death, seed));
+                let next = taken(&mut after, &world, OPENS, seed).expect("a ticket is left");
+                if let Ok(before) = &before {
+                    assert_ne!(before.ticket().key(), next.ticket().key());
+                }
+                let Holds::Drawn(standing) = after.holds(Draws::Standing, &ticketing).expect("opens") else {
+                    panic!("drawn")
+                };
+                assert_eq!(standing.not_before, new.not_before, "those drawn last");
+                assert!(!standing.is_untouched());
+                assert!(after.read(Draws::Again).expect("read").is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_draw_under_way_leaves_the_tickets_of_before_in_use() {
+        let mut world = world();
+        let content = drawn(&mut world);
         let disk = SimDisk::default();
         replace(&disk, Path::new(PATH), &content).expect("written");
+        kept_as(&world, DRAWING, &[6; SEED], Draws::Again, &disk);
+        let ticketing = world.manifest.manifest().ticketing().expect("tickets").clone();
         let mut purse = purse(&world, disk);
-        for _ in 0..2 {
-            purse.discard().expect("erased");
-            assert!(matches!(purse.holds(ticketing), Ok(Holds::Nothing)));
-        }
-        assert!(matches!(
-            taken(&mut purse, &world, OPENS, 1),
-            Err(DrawError::UsedUp)
-        ));
+        taken(&mut purse, &world, OPENS, 1).expect("of those of before");
+        let seed = |purse: &Purse| match purse.holds(Draws::Again, &ticketing) {
+            Ok(Holds::Drawing(seed)) => Some(*seed),
+            _ => None,
+        };
+        assert_eq!(seed(&purse), Some([6; SEED]), "the same draw is gone on with");
+        purse
+            .forget(Draws::Again, &[6; SEED], &ticketing)
+            .expect("erased");
+        assert_eq!(seed(&purse), None);
+        taken(&mut purse, &world, OPENS, 2).expect("after a refusal, too");
     }
 
     #[test]
@@ -686,7 +819,7 @@ mod tests {
                 &Election::from_bytes(&world.manifest.envelope().encode()).expect("an election"),
                 &DrawCode::from_slice(&[8; 10]).expect("a code"),
             ),
-            place: Place::Memory(Zeroizing::new(content.clone())),
+            place: Place::Memory([Zeroizing::new(content.clone()), Zeroizing::default()]),
         };
         assert!(other.opened(&content).is_none());
         assert_ne!(

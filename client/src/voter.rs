@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::choice::Choices;
 use crate::connections::{Connections, NoTime};
 use crate::delivery::{Delivery, Progress};
-use crate::device::{Device, DeviceError};
+use crate::device::{Device, DeviceError, REMEMBERED};
 use crate::election::{Election, ElectionError};
 use crate::fault::Fault;
 use crate::form::Form;
@@ -301,13 +301,35 @@ impl Voter {
         rng: &mut impl CryptoRng,
         mut notice: impl FnMut(Notice),
     ) -> Result<Option<Duration>, CastError> {
+        self.draw(false, rng, &mut notice).await
+    }
+
+    /// Draws anew where some of this device's tickets were used already. The old ones stay good until the new ones are here, and beyond when the
+    /// coordinator refuses; a draw that was broken off is gone on with. A voter draws a few times only. Says what [`Voter::draw_telling`] says.
+    ///
+    /// # Errors
+    /// [`CastError::Ticket`], [`CastError::Time`].
+    pub async fn draw_again_telling(
+        &self,
+        rng: &mut impl CryptoRng,
+        mut notice: impl FnMut(Notice),
+    ) -> Result<Option<Duration>, CastError> {
+        self.draw(true, rng, &mut notice).await
+    }
+
+    async fn draw(
+        &self,
+        again: bool,
+        rng: &mut impl CryptoRng,
+        notice: &mut impl FnMut(Notice),
+    ) -> Result<Option<Duration>, CastError> {
         let Some(ticketing) = self.election.manifest().ticketing() else {
             return Ok(None);
         };
         let begun = Instant::now();
         let key = self.purse_key()?;
         loop {
-            let now_ms = self.agreed_ms(begun, &mut notice).await?;
+            let now_ms = self.agreed_ms(begun, notice).await?;
             let hours = Hours {
                 now: UnixSeconds(now_ms / 1000),
                 spread: self.patience.after_draw,
@@ -319,6 +341,7 @@ impl Voter {
                 &self.invitation,
                 &self.connections,
                 hours,
+                again,
                 rng,
             );
             match ready.await {
@@ -403,14 +426,6 @@ impl Voter {
         false
     }
 
-    /// Throws the device's tickets of this election away, so that the next cast draws anew. A voter draws a few times only.
-    ///
-    /// # Errors
-    /// [`DrawError`]: the device's memory.
-    pub async fn draw_again(&self) -> Result<(), DrawError> {
-        self.device.purse(self.purse_key()?).await.discard()
-    }
-
     /// Agrees on the time with the parties and takes a second that this device has never cast at.
     async fn take_moment(&self, begun: Instant, notice: &mut impl FnMut(Notice)) -> Result<u64, CastError> {
         let agreed_ms = self.agreed_ms(begun, notice).await?;
@@ -423,11 +438,40 @@ impl Voter {
         Ok(cast_at_s)
     }
 
-    /// The time that the parties agree on.
+    /// Erases the second of the last ballot from this device once it is needed no more, which is some seconds after it: waits for that. Best called when
+    /// all is done, as a device that remembers shows when it cast last. The parties are asked for nothing but their time, and only where they were not yet.
+    /// What is not over within some seconds is left for the next time.
+    ///
+    /// # Errors
+    /// [`DeviceError`]: the device's memory.
+    pub async fn forget_moment(&self) -> Result<(), DeviceError> {
+        if !self.device.remembers()? {
+            return Ok(());
+        }
+        let now_ms = match self.connections.told_time().await {
+            Some(told_ms) => told_ms,
+            None => match self.connections.time().await {
+                Ok(agreed_ms) => agreed_ms,
+                Err(_) => return Ok(()),
+            },
+        };
+        let wait = self.device.forget(now_ms)?;
+        if wait.is_zero() || wait > REMEMBERED + Duration::from_millis(AHEAD_MS) {
+            return Ok(());
+        }
+        sleep(wait).await;
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.device.forget(now_ms.saturating_add(wait_ms)).map(|_| ())
+    }
+
+    /// The time that the parties agree on; what the device remembers is forgotten if that is past it.
     async fn agreed_ms(&self, begun: Instant, notice: &mut impl FnMut(Notice)) -> Result<u64, CastError> {
         loop {
             match self.connections.time().await {
-                Ok(agreed_ms) => return Ok(agreed_ms),
+                Ok(agreed_ms) => {
+                    self.device.forget(agreed_ms)?;
+                    return Ok(agreed_ms);
+                }
                 Err(error) if begun.elapsed() >= self.patience.give_up_after => {
                     return Err(CastError::Time(error));
                 }

@@ -5,6 +5,7 @@ mod casting;
 mod command;
 mod decoy;
 mod desk;
+mod device;
 #[allow(
     dead_code,
     unreachable_pub,

@@ -425,7 +425,11 @@ fn a_ballot_is_inspected_on_another_device_and_nothing_of_it_is_left_on_this_one
     );
     // The picture holds the very same text, and is erased with it, what can be scrolled back to included.
     assert_eq!(scanned(&voted.err), code);
-    assert!(voted.err.ends_with("\u{1b}[H\u{1b}[2J\u{1b}[3J\n"));
+    assert!(
+        voted.err.ends_with(
+            "\u{1b}[H\u{1b}[2J\u{1b}[3J\nA moment: this device forgets when it cast the ballot.\n"
+        )
+    );
     let name = voted
         .out
         .lines()
@@ -443,6 +447,7 @@ fn a_ballot_is_inspected_on_another_device_and_nothing_of_it_is_left_on_this_one
     );
     assert!(left[1].1.is_empty());
     let text = String::from_utf8(left[0].1.clone()).unwrap();
+    assert_eq!(text, "tally-device 1 last-cast-at 00000000000000000000\n");
     for trace in [
         digest,
         words,
@@ -726,4 +731,48 @@ fn a_mistyped_code_is_asked_for_again_with_the_group_named() {
         !shown.err.contains(&wrong[20..24]),
         "what was typed is not repeated"
     );
+}
+
+#[test]
+fn what_became_of_a_ballot_is_told_where_the_disk_keeps_nothing() {
+    let desk = Desk::new(&[]);
+    std::fs::create_dir(desk.path("state")).unwrap();
+    std::fs::write(desk.path("state").join("receipts"), "in the way").unwrap();
+    let voted = desk.run(
+        &format!("vote {VOTER} --state @state --choice Mayor=1 --yes --keep-receipt --json"),
+        None,
+    );
+    assert_eq!(voted.code, 1, "{}", voted.err);
+    let json: serde_json::Value = serde_json::from_str(&voted.out).unwrap();
+    let digest = json["digest"].as_str().unwrap().parse().unwrap();
+    assert_eq!(desk.town.plain(digest).index, 42, "the ballot was cast");
+    assert!(
+        voted.err.contains("receipts"),
+        "what failed is said: {}",
+        voted.err
+    );
+    let named = desk.run(
+        &format!("vote {VOTER} --state @state --choice Mayor=2 --yes --keep-receipt --show-name"),
+        None,
+    );
+    assert_eq!(named.code, 1, "{}", named.err);
+    assert!(
+        named.out.starts_with("Your ballot was accepted by "),
+        "{}",
+        named.out
+    );
+    let name = named
+        .out
+        .lines()
+        .find_map(|line| line.strip_prefix("Its name: "))
+        .unwrap();
+    let check = format!("check --manifest @manifest --patience 0 --keep @state/receipts/kept {name}");
+    let checked = desk.run(&check, None);
+    assert_eq!(checked.code, 1, "{}", checked.err);
+    assert!(checked.out.contains("not sealed yet"), "{}", checked.out);
+    // What is false weighs more than a full disk.
+    desk.town.party(Role::P2).tell(Telling::Private);
+    let unseen = desk.run(&check, None);
+    assert_eq!(unseen.code, 8, "{}", unseen.out);
+    assert!(unseen.err.contains("cannot write"), "{}", unseen.err);
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tally_proto::ids::Role;
 use tally_proto::reason::Reason;
 
 use crate::fake::{Manner, Town};
-use crate::world::{Agencies, TICKETS};
+use crate::world::{Agencies, NOON_S, SECOND_DAY_S, TICKETS};
 
 async fn town(away: &[Role]) -> Town {
     Town::open_with(&Agencies::new(1).with_tickets(), &[], away).await
@@ -257,4 +258,102 @@ async fn a_ticket_that_two_parties_call_spent_is_not_brought_again() {
     let (tickets, ballots) = brought(&town, Role::P1);
     assert_eq!(tickets, ballots, "another ticket each time");
     assert!(tickets > 1, "{tickets}");
+}
+
+/// A device whose tickets of the first of two days are used up, and the directory of its files.
+async fn used_up_for_today() -> (Town, tempfile::TempDir) {
+    let town = Town::open_with(&Agencies::new(1).with_tickets_of_two_days(), &[], &[]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let device = Device::open(directory.path()).unwrap();
+    let voter = voter(&town, &device);
+    for turn in 0.. {
+        // The cast of which no ticket is left.
+        if let Err(error) = cast(&voter, turn).await {
+            assert!(
+                matches!(error, CastError::Ticket(tally_client::DrawError::UsedUp)),
+                "{error}"
+            );
+            assert!(turn > 2, "{turn}");
+            return (town, directory);
+        }
+    }
+    unreachable!()
+}
+
+/// The tickets' files: names and contents.
+fn purses(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let mut purses: Vec<(String, Vec<u8>)> = entries
+        .map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, fs::read(entry.path()).unwrap())
+        })
+        .filter(|(name, _)| name.starts_with("tickets-"))
+        .collect();
+    purses.sort();
+    purses
+}
+
+fn counted(town: &Town) -> usize {
+    town.draws.counted.lock().unwrap().len()
+}
+
+#[tokio::test]
+async fn drawing_again_in_vain_leaves_the_tickets_of_later_days() {
+    let (town, directory) = used_up_for_today().await;
+    let before = purses(directory.path());
+    town.draws.allowed.store(1, Ordering::Relaxed);
+    let device = Device::open(directory.path()).unwrap();
+    let mut rng = StdRng::seed_from_u64(20);
+    let refused = voter(&town, &device).draw_again_telling(&mut rng, |_| {}).await;
+    match refused.unwrap_err() {
+        CastError::Ticket(error) => assert_eq!(error.reason(), Some(Reason::DrawExhausted), "{error}"),
+        other => panic!("{other}"),
+    }
+    assert_eq!(purses(directory.path()), before, "as they were, and nothing else");
+    // On the second day they are good.
+    for party in &town.parties {
+        party
+            .skew_ms
+            .store(1000 * (SECOND_DAY_S - NOON_S) as i64, Ordering::Relaxed);
+    }
+    let done = cast(&voter(&town, &Device::open(directory.path()).unwrap()), 21).await;
+    assert!(done.unwrap().cast_at().get() >= SECOND_DAY_S);
+    assert_eq!(counted(&town), 1);
+}
+
+#[tokio::test]
+async fn a_draw_again_that_was_killed_is_gone_on_with_and_what_it_brought_is_kept() {
+    let (town, directory) = used_up_for_today().await;
+    let again = async |seed| {
+        let device = Device::open(directory.path()).unwrap();
+        let mut rng = StdRng::seed_from_u64(seed);
+        voter(&town, &device).draw_again_telling(&mut rng, |_| {}).await
+    };
+    let before = purses(directory.path());
+    // The coordinator counts the draw, and the device is killed before the answer comes.
+    town.draws.is_silent.store(true, Ordering::Relaxed);
+    tokio::select! {
+        _ = again(30) => panic!("there is no answer"),
+        () = async {
+            while counted(&town) < 2 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        } => {}
+    }
+    let killed = purses(directory.path());
+    assert_eq!(killed[0], before[0], "the tickets of before stay");
+    assert_eq!(killed.len(), 2);
+    town.draws.is_silent.store(false, Ordering::Relaxed);
+    again(31).await.unwrap();
+    assert_eq!(counted(&town), 2, "the same draw");
+    let drawn = purses(directory.path());
+    assert_eq!(drawn.len(), 1);
+    assert_eq!((&drawn[0].0, drawn[0].1.len()), (&before[0].0, before[0].1.len()));
+    assert_ne!(drawn, before);
+    // Killed in the wait and run again: what was drawn and not used yet is not thrown away.
+    again(32).await.unwrap();
+    assert_eq!((counted(&town), purses(directory.path())), (2, drawn));
+    let done = cast(&voter(&town, &Device::open(directory.path()).unwrap()), 33).await;
+    assert!(done.unwrap().cast_at().get() < SECOND_DAY_S);
 }

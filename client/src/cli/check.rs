@@ -74,26 +74,38 @@ impl Check {
         let earlier = self.earlier.as_ref().map_or(Ok(Vec::new()), read_notes)?;
         let connections = Connections::open(&election)?;
         let checked = check(&connections, &named, &earlier, self.patience).await;
-        if let Some(path) = &self.keep {
-            write_notes(path, &checked)?;
-        }
+        // The verdict first, whatever fails on this machine afterwards.
         if self.json {
             console.say(&checked_json(&checked).to_string());
         } else {
             say(&election, &checked, console);
         }
-        let unseen = |fault: &Fault| matches!(fault, Fault::Unseen { .. });
-        if checked.is_false() {
-            Err(Failure::False)
-        } else if checked.faults.iter().any(unseen) {
-            Err(Failure::Unseen)
-        } else if checked.in_logs() < 2 && checked.shown.len() < 2 {
-            Err(Failure::TooFewAnswers)
-        } else if checked.in_logs() < 2 || matches!(checked.sealed, Some(Sealed::NoCandidate)) {
-            Err(Failure::NotThere)
-        } else {
-            Ok(Outcome::Done)
+        let kept = self
+            .keep
+            .as_ref()
+            .map_or(Ok(()), |path| write_notes(path, &checked));
+        let verdict = verdict(&checked);
+        match (kept, &verdict) {
+            (Err(failure), Ok(_)) => return Err(failure),
+            (Err(failure), Err(_)) => console.complain(&failure.to_string()),
+            (Ok(()), _) => {}
         }
+        verdict
+    }
+}
+
+fn verdict(checked: &Checked) -> Result<Outcome, Failure> {
+    let unseen = |fault: &Fault| matches!(fault, Fault::Unseen { .. });
+    if checked.is_false() {
+        Err(Failure::False)
+    } else if checked.faults.iter().any(unseen) {
+        Err(Failure::Unseen)
+    } else if checked.in_logs() < 2 && checked.shown.len() < 2 {
+        Err(Failure::TooFewAnswers)
+    } else if checked.in_logs() < 2 || matches!(checked.sealed, Some(Sealed::NoCandidate)) {
+        Err(Failure::NotThere)
+    } else {
+        Ok(Outcome::Done)
     }
 }
 

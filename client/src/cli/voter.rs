@@ -171,7 +171,8 @@ pub(super) struct Vote {
     /// Casts without asking for confirmation.
     #[arg(long)]
     yes: bool,
-    /// Throws this device's tickets of the election away and draws anew: where they are used up. A voter draws a few times only.
+    /// Draws tickets anew, where those of this device are used up; the old ones are replaced when the new ones are here. Draws nothing where none was
+    /// used yet. A voter draws a few times only.
     #[arg(long)]
     draw_again: bool,
     /// Where tickets are drawn only now, lets the ballot leave at a random moment within so long: the commission sees who draws and when. `client
@@ -283,10 +284,12 @@ impl Vote {
                 return Err(Failure::NotConfirmed);
             }
         }
-        if self.draw_again {
-            voter.draw_again().await?;
-        }
         let mut rng = rand::rng();
+        if self.draw_again {
+            voter
+                .draw_again_telling(&mut rng, |notice| console.tell(&sentence(&notice)))
+                .await?;
+        }
         let mut cast = voter
             .cast_telling(&choices, &mut rng, |notice| console.tell(&sentence(&notice)))
             .await?;
@@ -299,9 +302,7 @@ impl Vote {
         } else {
             find(&connections, &cast.receipts(), &[], self.wait_for_logs).await
         };
-        if self.keep_receipt {
-            Keepsakes::of_device(&directory).keep(&Kept::of(&cast))?;
-        }
+        // The cast ballot is told first, whatever fails on this machine afterwards.
         if self.json {
             let mut value = cast_json(&cast);
             value["logs"] = logs.iter().map(log_json).collect();
@@ -319,13 +320,27 @@ impl Vote {
                 show_code(disclosure, console)?;
             }
         }
-        if logs
-            .iter()
-            .filter_map(|log| log.as_ref().err())
-            .any(Fault::is_false)
-        {
+        let kept = if self.keep_receipt {
+            Keepsakes::of_device(&directory).keep(&Kept::of(&cast))
+        } else {
+            Ok(())
+        };
+        console.tell("A moment: this device forgets when it cast the ballot.");
+        let forgotten = voter.forget_moment().await;
+        let mut faults = logs.iter().filter_map(|log| log.as_ref().err());
+        if faults.any(Fault::is_false) {
+            for error in [
+                kept.map_err(Failure::from).err(),
+                forgotten.map_err(Failure::from).err(),
+            ] {
+                error
+                    .into_iter()
+                    .for_each(|error| console.complain(&error.to_string()));
+            }
             return Err(Failure::False);
         }
+        forgotten?;
+        kept?;
         Ok(Outcome::Done)
     }
 }
@@ -402,6 +417,7 @@ impl Draw {
                 span(wait)
             ),
         });
+        voter.forget_moment().await?;
         Ok(Outcome::Done)
     }
 }

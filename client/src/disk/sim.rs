@@ -168,6 +168,14 @@ impl Disk for SimDisk {
         })
     }
 
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.act(|state| {
+            let inode = state.inode(path)?;
+            state.contents[inode][..bytes.len()].copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+
     fn sync_dir(&self, _directory: &Path) -> io::Result<()> {
         self.act(|state| {
             state.durable_names = state.names.clone();

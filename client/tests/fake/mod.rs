@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
-use super::world::{Agencies, NOON_S};
+use super::world::{Agencies, NOON_S, TICKETS};
 use history::Telling;
 
 pub mod history;
@@ -426,13 +426,29 @@ impl Intake for Service {
 }
 
 /// The board: it is asked for its clock, and for tickets.
-struct FakeBoard(Arc<Fake>, Option<TicketSigner>);
+struct FakeBoard {
+    /// Its clock is this party's.
+    party: Arc<Fake>,
+    /// By day.
+    signers: Vec<TicketSigner>,
+    draws: Arc<DrawBook>,
+}
+
+/// What the board answers to draws.
+pub struct DrawBook {
+    /// All draws that were counted.
+    pub counted: Mutex<HashSet<Vec<Vec<u8>>>>,
+    /// How many are answered.
+    pub allowed: AtomicUsize,
+    /// Whether it counts draws and never answers.
+    pub is_silent: AtomicBool,
+}
 
 #[tonic::async_trait]
 impl Board for FakeBoard {
     async fn clock(&self, _: Request<wire::ClockRequest>) -> Result<Response<wire::ClockReply>, Status> {
         Ok(Response::new(wire::ClockReply {
-            now_ms: self.0.now_ms(),
+            now_ms: self.party.now_ms(),
         }))
     }
 
@@ -441,9 +457,20 @@ impl Board for FakeBoard {
     }
 
     async fn draw(&self, request: Request<wire::DrawRequest>) -> Result<Response<wire::DrawReply>, Status> {
-        let signer = self.1.as_ref().unwrap();
         let blinded = request.into_inner().blinded;
-        let signatures = blinded.iter().map(|blinded| signer.sign(blinded).unwrap());
+        {
+            let mut counted = self.draws.counted.lock().unwrap();
+            let is_full = counted.len() >= self.draws.allowed.load(Ordering::Relaxed);
+            if is_full && !counted.contains(&blinded) {
+                return Err(Refusal::new(Reason::DrawExhausted, "as the test wants it").into());
+            }
+            counted.insert(blinded.clone());
+        }
+        if self.draws.is_silent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        let days = blinded.chunks(TICKETS as usize).zip(&self.signers);
+        let signatures = days.flat_map(|(of_day, signer)| of_day.iter().map(|one| signer.sign(one).unwrap()));
         Ok(Response::new(wire::DrawReply {
             signatures: signatures.collect(),
         }))
@@ -469,6 +496,7 @@ pub struct Town {
     pub election: Election,
     pub signed: SignedManifest,
     pub agencies: Agencies,
+    pub draws: Arc<DrawBook>,
 }
 
 /// One ballot put together again from two parties' shares.
@@ -545,7 +573,17 @@ impl Town {
             }
         }
         let leaf = agencies.commission.issue(&PeerRole::Coordinator, &hosts).unwrap();
-        let service = BoardServer::new(FakeBoard(parties[0].clone(), tickets_again(&agencies)));
+        let draws = Arc::new(DrawBook {
+            counted: Mutex::default(),
+            allowed: AtomicUsize::new(usize::MAX),
+            is_silent: AtomicBool::new(false),
+        });
+        let signers = [&agencies.tickets, &agencies.later_tickets];
+        let service = BoardServer::new(FakeBoard {
+            party: parties[0].clone(),
+            signers: signers.into_iter().filter_map(tickets_again).collect(),
+            draws: draws.clone(),
+        });
         let server = tonic::transport::Server::builder()
             .tls_config(public_tls(&leaf))
             .unwrap()
@@ -557,6 +595,7 @@ impl Town {
             election,
             signed,
             agencies,
+            draws,
         }
     }
 
@@ -615,8 +654,8 @@ fn again(signer: &Signer) -> Signer {
     Signer::from_seed(&*signer.seed()).unwrap()
 }
 
-fn tickets_again(of: &Agencies) -> Option<TicketSigner> {
-    let der = of.tickets.as_ref()?.to_der().unwrap();
+fn tickets_again(of: &Option<TicketSigner>) -> Option<TicketSigner> {
+    let der = of.as_ref()?.to_der().unwrap();
     Some(TicketSigner::from_der(&der).unwrap())
 }
 
@@ -637,7 +676,8 @@ impl Agencies {
             coordinator: again(&of.coordinator),
             commission: authority(&of.commission),
             registrar: again(&of.registrar),
-            tickets: tickets_again(of),
+            tickets: tickets_again(&of.tickets),
+            later_tickets: tickets_again(&of.later_tickets),
         }
     }
 }

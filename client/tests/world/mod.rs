@@ -51,9 +51,13 @@ pub struct Agencies {
     pub registrar: Signer,
     /// Signs tickets, where online ballots need one.
     pub tickets: Option<TicketSigner>,
+    /// The same for the second day of tickets, where there is one.
+    pub later_tickets: Option<TicketSigner>,
 }
 
-/// Tickets of a draw, all of one day.
+/// When the second day of tickets begins, where there is one.
+pub const SECOND_DAY_S: u64 = NOON_S + 10_000;
+/// Tickets of each day in a draw.
 pub const TICKETS: u32 = 6;
 
 impl Agencies {
@@ -71,6 +75,7 @@ impl Agencies {
             commission: Authority::generate("commission").unwrap(),
             registrar: Signer::generate(&mut rng),
             tickets: None,
+            later_tickets: None,
         }
     }
 
@@ -80,6 +85,15 @@ impl Agencies {
         Self {
             tickets: Some(tickets),
             ..self
+        }
+    }
+
+    /// The same, with tickets of two days.
+    pub fn with_tickets_of_two_days(self) -> Self {
+        let later = TicketSigner::generate(&mut StdRng::seed_from_u64(6)).unwrap();
+        Self {
+            later_tickets: Some(later),
+            ..self.with_tickets()
         }
     }
 
@@ -131,8 +145,9 @@ impl Agencies {
             coordinator: Some(coordinator.to_wire()),
             registrars: vec![registrar.to_wire()],
             stations: stations.iter().map(StationIdentity::to_wire).collect(),
-            ticket_keys: (self.tickets.iter())
-                .map(|signer| signer.key_of(UnixSeconds(OPENS_S - 600)).to_wire())
+            ticket_keys: (self.tickets.iter().chain(&self.later_tickets))
+                .zip([OPENS_S - 600, SECOND_DAY_S])
+                .map(|(signer, day)| signer.key_of(UnixSeconds(day)).to_wire())
                 .collect(),
             policy: Some(wire::ResultPolicy {
                 open_counted_per_channel: true,
