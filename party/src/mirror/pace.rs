@@ -2,7 +2,7 @@
 //! liar would drag every log out, an entry at a time.
 //!
 //! Judged is all that it gave in windows of a little more than a second of being waited for, however it was parcelled. A question that was answered
-//! whole has a round trip free, so that a distant peer with little to give is not slow; any other counts for one at least, as each page costs a
+//! whole has [`WHOLE`] free, so that a distant or busy peer with little to give is not slow; any other counts for [`PAGE`] at least, as each page costs a
 //! transaction here.
 
 use std::time::{Duration, Instant};
@@ -15,8 +15,11 @@ use super::Following;
 const ENTRIES_A_SECOND: f64 = 100.0;
 /// Time of waiting after which it is judged.
 const WINDOW: Duration = Duration::from_secs(1);
-/// A round trip.
-const ROUND_TRIP: Duration = Duration::from_millis(50);
+/// What an answer that ends early counts for at least.
+const PAGE: Duration = Duration::from_millis(50);
+/// What an answer that is whole has free: a round trip to a distant peer, and its turn at a busy one. Where there are a thousand small elections, one entry is
+/// all that there is to give of each; a liar gains this for each election, and no more.
+const WHOLE: Duration = Duration::from_millis(300);
 /// How long it counts as slow after it was.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
@@ -55,9 +58,9 @@ impl Following {
     /// `peer` gave so many entries of those that were asked of it, and was waited for that long. `whole`: all of them.
     pub(super) fn gave(&self, peer: Role, entries: usize, took: Duration, whole: bool) {
         let took = if whole {
-            took.saturating_sub(ROUND_TRIP)
+            took.saturating_sub(WHOLE)
         } else {
-            took.max(ROUND_TRIP)
+            took.max(PAGE)
         };
         self.heard(peer, |heard| heard.pace.note(entries, took, Instant::now()));
     }
@@ -116,7 +119,7 @@ mod tests {
      {
         let following = Following::new(0);
         for _ in 0..1000 {
-            following.gave(Role::P1, 1, ms(50), true);
+            following.gave(Role::P1, 1, ms(300), true);
         }
         assert!(!following.is_slow(Role::P1));
         // Pages that end early: of a few entries, however fast, and such as honest parties keep.
