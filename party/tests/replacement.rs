@@ -49,7 +49,7 @@ fn not_taken_over(party: &Party) -> Vec<String> {
 async fn a_new_machine_gets_every_election_however_many_the_others_hold() {
     let mut three = Three::new();
     // Else nothing is done but looking at hundreds of logs.
-    three.every_ms = 500;
+    three.every_ms = 100;
     let [one, two, lost] = three.all().await;
     define(&mut three, ELECTIONS, &[&one, &two]).await;
     stopped(lost).await;
