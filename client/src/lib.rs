@@ -112,4 +112,4 @@ pub use logs::{InLog, find};
 pub use sealing::SealError;
 pub use station::{Station, StationVote};
 pub use tickets::DrawError;
-pub use voter::{ATTEMPT, Cast, CastError, Notice, Patience, Voter};
+pub use voter::{ATTEMPT, Cast, CastError, Earlier, Notice, Patience, Voter};

@@ -117,6 +117,18 @@ pub enum CastError {
         /// Who and why.
         faults: Vec<Fault>,
     },
+    /// At least two parties refused the last attempt for good, and a party had accepted one before it.
+    #[error(
+        "whether your ballot counts is open: the last attempt was not accepted, but an earlier one may count.{} Ask later what became of it (`client check`), or \
+         cast again{}",
+        attempts(.earlier), reasons(.faults)
+    )]
+    Open {
+        /// The attempts that a party had accepted, oldest first.
+        earlier: Vec<Earlier>,
+        /// Who refused the last one, and why.
+        faults: Vec<Fault>,
+    },
     /// Two parties could not be brought to accept in the time the voter was ready to wait.
     #[error(
         "the ballot is not safe: {} of the two acceptances it needs came in before time ran out; cast again later{}",
@@ -128,6 +140,27 @@ pub enum CastError {
         /// Who did not, and why.
         faults: Vec<Fault>,
     },
+}
+
+/// An attempt that a party accepted, and that was not known to be safe.
+#[derive(Clone, Debug)]
+pub struct Earlier {
+    /// Its name.
+    pub named: Named,
+    /// Who accepted it.
+    pub accepted: Vec<Role>,
+}
+
+fn attempts(earlier: &[Earlier]) -> String {
+    let sentence = |attempt: &Earlier| {
+        let accepted: Vec<String> = attempt.accepted.iter().map(Role::to_string).collect();
+        format!(
+            " {} was accepted by {}.",
+            attempt.named.to_text(),
+            accepted.join(" and ")
+        )
+    };
+    earlier.iter().map(sentence).collect()
 }
 
 pub(crate) fn reasons(faults: &[Fault]) -> String {
@@ -218,6 +251,7 @@ impl Voter {
         let (mut attempt, mut in_vain) = (1, 0);
         let mut kept = None;
         let mut may_split = true;
+        let mut earlier = Vec::new();
         loop {
             let cast_at_s = self.take_moment(begun, &mut notice).await?;
             let ticket = self.take_ticket(UnixSeconds(cast_at_s), kept, rng).await?;
@@ -242,14 +276,15 @@ impl Voter {
             // Once in a cast: the party that says so may be lying.
             let is_split = may_split && !done(&progress) && progress.is_split();
             may_split &= !is_split;
+            let named = Named {
+                election: self.election.id().clone(),
+                of_box: self.of_box(),
+                digest: parcel.digest(),
+                holder: disclosure.holder(),
+            };
             if progress.standing.is_success() {
                 return Ok(Cast {
-                    named: Named {
-                        election: self.election.id().clone(),
-                        of_box: self.of_box(),
-                        digest: parcel.digest(),
-                        holder: disclosure.holder(),
-                    },
+                    named,
                     cast_at_s,
                     progress,
                     delivery,
@@ -264,7 +299,7 @@ impl Voter {
                     .iter()
                     .any(|fault| fault.is_of_time() || fault.is_of_ticket())
             {
-                return Err(CastError::Refused { faults });
+                return Err(refusal(earlier, faults));
             }
             let accepted = progress.standing.acceptors();
             kept = ticket.filter(|_| is_ticket_left(&accepted, &faults));
@@ -276,10 +311,14 @@ impl Voter {
                 || (goes && !is_split && !self.is_back(&accepted, &faults, begun, &mut notice).await);
             if is_over {
                 return Err(if refused {
-                    CastError::Refused { faults }
+                    refusal(earlier, faults)
                 } else {
                     CastError::TimeOut { accepted, faults }
                 });
+            }
+            // What two refused for good cannot come in.
+            if !accepted.is_empty() && !refused {
+                earlier.push(Earlier { named, accepted });
             }
             attempt += 1;
             notice(Notice::Anew { attempt });
@@ -484,6 +523,15 @@ impl Voter {
                 }
             }
         }
+    }
+}
+
+/// What the voter is told when the last attempt was refused.
+fn refusal(earlier: Vec<Earlier>, faults: Vec<Fault>) -> CastError {
+    if earlier.is_empty() {
+        CastError::Refused { faults }
+    } else {
+        CastError::Open { earlier, faults }
     }
 }
 

@@ -357,3 +357,40 @@ async fn a_draw_again_that_was_killed_is_gone_on_with_and_what_it_brought_is_kep
     let done = cast(&voter(&town, &Device::open(directory.path()).unwrap()), 33).await;
     assert!(done.unwrap().cast_at().get() < SECOND_DAY_S);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_does_not_hide_that_an_earlier_attempt_was_accepted() {
+    let town = Town::open_with(&Agencies::new(1), &[], &[Role::P2]).await;
+    town.party(Role::P3).behave(Manner::Refusing(Reason::PartyBusy));
+    let mut casting = Casting::begin(&town, &Device::in_memory());
+    casting.pass(20).await;
+    assert_eq!(
+        brought(&town, Role::P1).1,
+        1,
+        "P1 accepts the first attempt, and no other party"
+    );
+    for party in [Role::P1, Role::P3] {
+        town.party(party)
+            .behave(Manner::Refusing(Reason::BallotAfterClose));
+    }
+    // The first attempt is refused by one party only, and is cast anew; the second is refused by two.
+    let (cast, notices, _) = casting.end().await;
+    let error = cast.unwrap_err();
+    let CastError::Open { earlier, faults } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(notices, ["attempt 2"]);
+    assert_eq!((earlier.len(), faults.len() >= 2), (1, true));
+    assert_eq!(earlier[0].accepted, [Role::P1]);
+    let of_first = town
+        .party(Role::P1)
+        .seen(|seen| seen.receipts.contains_key(&earlier[0].named.digest));
+    assert!(of_first, "it is the one that was accepted");
+    let said = error.to_string();
+    assert!(
+        said.contains("may count") && said.contains(&earlier[0].named.to_text()),
+        "{said}"
+    );
+    assert!(!said.starts_with("the ballot was not accepted"), "{said}");
+    assert_eq!(tally_client::cli::Failure::from(error).exit_code(), 5);
+}

@@ -213,7 +213,7 @@ impl Failure {
             Self::Cast(CastError::Refused { .. }) | Self::Station(StationError::Stopped(_)) => 4,
             Self::Cast(CastError::Ticket(error)) if error.may_pass() => 5,
             Self::Cast(CastError::Ticket(_)) => 4,
-            Self::Cast(CastError::Time(_) | CastError::TimeOut { .. }) => 5,
+            Self::Cast(CastError::Time(_) | CastError::TimeOut { .. } | CastError::Open { .. }) => 5,
             Self::Cast(CastError::Seal(_)) => 3,
             Self::Station(
                 StationError::Election(_)
