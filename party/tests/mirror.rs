@@ -640,7 +640,8 @@ async fn a_new_machine_gets_elections_log_and_ballots_from_the_two_others() {
     let root = root.expect("read");
     third.running.stop().await;
 
-    // An empty disk, with the party's keys.
+    // An empty disk and memory, with the party's keys.
+    three.world.boot(Role::P3);
     let third = three.start(Role::P3, SimDisk::new()).await;
     until("taken over", async || {
         third.running.party().elections.get(ID).is_ok()
