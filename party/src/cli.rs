@@ -561,6 +561,11 @@ pub async fn countersign(
             "{}",
             show::order(&order, &envelope.hash(), voter.as_deref(), rows)
         )?;
+        write!(
+            output,
+            "{}",
+            show::carried(&operator.carried(envelope.hash()).await?)
+        )?;
         if confirmed(order.election.as_str(), "order", input, output, prompt)? {
             operator
                 .countersign(envelope.hash(), order.election.as_str(), 0)

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tally_party::cli::countersign;
 use tally_party::operator::Operator;
-use tally_party::store::{Kind, accepted, registers};
+use tally_party::store::{Kind, accepted, boxes, registers};
 use tally_proto::envelope::Kind as Envelopes;
 use tally_proto::fixture::cards::{CardKey, CardShape, DAY, REGISTER, called, person};
 use tally_proto::fixture::{OPENS, Shape};
-use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, ElectionId, Hash32, Role, StationId, UnixSeconds, VoterIndex};
 use tally_proto::invitation::Credential;
 use tally_proto::manifest::SignedManifest;
-use tally_proto::order::{Change, Reissue};
+use tally_proto::order::{Change, Reissue, Revocation, SignedOrder};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::roll::{Roll, RollEntry};
@@ -243,5 +243,109 @@ async fn orders_of_other_elections_are_shown_as_they_do_not_follow() {
     assert!(
         shown.contains("DO NOT FOLLOW") && shown.contains("order 1 of election ward-7, \"voter-1-0\" there"),
         "{shown}"
+    );
+}
+
+/// Proposes an order of the first election, with the commission's signature alone.
+async fn propose(world: &World, party: &Party, order: &SignedOrder) {
+    let mut proposal = order.envelope().to_wire();
+    let coordinator = world.fixture.coordinator.public_key();
+    proposal
+        .signatures
+        .retain(|signature| signature.public_key == coordinator.as_bytes());
+    let mut control = party.control(&world.leaf_of(Role::P1, PeerRole::Coordinator));
+    control.propose_order(proposal).await.expect("proposed");
+}
+
+/// What the operator reads who is asked to countersign.
+async fn shown(world: &World, party: &Party) -> String {
+    let leaf = world.leaf_of(Role::P1, PeerRole::Operator(Role::P1));
+    let mut operator = Operator::over(party.peer_channel(Some(&leaf)));
+    let mut output = Vec::new();
+    countersign(&mut operator, &mut "no\n".as_bytes(), &mut output, false)
+        .await
+        .expect("shown");
+    String::from_utf8(output).expect("text")
+}
+
+/// A card is reported stolen while two elections are open: whoever has it votes on in the one that the order does not name.
+#[tokio::test]
+async fn an_order_says_in_which_other_elections_the_same_card_goes_on_counting() {
+    let (mut world, party) = enrolled(&[0, 1]).await;
+    let until = UnixSeconds(world.clock_s());
+    let reissue = |voter, until| {
+        let voter = VoterIndex(voter);
+        let (serial, of_box) = (0, BoxId(1));
+        Change::Reissue(Reissue {
+            serial,
+            of_box,
+            voter,
+            until,
+        })
+    };
+    let orders = [reissue(0, until), reissue(1, until), reissue(2, until)];
+    let orders = orders.map(|change| world.fixture.order(1, change));
+    // The later election has the first voter under another name, and not the second.
+    define_second(&mut world, |entries| {
+        "somebody-0".clone_into(&mut entries[0].reference);
+        entries.remove(1);
+    });
+    world.put_in_force(&party).await;
+    let inner = party.running.party();
+    let second = inner.elections.get("second").expect("known").number();
+
+    for (order, also) in orders.iter().zip([vec!["somebody-0"], vec![], vec![]]) {
+        propose(&world, &party, order).await;
+        let text = shown(&world, &party).await;
+        assert_eq!(text.contains("DOES NOTHING"), !also.is_empty(), "{text}");
+        for reference in also {
+            assert!(
+                text.contains(&format!("election second, {reference:?} there")),
+                "{text}"
+            );
+        }
+    }
+    // Once its list is made nothing can be ordered there any more.
+    propose(&world, &party, &orders[0]).await;
+    assert!(shown(&world, &party).await.contains("election second"));
+    let frozen = inner.store.write(|tx| boxes::freeze(tx, second, 1));
+    frozen.expect("written");
+    let text = shown(&world, &party).await;
+    assert!(
+        text.contains("Order 1 of election ward-7") && !text.contains("DOES NOTHING"),
+        "{text}"
+    );
+}
+
+/// The seal of a station's machine was broken: its key comes back in the next election's manifest.
+#[tokio::test]
+async fn a_station_whose_key_was_revoked_elsewhere_is_shown() {
+    let (mut world, party) = enrolled(&[]).await;
+    let revocation = Change::Revocation(Revocation {
+        station: StationId(2),
+        from: UnixSeconds(world.clock_s()),
+    });
+    let order = world.fixture.order(1, revocation);
+    define_second(&mut world, |_| {});
+    world.publish(&party).await.expect("published");
+    assert!(carried(&world, &party).await.stations.is_empty());
+    assert!(!shown(&world, &party).await.contains("REVOKED, by order"));
+    let mut control = party.control(&world.leaf_of(Role::P1, PeerRole::Coordinator));
+    control
+        .complete(order.envelope().to_wire())
+        .await
+        .expect("in force");
+    let reply = carried(&world, &party).await;
+    let [station] = reply.stations.as_slice() else {
+        panic!("{reply:?}")
+    };
+    assert_eq!(
+        (station.station, station.election.as_str(), station.number),
+        (2, "ward-7", 1)
+    );
+    let text = shown(&world, &party).await;
+    assert!(
+        text.contains("Station 2 HAS THE KEY OF A STATION THAT WAS REVOKED, by order 1 of election ward-7"),
+        "{text}"
     );
 }

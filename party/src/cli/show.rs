@@ -18,7 +18,7 @@ use crate::status::phase_name;
 
 // Writing to a String cannot fail: the results of `writeln!` are dropped below.
 
-/// What does not follow from the register's other elections; empty where everything does.
+/// What other elections have to do with a manifest or an order, and its signers must know; empty where there is nothing.
 pub(super) fn carried(carried: &wire::CarriedReply) -> String {
     let mut text = String::new();
     if carried.changed > 0 {
@@ -46,6 +46,22 @@ pub(super) fn carried(carried: &wire::CarriedReply) -> String {
                 "    order {} of election {}, {:?} there: {}",
                 order.number, order.election, order.voter, order.does
             );
+        }
+    }
+    for station in &carried.stations {
+        let _ = writeln!(
+            text,
+            "\n  Station {} HAS THE KEY OF A STATION THAT WAS REVOKED, by order {} of election {}. That order does nothing here. If the commission cannot\n               say why its key is used again, do not sign.",
+            station.station, station.number, station.election
+        );
+    }
+    if !carried.also.is_empty() {
+        let _ = writeln!(
+            text,
+            "\n  THIS ORDER DOES NOTHING in these elections of the same register, which have the same person on their roll: what the voter's card signed\n               counts there, unless the commission orders it for them too:"
+        );
+        for also in &carried.also {
+            let _ = writeln!(text, "    election {}, {:?} there", also.election, also.voter);
         }
     }
     text

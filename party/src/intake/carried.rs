@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tally_proto::card::{CardAuthorisation, Salt};
+use tally_proto::identity::StationIdentity;
 use tally_proto::ids::{Digest, ElectionId, Hash32};
-use tally_proto::order::Change;
+use tally_proto::order::{Change, Reissue};
 use tally_proto::reason::Reason;
 use tally_proto::record::RecordHeader;
 use tally_proto::refusal::Refusal;
@@ -22,7 +23,7 @@ use crate::elections::Election;
 use crate::party::Party;
 use crate::store::accepted::Counted;
 use crate::store::serials::Serial;
-use crate::store::{Kind, StoreError, Tables, accepted, elections as rows, registers};
+use crate::store::{Kind, StoreError, Tables, accepted, boxes, elections as rows, registers};
 
 /// Records of a register that are looked at in one go.
 const AT_ONCE: usize = 256;
@@ -206,16 +207,120 @@ impl Party {
         }))
     }
 
-    /// [`Party::carried`] of the election whose manifest has that hash; nothing for any other object.
+    /// What other elections have to do with the object of that hash: [`Party::carried`] and stations for a manifest, where else a card's enrolments
+    /// stand for an order that sets them aside, nothing for any other object.
     ///
     /// # Errors
     /// The store.
-    pub(crate) fn carried_into(&self, manifest: Hash32) -> Result<wire::CarriedReply, Refusal> {
-        let all = self.elections.all();
-        match all.iter().find(|of| of.signed_manifest().hash() == manifest) {
-            Some(election) => self.carried(election),
-            None => Ok(wire::CarriedReply::default()),
+    pub(crate) fn carried_into(&self, object: Hash32) -> Result<wire::CarriedReply, Refusal> {
+        for election in self.elections.all() {
+            if election.signed_manifest().hash() == object {
+                return Ok(wire::CarriedReply {
+                    stations: self.revoked_before(&election),
+                    ..self.carried(&election)?
+                });
+            }
+            let waiting = election.orders_waiting().iter().find(|of| of.hash() == object);
+            if let Some(Change::Reissue(reissue)) = waiting.map(|order| &order.order().change) {
+                return Ok(wire::CarriedReply {
+                    also: self.also_enrolled(&election, reissue)?,
+                    ..wire::CarriedReply::default()
+                });
+            }
         }
+        Ok(wire::CarriedReply::default())
+    }
+
+    /// The stations of a manifest whose key an order revoked in another election that is in force here.
+    fn revoked_before(&self, election: &Election) -> Vec<wire::RevokedBefore> {
+        let here = election.manifest();
+        let mut revoked = Vec::new();
+        for other in self.elections_in_force() {
+            if other.number() == election.number() {
+                continue;
+            }
+            for order in other.orders_in_force() {
+                let order = order.order();
+                let Change::Revocation(of) = &order.change else {
+                    continue;
+                };
+                let key = other
+                    .manifest()
+                    .station(of.station)
+                    .map(StationIdentity::signing_key);
+                let again = here
+                    .stations()
+                    .iter()
+                    .find(|station| Some(station.signing_key()) == key);
+                revoked.extend(again.map(|station| wire::RevokedBefore {
+                    station: station.id().get(),
+                    election: order.election.as_str().to_owned(),
+                    number: order.number,
+                }));
+            }
+        }
+        revoked
+    }
+
+    /// The other elections of the register whose lists are not made yet and whose roll has the person whose enrolments `reissue` sets aside in `election`. An order is
+    /// signed for one election, box and number, and does nothing there: whoever holds the credential goes on voting in these.
+    fn also_enrolled(
+        &self,
+        election: &Election,
+        reissue: &Reissue,
+    ) -> Result<Vec<wire::AlsoEnrolled>, Refusal> {
+        let Some(register) = election.manifest().register() else {
+            return Ok(Vec::new());
+        };
+        let (number, here) = (election.number(), (reissue.of_box.get(), reissue.voter.get()));
+        let others = self.others_of(election);
+        let also = self.store.read(|tx| {
+            let Some(salt) = registers::salt(tx, number)?.map(Salt) else {
+                return Ok(Vec::new());
+            };
+            // The person as the newest of their certificates has them.
+            let mut person = None;
+            registers::for_each(tx, register.id().as_str(), |noted| {
+                let (header, authority) = stored_record(tx, &noted)?;
+                if header.signed_at <= reissue.until
+                    && let Some(said) = said(election.manifest(), &authority)
+                    && registers::place(tx, number, &salt.person(&said))? == Some(here)
+                {
+                    person = Some(said);
+                }
+                Ok::<_, StoreError>(())
+            })?;
+            let mut also = Vec::new();
+            for other in others.values() {
+                let (Some(said), Some(salt)) = (&person, registers::salt(tx, other.number())?) else {
+                    continue;
+                };
+                let Some((of_box, v)) = registers::place(tx, other.number(), &Salt(salt).person(said))?
+                else {
+                    continue;
+                };
+                if boxes::is_frozen(tx, other.number(), of_box)? {
+                    continue;
+                }
+                also.push(wire::AlsoEnrolled {
+                    election: other.manifest().election().as_str().to_owned(),
+                    voter: reference(tx, (other.number(), of_box, v))?.unwrap_or_default(),
+                });
+            }
+            Ok::<_, StoreError>(also)
+        })?;
+        Ok(also)
+    }
+
+    /// The other elections in force of the register of `election`, by number.
+    fn others_of(&self, election: &Election) -> BTreeMap<u32, Arc<Election>> {
+        let register = |of: &Election| of.manifest().register().map(|register| register.id().clone());
+        self.elections_in_force()
+            .into_iter()
+            .filter(|other| other.number() != election.number())
+            .filter(|other| register(other) == register(election))
+            .map(|other| (other.number(), other))
+            .collect()
     }
 
     /// Refuses to countersign a manifest whose operator was not told of so many voters whose enrolments do not follow.
@@ -260,13 +365,7 @@ impl Party {
         if election.manifest().open_box().is_some() {
             return Ok(wire::CarriedReply::default());
         }
-        let others: BTreeMap<u32, Arc<Election>> = self
-            .elections_in_force()
-            .into_iter()
-            .filter(|other| other.number() != election.number())
-            .filter(|other| other.manifest().register().map(|of| of.id()) == Some(register.id()))
-            .map(|other| (other.number(), other))
-            .collect();
+        let others = self.others_of(election);
         let (enrolled, changed) = self
             .store
             .read(|tx| changed(tx, election, register.id().as_str(), &others))?;
@@ -301,8 +400,18 @@ impl Party {
             changed: changed.len() as u64,
             voters: voters.collect(),
             orders,
+            ..wire::CarriedReply::default()
         })
     }
+}
+
+/// A card record's header and its stored authorisation.
+fn stored_record(tx: &impl Tables, noted: &registers::Noted) -> Result<(RecordHeader, Vec<u8>), StoreError> {
+    let corrupt = || StoreError::Corrupt { table: "records" };
+    let stored = accepted::get(tx, Kind::Record, noted.election, noted.of_box, &noted.digest)?;
+    let stored = stored.ok_or_else(corrupt)?;
+    let header = RecordHeader::decode(&stored.header).map_err(|_| corrupt())?;
+    Ok((header, stored.authority_signature))
 }
 
 /// Who is called how, for people.
