@@ -20,6 +20,7 @@ use crate::published::{self, PublishedError};
 use crate::recount::{Count, recount};
 use crate::script::{Mix, Roll, Script, draw};
 use crate::tamper::{self, TamperError};
+use crate::units::{self, UnitsError};
 use crate::utc;
 use crate::world::{Plan, World, WorldError};
 
@@ -37,6 +38,10 @@ struct Arguments {
     /// Seed of the script: who votes what, when and how. Secrets are drawn from the operating system all the same
     #[arg(long, default_value_t = 2022)]
     seed: u64,
+    /// Have this machine's systemd run the servers, from the units of deploy/systemd, each as a user of its own: as root, on a machine that has nothing of the
+    /// tally yet. Everything is in /etc/tally, /var/lib/tally and the journal afterwards, and stays there
+    #[arg(long, conflicts_with = "dir")]
+    units: bool,
     /// Alter one vote of the script behind the election's back: the comparison must find it
     #[arg(long, hide = true)]
     fault: bool,
@@ -56,6 +61,8 @@ pub enum DemoError {
     Ballots(#[from] BltError),
     #[error(transparent)]
     Tamper(#[from] TamperError),
+    #[error(transparent)]
+    Units(#[from] UnitsError),
     #[error("{path}: {source}", path = path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -146,6 +153,7 @@ async fn run(arguments: &Arguments) -> Result<(), DemoError> {
     let script = draw(arguments.seed, &roll, &preferences, options.len() as u32, &mix);
     let root = match &arguments.dir {
         Some(dir) => dir.clone(),
+        None if arguments.units => units::ROOT.into(),
         None => std::env::temp_dir().join(format!("tally-demo-{}", std::process::id())),
     };
     println!(
@@ -175,7 +183,11 @@ async fn run(arguments: &Arguments) -> Result<(), DemoError> {
         opens: utc::minute(now - Duration::from_secs(60)),
         closes: utc::minute(now + Duration::from_secs(6 * 3600)),
     };
-    let mut world = World::set_up(&root, Program::this()?, plan)?;
+    let mut world = if arguments.units {
+        World::set_up_units(&Program::this()?, plan)?
+    } else {
+        World::set_up(&root, Program::this()?, plan)?
+    };
     world.start()?;
     stage.done(
         "three agencies, a commission, a registrar and three stations are set up; the servers run",
@@ -226,6 +238,11 @@ async fn run(arguments: &Arguments) -> Result<(), DemoError> {
         "three boxes are sealed, the stations' closing statements agree: three signatures each on exactly what will be tallied",
         since,
     );
+    if let Some(units) = world.units() {
+        let since = Instant::now();
+        units.check_apart()?;
+        stage.done("no party's user can read any file of another party", since);
+    }
     let since = Instant::now();
     world.coordinator(&["tally", &election], &typed)?;
     stage.done("three boxes are tallied under multi-party computation", since);

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -84,6 +85,7 @@ fn os(what: impl Into<String>) -> impl FnOnce(io::Error) -> ProcessError {
 pub struct Program {
     path: PathBuf,
     transcript: Option<PathBuf>,
+    user: Option<(u32, u32)>,
 }
 
 impl Program {
@@ -93,6 +95,7 @@ impl Program {
         Self {
             path: path.into(),
             transcript: None,
+            user: None,
         }
     }
 
@@ -109,6 +112,12 @@ impl Program {
             transcript: Some(transcript.into()),
             ..self
         }
+    }
+
+    /// Runs commands as the user and group of these numbers; `None`: as whoever runs this. Servers are always started as whoever runs this.
+    #[must_use]
+    pub fn as_user(self, user: Option<(u32, u32)>) -> Self {
+        Self { user, ..self }
     }
 
     /// This very program.
@@ -160,6 +169,9 @@ impl Program {
         let mut command = Command::new(&self.path);
         if self.transcript.is_some() {
             command.env("RUST_LOG", "debug");
+        }
+        if let Some((user, group)) = self.user {
+            command.uid(user).gid(group);
         }
         let mut child = command
             .args(words)

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::process::{ProcessError, Program, Said, Server, free_addresses_at, run_dir};
 use crate::script::{Place, Roll};
+use crate::units::{self, Units, UnitsError};
 use crate::utc;
 
 const AGENCIES: [&str; 3] = [
@@ -55,6 +56,9 @@ pub enum WorldError {
     /// A process.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// The units of systemd.
+    #[error(transparent)]
+    Units(#[from] UnitsError),
     /// A file.
     #[error("{path}: {source}", path = path.display())]
     File {
@@ -91,6 +95,8 @@ pub struct World {
     addresses: Addresses,
     parties: [Option<Server>; 3],
     board: Option<Server>,
+    /// The servers are these, and not processes of this program.
+    units: Option<Units>,
 }
 
 struct Addresses {
@@ -162,11 +168,54 @@ impl World {
             addresses,
             parties: [None, None, None],
             board: None,
+            units: None,
         };
-        world.init_agencies(split)?;
-        world.init_commission()?;
-        world.exchange_identities()?;
+        world.init_everybody(split)?;
         Ok(world)
+    }
+
+    /// Sets everybody up as units of this machine's systemd, with the files and addresses that an operator would choose: the parties in `/etc/tally`, on
+    /// 127.0.0.1 to 127.0.0.3, ports 7443 and 7444, each as a user of its own. Starts nothing.
+    ///
+    /// # Errors
+    /// The machine has something of the tally already, or is not root's to change; the first command that fails.
+    pub fn set_up_units(program: &Program, plan: Plan) -> Result<Self, WorldError> {
+        let (units, program) = Units::install(program)?;
+        let at = |port| (1..=3).map(move |last| SocketAddr::from(([127, 0, 0, last], port)));
+        let (public, peer): (Vec<_>, Vec<_>) = (at(7443).collect(), at(7444).collect());
+        let told = public.iter().zip(&peer).map(|(one, other)| [*one, *other]);
+        let world = Self {
+            root: units::ROOT.into(),
+            plan,
+            program: program.as_user(Some(Units::commission()?)),
+            addresses: Addresses {
+                told: told.collect(),
+                public,
+                peer,
+                board: SocketAddr::from(([127, 0, 0, 1], 7400)),
+            },
+            parties: [None, None, None],
+            board: None,
+            units: None,
+        };
+        world.init_everybody(&[])?;
+        units.give()?;
+        Ok(Self {
+            units: Some(units),
+            ..world
+        })
+    }
+
+    /// The units of systemd that the servers are, where they are.
+    #[must_use]
+    pub fn units(&self) -> Option<&Units> {
+        self.units.as_ref()
+    }
+
+    fn init_everybody(&self, split: &[usize]) -> Result<(), WorldError> {
+        self.init_agencies(split)?;
+        self.init_commission()?;
+        self.exchange_identities()
     }
 
     fn init_agencies(&self, split: &[usize]) -> Result<(), WorldError> {
@@ -296,6 +345,9 @@ impl World {
         for i in 0..3 {
             self.start_party(i)?;
         }
+        if let Some(units) = &self.units {
+            return Ok(units.start_board()?);
+        }
         let listen = self.addresses.board.to_string();
         let words = [
             "coordinator",
@@ -317,6 +369,9 @@ impl World {
     /// # Errors
     /// It does not come up.
     pub fn start_party(&mut self, i: usize) -> Result<(), WorldError> {
+        if let Some(units) = &self.units {
+            return Ok(units.start(i)?);
+        }
         let words = unit_words(i);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let listens = [self.addresses.public[i], self.addresses.peer[i]];
@@ -372,7 +427,13 @@ impl World {
     }
 
     /// Pulls the plug of party server `i` (0 based).
+    ///
+    /// # Panics
+    /// The units of systemd cannot be told.
     pub fn kill_party(&mut self, i: usize) {
+        if let Some(units) = &self.units {
+            units.kill(i).unwrap_or_else(|error| panic!("{error}"));
+        }
         if let Some(server) = self.parties[i].take() {
             server.kill();
         }
@@ -442,9 +503,10 @@ impl World {
     /// # Errors
     /// It cannot be told.
     pub fn stop_party(&mut self, i: usize) -> Result<(), WorldError> {
-        match self.parties[i].take() {
-            Some(server) => Ok(server.stop()?),
-            None => Ok(()),
+        match (&self.units, self.parties[i].take()) {
+            (Some(units), _) => Ok(units.stop(i)?),
+            (None, Some(server)) => Ok(server.stop()?),
+            (None, None) => Ok(()),
         }
     }
 
@@ -458,7 +520,8 @@ impl World {
         for (i, auditor) in AUDITORS.into_iter().enumerate() {
             let dir = party_dir(i);
             let (key, config) = (format!("{dir}/auditor.key"), format!("{dir}/party.toml"));
-            let out = format!("{dir}/box-{box_id}.audit");
+            // Statements are for everybody, the party's directory is not.
+            let out = format!("{dir}.box-{box_id}.audit");
             if !self.root.join(&key).exists() {
                 self.run(&["party", "audit-key", "--out", &key], "")?;
             }
@@ -481,7 +544,9 @@ impl World {
                 ],
                 "",
             )?;
-            statements.push(self.root.join(out));
+            let out = self.root.join(out);
+            self.hand_to_commission(&out)?;
+            statements.push(out);
         }
         Ok(statements)
     }
@@ -514,6 +579,7 @@ impl World {
         let (toml, roll) = edit(self.election_toml()?, self.roll_csv());
         write(&dir.join("election.toml"), &toml)?;
         write(&dir.join("roll.csv"), &roll)?;
+        self.hand_to_commission(&dir)?;
         let election = self.plan.election.clone();
         let typed = format!("{election}\n");
         self.coordinator(&["define", "election/election.toml"], "")?;
@@ -800,7 +866,20 @@ impl World {
     /// # Errors
     /// It fails.
     pub fn run(&self, words: &[&str], typed: &str) -> Result<String, WorldError> {
+        // A party's files are not the commission's.
+        if words.first() == Some(&"party") {
+            let operator = self.program.clone().as_user(None);
+            return Ok(operator.run(&self.root, words, typed)?);
+        }
         Ok(self.program.run(&self.root, words, typed)?)
+    }
+
+    /// What this program wrote for the commission is the commission's, where it is another user.
+    fn hand_to_commission(&self, path: &Path) -> Result<(), WorldError> {
+        match &self.units {
+            Some(units) => Ok(units.give_to_commission(path)?),
+            None => Ok(()),
+        }
     }
 
     /// The one file directly in `dir` whose name holds `part`.
