@@ -4,6 +4,7 @@
 mod aborts;
 mod certificates;
 mod disk;
+mod matrix;
 mod pulls;
 mod rewritten;
 mod scene;
