@@ -6,9 +6,12 @@ use std::fmt;
 use std::time::Duration;
 
 use rand::{CryptoRng, RngExt as _};
+use tally_proto::calendar::{Channel, ChannelKind, TimingError};
 use tally_proto::disclosure::Disclosure;
+use tally_proto::envelope::Envelope;
 use tally_proto::ids::{BoxId, Digest, Role, UnixSeconds};
 use tally_proto::invitation::Invitation;
+use tally_proto::order::{EffectiveElection, MAX_ORDERS, SignedOrder, in_force};
 use tally_proto::ticket::{OwnTicket, TicketKey};
 use tally_proto::wire;
 use thiserror::Error;
@@ -111,6 +114,9 @@ pub enum CastError {
     /// The parties' time could not be agreed on in the time the voter was ready to wait.
     #[error(transparent)]
     Time(NoTime),
+    /// Online votes are not taken now, and no ticket was spent to hear it.
+    #[error("no ballot was cast, and no ticket used: {0}")]
+    Hours(TimingError),
     /// At least two parties refused for good.
     #[error("the ballot was not accepted{}", reasons(.faults))]
     Refused {
@@ -254,6 +260,7 @@ impl Voter {
         let mut earlier = Vec::new();
         loop {
             let cast_at_s = self.take_moment(begun, &mut notice).await?;
+            self.check_hours(UnixSeconds(cast_at_s)).await?;
             let ticket = self.take_ticket(UnixSeconds(cast_at_s), kept, rng).await?;
             let (parcel, disclosure) = seal_online(
                 &self.election,
@@ -417,6 +424,36 @@ impl Voter {
     fn purse_key(&self) -> Result<PurseKey, DrawError> {
         let code = self.invitation.draw_code().ok_or(DrawError::NoCode)?;
         Ok(PurseKey::new(&self.election, code))
+    }
+
+    /// Refuses a moment that lies outside the hours of online votes, before a ticket is spent on it. The manifest's hours may have been moved by an order, so
+    /// the parties are asked for those in force; one that shows orders under which the moment lies within is believed: they bear all signatures.
+    async fn check_hours(&self, cast_at: UnixSeconds) -> Result<(), CastError> {
+        let manifest = self.election.manifest();
+        let within = |channel: Option<&Channel>| channel.map(|online| online.check_opening(cast_at));
+        let Some(Err(closed)) = within(manifest.channel(ChannelKind::Online)) else {
+            return Ok(());
+        };
+        if manifest.ticketing().is_none() {
+            return Ok(());
+        }
+        let links = self.connections.links();
+        let shown = futures::future::join_all(links.iter().map(|link| link.orders(self.election.id()))).await;
+        for reply in shown.into_iter().flatten() {
+            let orders = reply.orders.into_iter().take(MAX_ORDERS);
+            let orders: Vec<SignedOrder> = orders
+                .filter_map(|wire| {
+                    SignedOrder::open(Envelope::from_wire(wire).ok()?, self.election.signed()).ok()
+                })
+                .collect();
+            let standing = EffectiveElection::new(self.election.signed().clone().into(), in_force(&orders));
+            if standing
+                .is_ok_and(|standing| matches!(within(standing.channel(ChannelKind::Online)), Some(Ok(()))))
+            {
+                return Ok(());
+            }
+        }
+        Err(CastError::Hours(closed))
     }
 
     /// A ticket for a ballot of that second, the one that is `kept` if it is of the same day; none where the election asks for none.

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use rand::{SeedableRng, rngs::StdRng};
 use tally_client::{ATTEMPT, Cast, CastError, Choices, Connections, Device, Fault, Notice, Patience, Voter};
+use tally_proto::calendar::{Channel, ChannelKind, TimingError};
 use tally_proto::ids::Role;
+use tally_proto::order::Change;
 use tally_proto::reason::Reason;
 
 use crate::fake::{Manner, Town};
-use crate::world::{Agencies, NOON_S, SECOND_DAY_S, TICKETS};
+use crate::world::{Agencies, CLOSES_S, NOON_S, OPENS_S, SECOND_DAY_S, TICKETS};
 
 async fn town(away: &[Role]) -> Town {
     Town::open_with(&Agencies::new(1).with_tickets(), &[], away).await
@@ -393,4 +395,62 @@ async fn a_refusal_does_not_hide_that_an_earlier_attempt_was_accepted() {
     );
     assert!(!said.starts_with("the ballot was not accepted"), "{said}");
     assert_eq!(tally_client::cli::Failure::from(error).exit_code(), 5);
+}
+
+#[tokio::test]
+async fn a_ballot_before_the_hours_spends_no_ticket_and_says_when_they_begin() {
+    let agencies = Agencies::new(1).with_tickets();
+    let town = Town::open_with(&agencies, &[], &[]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let device = Device::open(directory.path()).unwrap();
+    let voter = voter(&town, &device);
+    // On the day of the first tickets.
+    let early = OPENS_S as i64 - NOON_S as i64 - 300;
+    let set = |ms: i64| {
+        for party in &town.parties {
+            party.skew_ms.store(ms, Ordering::Relaxed);
+        }
+    };
+    set(1000 * early);
+    voter
+        .draw_telling(&mut StdRng::seed_from_u64(1), |_| {})
+        .await
+        .unwrap();
+    let before = purses(directory.path());
+    let mut online = town
+        .election
+        .manifest()
+        .channel(ChannelKind::Online)
+        .unwrap()
+        .to_wire();
+    online.openings[0].opens_s = OPENS_S - 400;
+    let earlier = Change::Calendar(Channel::from_wire(&online).unwrap());
+    let order =
+        |countersigned: &[Role]| agencies.order(&town.signed, (1, None), earlier.clone(), countersigned);
+    for shown in [vec![], vec![order(&[Role::P1, Role::P2])]] {
+        // Who does not have all signatures moves no hours.
+        town.party(Role::P2).show(&shown, &[]);
+        let refused = cast(&voter, 2).await.unwrap_err();
+        assert!(
+            matches!(refused, CastError::Hours(TimingError::BeforeOpening { opens, .. }) if opens.get() == OPENS_S),
+            "{refused}"
+        );
+        assert!(refused.to_string().contains("no ticket used"), "{refused}");
+    }
+    assert_eq!(brought(&town, Role::P1), (0, 0));
+    assert_eq!(purses(directory.path()), before);
+    // An order has moved the hours, and one party shows it: the ballot is sent. These parties go by the manifest alone.
+    town.party(Role::P3).show(&[order(&Role::ALL)], &[]);
+    let sent = cast(&voter, 3).await.unwrap_err();
+    assert!(matches!(sent, CastError::Refused { .. }), "{sent}");
+    let after = purses(directory.path());
+    assert_ne!(after, before);
+    set(1000 * (CLOSES_S as i64 - NOON_S as i64 + 60));
+    // Connections keep the time that they agreed on for a while.
+    let late = cast(&self::voter(&town, &device), 4).await.unwrap_err();
+    assert!(
+        matches!(late, CastError::Hours(TimingError::AfterClose { .. })),
+        "{late}"
+    );
+    assert_eq!(purses(directory.path()), after);
 }

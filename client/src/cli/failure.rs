@@ -170,6 +170,7 @@ impl Failure {
             Self::NotThere => Some(Reason::BallotNotHeld),
             Self::Unseen => Some(Reason::LogUnseen),
             Self::Tickets(error) | Self::Cast(CastError::Ticket(error)) => error.reason(),
+            Self::Cast(CastError::Hours(error)) => Some(error.reason()),
             Self::NotANumber { .. } | Self::Station(StationError::NotInRoll { .. }) => {
                 Some(Reason::VoterUnknown)
             }
@@ -210,7 +211,8 @@ impl Failure {
             Self::Unseen => 8,
             Self::NotThere => 8,
             Self::NobodyToAsk { .. } | Self::NotConfirmed => 2,
-            Self::Cast(CastError::Refused { .. }) | Self::Station(StationError::Stopped(_)) => 4,
+            Self::Cast(CastError::Refused { .. } | CastError::Hours(_))
+            | Self::Station(StationError::Stopped(_)) => 4,
             Self::Cast(CastError::Ticket(error)) if error.may_pass() => 5,
             Self::Cast(CastError::Ticket(_)) => 4,
             Self::Cast(CastError::Time(_) | CastError::TimeOut { .. } | CastError::Open { .. }) => 5,

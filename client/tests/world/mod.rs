@@ -171,8 +171,21 @@ impl Agencies {
     pub fn revoke(
         &self,
         manifest: &SignedManifest,
-        (number, after): (u32, Option<Hash32>),
+        place: (u32, Option<Hash32>),
         station: StationId,
+        countersigned: &[Role],
+    ) -> Envelope {
+        let from = UnixSeconds(NOON_S);
+        let change = Change::Revocation(Revocation { station, from });
+        self.order(manifest, place, change, countersigned)
+    }
+
+    /// An order with its number and the one before it, signed by the coordinator and by these parties.
+    pub fn order(
+        &self,
+        manifest: &SignedManifest,
+        (number, after): (u32, Option<Hash32>),
+        change: Change,
         countersigned: &[Role],
     ) -> Envelope {
         let order = Order {
@@ -181,10 +194,7 @@ impl Agencies {
             number,
             after,
             reason: "The seal is broken.".into(),
-            change: Change::Revocation(Revocation {
-                station,
-                from: UnixSeconds(NOON_S),
-            }),
+            change,
         };
         let mut envelope = self.coordinator.seal_envelope(Kind::Order, order.encode());
         for party in countersigned {
