@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_table::Cell;
 use serde_json::json;
-use tally_proto::ids::{ElectionId, UnixMillis};
+use tally_proto::ids::{ElectionId, Hash32, UnixMillis};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::plain;
 use tally_proto::wire;
@@ -241,6 +241,7 @@ impl Snapshot {
                 json!({
                     "party": party, "reachable": true, "version": status.version, "clock_ahead_ms": ahead,
                     "log_size": known(status, &self.election).map_or(0, |e| e.log_size),
+                    "lists": known(status, &self.election).map_or_else(String::new, lists),
                     "disk_free_bytes": machine.disk_free_bytes, "certificate_ends_s": machine.certificate_ends_s,
                     "alarms": alarms(status), "boxes": boxes(status),
                 })
@@ -269,6 +270,11 @@ fn machines(snapshot: &Snapshot, width: u16, styled: bool) -> String {
         ]);
     }
     rows.to_string()
+}
+
+/// The hash of the revocation lists that the party's log names last; empty where it names none.
+fn lists(of: &wire::ElectionStatus) -> String {
+    Hash32::from_slice(&of.lists).map_or_else(|_| String::new(), |hash| hash.to_string())
 }
 
 fn clock_words(ahead_ms: i64) -> String {
@@ -388,6 +394,7 @@ mod tests {
             elections: vec![wire::ElectionStatus {
                 election: "ward".to_owned(),
                 log_size,
+                lists: vec![0xcd; 32],
                 ..Default::default()
             }],
             machine: Some(wire::Machine {
@@ -471,6 +478,7 @@ mod tests {
         let said = alarming.to_json();
         assert_eq!(said["parties"][1]["alarms"][0]["code"], "disk.low");
         assert_eq!(said["parties"][1]["log_size"], 7);
+        assert_eq!(said["parties"][1]["lists"], "cd".repeat(32));
         assert_eq!(logs(&alarming).max(), Some(10));
         let table = machines(&alarming, 80, false);
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");

@@ -55,6 +55,8 @@ alarms! {
         "Start `party hold-keys` again and have the key officials unlock it; voting goes on meanwhile.";
     ListEnds, "card.list-ends", "A revocation list of an authority whose cards enrol voters ends soon, has ended, or is missing.",
         "Fetch the authority's newest list into revocation_lists; without a good one nobody enrols.";
+    ListsUntold, "card.lists-untold", "The log has named as many changes of the revocation lists as it may, and names no more.",
+        "Find out what writes into revocation_lists so often, keep the lists by date, and tell the commission; voters enrol meanwhile.";
     LogRewritten, "log.rewritten", "A party's public log no longer extends what it showed before.",
         "Keep everything as it is, save both checkpoints and call the commission.";
     LogFlooded, "log.flooded", "Another party's log holds more than an honest one's can, and is followed no further.",

@@ -39,6 +39,7 @@ events! {
     Published, "election.published", "The coordinator handed over a manifest.";
     Countersigned, "object.countersigned", "The operator countersigned a manifest or an order.";
     InForce, "object.in-force", "A manifest or an order has all signatures.";
+    Lists, "lists.changed", "Other revocation lists hold here than the log named last.";
     Phase, "box.phase", "A box came into another phase.";
     Sealed, "box.sealed", "A box is sealed, with three signatures.";
     SealAborted, "box.seal-aborted", "Sealing stopped with an Abort.";

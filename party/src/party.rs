@@ -22,7 +22,7 @@ use crate::config::{AlarmLimits, Config};
 use crate::elections::{Drafts, Election, Elections, ElectionsError};
 use crate::entropy::Entropy;
 use crate::intake::Intake;
-use crate::intake::cards::Revocations;
+use crate::intake::lists::Revocations;
 use crate::journal::{Event, Journal, JournalError};
 use crate::keys::{Identities, KeyError, Secrets, own_identity};
 use crate::mirror::{Following, Gate};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tally_proto::calendar::Channel;
 use tally_proto::ids::{BoxId, RoleExt as _, UnixMillis};
+use tally_proto::note::VerifierKey;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 use tally_proto::wire::BoxPhase;
@@ -66,10 +67,10 @@ impl Party {
         let open = election.manifest().open_box().map(|of_box| of_box.id());
         let by_clock = phase(&election, self.now());
         let closed = by_clock == BoxPhase::Closed;
-        let (log_size, counts, stations, lost, numbers, peers) = self
+        let (log_size, counts, stations, lost, numbers, lists, peers) = self
             .blocking(move |party| {
                 let peers = party.peer_logs(number)?;
-                let (size, counts, stations, lost, numbers) = party
+                let (size, counts, stations, lost, numbers, lists) = party
                     .store
                     .read(|tx| {
                         let counts: Vec<Received> = asked
@@ -82,10 +83,12 @@ impl Party {
                         let lost = boxes::lost_in_all(tx, number)?;
                         let numbers = open.map(|id| registers::next_number(tx, number, id.get()));
                         let numbers = numbers.transpose()?.unwrap_or_default();
-                        Ok::<_, StoreError>((log::size(tx, number)?, counts, stations, lost, numbers))
+                        let lists = log::lists(tx, number)?;
+                        let size = log::size(tx, number)?;
+                        Ok::<_, StoreError>((size, counts, stations, lost, numbers, lists))
                     })
                     .map_err(Refusal::from)?;
-                Ok((size, counts, stations, lost, numbers, peers))
+                Ok((size, counts, stations, lost, numbers, lists, peers))
             })
             .await?;
         let until = election.effective().receive_until();
@@ -146,6 +149,9 @@ impl Party {
                 .map_or_else(String::new, |refusal| refusal.to_string()),
             peers,
             lost,
+            lists: lists.map_or_else(Vec::new, |(.., hash)| hash.0.to_vec()),
+            list_changes: lists.map_or(0, |(change, ..)| change),
+            log_key: VerifierKey::of_logs(election.manifest())[self.role.slot()].to_string(),
         })
     }
 }

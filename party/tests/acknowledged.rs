@@ -1,8 +1,11 @@
 //! Whatever operation of the disk fails, alone or with all after it, and whatever part of the unsynced writes a loss of power leaves: of everything that a
-//! party acknowledges (ballots with tickets, stations' ballots, the others' receipts, issued and enrolled records, orders) what it acknowledged is
-//! there, and nothing is there by half. Where a disk says that it syncs and does not, the store opens with less, or not at all, and never by half.
+//! party acknowledges (ballots with tickets, stations' ballots, the others' receipts, brought by a voter or handed over by themselves, issued and enrolled
+//! records, orders) what it acknowledged is there, and nothing is there by half. Where a disk says that it syncs and does not, the store opens with less, or not at all, and never by half.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use tally_party::entropy::SeededEntropy;
 use tally_party::intake::{Lane, Origin, Sender};
@@ -13,13 +16,13 @@ use tally_party::store::{Kind, Storage, StoreError, accepted, log, receipts, seq
 use tally_proto::envelope::{Envelope, Kind as Envelopes, Signature};
 use tally_proto::fixture::cards::{CardKey, DAY};
 use tally_proto::fixture::{OPENS, Shape};
-use tally_proto::ids::{BoxId, Digest, Hash32, Role, StationId, UnixSeconds, VoterIndex};
+use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
 use tally_proto::invitation::Credential;
 use tally_proto::log::Entry;
 use tally_proto::merkle::Frontier;
 use tally_proto::order::{Change, Order, Reissue};
 use tally_proto::pki::PeerRole;
-use tally_proto::receipt::Receipt;
+use tally_proto::receipt::{Acceptance, Receipt, sign_batch, whole_batches};
 use tally_proto::record::Half;
 use tally_proto::ticket::OwnTicket;
 use tally_proto::wire;
@@ -37,6 +40,11 @@ struct Script {
     at_station: wire::Submission,
     /// Others' receipts for the first ballot.
     others: [Receipt; 2],
+    /// A ballot whose voter waits for the others' receipts, which these hand over: P2 before it comes, P3 afterwards.
+    waits: wire::Submission,
+    waits_ticket: OwnTicket,
+    handed: [Receipt; 2],
+    batches: [wire::ReceiptBatches; 2],
     issued: wire::RecordSubmission,
     enrolled: wire::RecordSubmission,
     proposed: Envelope,
@@ -56,6 +64,24 @@ impl Script {
         let ticketed = world.ballot_with(BoxId(1), &ticket)[0].to_wire();
         let others =
             [Role::P2, Role::P3].map(|role| world.fixture.receipt_at(role, BoxId(1), digest(&ticketed), now));
+        let waits_ticket = world.fixture.ticket(now);
+        let waits = world.ballot_with(BoxId(1), &waits_ticket)[0].to_wire();
+        let signed = [Role::P2, Role::P3].map(|party| {
+            let acceptance = Acceptance {
+                election: world.fixture.manifest.manifest().election().clone(),
+                of_box: BoxId(1),
+                party,
+                digest: digest(&waits),
+                ciphertext_hash: Hash32([party.index(); 32]),
+                received_at: now,
+                position: 1,
+            };
+            sign_batch(vec![acceptance], &world.fixture.signers[party.slot()])
+        });
+        let batches = signed.each_ref().map(|signed| wire::ReceiptBatches {
+            batches: whole_batches(signed),
+        });
+        let handed = signed.map(|signed| signed[0].clone());
         let card = world.fixture.card(BoxId(1), VoterIndex(2), CardKey::P256);
         let order = Order {
             election: world.fixture.manifest.manifest().election().clone(),
@@ -76,6 +102,10 @@ impl Script {
             .record(BoxId(1), VoterIndex(1), 1, Half::WHOLE, &credential);
         Script {
             ticket,
+            waits,
+            waits_ticket,
+            handed,
+            batches,
             at_station: world.station_ballot(STATION, 3, now.get())[0].to_wire(),
             others,
             issued: issued[0].to_wire(),
@@ -96,6 +126,9 @@ struct Acknowledged {
     ticketed: Option<Receipt>,
     at_station: Option<Receipt>,
     others: [bool; 2],
+    waited: Option<Receipt>,
+    /// Whose receipts the answer to the ballot that waits has named as stored.
+    stored: [bool; 3],
     issued: Option<Receipt>,
     enrolled: Option<wire::EnrolReply>,
     proposed: bool,
@@ -105,8 +138,16 @@ struct Acknowledged {
 
 impl Acknowledged {
     fn count(&self) -> usize {
-        let receipts = [&self.ticketed, &self.at_station, &self.issued];
-        let flags = [self.others[0], self.others[1], self.proposed, self.in_force];
+        let receipts = [&self.ticketed, &self.at_station, &self.waited, &self.issued];
+        let [_, of_two, of_three] = self.stored;
+        let flags = [
+            self.others[0],
+            self.others[1],
+            of_two,
+            of_three,
+            self.proposed,
+            self.in_force,
+        ];
         receipts.iter().filter(|of| of.is_some()).count()
             + flags.iter().filter(|flag| **flag).count()
             + usize::from(self.enrolled.is_some())
@@ -114,7 +155,43 @@ impl Acknowledged {
     }
 }
 
-const ALL: usize = 9;
+const ALL: usize = 12;
+
+/// Brings the ballot that waits, and what the others hand over for it: its receipt and whose receipts are said to be stored, if there is an answer. Nobody
+/// answers it before P3's receipt is stored, as no time passes here.
+async fn cast(party: &Arc<Party>, script: &Script) -> Option<(Receipt, [bool; 3])> {
+    let hand_over = async |by: Role, batches: &wire::ReceiptBatches| {
+        // Handing over acknowledges nothing: the answer to the ballot does.
+        let _ = party.take_handed_over(by, batches.clone()).await;
+    };
+    let [before, after] = &script.batches;
+    hand_over(Role::P2, before).await;
+    let named = digest(&script.waits);
+    let is_there = || {
+        let row = party
+            .store
+            .read(|tx| accepted::get(tx, Kind::Ballot, 1, 1, &named.0));
+        row.is_ok_and(|row| row.is_some())
+    };
+    let mut answer = pin!(party.cast(script.waits.clone(), voter()));
+    while !is_there() {
+        if let Poll::Ready(refused) = futures::poll!(answer.as_mut()) {
+            return refused.ok();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    hand_over(Role::P3, after).await;
+    // The writer takes one thing after the other: when it has answered twice, it has told what it wrote before.
+    for _ in 0..2 {
+        let _ = party
+            .deliver(script.others[0].to_wire(), Lane::Public(None))
+            .await;
+    }
+    match futures::poll!(answer.as_mut()) {
+        Poll::Ready(answer) => answer.ok(),
+        Poll::Pending => None,
+    }
+}
 
 async fn bring(party: &Arc<Party>, script: &Script) -> Acknowledged {
     let station = Origin {
@@ -134,6 +211,9 @@ async fn bring(party: &Arc<Party>, script: &Script) -> Acknowledged {
     };
     for (given, receipt) in back.others.iter_mut().zip(&script.others) {
         *given = party.deliver(receipt.to_wire(), Lane::Public(None)).await.is_ok();
+    }
+    if let Some((receipt, stored)) = cast(party, script).await {
+        (back.waited, back.stored) = (Some(receipt), stored);
     }
     let (store, own, now) = (&party.store, party.role, party.now());
     let orders = &party.elections;
@@ -195,9 +275,14 @@ fn is_whole(party: &Party, script: &Script, at: &str) {
         }
         assert_eq!(there, rows, "{at}: as many rows as entries");
         let ballot = |of: &wire::Submission| accepted::get(tx, Kind::Ballot, 1, 1, &digest(of).0);
-        let spent = tickets::spent_on(tx, 1, script.ticket.ticket().key().as_bytes())?;
-        let ticketed = ballot(&script.ticketed)?.map(|_| digest(&script.ticketed).0);
-        assert_eq!(spent, ticketed, "{at}: the ticket goes with its ballot");
+        for (ticket, of) in [
+            (&script.ticket, &script.ticketed),
+            (&script.waits_ticket, &script.waits),
+        ] {
+            let spent = tickets::spent_on(tx, 1, ticket.ticket().key().as_bytes())?;
+            let ticketed = ballot(of)?.map(|_| digest(of).0);
+            assert_eq!(spent, ticketed, "{at}: the ticket goes with its ballot");
+        }
         let taken = sequences::highest(tx, 1, 1)?;
         let at_station = ballot(&script.at_station)?.map(|_| (STATION, 3));
         assert_eq!(
@@ -212,7 +297,7 @@ fn is_whole(party: &Party, script: &Script, at: &str) {
 
 /// What was acknowledged is there.
 fn is_there(party: &Party, script: &Script, back: &Acknowledged, at: &str) {
-    let receipts = [&back.ticketed, &back.at_station, &back.issued];
+    let receipts = [&back.ticketed, &back.at_station, &back.waited, &back.issued];
     let enrolled = back.enrolled.iter().filter_map(|reply| reply.receipt.as_ref());
     let enrolled = enrolled.map(|receipt| Receipt::from_wire(receipt).expect("a receipt"));
     let all: Vec<Receipt> = receipts.into_iter().flatten().cloned().chain(enrolled).collect();
@@ -226,7 +311,10 @@ fn is_there(party: &Party, script: &Script, back: &Acknowledged, at: &str) {
                 "{at}: a receipt was given for what is not there: {stated:?}"
             );
         }
-        for (given, receipt) in back.others.iter().zip(&script.others) {
+        let [own, handed @ ..] = back.stored;
+        assert!(!own, "{at}: nobody waits for its own receipt");
+        let given = back.others.iter().chain(&handed);
+        for (given, receipt) in given.zip(script.others.iter().chain(&script.handed)) {
             let stated = receipt.unverified();
             let kept = receipts::get(tx, 1, 1, &stated.digest.0, stated.party.index())?;
             let due = given.then(|| receipt.encode());
@@ -315,6 +403,7 @@ async fn nothing_acknowledged_is_lost(fail: fn(&SimDisk, u64), seed: u64) {
         for (before, now) in [
             (&back.ticketed, &again.ticketed),
             (&back.at_station, &again.at_station),
+            (&back.waited, &again.waited),
             (&back.issued, &again.issued),
         ] {
             assert!(before.is_none() || before == now, "{at}: another receipt");

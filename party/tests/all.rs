@@ -16,6 +16,7 @@ mod crash;
 mod floods;
 mod handover;
 mod intake;
+mod lists;
 mod mirror;
 mod officials;
 mod offsets;

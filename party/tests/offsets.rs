@@ -477,7 +477,7 @@ async fn seal(world: &World, party: &Party) {
 }
 
 /// The sealed box 1, as the party has it.
-async fn sealed_box(world: &World, party: &Party) -> SealedBox {
+pub(crate) async fn sealed_box(world: &World, party: &Party) -> SealedBox {
     let own = party.running.party();
     let sealing = Sealing::new(Parts {
         me: party.role,

@@ -33,7 +33,7 @@ pub use chain::{
 pub use directory::ListDirectory;
 pub use error::{AuthorityError, CardError};
 pub use object_id::{BadObjectId, ObjectId};
-pub use revocation::{ListError, MAX_LIST_BYTES, RevocationList, check_revocation, lists_until};
+pub use revocation::{ListError, ListsHeld, MAX_LIST_BYTES, RevocationList, check_revocation, lists_until};
 pub use statement::{DrawStatement, DrawTerms, MAX_STATEMENT_BYTES, STATEMENT_TOLERANCE_S};
 
 use crate::ids::Hash32;

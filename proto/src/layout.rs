@@ -46,6 +46,8 @@ pub mod tag {
     pub const PERSON: &str = "tally/v1/person";
     /// Hash of the salt of a roll's person codes.
     pub const PERSON_SALT: &str = "tally/v1/person-salt";
+    /// The revocation lists that a party holds.
+    pub const REVOCATION_LISTS: &str = "tally/v1/revocation-lists";
     /// Commitment to one share of a credential.
     pub const CREDENTIAL: &str = "tally/v1/credential";
     /// Receipt.

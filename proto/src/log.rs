@@ -14,6 +14,7 @@
 //! | 8 | box closed: nothing of it follows | box | 0 | 0 | 0 | when logged |
 //! | 9, 10, 11 | List made, sealed, tallied | box | 0 | List, Seal, Result | 0 | when logged |
 //! | 12 | a place whose entry was lost with this party's disk | 0 | 0 | 0 | 0 | when logged |
+//! | 13 | other revocation lists of cards hold here than before | number of the change, 1 to 10,000 | 0 | [`crate::card::ListsHeld::hash`] | 0 | when logged |
 //!
 //! A calendar is the election's, not a box's, so an opening stands once for all boxes. Fields that a kind does not use are zero and any
 //! other value is refused: two different byte strings are never the same entry.
@@ -30,6 +31,8 @@ use crate::receipt::log_leaf;
 
 /// Bytes of an entry.
 pub const ENTRY_BYTES: usize = 78;
+/// Most changes of the revocation lists that one log names: behind them is nothing that voters brought, so they must end somewhere.
+pub const MAX_LISTS: u32 = 10_000;
 /// Most entries in one answer.
 pub const MAX_PAGE: usize = 4096;
 
@@ -95,6 +98,8 @@ pub enum Happening {
     Tallied(BoxId, Hash32),
     /// A place whose entry is lost.
     Lost,
+    /// The change of that number, from 1: from here on the revocation lists of that hash hold, by which the party takes or refuses enrolments.
+    Lists(u32, Hash32),
 }
 
 /// One entry.
@@ -127,6 +132,7 @@ impl Happening {
             Self::Sealed(of_box, hash) => (10, of_box.get(), 0, hash),
             Self::Tallied(of_box, hash) => (11, of_box.get(), 0, hash),
             Self::Lost => (12, 0, 0, NONE),
+            Self::Lists(number, hash) => (13, number, 0, hash),
         }
     }
 
@@ -151,6 +157,8 @@ impl Happening {
             10 => Self::Sealed(BoxId(of), hash),
             11 => Self::Tallied(BoxId(of), hash),
             12 => Self::Lost,
+            13 if !(1..=MAX_LISTS).contains(&of) => return Err(EntryError::Field(kind)),
+            13 => Self::Lists(of, hash),
             other => return Err(EntryError::Kind(other)),
         };
         if happening.fields() == (kind, of, channel, hash) {
@@ -293,6 +301,8 @@ mod tests {
             Happening::Sealed(of_box, hash),
             Happening::Tallied(of_box, hash),
             Happening::Lost,
+            Happening::Lists(1, hash),
+            Happening::Lists(MAX_LISTS, hash),
         ];
         for channel in ChannelKind::ALL {
             for phase in [ChannelPhase::Opened, ChannelPhase::Closed, ChannelPhase::Ended] {
@@ -332,15 +342,34 @@ mod tests {
             assert_eq!(Entry::from_bytes(&bytes), Err(EntryError::Field(3)), "byte {at}");
         }
         let mut bytes = entry;
-        bytes[0] = 13;
-        assert_eq!(Entry::from_bytes(&bytes), Err(EntryError::Kind(13)));
+        bytes[0] = 14;
+        assert_eq!(Entry::from_bytes(&bytes), Err(EntryError::Kind(14)));
         bytes[0] = 6;
         assert_eq!(Entry::from_bytes(&bytes), Err(EntryError::Field(6)));
     }
 
+    #[test]
+    fn changes_of_the_lists_are_counted_from_1_and_no_further_than_they_may_be() {
+        let of = |number: u32| {
+            let mut bytes = Entry::Event(Happening::Lists(1, Hash32::of(b"x")), UnixSeconds(1)).to_bytes();
+            bytes[1..5].copy_from_slice(&number.to_be_bytes());
+            Entry::from_bytes(&bytes)
+        };
+        for number in [0, MAX_LISTS + 1, u32::MAX] {
+            assert_eq!(of(number), Err(EntryError::Field(13)), "{number}");
+        }
+        for number in [1, MAX_LISTS] {
+            let change = Happening::Lists(number, Hash32::of(b"x"));
+            assert_eq!(of(number), Ok(Entry::Event(change, UnixSeconds(1))));
+        }
+        let mut bytes = of(1).expect("an entry").to_bytes();
+        bytes[5] = 1;
+        assert_eq!(Entry::from_bytes(&bytes), Err(EntryError::Field(13)), "a channel");
+    }
+
     proptest! {
         #[test]
-        fn what_is_read_is_written_the_same(bytes in proptest::array::uniform32(any::<u8>()), kind in 0u8..14, sparse in any::<bool>()) {
+        fn what_is_read_is_written_the_same(bytes in proptest::array::uniform32(any::<u8>()), kind in 0u8..15, sparse in any::<bool>()) {
             let mut raw = [0; ENTRY_BYTES];
             raw[0] = kind;
             raw[6..38].copy_from_slice(&bytes);

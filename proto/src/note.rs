@@ -23,12 +23,18 @@
 //! and stands below the note as one more line under the cosigner's name `tally/<election>/party-<j>`: base64 of key hash, time (u64, big
 //! endian), signature. The key hash is taken with type 4, so one key has two names for two purposes; neither of the two texts, nor a fixed
 //! layout, begins like another.
+//!
+//! A **verifier key** ([`VerifierKey`]) is the one line by which a log is known to whoever follows it, as a public witness:
+//! `<name>+<key hash, 8 hexadecimal digits>+<base64 of type and key>`.
 
-use data_encoding::BASE64;
+use std::fmt;
+
+use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest as _, Sha256};
 
 use crate::envelope::{PublicKey, SignatureBytes, Signer};
 use crate::ids::{ElectionId, Hash32, Role, RoleExt as _, UnixSeconds};
+use crate::manifest::Manifest;
 
 /// Largest note in bytes, cosignatures included.
 pub const MAX_NOTE_BYTES: usize = 16 << 10;
@@ -79,6 +85,55 @@ pub fn origin(election: &ElectionId, party: Role) -> String {
     format!("tally/{election}/party-{}", party.index())
 }
 
+/// Under which key a log's notes are signed, as C2SP `signed-note` writes it: what a witness, or anybody's own program, is set up with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VerifierKey {
+    name: String,
+    key: PublicKey,
+}
+
+impl VerifierKey {
+    /// Of `party`'s log of an election.
+    pub fn of_log(election: &ElectionId, party: Role, key: PublicKey) -> Self {
+        Self {
+            name: origin(election, party),
+            key,
+        }
+    }
+
+    /// Of the three logs of an election, in party order.
+    pub fn of_logs(manifest: &Manifest) -> [Self; 3] {
+        let keys = manifest.party_keys();
+        Role::ALL.map(|party| Self::of_log(manifest.election(), party, keys[party.slot()]))
+    }
+
+    /// Whether one of the lines is this key's signature of that text.
+    fn has_signed(&self, text: &str, lines: &[SignatureLine<'_>]) -> bool {
+        let expected = key_hash(&self.name, ED25519, &self.key);
+        lines.iter().any(|line| {
+            line.name == self.name
+                && line.key_hash == expected
+                && SignatureBytes::from_slice(&line.bytes)
+                    .is_ok_and(|signature| self.key.verify(text.as_bytes(), &signature))
+        })
+    }
+}
+
+impl fmt::Display for VerifierKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hash = HEXLOWER.encode(&key_hash(&self.name, ED25519, &self.key));
+        let key = [&[ED25519][..], self.key.as_bytes()].concat();
+        write!(f, "{}+{hash}+{}", self.name, BASE64.encode(&key))
+    }
+}
+
+/// The line under a note in which `signer` signs its text by that name.
+fn signature_of(name: &str, text: &str, signer: &Signer) -> String {
+    let mut signature = key_hash(name, ED25519, &signer.public_key()).to_vec();
+    signature.extend_from_slice(&signer.sign_note(text).0);
+    format!("\u{2014} {name} {}\n", BASE64.encode(&signature))
+}
+
 fn key_hash(name: &str, algorithm: u8, key: &PublicKey) -> [u8; 4] {
     let hash: [u8; 32] = Sha256::new()
         .chain_update(name)
@@ -102,9 +157,7 @@ impl Checkpoint {
     /// The signed note.
     pub fn sign(&self, signer: &Signer) -> String {
         let (name, body) = (origin(&self.election, self.party), self.body());
-        let mut signature = key_hash(&name, ED25519, &signer.public_key()).to_vec();
-        signature.extend_from_slice(&signer.sign_note(&body).0);
-        format!("{body}\n\u{2014} {name} {}\n", BASE64.encode(&signature))
+        format!("{body}\n{}", signature_of(&name, &body, signer))
     }
 
     /// Opens a note of `party`'s log: form, origin, and the party's own signature. Cosignatures of others are carried, not judged.
@@ -166,15 +219,12 @@ impl Checkpoint {
         if self.election != *election || self.party != party {
             return Err(NoteError::Origin);
         }
-        let (name, body) = (origin(election, party), self.body());
-        let expected = key_hash(&name, ED25519, key);
-        let signed = lines.iter().any(|line| {
-            line.name == name
-                && line.key_hash == expected
-                && SignatureBytes::from_slice(&line.bytes)
-                    .is_ok_and(|signature| key.verify(body.as_bytes(), &signature))
-        });
-        if signed { Ok(()) } else { Err(NoteError::Signature) }
+        let known = VerifierKey::of_log(election, party, *key);
+        if known.has_signed(&self.body(), lines) {
+            Ok(())
+        } else {
+            Err(NoteError::Signature)
+        }
     }
 
     fn cosigned_body(&self, at: UnixSeconds) -> String {
@@ -419,6 +469,62 @@ mod tests {
             open(&note.replacen("1009", "1010", 1)),
             Err(NoteError::Signature),
             "without the owner's signature cosignatures say nothing"
+        );
+    }
+
+    /// The example of Go's golang.org/x/mod/sumdb/note: another implementation's key, text and signature.
+    #[test]
+    fn a_key_and_a_note_of_another_implementation_are_read_and_made_the_same() {
+        const KEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+        const SEED: &str = "AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
+        const TEXT: &str = "If you think cryptography is the answer to your problem,\n\
+            then you don't know what your problem is.\n";
+        const LINE: &str = "\u{2014} PeterNeumann \
+            x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
+        let key = KEY.rsplit('+').next().expect("base64");
+        let key = BASE64.decode(key.as_bytes()).expect("base64");
+        let known = |name: &str| VerifierKey {
+            name: name.to_owned(),
+            key: PublicKey::from_slice(&key[1..]).expect("a key"),
+        };
+        let peter = known("PeterNeumann");
+        assert_eq!((key[0], peter.to_string().as_str()), (ED25519, KEY));
+        let line = signature_line(LINE).expect("a line");
+        assert_eq!(line.key_hash, [0xc7, 0x4f, 0x20, 0xa3]);
+        let signs = |known: &VerifierKey, text: &str, line: &SignatureLine<'_>| {
+            known.has_signed(text, std::slice::from_ref(line))
+        };
+        assert!(signs(&peter, TEXT, &line));
+        assert!(!signs(&peter, &TEXT.replace("your", "my"), &line));
+        assert!(!signs(&peter, TEXT.trim_end(), &line));
+        // Under another name it is another key.
+        let renamed = LINE.replace("PeterNeumann", "PeterNewman");
+        let renamed = signature_line(&renamed).expect("a line");
+        assert!(!signs(&known("PeterNewman"), TEXT, &renamed));
+        let seed = BASE64.decode(SEED.as_bytes()).expect("base64");
+        let signer = Signer::from_seed(&seed[1..]).expect("a seed");
+        assert_eq!(signature_of("PeterNeumann", TEXT, &signer), format!("{LINE}\n"));
+    }
+
+    #[test]
+    fn a_verifier_key_is_the_one_under_which_its_log_is_signed() {
+        let (c, key) = (checkpoint(), signer(1));
+        let vkey = VerifierKey::of_log(&c.election, c.party, key.public_key()).to_string();
+        let parts: Vec<_> = vkey.splitn(3, '+').collect();
+        let [name, hash, bytes] = parts[..] else {
+            panic!("{vkey}")
+        };
+        assert_eq!(name, "tally/ward-7/party-2");
+        let note = c.sign(&key);
+        let (_, lines) = Checkpoint::parse(note.as_bytes()).expect("a note");
+        assert_eq!(
+            (lines[0].name, HEXLOWER.encode(&lines[0].key_hash).as_str()),
+            (name, hash)
+        );
+        let bytes = BASE64.decode(bytes.as_bytes()).expect("base64");
+        assert_eq!(
+            (bytes[0], &bytes[1..]),
+            (ED25519, &key.public_key().as_bytes()[..])
         );
     }
 

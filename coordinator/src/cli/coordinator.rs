@@ -7,6 +7,7 @@ use std::time::Duration;
 use tally_proto::card::ListDirectory;
 use tally_proto::ids::{BoxId, RegisterId, Role, RoleExt as _, UnixSeconds};
 use tally_proto::manifest::BallotBox;
+use tally_proto::note::VerifierKey;
 use tally_proto::pki::{Life, PeerRole, Shown};
 
 use super::arguments::{BundleFiles, Command, Coordinator as Arguments, OfBoxes, OrderChange};
@@ -372,6 +373,10 @@ async fn complete(mut office: Office, console: &Console) -> Result<(), Error> {
         "Election {} is in force at all three parties, with {orders} order(s).",
         office.called()
     );
+    println!("Keys of the three public logs, for witnesses (C2SP signed-note):");
+    for key in VerifierKey::of_logs(office.election.signed().manifest()) {
+        println!("{key}");
+    }
     Ok(())
 }
 

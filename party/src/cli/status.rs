@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::json;
-use tally_proto::ids::{Role, UnixMillis, UnixSeconds};
+use tally_proto::ids::{Hash32, Role, UnixMillis, UnixSeconds};
 use tally_proto::wire;
 
 use super::{CliError, ConfigFile};
@@ -201,6 +201,11 @@ fn sight(peer: &wire::PeerSight, now: UnixMillis) -> String {
     format!("{name}      answered {ago} s ago, {clock}{behind}{trouble}")
 }
 
+/// In hexadecimal; empty where there is none.
+fn hash(bytes: &[u8]) -> String {
+    Hash32::from_slice(bytes).map_or_else(|_| String::new(), |hash| hash.to_string())
+}
+
 fn peer_name(peer: &wire::PeerSight) -> String {
     let role = u8::try_from(peer.party).ok().and_then(Role::from_index);
     role.map_or_else(|| "P?".to_owned(), |role| role.to_string())
@@ -225,6 +230,15 @@ fn election(text: &mut String, election: &wire::ElectionStatus) {
             text,
             "  {} entries of the log were lost with a disk: nobody could give them back",
             election.lost
+        );
+    }
+    if election.list_changes > 0 {
+        let hash = self::hash(&election.lists);
+        let _ = writeln!(
+            text,
+            "  revocation lists {}, change {} in the log",
+            hash.get(..16).unwrap_or(&hash),
+            election.list_changes
         );
     }
     for log in &election.peers {
@@ -311,6 +325,7 @@ fn object(status: &wire::StatusReply) -> serde_json::Value {
         })).collect::<Vec<_>>(),
         "elections": status.elections.iter().map(|election| json!({
             "election": election.election, "in_force": election.countersigned_by_all, "log_size": election.log_size, "intake_trouble": election.intake_trouble, "lost": election.lost,
+            "lists": hash(&election.lists), "list_changes": election.list_changes, "log_key": election.log_key,
             "peers": election.peers.iter().map(|log| json!({
                 "party": log.party, "size": log.size, "mirrored": log.mirrored, "behind": log.behind, "cosigned_size": log.cosigned_size,
                 "not_given": log.not_given, "trouble": log.trouble, "evidence": log.evidence,
@@ -357,6 +372,8 @@ mod tests {
                 election: "ward-2027".to_owned(),
                 countersigned_by_all: true,
                 log_size: 42,
+                lists: vec![0xab; 32],
+                list_changes: 3,
                 boxes: vec![wire::BoxStatus {
                     r#box: 7,
                     received_online: 40,
@@ -393,6 +410,7 @@ mod tests {
             "P3      answered 12 s ago, its clock -4 ms, this party is 17 entries behind it",
             "P1      has not answered",
             "       7  open              40         0",
+            "  revocation lists abababababababab, change 3 in the log",
         ] {
             assert!(plain.contains(part), "{part} is missing in\n{plain}");
         }
@@ -408,5 +426,7 @@ mod tests {
         assert_eq!(said["peers"][1]["clock_ahead_ms"], serde_json::Value::Null);
         assert_eq!(said["elections"][0]["boxes"][0]["phase"], "open");
         assert_eq!(said["machine"]["certificate_days"], 40);
+        assert_eq!(said["elections"][0]["lists"], "ab".repeat(32));
+        assert_eq!(said["elections"][0]["list_changes"], 3);
     }
 }

@@ -3,12 +3,9 @@
 //! Nothing of a certificate leaves this party but to the two others, for the sealing of the box. Whether somebody is on the roll is told only
 //! after their card's signature was checked.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use tally_proto::card::{
-    self, CardAuthorisation, CardError, ListDirectory, RevocationList, Salt, check_revocation,
-};
+use tally_proto::card::{self, CardAuthorisation, CardError, Salt, check_revocation};
 use tally_proto::ids::{BoxId, Hash32, Role, UnixMillis, UnixSeconds, VoterIndex};
 use tally_proto::manifest::{Manifest, Register};
 use tally_proto::reason::Reason;
@@ -16,7 +13,6 @@ use tally_proto::receipt::Receipt;
 use tally_proto::record::{Authorisation, RecordError, RecordHeader, RecordSubmission};
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
-use tokio::sync::Notify;
 
 use super::Lane;
 use super::ballots::share_refused;
@@ -31,9 +27,9 @@ use crate::store::serials::Serial;
 use crate::store::{Kind, StoreError, Tables, elections as rows, registers};
 
 /// How long ago by this party's clock a card may have signed.
-const CLOCK_TOLERANCE_S: u64 = 300;
+pub(super) const CLOCK_TOLERANCE_S: u64 = 300;
 /// How far ahead of this party's clock: devices take the parties' time. A record from the future would stand against those of the meantime.
-const CLOCK_AHEAD_S: u64 = 5;
+pub(super) const CLOCK_AHEAD_S: u64 = 5;
 /// The place of card records among the serials of a voter: halves of issued ones are 0 and 1.
 const CARD: u8 = 2;
 /// By how much a number of an open roll may be above the count of people who have shown a card for it, beside an eighth of that count: what this
@@ -44,42 +40,6 @@ const NUMBERS_AHEAD: u32 = 1_000;
 const GIVEN_AHEAD: u32 = 500;
 /// P1 gives no new number while another party has not answered for so long: the enrolment could not be finished.
 const ANSWERED_WITHIN_MS: u64 = 60_000;
-
-/// Revocation lists, and word of new enrolments.
-#[derive(Debug, Default)]
-pub(crate) struct Revocations {
-    directory: ListDirectory,
-    /// Something was enrolled, or an election came into force.
-    pub(crate) enrolled: Notify,
-}
-
-impl Revocations {
-    pub(crate) fn of(directory: &Path) -> Self {
-        Self {
-            directory: ListDirectory::of(directory),
-            ..Self::default()
-        }
-    }
-
-    /// Until when every issuing CA of the register has a good list here; `None`: one has none.
-    pub(crate) fn until(&self, register: &Register, now: UnixSeconds) -> Option<UnixSeconds> {
-        let lists = self.lists(register);
-        card::lists_until(register, lists.iter().map(|list| &**list), now)
-    }
-
-    /// The lists of the register's issuing CAs that are there now. What cannot be read is logged once and passed over.
-    fn lists(&self, register: &Register) -> Vec<Arc<RevocationList>> {
-        self.directory.lists(register, |path, read| match read {
-            Ok(list) => {
-                let of = list.point().unwrap_or_else(|| "all of the issuer's".to_owned());
-                tracing::info!(path = %path.display(), revoked = list.len(), until = %list.next_update(), of, "revocation list read");
-            }
-            Err(error) => {
-                tracing::warn!(path = %path.display(), register = %register.id(), error, "no revocation list of this register");
-            }
-        })
-    }
-}
 
 /// What a good record comes to.
 enum Outcome {

@@ -156,7 +156,7 @@ impl Party {
     ///
     /// # Errors
     /// `message.too-large`, `message.malformed`, `receipt.invalid`: the caller's fault; `party.busy`, `party.shutting-down`.
-    pub(crate) async fn take_handed_over(
+    pub async fn take_handed_over(
         self: &Arc<Self>,
         caller: Role,
         message: wire::ReceiptBatches,

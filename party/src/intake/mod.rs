@@ -22,6 +22,7 @@ pub(crate) mod carried;
 mod delivery;
 mod early;
 mod handover;
+pub(crate) mod lists;
 mod lookup;
 mod named;
 mod pool;

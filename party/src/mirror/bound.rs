@@ -1,10 +1,12 @@
 //! What following may cost: nobody's log fills another party's disk.
 //!
 //! ```text
-//! looked at  <=  held + held / 10 + SLACK         held: this party's own log, and what it got of others' acceptances
+//! looked at  <=  held + held / 10 + slack         held: this party's own log, and what it got of others' acceptances
 //! mirrored   <=  looked at + AHEAD
-//! mirrored   <=  taken + taken / 10 + SLACK       taken: ballots and records that the manifest lets a party take
+//! mirrored   <=  taken + taken / 10 + slack       taken: ballots and records that the manifest lets a party take
 //! ```
+//!
+//! The slack is 10,000 entries, and where voters enrol by card as many more: an honest log names no more changes of the revocation lists.
 //!
 //! The first bound is one on nonsense. Behind an entry of an honest party stands something that this party accepted as well, or the share of it that
 //! both hold: then it is here. Entries behind which nothing is, or the same as behind another, make the log longer and not what is held. The
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tally_proto::ids::Role;
+use tally_proto::log::MAX_LISTS;
 use tally_proto::manifest::Manifest;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
@@ -44,8 +47,10 @@ pub(super) struct Allowed {
 }
 
 /// A tenth more than that many, and some.
-fn with_slack(entries: u64) -> u64 {
-    entries.saturating_add(entries / 10).saturating_add(SLACK)
+fn with_slack(manifest: &Manifest, entries: u64) -> u64 {
+    let lists = manifest.register().map_or(0, |_| u64::from(MAX_LISTS));
+    let slack = SLACK + lists;
+    entries.saturating_add(entries / 10).saturating_add(slack)
 }
 
 /// Entries that no honest party's log of this election exceeds.
@@ -54,7 +59,7 @@ pub(super) fn longest(manifest: &Manifest) -> u64 {
         let capacity = of_box.capacity();
         capacity.ballots().saturating_add(capacity.records)
     });
-    with_slack(taken.fold(0, u64::saturating_add))
+    with_slack(manifest, taken.fold(0, u64::saturating_add))
 }
 
 impl Party {
@@ -147,7 +152,7 @@ impl Party {
                 // Twice as far as needed, so that the next count is not due at once.
                 let most = enough.saturating_mul(2).saturating_sub(own);
                 let others = Sealing::held_of_others(tx, number, most)?;
-                Ok::<_, StoreError>(with_slack(own.saturating_add(others)))
+                Ok::<_, StoreError>(with_slack(of.manifest(), own.saturating_add(others)))
             })?)
         })
         .await
@@ -156,4 +161,27 @@ impl Party {
 
 fn about(election: &Election, peer: Role) -> String {
     format!("{}, {peer}", election.manifest().election())
+}
+
+#[cfg(test)]
+mod tests {
+    use tally_proto::fixture::{Shape, World};
+
+    use super::*;
+
+    #[test]
+    fn where_voters_enrol_by_card_a_log_may_name_every_change_of_the_lists_besides() {
+        let [without, with] = [false, true].map(|cards| {
+            let world = World::new(Shape {
+                cards,
+                ..Shape::default()
+            });
+            let manifest = world.manifest.manifest();
+            let taken: u64 = (manifest.boxes().iter())
+                .map(|of_box| of_box.capacity().ballots() + of_box.capacity().records)
+                .sum();
+            longest(manifest) - taken - taken / 10
+        });
+        assert_eq!((without, with), (10_000, 20_000));
+    }
 }

@@ -4,13 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tally_proto::calendar::Channel;
 use tally_proto::envelope::Envelope;
 use tally_proto::ids::{Hash32, Role, UnixSeconds};
-use tally_proto::log::{ChannelPhase, Entry, Happening};
+use tally_proto::log::{ChannelPhase, Entry, Happening, MAX_LISTS};
 use tally_proto::refusal::Refusal;
 
+use crate::alarm::Alarm;
 use crate::elections::Election;
+use crate::intake::lists::asks_lists;
+use crate::journal::Event;
 use crate::party::Party;
 use crate::store::{StoreError, Tables, WriteTx, log};
 
@@ -68,6 +72,40 @@ fn logged_phase(
     Ok(last.map(|(_, phase)| phase))
 }
 
+/// What there is to say of the revocation lists that hold here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Change {
+    /// Nothing: the log says it, or a box is closed.
+    None,
+    /// Others hold than the log names last.
+    Due(Happening),
+    /// Others hold, and the log has named as many changes as it may.
+    TooMany,
+}
+
+impl Change {
+    /// While enrolments are decided by the lists of that hash.
+    fn to(tx: &impl Tables, election: &Election, hash: Hash32) -> Result<Self, StoreError> {
+        let number = election.number();
+        let last = log::lists(tx, number)?;
+        if last.is_some_and(|(.., logged)| logged == hash) {
+            return Ok(Self::None);
+        }
+        // Whose clock went back, or whose election an order opened again: what is closed was told to the end.
+        for of_box in election.manifest().boxes() {
+            if log::last(tx, number, &Happening::BoxClosed(of_box.id()))?.is_some() {
+                return Ok(Self::None);
+            }
+        }
+        let changes = last.map_or(0, |(change, ..)| change);
+        Ok(if changes < MAX_LISTS {
+            Self::Due(Happening::Lists(changes + 1, hash))
+        } else {
+            Self::TooMany
+        })
+    }
+}
+
 impl Party {
     /// Writes down what is not in the log yet.
     ///
@@ -75,17 +113,41 @@ impl Party {
     /// The store.
     pub(super) fn write_events(&self, election: &Election) -> Result<(), Refusal> {
         let now = self.now().seconds();
-        let due = self.store.read(|tx| due(tx, election, self.role, now))?;
+        let register = election.manifest().register();
+        let asked = register.filter(|_| asks_lists(election.effective(), now));
+        let lists = asked.map(|register| self.revocations.held(register));
+        let hash = lists.as_ref().map(|lists| lists.hash());
+        let (due, change) = self.store.read(|tx| due(tx, election, self.role, now, hash))?;
+        if register.is_some() {
+            let untold = (change == Change::TooMany).then(|| {
+                format!(
+                    "the log has named {MAX_LISTS} changes of the revocation lists: which hold now, and which will, it does not say"
+                )
+            });
+            self.alarm(
+                Alarm::ListsUntold,
+                election.manifest().election().as_str(),
+                untold,
+            );
+        }
         if due.is_empty() {
             return Ok(());
         }
-        self.store.write(|tx| {
+        let written = self.store.write(|tx| {
             // Looked at again: another thread may have written meanwhile.
-            for happening in self::due(tx, election, self.role, now)? {
+            let (due, change) = self::due(tx, election, self.role, now, hash)?;
+            for happening in due {
                 write(tx, election.number(), happening, now)?;
             }
-            Ok::<_, StoreError>(())
+            Ok::<_, StoreError>(change)
         })?;
+        if let (Change::Due(Happening::Lists(change, hash)), Some(lists)) = (written, lists) {
+            let each: Vec<String> = lists.hashes().iter().map(Hash32::to_string).collect();
+            let facts = json!({
+                "election": election.manifest().election().as_str(), "change": change, "hash": hash.to_string(), "lists": each,
+            });
+            self.witness.record(Event::Lists, facts);
+        }
         Ok(())
     }
 }
@@ -94,13 +156,15 @@ fn write(tx: &WriteTx, number: u32, happening: Happening, now: UnixSeconds) -> R
     log::append(tx, number, &Entry::Event(happening, now)).map(|_| ())
 }
 
-/// What is and does not stand in the log, in the order in which it is to stand there.
+/// What is and does not stand in the log, in the order in which it is to stand there; and what of it there is to say of the revocation lists, where
+/// enrolments are decided by those of the hash `lists`.
 fn due(
     tx: &impl Tables,
     election: &Election,
     own: Role,
     now: UnixSeconds,
-) -> Result<Vec<Happening>, StoreError> {
+    lists: Option<Hash32>,
+) -> Result<(Vec<Happening>, Change), StoreError> {
     let number = election.number();
     let mut due = Vec::new();
     let mut once = |happening: Happening| -> Result<(), StoreError> {
@@ -136,7 +200,14 @@ fn due(
             due.push(Happening::Channel(channel.kind(), phase));
         }
     }
-    Ok(due)
+    let change = match lists {
+        Some(hash) => Change::to(tx, election, hash)?,
+        None => Change::None,
+    };
+    if let Change::Due(happening) = change {
+        due.push(happening);
+    }
+    Ok((due, change))
 }
 
 fn hash_of(envelope: &[u8]) -> Result<Hash32, StoreError> {

@@ -11,6 +11,7 @@ use tally_proto::order::EffectiveElection;
 use super::error::SealError;
 use super::subject::Subject;
 use super::{list_hash, seal_hash};
+use crate::intake::lists::asks_lists;
 use crate::mirror::phase_of;
 use crate::session::result_of;
 use crate::store::Tables;
@@ -24,6 +25,8 @@ pub(super) struct Story<'a> {
     phases: BTreeMap<ChannelKind, ChannelPhase>,
     closed: BTreeSet<BoxId>,
     stages: BTreeMap<BoxId, u8>,
+    /// The last change of the revocation lists.
+    lists: Option<(u32, Hash32)>,
     pub(super) events: u64,
     pub(super) lost: u64,
 }
@@ -37,6 +40,7 @@ impl<'a> Story<'a> {
             phases: BTreeMap::new(),
             closed: BTreeSet::new(),
             stages: BTreeMap::new(),
+            lists: None,
             events: 0,
             lost: 0,
         }
@@ -121,6 +125,22 @@ impl<'a> Story<'a> {
                 let held = super::hash_of(held, "session_results")?;
                 self.stage(of_box, 3, hash, held)
             }
+            Happening::Lists(change, hash) => {
+                let before = self.lists.replace((change, hash));
+                if !self.closed.is_empty() {
+                    Err("the revocation lists changed after a box was closed".to_owned())
+                } else if !asks_lists(election, at) {
+                    Err(format!(
+                        "no revocation lists were asked at {at}: nobody could enrol"
+                    ))
+                } else if change != before.map_or(0, |(change, _)| change) + 1 {
+                    Err(format!("change {change} of the revocation lists is not the next"))
+                } else if before.is_some_and(|(_, before)| before == hash) {
+                    Err(format!("change {change} of the revocation lists changes nothing"))
+                } else {
+                    Ok(())
+                }
+            }
             Happening::Lost => {
                 self.lost += 1;
                 Ok(())
@@ -161,5 +181,90 @@ impl<'a> Story<'a> {
         } else {
             Err("the log does not say that the box was closed".to_owned())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tally_proto::fixture::cards::WINDOW;
+    use tally_proto::fixture::{CLOSES, OPENS, Shape, World};
+    use tally_proto::ids::Role;
+
+    use super::*;
+    use crate::sealing::tables::BoxKey;
+    use crate::store::sim::SimDisk;
+    use crate::store::{Storage, Store, StoreError};
+
+    /// What is wrong with a log that tells this; none: nothing.
+    fn wrong(cards: bool, told: &[(Happening, u64)]) -> Option<String> {
+        let world = World::new(Shape {
+            cards,
+            ..Shape::default()
+        });
+        let subject = Subject {
+            key: BoxKey {
+                election: 1,
+                of_box: 1,
+            },
+            election: world.manifest.manifest().election().clone(),
+            of_box: BoxId(1),
+            manifest_hash: world.manifest.hash(),
+            keys: world.manifest.manifest().party_keys(),
+            manifest: Arc::clone(&world.manifest),
+            orders: Arc::new([]),
+        };
+        let store = Store::open(Storage::Backend(Box::new(SimDisk::new())), 1).expect("opens");
+        let mut story = Story::new(&subject, Role::P1);
+        let complete = Entry::Event(Happening::Complete(world.manifest.hash()), UnixSeconds(1));
+        let told = told
+            .iter()
+            .map(|(what, at)| Entry::Event(*what, UnixSeconds(*at)));
+        let read = store.read(|tx| {
+            for entry in [complete].into_iter().chain(told) {
+                if let Err(why) = story.read(tx, &entry).expect("readable") {
+                    return Ok(Some(why));
+                }
+            }
+            Ok::<_, StoreError>(None)
+        });
+        read.expect("read")
+    }
+
+    #[test]
+    fn the_lists_change_one_after_the_other_while_somebody_may_enrol() {
+        let [one, two] = [1, 2].map(|n| Hash32([n; 32]));
+        let (opens, closes) = (WINDOW.0.get(), CLOSES);
+        let lists = |number, hash, at| (Happening::Lists(number, hash), at);
+        let good = [lists(1, one, opens), lists(2, two, OPENS), lists(3, one, closes)];
+        assert_eq!(wrong(true, &good), None);
+        let closed = (Happening::BoxClosed(BoxId(2)), OPENS);
+        for (told, says) in [
+            (
+                vec![lists(2, one, OPENS)],
+                "change 2 of the revocation lists is not the next",
+            ),
+            (
+                vec![good[0], lists(1, two, OPENS)],
+                "change 1 of the revocation lists is not the next",
+            ),
+            (
+                vec![good[0], lists(3, two, OPENS)],
+                "change 3 of the revocation lists is not the next",
+            ),
+            (vec![good[0], lists(2, one, OPENS)], "changes nothing"),
+            (vec![lists(1, one, opens - 6)], "nobody could enrol"),
+            (vec![lists(1, one, closes + 1)], "nobody could enrol"),
+            (
+                vec![good[0], closed, lists(2, two, OPENS)],
+                "after a box was closed",
+            ),
+        ] {
+            let why = wrong(true, &told).unwrap_or_else(|| panic!("{told:?}"));
+            assert!(why.contains(says), "{why}");
+        }
+        let why = wrong(false, &good[1..]).expect("no register");
+        assert!(why.contains("nobody could enrol"), "{why}");
     }
 }

@@ -234,6 +234,21 @@ pub fn orders(tx: &impl Tables, election: u32) -> Result<Vec<(u64, u32, Hash32)>
     Ok(orders)
 }
 
+/// The last change of the revocation lists that the log names: its number, its position, and the hash of the lists.
+///
+/// # Errors
+/// [`StoreError`]: the engine failed.
+pub fn lists(tx: &impl Tables, election: u32) -> Result<Option<(u32, u64, Hash32)>, StoreError> {
+    let (kind, ..) = Happening::Lists(0, Hash32([0; 32])).fields();
+    let table = tx.table(LOG_EVENTS)?;
+    let mut changes = table.range((election, kind, 0, 0)..=(election, kind, u32::MAX, u8::MAX))?;
+    let Some(row) = changes.next_back().transpose()? else {
+        return Ok(None);
+    };
+    let (position, hash) = row.1.value();
+    Ok(Some((row.0.value().2, position, Hash32(*hash))))
+}
+
 fn is_lost(tx: &impl Tables, election: u32, position: u64) -> Result<bool, StoreError> {
     Ok(tx.table(LOG_LOST)?.get((election, position))?.is_some())
 }

@@ -13,7 +13,8 @@ use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::x509::{CRL_SIGN, Certificate, PointName, Signed, scope_of_list};
 use super::{CardError, Holder};
-use crate::ids::UnixSeconds;
+use crate::ids::{Hash32, UnixSeconds};
+use crate::layout::{Writer, tag};
 use crate::manifest::Register;
 use crate::refusal::steers;
 
@@ -44,6 +45,8 @@ pub enum ListError {
 /// What an issuing CA has revoked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RevocationList {
+    /// SHA-256 of its DER.
+    hash: Hash32,
     issuer: Vec<u8>,
     this_update: UnixSeconds,
     next_update: UnixSeconds,
@@ -111,6 +114,7 @@ impl RevocationList {
         let seconds = |at: i64| UnixSeconds(u64::try_from(at).unwrap_or(0));
         let next = list.next_update().ok_or(ListError::NoEnd)?;
         Ok(Self {
+            hash: Hash32::of(der),
             issuer: list.issuer().as_raw().to_vec(),
             this_update: seconds(list.last_update().timestamp()),
             next_update: seconds(next.timestamp()),
@@ -119,6 +123,10 @@ impl RevocationList {
         })
     }
 
+    /// SHA-256 of its DER, however it lies in its file.
+    pub fn hash(&self) -> Hash32 {
+        self.hash
+    }
     /// When the CA made it.
     pub fn this_update(&self) -> UnixSeconds {
         self.this_update
@@ -155,6 +163,32 @@ fn in_words(points: &[PointName]) -> String {
     };
     let all: Vec<String> = points.iter().map(one).collect();
     all.join(" or ")
+}
+
+/// Which lists a party holds of a register's issuing CAs: with the time they decide which of these are asked, and what they answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListsHeld(Vec<Hash32>);
+
+impl ListsHeld {
+    /// Those; one that lies there twice is one.
+    pub fn of<'l>(lists: impl IntoIterator<Item = &'l RevocationList>) -> Self {
+        let mut hashes: Vec<Hash32> = lists.into_iter().map(RevocationList::hash).collect();
+        hashes.sort_unstable_by_key(|hash| hash.0);
+        hashes.dedup();
+        Self(hashes)
+    }
+
+    /// SHA-256 of the DER of each, rising.
+    pub fn hashes(&self) -> &[Hash32] {
+        &self.0
+    }
+
+    /// SHA-256 of (tag `tally/v1/revocation-lists`, the hashes of all of them, rising, as one field). Whoever has the lists, which their authorities
+    /// publish, computes the same.
+    pub fn hash(&self) -> Hash32 {
+        let all: Vec<u8> = self.0.iter().flat_map(|hash| hash.0).collect();
+        Writer::new(tag::REVOCATION_LISTS).bytes(&all).sha256()
+    }
 }
 
 /// Until when there are lists of every issuing CA of `register`, the newest of each counting, and of each distribution point where the CA splits its

@@ -181,7 +181,8 @@ impl Seeds {
             received_at: at,
         };
         let event = log::Entry::Event(log::Happening::ListMade(BOX, hash), at);
-        [log::Entry::Accepted(accepted), event]
+        let lists = log::Entry::Event(log::Happening::Lists(3, hash), at);
+        [log::Entry::Accepted(accepted), event, lists]
             .iter()
             .flat_map(log::Entry::to_bytes)
             .collect()

@@ -252,3 +252,40 @@ fn an_authority_that_may_not_sign_lists_signs_none() {
     let refused = registered(no_lists.register(OPENS, OPENS + DAY)).expect_err("refused");
     assert!(format!("{refused:?}").contains("NoListSign"), "{refused:?}");
 }
+
+#[test]
+fn the_hash_of_the_lists_held_is_of_what_they_say_and_not_of_how_they_lie_there() {
+    let world = world();
+    let (register, cards) = (register(&world), world.cards.as_ref().expect("cards"));
+    let [one, two] = [1u8, 2].map(|serial| cards.revocations(&[vec![serial]], OPENS - DAY, OPENS + DAY));
+    let read = |bytes: &[u8]| RevocationList::read(register, bytes).expect("a list");
+    let in_pem = format!(
+        "-----BEGIN X509 CRL-----\n{}\n-----END X509 CRL-----\n",
+        data_encoding::BASE64.encode(&one)
+    );
+    let (first, second, in_pem) = (read(&one), read(&two), read(in_pem.as_bytes()));
+    assert_eq!(first.hash(), Hash32::of(&one));
+    let held = ListsHeld::of([&first, &second]);
+    assert_eq!(held, ListsHeld::of([&second, &in_pem, &first, &second]));
+    // As anybody computes it who has the lists.
+    let mut hashes = [Hash32::of(&one).0, Hash32::of(&two).0];
+    hashes.sort_unstable();
+    let tag = b"tally/v1/revocation-lists";
+    let layout = [
+        &[tag.len() as u8],
+        &tag[..],
+        &64u32.to_be_bytes(),
+        hashes.as_flattened(),
+    ]
+    .concat();
+    assert_eq!(held.hash(), Hash32::of(&layout));
+    assert_eq!(held.hashes(), hashes.map(Hash32));
+    let others = [
+        ListsHeld::of([]),
+        ListsHeld::of([&first]),
+        ListsHeld::of([&second]),
+    ];
+    for other in others {
+        assert_ne!(other.hash(), held.hash(), "{other:?}");
+    }
+}
