@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tally_proto::ids::BoxId;
+use tally_proto::ids::{BoxId, UnixSeconds};
 use tally_proto::sign_ins::MAX_WORDS;
 use tokio::sync::Mutex;
 
@@ -27,7 +27,7 @@ mod closing;
 mod machine;
 mod voter;
 
-use machine::tell_machine;
+use machine::{certificate_ended, tell_machine};
 
 /// How often what waits is delivered.
 const DRAIN_EVERY: Duration = Duration::from_secs(5);
@@ -73,6 +73,8 @@ struct AtWork<'a, 'c> {
     arguments: Desk,
     station: u32,
     name: String,
+    /// When the certificate ends that the connections show.
+    certificate_ends: UnixSeconds,
 }
 
 /// What a question was answered with.
@@ -108,7 +110,7 @@ impl Desk {
                 election.party(party).agency()
             ));
         }
-        tell_machine(&mut counter, console).await?;
+        let certificate_ends = tell_machine(&mut counter, console).await?;
         let manifest = election.manifest_hash().to_string();
         let book =
             match Book::open(&self.dir, election.id().as_str(), &manifest).map_err(StationError::from)? {
@@ -136,6 +138,7 @@ impl Desk {
             arguments: self,
             station,
             name,
+            certificate_ends,
         };
         let ended = work.day().await;
         if let Some(interrupted) = interrupted {
@@ -235,12 +238,23 @@ fn ask(console: &mut Console<'_>, question: &str) -> Result<Reply, Failure> {
 
 /// Asks for a number from 0 to `most` until there is one; `None` at the input's end.
 fn choose(console: &mut Console<'_>, question: &str, most: u64) -> Result<Option<u64>, Failure> {
+    let answers = format!("a number from 0 to {most}");
+    choose_where(console, question, &answers, |number| number <= most)
+}
+
+/// Asks until there is a number that fits, one of `answers` in words.
+fn choose_where(
+    console: &mut Console<'_>,
+    question: &str,
+    answers: &str,
+    fits: impl Fn(u64) -> bool,
+) -> Result<Option<u64>, Failure> {
     loop {
         match ask(console, &format!("{question}\n>"))? {
             Reply::End => return Ok(None),
             Reply::Text(text) => match text.parse::<u64>() {
-                Ok(number) if number <= most => return Ok(Some(number)),
-                _ => console.say(&format!("Type a number from 0 to {most} and press Enter.")),
+                Ok(number) if fits(number) => return Ok(Some(number)),
+                _ => console.say(&format!("Type {answers} and press Enter.")),
             },
         }
     }
@@ -305,7 +319,13 @@ impl AtWork<'_, '_> {
     }
 
     async fn say_state(&mut self, in_full: bool) {
-        let status = self.counter.lock().await.status();
+        let (status, certificate) = {
+            let counter = self.counter.lock().await;
+            (
+                counter.status(),
+                certificate_ended(&counter, self.certificate_ends, counter.clock()),
+            )
+        };
         let counts = all(&status.counts);
         self.console.say(&format!(
             "\nStation {} {}, {}, officer {}. Votes: {} electronic, {} paper. Waiting for delivery: {}, {} of them safe with two parties.",
@@ -321,6 +341,9 @@ impl AtWork<'_, '_> {
             status.pending,
             status.safe
         ));
+        if let Some(words) = certificate {
+            self.console.say(&words);
+        }
         self.say_trouble(in_full);
         if !in_full {
             return;

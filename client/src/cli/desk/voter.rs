@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use tally_proto::calendar::ChannelKind;
+use tally_proto::ballot::BallotError;
+use tally_proto::calendar::{ChannelKind, TimingError};
 use tally_proto::ids::BoxId;
 
-use super::{AtWork, ERASE, Reply, ask, choose};
+use super::{AtWork, ERASE, Reply, ask, choose, choose_where};
 use crate::choice::Choices;
 use crate::cli::Failure;
 use crate::cli::printer::print;
+use crate::cli::station::PAPER_OUTSIDE_HOURS;
 use crate::cli::voter::moment;
 use crate::form::in_language;
 use crate::station::roll::OnRoll;
-use crate::station::{Queued, StationError, TimeSource};
+use crate::station::{Hours, Queued, StationError, StationVote, TimeSource};
 
 /// How long news of the station are waited for before a voter.
 const LOOK_FOR: Duration = Duration::from_millis(1_500);
@@ -20,6 +22,33 @@ const LOOK_FOR: Duration = Duration::from_millis(1_500);
 const PRINT_FOR: Duration = Duration::from_secs(30);
 /// Voters shown of one search.
 const FOUND: usize = 9;
+
+/// What an officer types for a vote at the screen.
+const ELECTRONIC: u64 = 1;
+/// And for one on paper, whatever else is offered.
+const PAPER: u64 = 2;
+
+/// The ways of voting that a voter is offered.
+struct Ways {
+    kinds: Vec<ChannelKind>,
+    /// By which hours they are open.
+    hours: Hours,
+}
+
+fn number(kind: ChannelKind) -> u64 {
+    match kind {
+        ChannelKind::Paper => PAPER,
+        ChannelKind::Station | ChannelKind::Online => ELECTRONIC,
+    }
+}
+
+fn offer(kind: ChannelKind) -> String {
+    let way = match kind {
+        ChannelKind::Paper => "votes on paper",
+        ChannelKind::Station | ChannelKind::Online => "votes here electronically",
+    };
+    format!("{}: {way}. ", number(kind))
+}
 
 impl AtWork<'_, '_> {
     /// One voter, from the search to the receipt.
@@ -60,38 +89,80 @@ impl AtWork<'_, '_> {
             );
         }
         // The search may have taken long; the time asks for news of this station too.
-        if !self.has_open_channel(&voter).await? || self.is_stopped() {
+        let Some(ways) = self.ways(&voter).await? else {
+            return Ok(());
+        };
+        if self.is_stopped() {
             return Ok(());
         }
-        let question = "Check the identity document and have the voter sign the sheet. 1: votes here electronically. 2: votes on paper. 0: back, nothing is noted.";
-        match choose(self.console, question, 2)? {
-            Some(1) => self.electronic(&voter).await,
-            Some(2) => {
-                self.book
-                    .sign_in(voter.of_box, voter.voter)
-                    .map_err(StationError::from)?;
-                let queued = self
-                    .counter
-                    .lock()
-                    .await
-                    .paper(voter.of_box, voter.voter, &mut rand::rng())
-                    .await;
-                match self.kept(queued)? {
-                    Some(queued) => {
-                        self.console.say(&format!(
-                            "Noted as number {} of box {}: give the voter a paper ballot. The voter's other votes are struck.",
-                            queued.sequence, voter.of_box
-                        ));
-                        Ok(())
-                    }
-                    None => Ok(()),
-                }
-            }
+        let offers: String = ways.kinds.iter().map(|kind| offer(*kind)).collect();
+        let question = format!(
+            "Check the identity document and have the voter sign the sheet. {offers}0: back, nothing is noted."
+        );
+        let numbers: String = ways
+            .kinds
+            .iter()
+            .map(|kind| format!("{} or ", number(*kind)))
+            .collect();
+        let chosen = choose_where(self.console, &question, &format!("{numbers}0"), |typed| {
+            typed == 0 || ways.kinds.iter().any(|kind| number(*kind) == typed)
+        })?;
+        match chosen {
+            Some(ELECTRONIC) => self.electronic(&voter, ways.hours).await,
+            Some(PAPER) => self.paper(&voter, ways.hours).await,
             _ => {
                 self.console.say("Nothing was noted.");
                 Ok(())
             }
         }
+    }
+
+    /// A vote on paper: it is noted before a paper ballot is handed out.
+    async fn paper(&mut self, voter: &OnRoll, hours: Hours) -> Result<(), Failure> {
+        if hours == Hours::ByWord {
+            self.console.say(PAPER_OUTSIDE_HOURS);
+            let question =
+                "1: note it, the commission has told you of such an order. 0: back, nothing is noted.";
+            if choose(self.console, question, 1)? != Some(1) {
+                self.console.say("Nothing was noted.");
+                return Ok(());
+            }
+        }
+        self.book
+            .sign_in(voter.of_box, voter.voter)
+            .map_err(StationError::from)?;
+        let queued = self.cast(voter, None, hours).await;
+        if let Some(queued) = self.kept(queued)? {
+            let noted = format!("Noted as number {} of box {}", queued.sequence, voter.of_box);
+            self.console.say(&match hours {
+                Hours::Known => {
+                    format!("{noted}: give the voter a paper ballot. The voter's other votes are struck.")
+                }
+                Hours::ByWord => format!(
+                    "{noted}, outside the hours that this station knows. Only with the commission's word that an order opens paper now: hand out the paper ballot, \
+                     which then strikes the voter's other votes. Note it in the minutes."
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    async fn cast(
+        &self,
+        voter: &OnRoll,
+        choices: Option<Choices>,
+        hours: Hours,
+    ) -> Result<Queued, StationError> {
+        let vote = StationVote {
+            box_id: voter.of_box,
+            index: voter.voter,
+            choices,
+        };
+        self.counter
+            .lock()
+            .await
+            .cast(vote, hours, &mut rand::rng())
+            .await
     }
 
     fn find(&mut self) -> Result<Option<OnRoll>, Failure> {
@@ -129,49 +200,95 @@ impl AtWork<'_, '_> {
         }
     }
 
-    /// Whether a vote dated now can count, as far as the manifest says; an order may have changed a channel's hours, which the officer knows.
-    async fn has_open_channel(&mut self, voter: &OnRoll) -> Result<bool, Failure> {
-        let (now, source) = self.counter.lock().await.time().await?;
-        let manifest = self.election.manifest();
-        let own = manifest.station(tally_proto::ids::StationId(self.station));
-        if let Some(own) = own.filter(|own| !own.is_open(now)) {
-            let opens = own.opens_after(now).map(|at| moment(at.get()));
-            self.console.say(&match opens {
-                Some(opens) => format!(
-                    "This station has hours of its own and opens at {opens}. No vote is taken before."
-                ),
-                None => "This station's own hours are over. No vote is taken.".to_owned(),
-            });
-            return Ok(false);
-        }
-        let open = |kind: ChannelKind| {
-            let channel = manifest.channels().iter().find(|channel| channel.kind() == kind);
-            channel.map(|channel| channel.check_opening(now))
+    /// The ways of voting that are open now by the hours that this station knows. Where none is, the officer decides, who may know of an order that
+    /// the station has not seen.
+    async fn ways(&mut self, voter: &OnRoll) -> Result<Option<Ways>, Failure> {
+        let (now, source, checked) = {
+            let mut counter = self.counter.lock().await;
+            let (now, source) = counter.time().await?;
+            let check = |kind| (kind, counter.check_hours(kind, now));
+            (now, source, [ChannelKind::Station, ChannelKind::Paper].map(check))
         };
-        let (electronic, paper) = (open(ChannelKind::Station), open(ChannelKind::Paper));
-        let closed: Vec<String> = [&electronic, &paper]
-            .into_iter()
-            .flatten()
-            .filter_map(|check| check.as_ref().err().map(ToString::to_string))
-            .collect();
+        let (mut open, mut closed) = (Vec::new(), Vec::new());
+        for (kind, checked) in checked {
+            match checked {
+                Ok(()) => open.push(kind),
+                Err(StationError::OutsideHours { why, .. }) => closed.push((kind, why)),
+                Err(StationError::Closed(BallotError::StationClosed { opens, .. })) => {
+                    self.console.say(&match opens {
+                        Some(opens) => format!(
+                            "This station has hours of its own and opens at {}. No vote is taken before.",
+                            moment(opens.get())
+                        ),
+                        None => "This station's own hours are over. No vote is taken.".to_owned(),
+                    });
+                    return Ok(None);
+                }
+                // The election has no such channel, and no order makes one.
+                Err(StationError::Closed(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !open.is_empty() {
+            for (kind, why) in closed {
+                let why = self.closed(kind, &why);
+                self.console.say(&match kind {
+                    ChannelKind::Paper => format!("{why}. Give nobody a paper ballot now."),
+                    _ => format!("{why}."),
+                });
+            }
+            return Ok(Some(Ways {
+                kinds: open,
+                hours: Hours::Known,
+            }));
+        }
         if closed.is_empty() {
-            return Ok(true);
+            self.console.say("This election takes no votes at stations.");
+            return Ok(None);
         }
-        for why in &closed {
-            self.console.say(&format!("By the manifest: {why}."));
+        for (kind, why) in &closed {
+            let why = self.closed(*kind, why);
+            self.console.say(&format!("{why}."));
         }
+        self.console.say(&format!("It is {}.", moment(now.get())));
         if source != TimeSource::Parties {
             self.console
                 .say("The time is this machine's: look whether it is right.");
         }
         let question = format!(
-            "A vote outside the hours does not count. 1: go on for {}, because the hours fit or an order has changed them. 0: back.",
+            "A vote outside the hours does not count. 1: go on for {}, because an order has changed them. 0: back.",
             voter.reference
         );
-        Ok(choose(self.console, &question, 1)? == Some(1))
+        if choose(self.console, &question, 1)? != Some(1) {
+            self.console.say("Nothing was noted.");
+            return Ok(None);
+        }
+        Ok(Some(Ways {
+            kinds: closed.into_iter().map(|(kind, _)| kind).collect(),
+            hours: Hours::ByWord,
+        }))
     }
 
-    async fn electronic(&mut self, voter: &OnRoll) -> Result<(), Failure> {
+    /// When a channel opens or closed, and who says so.
+    fn closed(&self, kind: ChannelKind, why: &TimingError) -> String {
+        let by_manifest = self.election.manifest().channel(kind) == self.bulletin.channel(kind).as_ref();
+        let by = if by_manifest {
+            "By the manifest"
+        } else {
+            "By an order in force"
+        };
+        match why {
+            TimingError::BeforeOpening { opens, .. } => {
+                format!("{by} the {kind} channel opens at {}", moment(opens.get()))
+            }
+            TimingError::AfterClose { closed, .. } => {
+                format!("{by} the {kind} channel closed at {}", moment(closed.get()))
+            }
+            other => format!("{by}: {other}"),
+        }
+    }
+
+    async fn electronic(&mut self, voter: &OnRoll, hours: Hours) -> Result<(), Failure> {
         self.book
             .sign_in(voter.of_box, voter.voter)
             .map_err(StationError::from)?;
@@ -204,12 +321,7 @@ impl AtWork<'_, '_> {
                 }
             }
         };
-        let cast = self
-            .counter
-            .lock()
-            .await
-            .vote(voter.of_box, voter.voter, choices, &mut rand::rng())
-            .await;
+        let cast = self.cast(voter, Some(choices), hours).await;
         let Some(queued) = self.kept(cast)? else {
             return Ok(());
         };
@@ -264,17 +376,16 @@ impl AtWork<'_, '_> {
             }
             Err(
                 error @ (StationError::Closed(_)
+                | StationError::OutsideHours { .. }
                 | StationError::NotServed { .. }
-                | StationError::NotInRoll { .. }),
+                | StationError::NotInRoll { .. }
+                | StationError::Stopped(_)),
             ) => {
                 self.clear();
-                self.console.say(&format!("No vote was cast: {error}."));
-                Ok(None)
-            }
-            Err(error @ StationError::Stopped(_)) => {
-                self.clear();
+                let words = error.to_string();
                 self.console.say(&format!(
-                    "No vote was cast: {error} The sign-in stays; note it in the minutes."
+                    "No vote was cast: {}. The sign-in stays; note it in the minutes.",
+                    words.trim_end_matches('.')
                 ));
                 Ok(None)
             }
