@@ -123,7 +123,7 @@ impl Election {
     }
 
     /// The manifest with its signatures.
-    pub(crate) fn signed(&self) -> &SignedManifest {
+    pub(crate) fn signed(&self) -> &Arc<SignedManifest> {
         &self.signed
     }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::CryptoRng;
 use tally_proto::ballot::{BallotError, StationMark};
+use tally_proto::calendar::{ChannelKind, TimingError};
 use tally_proto::connect::ConnectError;
 use tally_proto::identity::StationIdentity;
 use tally_proto::ids::{BoxId, Digest, Role, UnixSeconds, VoterIndex};
@@ -33,6 +34,7 @@ use crate::sealing::{SealError, seal_at_station};
 pub mod book;
 pub mod bulletin;
 mod drain;
+mod hours;
 pub mod identity;
 pub mod journal;
 pub mod queue;
@@ -41,6 +43,7 @@ pub mod roll;
 pub use book::{Book, BookError};
 pub use bulletin::{Bulletin, Stopped};
 pub use drain::Drained;
+pub use hours::Hours;
 pub use identity::{IdentityFilesError, StationKeys};
 pub use queue::{Counts, QueueError};
 
@@ -104,9 +107,17 @@ pub enum StationError {
         /// The box.
         box_id: BoxId,
     },
-    /// The station's own hours are over, or have not come.
-    #[error("{0}: no vote was taken")]
+    /// The station's own hours are over, or have not come; or the election has no such channel.
+    #[error("{}: no vote was taken{}", .0, no_paper(*.0 == BallotError::UnknownChannel(ChannelKind::Paper)))]
     Closed(BallotError),
+    /// The channel's hours are over, or have not come, as far as this station knows.
+    #[error("{why}: no vote was taken{}", no_paper(*.kind == ChannelKind::Paper))]
+    OutsideHours {
+        /// The channel.
+        kind: ChannelKind,
+        /// When it opens or closed.
+        why: TimingError,
+    },
     /// The station is revoked, or two parties take nothing more from it.
     #[error("the station takes no more votes, send the voter to another one. {0}")]
     Stopped(Stopped),
@@ -126,6 +137,14 @@ pub enum StationError {
         /// How many voters the box has.
         voters: u32,
     },
+}
+
+fn no_paper(is_paper: bool) -> &'static str {
+    if is_paper {
+        ". Hand out no paper ballot: the voter's other votes stand, and the paper would be counted beside them"
+    } else {
+        ""
+    }
 }
 
 /// One vote at the station.
@@ -311,15 +330,13 @@ impl Station {
         choices: Choices,
         rng: &mut impl CryptoRng,
     ) -> Result<Queued, StationError> {
-        self.one(
-            StationVote {
-                box_id,
-                index,
-                choices: Some(choices),
-            },
-            rng,
-        )
-        .await
+        let choices = Some(choices);
+        let vote = StationVote {
+            box_id,
+            index,
+            choices,
+        };
+        self.cast(vote, Hours::Known, rng).await
     }
 
     /// Notes that the voter `index` of a box votes on paper. In the queue, durably, on return.
@@ -332,19 +349,25 @@ impl Station {
         index: VoterIndex,
         rng: &mut impl CryptoRng,
     ) -> Result<Queued, StationError> {
-        self.one(
-            StationVote {
-                box_id,
-                index,
-                choices: None,
-            },
-            rng,
-        )
-        .await
+        let vote = StationVote {
+            box_id,
+            index,
+            choices: None,
+        };
+        self.cast(vote, Hours::Known, rng).await
     }
 
-    async fn one(&mut self, vote: StationVote, rng: &mut impl CryptoRng) -> Result<Queued, StationError> {
-        let queued = self.vote_many(vec![vote], rng).await?;
+    /// A vote, by hours that the officer may know better. In the queue, durably, on return.
+    ///
+    /// # Errors
+    /// [`StationError`]; then nothing was noted.
+    pub async fn cast(
+        &mut self,
+        vote: StationVote,
+        hours: Hours,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Queued, StationError> {
+        let queued = self.take(vec![vote], hours, rng).await?;
         #[expect(clippy::expect_used, reason = "one vote gives one entry")]
         Ok(queued.into_iter().next().expect("one for one"))
     }
@@ -358,6 +381,15 @@ impl Station {
         votes: Vec<StationVote>,
         rng: &mut impl CryptoRng,
     ) -> Result<Vec<Queued>, StationError> {
+        self.take(votes, Hours::Known, rng).await
+    }
+
+    async fn take(
+        &mut self,
+        votes: Vec<StationVote>,
+        hours: Hours,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<Queued>, StationError> {
         for vote in &votes {
             self.check(vote)?;
         }
@@ -369,7 +401,7 @@ impl Station {
         }
         let (now_ms, time) = now?;
         let cast_at = UnixSeconds(cast_second(now_ms / 1000, self.queue.last_cast_at_s(), time));
-        self.check_hours(cast_at)?;
+        self.check_all(&votes, cast_at, hours)?;
         let mut parcels = Vec::with_capacity(votes.len());
         let mut next = BTreeMap::new();
         for vote in &votes {
@@ -480,21 +512,6 @@ impl Station {
             });
         }
         Ok(())
-    }
-
-    /// The station's own hours are the manifest's for good; those of its channel an order may change, which the parties know.
-    fn check_hours(&self, cast_at: UnixSeconds) -> Result<(), StationError> {
-        let station = self.keys.id();
-        match self.election.manifest().station(station) {
-            Some(identity) if !identity.is_open(cast_at) => {
-                Err(StationError::Closed(BallotError::StationClosed {
-                    station,
-                    cast_at,
-                    opens: identity.opens_after(cast_at),
-                }))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The time by the rule of this module.

@@ -1,19 +1,27 @@
 //! The officer's dialogue, typed line by line against three parties that play their part.
 
 use std::fmt::Write as _;
-use std::io::Cursor;
+use std::io::{BufRead, Cursor, Read};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use rand::{SeedableRng, rngs::StdRng};
 use tally_client::cli::{Console, run};
 use tally_client::station::StationKeys;
+use tally_proto::calendar::ChannelKind;
+use tally_proto::identity::StationIdentity;
 use tally_proto::ids::{BoxId, Role, StationId};
-use tally_proto::pki::PeerRole;
+use tally_proto::pki::{Life, PeerRole, system_now};
 use tally_proto::reason::Reason;
 use tally_proto::sign_ins::SignIns;
 
 use crate::fake::{Manner, Town};
 use crate::world::{self, Agencies};
+
+#[path = "desk/hours.rs"]
+mod hours;
+#[path = "desk/machine.rs"]
+mod machine;
 
 struct Hall {
     town: Town,
@@ -21,31 +29,98 @@ struct Hall {
     _runtime: tokio::runtime::Runtime,
 }
 
+/// How a hall is made.
+struct Plan<'a> {
+    agencies: Agencies,
+    away: &'a [Role],
+    life: Life,
+    /// The station's own hours.
+    own: &'a [(u64, u64)],
+}
+
+impl Default for Plan<'_> {
+    fn default() -> Self {
+        Self {
+            agencies: Agencies::new(1),
+            away: &[],
+            life: Life::of_leaf(),
+            own: &[],
+        }
+    }
+}
+
+/// What is typed, line by line; something is done before some lines.
+struct Typist<'a> {
+    lines: std::vec::IntoIter<Typed<'a>>,
+    line: Cursor<Vec<u8>>,
+}
+
+enum Typed<'a> {
+    Line(&'a str),
+    Then(Box<dyn FnOnce() + 'a>),
+}
+
+impl Read for Typist<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.fill_buf()?;
+        self.line.read(into)
+    }
+}
+
+impl BufRead for Typist<'_> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        while self.line.position() == self.line.get_ref().len() as u64 {
+            match self.lines.next() {
+                Some(Typed::Line(line)) => self.line = Cursor::new(format!("{line}\n").into_bytes()),
+                Some(Typed::Then(act)) => act(),
+                None => break,
+            }
+        }
+        self.line.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.line.consume(amount);
+    }
+}
+
+fn lines<'a>(lines: &[&'a str]) -> Vec<Typed<'a>> {
+    lines.iter().map(|line| Typed::Line(line)).collect()
+}
+
+fn then<'a>(act: impl FnOnce() + 'a) -> Vec<Typed<'a>> {
+    vec![Typed::Then(Box::new(act))]
+}
+
 impl Hall {
     fn new(away: &[Role]) -> Self {
+        Self::with(Plan {
+            away,
+            ..Plan::default()
+        })
+    }
+
+    fn with(plan: Plan<'_>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let agencies = Agencies::new(1);
+        let agencies = plan.agencies;
         let mut rng = StdRng::seed_from_u64(100);
         let at = directory.path().join("station");
         let keys = StationKeys::create(&at, StationId(3), "Town hall", vec![], &mut rng).unwrap();
-        let request = keys.request().unwrap();
-        let role = PeerRole::Station(StationId(3));
-        let certificate =
-            agencies
-                .commission
-                .sign_request(&request, &role, &[], tally_proto::pki::Life::of_leaf());
-        keys.install_certificate(&certificate.unwrap()).unwrap();
-        let town = runtime.block_on(Town::open_with(&agencies, &[keys.identity().clone()], away));
+        let mut identity = keys.identity().to_wire();
+        identity.openings = world::channel(ChannelKind::Station, plan.own).openings;
+        let identity = StationIdentity::from_wire(&identity).unwrap();
+        let town = runtime.block_on(Town::open_with(&agencies, &[identity], plan.away));
         let hall = Self {
             town,
             directory,
             _runtime: runtime,
         };
+        hall.certify(plan.life);
         std::fs::write(hall.path("manifest"), hall.town.signed.envelope().encode()).unwrap();
         let mut roll = "box,reference,online\n".to_owned();
         for of in hall.town.signed.manifest().boxes() {
@@ -62,35 +137,69 @@ impl Hall {
         self.directory.path().join(name)
     }
 
+    /// Has the commission certify the station, and saves its answer.
+    fn certify(&self, life: Life) {
+        let keys = StationKeys::load(&self.path("station")).unwrap();
+        let (request, role) = (keys.request().unwrap(), PeerRole::Station(StationId(3)));
+        let commission = &self.town.agencies.commission;
+        let certificate = commission.sign_request(&request, &role, &[], life).unwrap();
+        keys.install_certificate(&certificate).unwrap();
+    }
+
+    /// Sets all three parties' clocks so far ahead of this machine's.
+    fn set_clocks(&self, ahead_ms: i64) {
+        for party in Role::ALL {
+            let party = self.town.party(party);
+            party.skew_ms.store(0, Ordering::Relaxed);
+            let skew_ms = system_now().millis().get() as i64 - party.now_ms() as i64 + ahead_ms;
+            party.skew_ms.store(skew_ms, Ordering::Relaxed);
+        }
+    }
+
+    fn all_behave(&self, manner: Manner) {
+        for party in Role::ALL {
+            self.town.party(party).behave(manner);
+        }
+    }
+
     /// The desk with these lines typed; its exit code and all that it said.
     fn sit(&self, typed: &[&str]) -> (u8, String) {
         self.sit_with(&[], typed)
     }
 
     fn sit_with(&self, more: &[&str], typed: &[&str]) -> (u8, String) {
+        self.sit_while(more, lines(typed))
+    }
+
+    fn sit_while(&self, more: &[&str], typed: Vec<Typed<'_>>) -> (u8, String) {
+        let roll = self.path("roll.csv").to_string_lossy().into_owned();
+        let words = ["--roll", &roll, "--language", "en"];
+        self.run("desk", &[&words[..], more].concat(), typed)
+    }
+
+    /// A command of the station; its exit code and all that it said.
+    fn station(&self, verb: &str, words: &str) -> (u8, String) {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        self.run(verb, &words, Vec::new())
+    }
+
+    fn run(&self, verb: &str, more: &[&str], typed: Vec<Typed<'_>>) -> (u8, String) {
         let at = |name: &str| self.path(name).to_string_lossy().into_owned();
-        let (station, manifest, roll) = (at("station"), at("manifest"), at("roll.csv"));
+        let (station, manifest) = (at("station"), at("manifest"));
         let words = [
             "client",
             "station",
-            "desk",
+            verb,
             "--dir",
             &station,
             "--manifest",
             &manifest,
-            "--roll",
-            &roll,
-            "--language",
-            "en",
         ];
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut input = Cursor::new(
-            typed
-                .iter()
-                .map(|line| format!("{line}\n"))
-                .collect::<String>()
-                .into_bytes(),
-        );
+        let mut input = Typist {
+            lines: typed.into_iter(),
+            line: Cursor::default(),
+        };
         let mut console = Console {
             input: &mut input,
             interactive: false,
@@ -102,6 +211,15 @@ impl Hall {
             code,
             String::from_utf8(out).unwrap() + &String::from_utf8(err).unwrap(),
         )
+    }
+
+    /// The channels of all that a party has.
+    fn taken(&self, party: Role) -> Vec<ChannelKind> {
+        let party = self.town.party(party);
+        party.seen(|seen| {
+            let of = seen.submissions.values();
+            of.map(|ballot| ballot.header().channel()).collect()
+        })
     }
 
     fn statement(&self) -> SignIns {

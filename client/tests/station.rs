@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::{SeedableRng, rngs::StdRng};
-use tally_client::station::{StationError, StationKeys, Stopped, TimeSource};
+use tally_client::station::{Hours, StationError, StationKeys, Stopped, TimeSource};
 use tally_client::{Choices, Connections, Election, Station, StationVote};
 use tally_proto::calendar::ChannelKind;
 use tally_proto::ids::{BoxId, Digest, Role, StationId, VoterIndex};
@@ -308,7 +308,20 @@ async fn a_vote_under_a_wrong_clock_spoils_no_other() {
         nowhere(&town).await,
         clock.clone(),
     );
-    let wrong = station.paper(NORTH, VoterIndex(1), &mut rng).await.unwrap();
+    // By that clock the channel has closed; the officer takes it on an order that would have moved the hours.
+    let closed = station.paper(NORTH, VoterIndex(1), &mut rng).await.unwrap_err();
+    assert!(
+        matches!(
+            &closed,
+            StationError::OutsideHours {
+                kind: ChannelKind::Paper,
+                ..
+            }
+        ),
+        "{closed}"
+    );
+    assert_eq!(station.status().pending, 0);
+    let wrong = station.cast(paper(1), Hours::ByWord, &mut rng).await.unwrap();
     assert_eq!(wrong.time, TimeSource::Uncorrected);
     assert!(wrong.cast_at.0 >= NOON_S + 86_400);
     drop(station);

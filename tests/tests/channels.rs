@@ -29,9 +29,12 @@ const TRIES: u32 = 25;
 const FAVOURED: u32 = 26;
 const DAY: Duration = Duration::from_secs(12);
 const NIGHT: Duration = Duration::from_secs(3);
-/// The station of the early days, and that of the hall.
+/// Votes at the desk of an early station.
+const AT_DESK: u32 = 28;
+/// The station of the early days, that of the hall, and another one of the early days, with an officer at its desk.
 const EARLY: u32 = 1;
 const HALL: u32 = 2;
+const DESK: u32 = 3;
 
 fn cast(v: u32, way: Way, choice: u32) -> Cast {
     Cast {
@@ -88,7 +91,7 @@ impl Calendar {
             );
             text += &format!("receive_until = {until:?}\n");
         }
-        for (station, own) in stations.zip([early, hall]) {
+        for (station, own) in stations.zip([&early, &hall, &early]) {
             text += &format!("\n[[station]]{station}openings = [{own}]\n");
         }
         let mut roll = roll.to_owned();
@@ -119,6 +122,34 @@ impl Calendar {
     }
 }
 
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// What the desk of the early station says to what is typed.
+fn sit(world: &World, typed: &[&str]) -> String {
+    let manifest = world.manifest_file().expect("a manifest");
+    let manifest = manifest.to_string_lossy();
+    let dir = format!("station-{DESK}");
+    let words = [
+        "client",
+        "station",
+        "desk",
+        "--dir",
+        &dir,
+        "--roll",
+        "election/roll.csv",
+        "--manifest",
+        &manifest,
+    ];
+    let typed: String = typed.iter().map(|line| format!("{line}\n")).collect();
+    let said = world.program.attempt(&world.root, &words, &typed);
+    let said = said.expect("it runs");
+    assert!(said.status.success(), "{said:?}");
+    said.out
+}
+
 /// What a vote that is cast at the wrong time is told.
 fn told(outcome: Result<(), CrowdError>) -> String {
     outcome.expect_err("outside its hours").to_string()
@@ -137,7 +168,7 @@ async fn eleven_proposals_three_ways_five_early_days_and_a_final_one() {
         options: (1..=PROPOSALS).map(|n| format!("Proposal {n}")).collect(),
         boxes: vec!["City".to_owned()],
         roll: Roll { boxes: vec![VOTERS] },
-        stations: 2,
+        stations: 3,
         tickets: None,
         opens: utc::second(now),
         closes: utc::second(now + DAY),
@@ -158,7 +189,9 @@ async fn eleven_proposals_three_ways_five_early_days_and_a_final_one() {
     assert_eq!(said, [Reason::VoterStationOnly; 3]);
     invitations.insert(favoured.place, code);
     let mut rng = StdRng::seed_from_u64(2019);
-    let mut crowd = Crowd::new(&manifest, invitations, &world.station_dirs(), &mut rng).expect("a crowd");
+    let mut stations = world.station_dirs();
+    stations.remove(&DESK);
+    let mut crowd = Crowd::new(&manifest, invitations, &stations, &mut rng).expect("a crowd");
     assert!(
         SystemTime::now() < calendar.days[0].0,
         "the first day has not come"
@@ -204,6 +237,29 @@ async fn eleven_proposals_three_ways_five_early_days_and_a_final_one() {
             says.contains("station 2 has hours of its own and opens at 2"),
             "{says}"
         );
+        if day == 3 {
+            // At the other early station, voter 8, whose online vote of the day before stands, asks for paper in vain; another one votes.
+            let online = format!("B1-{:06}", 8 + 1);
+            let at_desk = format!("B1-{:06}", AT_DESK + 1);
+            let opens = ["A. Berg", "1"];
+            let asks = ["1", &online, "2", "0"];
+            let votes = ["1", &at_desk, "1", "4", "1", "0"];
+            let said = sit(&world, &[&opens[..], &asks, &votes, &["0"]].concat());
+            for words in [
+                "By the manifest the paper channel opens at 2",
+                "Give nobody a paper ballot now.",
+                "Type 1 or 0 and press Enter.",
+                "Votes: 1 electronic, 0 paper.",
+                "Everything is delivered to all three parties.",
+            ] {
+                assert!(said.contains(words), "{words}\n{said}");
+            }
+            assert!(!said.contains("give the voter a paper ballot"), "{said}");
+            assert!(
+                !said.contains("A vote outside the hours does not count"),
+                "{said}"
+            );
+        }
         if day == 1 {
             // An online vote after one at a station: the station's stands.
             crowd
@@ -252,7 +308,10 @@ async fn eleven_proposals_three_ways_five_early_days_and_a_final_one() {
         .until(calendar.days[5].1 + NIGHT + Duration::from_secs(1))
         .await;
 
-    let statements = crowd.close_stations().expect("signed");
+    let mut statements = crowd.close_stations().expect("signed");
+    sit(&world, &["3", "1", "1", "0"]);
+    let statement = root.path().join(format!("station-{DESK}/{ELECTION}.sign-ins"));
+    statements.insert(DESK, std::fs::read_to_string(statement).expect("signed"));
     world.take_statements(&statements).expect("taken over");
     for command in ["seal", "tally", "bundle"] {
         world.coordinator(&[command, ELECTION], TYPED).expect(command);
@@ -261,16 +320,23 @@ async fn eleven_proposals_three_ways_five_early_days_and_a_final_one() {
     let published = published::read(&bundle, &world.plan.roll).expect("a result");
     let of_favoured = |done: &Done| done.cast.place.v == FAVOURED;
     assert!(crowd.done().iter().any(of_favoured));
-    let by_law: Vec<Done> = crowd
+    let mut by_law: Vec<Done> = crowd
         .done()
         .iter()
         .filter(|done| !of_favoured(done))
         .cloned()
         .collect();
+    by_law.push(Done {
+        cast: cast(AT_DESK, Way::Station(DESK), 4),
+        cast_at_s: seconds(calendar.days[3].0),
+        digest: [0; 32],
+        name: String::new(),
+        sequence: 1,
+    });
     let counted = recount(1, &world.plan.roll, PROPOSALS, &by_law);
     assert_eq!(published[0].count, counted);
-    // Voters 4, 6 ... 12 and 16 online; 20 to 23 and 1 early; 2, 34, 35 in the hall.
-    assert_eq!((counted.online, counted.station), (6, 8));
-    assert_eq!(counted.totals, [1, 0, 2, 1, 1, 1, 4, 1, 2, 1, 0]);
-    assert_eq!(published[0].ballots.len(), crowd.done().len());
+    // Voters 4, 6 ... 12 and 16 online; 20 to 23, 28 and 1 early; 2, 34, 35 in the hall.
+    assert_eq!((counted.online, counted.station), (6, 9));
+    assert_eq!(counted.totals, [1, 0, 2, 2, 1, 1, 4, 1, 2, 1, 0]);
+    assert_eq!(published[0].ballots.len(), crowd.done().len() + 1);
 }

@@ -67,6 +67,11 @@ pub enum Failure {
     /// The station.
     #[error(transparent)]
     Station(#[from] StationError),
+    /// Outside the hours that a station knows.
+    #[error(
+        "{0}. Where an order has changed the hours and this station has not heard of it: --outside-hours"
+    )]
+    OutsideHours(StationError),
     /// A station's roll.
     #[error(transparent)]
     Roll(#[from] RollFileError),
@@ -175,6 +180,8 @@ impl Failure {
                 Some(Reason::VoterUnknown)
             }
             Self::Station(StationError::Closed(error)) => Some(error.reason()),
+            Self::OutsideHours(StationError::OutsideHours { why, .. })
+            | Self::Station(StationError::OutsideHours { why, .. }) => Some(why.reason()),
             Self::Station(StationError::Stopped(_)) => Some(Reason::BallotStationRevoked),
             _ => None,
         }
@@ -185,6 +192,7 @@ impl Failure {
         match self {
             Self::Election(_) | Self::Invitation(_) | Self::Choice(_) | Self::NotANumber { .. } => 3,
             Self::OtherFingerprint { .. } | Self::NotAName { .. } | Self::Sheet(_) | Self::Carry(_) => 3,
+            Self::OutsideHours(_) => 3,
             Self::False => 7,
             Self::Inspect(error) => match error {
                 InspectError::NotHeld { .. } => 5,
@@ -223,6 +231,7 @@ impl Failure {
                 | StationError::NotNamed { .. }
                 | StationError::NotServed { .. }
                 | StationError::Closed(_)
+                | StationError::OutsideHours { .. }
                 | StationError::NotInRoll { .. },
             ) => 3,
             _ => 1,

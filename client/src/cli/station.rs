@@ -5,12 +5,18 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use tally_proto::calendar::ChannelKind;
 use tally_proto::ids::{BoxId, Role, RoleExt, StationId, VoterIndex};
 
 use super::voter::{ChoiceArgs, fault_json, load_election, moment};
 use super::{Console, Failure, LanguageArg, ManifestArg, Outcome, seconds};
+use crate::StationVote;
 use crate::election::Election;
-use crate::station::{Drained, Queued, Station as Counter, StationKeys, TimeSource};
+use crate::station::{Drained, Hours, Queued, Station as Counter, StationError, StationKeys, TimeSource};
+
+/// What is said before a paper vote is noted outside the hours that the station knows.
+pub(super) const PAPER_OUTSIDE_HOURS: &str = "By what this station knows the parties will refuse this paper vote: the voter's other votes may NOT be \
+     struck, and a paper ballot would be counted beside them. Hand out NO paper ballot before the commission has confirmed an order that opens paper now.";
 
 #[derive(Subcommand)]
 pub(super) enum Station {
@@ -110,6 +116,45 @@ impl VoterArg {
     }
 }
 
+/// Whose word the hours are taken on.
+#[derive(Args)]
+struct HoursArg {
+    /// Notes it although the channel is closed by the hours that this station knows: an order has changed them, and the station has not heard of it.
+    #[arg(long)]
+    outside_hours: bool,
+}
+
+impl HoursArg {
+    /// Asked before anybody chooses: by which hours a vote that is cast now is taken. What may become of it is said before it is noted.
+    async fn check(
+        &self,
+        counter: &mut Counter,
+        kind: ChannelKind,
+        console: &mut Console<'_>,
+    ) -> Result<Hours, Failure> {
+        let (now, _) = counter.time().await?;
+        match counter.check_hours(kind, now) {
+            Err(StationError::OutsideHours { why, .. }) if self.outside_hours => {
+                console.tell(&format!("{why}."));
+                console.tell(match kind {
+                    ChannelKind::Paper => PAPER_OUTSIDE_HOURS,
+                    _ => "By what this station knows the parties will refuse this vote: it counts only where an order has opened the channel.",
+                });
+                Ok(Hours::ByWord)
+            }
+            // What closes while the voter chooses is refused: nobody was told of that.
+            checked => checked.map(|()| Hours::Known).map_err(with_flag),
+        }
+    }
+}
+
+fn with_flag(error: StationError) -> Failure {
+    match error {
+        StationError::OutsideHours { .. } => Failure::OutsideHours(error),
+        error => error.into(),
+    }
+}
+
 #[derive(Args)]
 pub(super) struct Vote {
     #[command(flatten)]
@@ -118,6 +163,8 @@ pub(super) struct Vote {
     manifest: ManifestArg,
     #[command(flatten)]
     voter: VoterArg,
+    #[command(flatten)]
+    hours: HoursArg,
     #[command(flatten)]
     choices: ChoiceArgs,
     #[command(flatten)]
@@ -190,9 +237,17 @@ impl Vote {
         let (election, mut counter) = open(&self.directory, &self.manifest)?;
         let box_id = BoxId(self.voter.box_id);
         let form = election.form(box_id)?;
+        let hours = self.hours.check(&mut counter, ChannelKind::Station, console);
+        let hours = hours.await?;
         let index = self.voter.index(console)?;
         let choices = self.choices.load(&form, &self.language.list(), console)?;
-        let queued = counter.vote(box_id, index, choices, &mut rand::rng()).await?;
+        let vote = StationVote {
+            box_id,
+            index,
+            choices: Some(choices),
+        };
+        let queued = counter.cast(vote, hours, &mut rand::rng()).await;
+        let queued = queued.map_err(with_flag)?;
         self.delivery
             .finish(&mut counter, queued, "The vote", console)
             .await
@@ -208,16 +263,24 @@ pub(super) struct Paper {
     #[command(flatten)]
     voter: VoterArg,
     #[command(flatten)]
+    hours: HoursArg,
+    #[command(flatten)]
     delivery: DeliveryArg,
 }
 
 impl Paper {
     async fn run(self, console: &mut Console<'_>) -> Result<Outcome, Failure> {
         let (_, mut counter) = open(&self.directory, &self.manifest)?;
+        let hours = self.hours.check(&mut counter, ChannelKind::Paper, console);
+        let hours = hours.await?;
         let index = self.voter.index(console)?;
-        let queued = counter
-            .paper(BoxId(self.voter.box_id), index, &mut rand::rng())
-            .await?;
+        let vote = StationVote {
+            box_id: BoxId(self.voter.box_id),
+            index,
+            choices: None,
+        };
+        let queued = counter.cast(vote, hours, &mut rand::rng()).await;
+        let queued = queued.map_err(with_flag)?;
         self.delivery
             .finish(&mut counter, queued, "The paper vote", console)
             .await
@@ -333,12 +396,15 @@ impl Show {
                 ));
             }
         }
-        match status.offset_ms {
-            Some(offset_ms) => console.say(&format!(
-                "   this machine's clock is {offset_ms} ms behind the parties'"
-            )),
-            None => console.say("   this machine's clock was never compared with the parties'"),
-        }
+        console.say(&match status.offset_ms {
+            Some(0) => "   this machine's clock is the parties'".to_owned(),
+            Some(offset_ms) => format!(
+                "   this machine's clock is {} ms {} the parties'",
+                offset_ms.unsigned_abs(),
+                if offset_ms > 0 { "behind" } else { "ahead of" }
+            ),
+            None => "   this machine's clock was never compared with the parties'".to_owned(),
+        });
         Ok(Outcome::Done)
     }
 }

@@ -10,6 +10,9 @@
 //!
 //! What one party alone says is a notice that names it. The first lasts (no order gives a station back) and is kept on this disk; the second lasts as
 //! long as both say so.
+//!
+//! **Hours.** An order in force that changes a channel's calendar is taken from whoever shows it, for the same signatures, and kept on this disk too.
+//! One that the station has not seen, because nobody could be reached since, it does not know of.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -20,9 +23,10 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use prost::Message as _;
+use tally_proto::calendar::{Channel, ChannelKind};
 use tally_proto::envelope::Envelope;
 use tally_proto::ids::{BoxId, Hash32, Role, RoleExt as _, StationId, UnixSeconds};
-use tally_proto::order::{Change, MAX_ORDERS, SignedOrder, in_force};
+use tally_proto::order::{Change, EffectiveElection, MAX_ORDERS, SignedOrder, in_force};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::plain;
 use tally_proto::wire;
@@ -103,6 +107,8 @@ struct Known {
     /// Of these, the hashes of their bytes.
     hashes: HashSet<Hash32>,
     revoked: Option<Stopped>,
+    /// The channels with the calendars in force.
+    channels: Vec<Channel>,
     /// The number of an order that waits, revokes this station, and bears the party's own signature, by its last answer.
     holds_to: [Option<u32>; 3],
     /// By the queue's running number and party.
@@ -144,7 +150,10 @@ impl Bulletin {
             connections,
             disk,
             path,
-            known: Arc::default(),
+            known: Arc::new(Mutex::new(Known {
+                channels: election.manifest().channels().to_vec(),
+                ..Known::default()
+            })),
             looked: Arc::default(),
         };
         if let Some(stored) = stored.and_then(|bytes| wire::ManifestReply::decode(bytes.as_slice()).ok()) {
@@ -271,7 +280,9 @@ impl Bulletin {
                 }),
                 _ => None,
             });
-        if revoked.is_some() && revoked != known.revoked {
+        let with = EffectiveElection::new(self.election.signed().clone(), standing.iter().copied());
+        let channels = with.map_or_else(|_| known.channels.clone(), |with| with.channels().to_vec());
+        if (revoked.is_some() && revoked != known.revoked) || channels != known.channels {
             let kept = wire::ManifestReply {
                 orders: standing.iter().map(|order| order.envelope().to_wire()).collect(),
                 ..wire::ManifestReply::default()
@@ -280,6 +291,17 @@ impl Bulletin {
             let _ = replace(&*self.disk, &self.path, &kept.encode_to_vec());
         }
         known.revoked = revoked;
+        known.channels = channels;
+    }
+
+    /// A channel with its calendar in force, as far as this station has seen the orders; `None` where the election has no such channel.
+    pub fn channel(&self, kind: ChannelKind) -> Option<Channel> {
+        let known = self.known();
+        known
+            .channels
+            .iter()
+            .find(|channel| channel.kind() == kind)
+            .cloned()
     }
 
     /// A party has taken a ballot, or a receipt of it: what it said before is void.

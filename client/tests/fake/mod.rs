@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tally_client::Election;
 use tally_proto::ballot::Submission;
+use tally_proto::calendar::{Channel, ChannelKind};
 use tally_proto::connect::{mutual_tls, public_tls};
 use tally_proto::envelope::{Envelope, Signer};
 use tally_proto::holder::is_holder;
@@ -17,6 +18,7 @@ use tally_proto::identity::StationIdentity;
 use tally_proto::ids::{BoxId, Digest, Hash32, Role, RoleExt, UnixMillis, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation};
 use tally_proto::manifest::SignedManifest;
+use tally_proto::order::{EffectiveElection, SignedOrder, in_force};
 use tally_proto::pki::{Anchor, PeerRole, Trust};
 use tally_proto::reason::Reason;
 use tally_proto::receipt::{Acceptance, Receipt};
@@ -52,6 +54,8 @@ pub enum Manner {
     Slow(Duration),
     /// Takes submissions and never answers, nor shows its orders.
     Silent,
+    /// It is away: it tells no time, shows no orders and takes nothing.
+    Away,
     /// Refuses submissions.
     Refusing(Reason),
     /// Takes submissions, and refuses other parties' receipts.
@@ -175,6 +179,24 @@ impl Fake {
         is_holder(of_box.layout(), self.role, digest, &shares, shown)
     }
 
+    /// A channel under the orders that it shows.
+    fn calendar(&self, kind: ChannelKind) -> Channel {
+        let signed = self.signed.get().unwrap();
+        let shown = self.orders.lock().unwrap().orders.clone();
+        let opened = |order| SignedOrder::open(Envelope::from_wire(order).ok()?, signed).ok();
+        let orders: Vec<SignedOrder> = shown.into_iter().filter_map(opened).collect();
+        let election = EffectiveElection::new(signed.clone(), in_force(&orders)).unwrap();
+        election.channel(kind).unwrap().clone()
+    }
+
+    /// An answer only where it is there.
+    fn is_there(&self) -> Result<(), Status> {
+        match *self.manner.lock().unwrap() {
+            Manner::Away => Err(Status::unavailable("nobody is there")),
+            _ => Ok(()),
+        }
+    }
+
     fn accept(&self, submission: wire::Submission) -> Result<wire::Receipt, Refusal> {
         let manifest = self.signed.get().unwrap().manifest();
         let malformed = |error: &dyn std::fmt::Display| Refusal::new(Reason::MessageMalformed, error);
@@ -194,8 +216,7 @@ impl Fake {
             return Err(Refusal::new(Reason::TicketSpent, "another ballot has it"));
         }
         let now = UnixMillis(self.now_ms());
-        let channel = manifest.channel(header.channel()).unwrap();
-        channel
+        self.calendar(header.channel())
             .check(header.cast_at(), now)
             .map_err(|error| Refusal::new(error.reason(), error))?;
         let context = ShareContext::ballot(manifest.election(), of_box);
@@ -252,6 +273,7 @@ struct Service(Arc<Fake>);
 
 impl Service {
     async fn take(&self, request: Request<wire::Submission>) -> Result<wire::Receipt, Status> {
+        self.0.is_there()?;
         self.0.note("submit", request.get_ref());
         let brought = Submission::from_wire(request.get_ref().clone()).unwrap();
         let ticket = brought.header().ticket().map(|ticket| *ticket.key().as_bytes());
@@ -291,6 +313,7 @@ impl Intake for Service {
         &self,
         request: Request<wire::ClockRequest>,
     ) -> Result<Response<wire::ClockReply>, Status> {
+        self.0.is_there()?;
         self.0.note("clock", request.get_ref());
         Ok(Response::new(wire::ClockReply {
             now_ms: self.0.now_ms(),
@@ -301,6 +324,7 @@ impl Intake for Service {
         &self,
         request: Request<wire::ElectionRef>,
     ) -> Result<Response<wire::ManifestReply>, Status> {
+        self.0.is_there()?;
         self.0.note("manifest", request.get_ref());
         let manner = *self.0.manner.lock().unwrap();
         if manner == Manner::Silent {
@@ -327,6 +351,7 @@ impl Intake for Service {
     }
 
     async fn deliver(&self, request: Request<wire::Receipt>) -> Result<Response<wire::DeliverReply>, Status> {
+        self.0.is_there()?;
         self.0.note("deliver", request.get_ref());
         self.store(request.get_ref())?;
         Ok(Response::new(wire::DeliverReply {}))
@@ -336,6 +361,7 @@ impl Intake for Service {
         &self,
         request: Request<wire::Receipts>,
     ) -> Result<Response<wire::DeliverReply>, Status> {
+        self.0.is_there()?;
         self.0.note("deliver_all", request.get_ref());
         for receipt in &request.get_ref().receipts {
             self.store(receipt)?;
@@ -678,6 +704,7 @@ impl Agencies {
             registrar: again(&of.registrar),
             tickets: tickets_again(&of.tickets),
             later_tickets: tickets_again(&of.later_tickets),
+            hours: of.hours.clone(),
         }
     }
 }

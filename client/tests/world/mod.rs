@@ -1,10 +1,12 @@
 // A small election for tests: its agencies with keys and certificates, and its signed manifest. (Plain comments only: the example
 // in the crate's documentation includes this file.)
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use rand::{SeedableRng, rngs::StdRng};
 use tally_mpc::layout::BallotLayout;
+use tally_proto::calendar::{Channel, ChannelKind};
 use tally_proto::envelope::{Envelope, Kind, Signer};
 use tally_proto::identity::{
     CoordinatorIdentity, PartyIdentity, PartyParts, RegistrarIdentity, StationIdentity,
@@ -53,6 +55,8 @@ pub struct Agencies {
     pub tickets: Option<TicketSigner>,
     /// The same for the second day of tickets, where there is one.
     pub later_tickets: Option<TicketSigner>,
+    /// The openings of channels that are open at other times than from `OPENS_S` to `CLOSES_S`; none: the election has no such channel.
+    pub hours: BTreeMap<ChannelKind, Vec<(u64, u64)>>,
 }
 
 /// When the second day of tickets begins, where there is one.
@@ -76,7 +80,22 @@ impl Agencies {
             registrar: Signer::generate(&mut rng),
             tickets: None,
             later_tickets: None,
+            hours: BTreeMap::new(),
         }
+    }
+
+    /// The same, with a channel that is open then.
+    pub fn with_hours(mut self, kind: ChannelKind, openings: &[(u64, u64)]) -> Self {
+        self.hours.insert(kind, openings.to_vec());
+        self
+    }
+
+    fn channels(&self, kinds: &[ChannelKind]) -> Vec<wire::Channel> {
+        let of = |kind: &ChannelKind| match self.hours.get(kind) {
+            None => Some(channel(*kind, &[(OPENS_S, CLOSES_S)])),
+            Some(openings) => (!openings.is_empty()).then(|| channel(*kind, openings)),
+        };
+        kinds.iter().filter_map(of).collect()
     }
 
     /// The same, where online ballots need a ticket.
@@ -127,9 +146,9 @@ impl Agencies {
             contest(2, &[("en", "Council"), ("de", "Rat")], &NAMES, Some(2)),
         ];
         let kinds = if stations.is_empty() {
-            &ALL_KINDS[..1]
+            &ChannelKind::ALL[..1]
         } else {
-            &ALL_KINDS[..]
+            &ChannelKind::ALL[..]
         };
         let wire = wire::Manifest {
             version: 1,
@@ -140,7 +159,7 @@ impl Agencies {
                 ballot_box(1, "North", vec![1, 2]),
                 ballot_box(2, "South", vec![1]),
             ],
-            channels: kinds.iter().map(|kind| channel(*kind)).collect(),
+            channels: self.channels(kinds),
             parties: parties.iter().map(PartyIdentity::to_wire).collect(),
             coordinator: Some(coordinator.to_wire()),
             registrars: vec![registrar.to_wire()],
@@ -180,6 +199,18 @@ impl Agencies {
         self.order(manifest, place, change, countersigned)
     }
 
+    /// An order that gives a channel other openings, signed by the coordinator and by these parties.
+    pub fn reopen(
+        &self,
+        manifest: &SignedManifest,
+        place: (u32, Option<Hash32>),
+        (kind, openings): (ChannelKind, &[(u64, u64)]),
+        countersigned: &[Role],
+    ) -> Envelope {
+        let channel = Channel::from_wire(&channel(kind, openings)).unwrap();
+        self.order(manifest, place, Change::Calendar(channel), countersigned)
+    }
+
     /// An order with its number and the one before it, signed by the coordinator and by these parties.
     pub fn order(
         &self,
@@ -216,12 +247,6 @@ impl Agencies {
         SignedManifest::open(envelope).unwrap()
     }
 }
-
-const ALL_KINDS: [wire::ChannelKind; 3] = [
-    wire::ChannelKind::Online,
-    wire::ChannelKind::Station,
-    wire::ChannelKind::Paper,
-];
 
 pub type Names = &'static [(&'static str, &'static str)];
 
@@ -270,17 +295,19 @@ fn ballot_box(id: u32, name: &str, contests: Vec<u32>) -> wire::Box {
     }
 }
 
-fn channel(kind: wire::ChannelKind) -> wire::Channel {
+/// A channel with these openings, of which each is given by its first and its last second.
+pub fn channel(kind: ChannelKind, openings: &[(u64, u64)]) -> wire::Channel {
+    let opening = |(opens_s, closes_s): &(u64, u64)| wire::Opening {
+        opens_local: "morning".into(),
+        closes_local: "evening".into(),
+        opens_s: *opens_s,
+        closes_s: *closes_s,
+    };
     wire::Channel {
-        kind: kind.into(),
+        kind: kind.to_wire().into(),
         name: texts(&[("en", "open hours")]),
         time_zone: "UTC".into(),
-        openings: vec![wire::Opening {
-            opens_local: "morning".into(),
-            closes_local: "evening".into(),
-            opens_s: OPENS_S,
-            closes_s: CLOSES_S,
-        }],
-        receive_until_s: CLOSES_S + 7_200,
+        openings: openings.iter().map(opening).collect(),
+        receive_until_s: openings.last().map_or(CLOSES_S, |last| last.1) + 7_200,
     }
 }
