@@ -13,5 +13,6 @@ pub mod recount;
 pub mod script;
 pub mod soak;
 pub mod tamper;
+pub mod terminal;
 pub mod utc;
 pub mod world;
