@@ -336,7 +336,7 @@ fn locate(form: &Form, text: &str) -> Result<(usize, u32), ChoiceError> {
     }
     let Some((contest, option)) = text.split_once('=') else {
         return Err(ChoiceError::ContestNeeded {
-            given: text.to_owned(),
+            given: repeated(text),
             contests: form.contests().len(),
         });
     };
@@ -356,13 +356,13 @@ fn contest_of(form: &Form, given: &str) -> Result<usize, ChoiceError> {
                 form.contests().iter().flat_map(|contest| all(contest.title())),
             );
             Err(ChoiceError::UnknownContest {
-                given: given.trim().to_owned(),
+                given: repeated(given),
                 contests: form.contests().len(),
                 near,
             })
         }
         (several, None) => Err(ChoiceError::Ambiguous {
-            given: given.trim().to_owned(),
+            given: repeated(given),
             numbers: several.to_vec(),
         }),
     }
@@ -376,10 +376,15 @@ fn option_of(contest: &Contest, given: &str) -> Result<u32, ChoiceError> {
         ([one], None) => Ok(*one),
         ([], None) => Err(unknown_option(contest, given)),
         (several, None) => Err(ChoiceError::Ambiguous {
-            given: given.trim().to_owned(),
+            given: repeated(given),
             numbers: several.to_vec(),
         }),
     }
+}
+
+/// What was given, to be said again: without the keys that are no text, which a terminal would take for orders.
+fn repeated(given: &str) -> String {
+    given.trim().chars().filter(|c| !c.is_control()).collect()
 }
 
 /// Numbers (from 1) of the entries of which some text is `given`.
@@ -418,7 +423,7 @@ fn number_of(given: &str, count: usize) -> Option<u32> {
 fn unknown_option(contest: &Contest, given: &str) -> ChoiceError {
     ChoiceError::UnknownOption {
         contest: label(contest),
-        given: given.trim().to_owned(),
+        given: repeated(given),
         options: contest.options().len(),
         near: suggest(given, contest.options().iter().flat_map(all)),
     }

@@ -14,5 +14,6 @@ pub mod script;
 pub mod soak;
 pub mod tamper;
 pub mod units;
+pub mod terminal;
 pub mod utc;
 pub mod world;

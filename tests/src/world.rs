@@ -563,17 +563,17 @@ impl World {
     /// # Errors
     /// The first command that fails.
     pub fn define(&self) -> Result<(), WorldError> {
-        self.define_edited(|election, roll| (election, roll))
+        self.define_edited(|election, roll| (election, roll)).map(drop)
     }
 
-    /// [`World::define`] with the texts of the election file and the roll changed by `edit`.
+    /// [`World::define`] with the texts of the election file and the roll changed by `edit`; and what the operators were shown.
     ///
     /// # Errors
     /// The first command that fails.
     pub fn define_edited(
         &self,
         edit: impl FnOnce(String, String) -> (String, String),
-    ) -> Result<(), WorldError> {
+    ) -> Result<String, WorldError> {
         let dir = self.root.join("election");
         fs::create_dir_all(&dir).map_err(file(&dir))?;
         let (toml, roll) = edit(self.election_toml()?, self.roll_csv());
@@ -584,9 +584,9 @@ impl World {
         let typed = format!("{election}\n");
         self.coordinator(&["define", "election/election.toml"], "")?;
         self.coordinator(&["publish", &election], &typed)?;
-        self.countersign()?;
+        let shown = self.countersign()?;
         self.coordinator(&["complete", &election], &typed)?;
-        Ok(())
+        Ok(shown)
     }
 
     /// Every operator countersigns what waits, typing the election's id.

@@ -1,5 +1,6 @@
 //! Stations on real processes: an officer's desk that loses power in the middle, a voter at two stations, a sign-in sheet that does not account
-//! for the ballots, and what the commission does about it before the seal; a station that is revoked in mid-day.
+//! for the ballots, and what the commission does about it before the seal; a station that is revoked in mid-day, where the manifest lets what it cast
+//! before count, and where it does not.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -123,12 +124,16 @@ fn online(v: u32) -> Cast {
     }
 }
 
-/// One box, two stations, open now; in force, with invitations.
-fn open_market(root: &std::path::Path) -> (World, String) {
+/// One box, two stations, open now; in force.
+fn open_market(root: &std::path::Path) -> World {
+    open_market_with(root, "").0
+}
+
+/// The same with a line more in the election file; and what the operators were shown.
+fn open_market_with(root: &std::path::Path, line: &str) -> (World, String) {
     tally_proto::connect::install_tls_provider();
     let program = Program::at(env!("CARGO_BIN_EXE_tally-tests"));
     let now = SystemTime::now();
-    let opens = utc::minute(now - Duration::from_secs(120));
     let plan = Plan {
         election: ELECTION.to_owned(),
         title: "Market hall 2027".to_owned(),
@@ -137,13 +142,31 @@ fn open_market(root: &std::path::Path) -> (World, String) {
         roll: Roll { boxes: vec![12] },
         stations: 2,
         tickets: None,
-        opens: opens.clone(),
+        opens: utc::minute(now - Duration::from_secs(120)),
         closes: utc::minute(now + Duration::from_secs(24 * 3600)),
     };
     let mut world = World::set_up(root, program, plan).expect("set up");
     world.start().expect("servers");
-    world.define().expect("in force");
-    (world, opens)
+    let edit = |toml: String, roll: String| {
+        let head = "language = \"en\"\n";
+        assert!(toml.contains(head), "{toml}");
+        (toml.replace(head, &format!("{head}{line}")), roll)
+    };
+    let shown = world.define_edited(edit).expect("in force");
+    (world, shown)
+}
+
+async fn past(moment: SystemTime) {
+    if let Ok(left) = moment.duration_since(SystemTime::now()) {
+        tokio::time::sleep(left).await;
+    }
+}
+
+/// A moment of the day between what was done and what is done next, further from both than clocks are apart.
+async fn next_moment() -> String {
+    let moment = SystemTime::now() + Duration::from_secs(3);
+    past(moment + Duration::from_secs(2)).await;
+    utc::second(moment)
 }
 
 /// The lines of an officer who has a voter vote electronically, without a receipt.
@@ -155,24 +178,27 @@ fn votes(reference: &str) -> [&str; 6] {
 async fn an_order_in_mid_day_stops_a_desk_before_the_next_voter_signs_in() {
     let _one = crate::ONE.lock().await;
     let root = tempfile::tempdir().expect("a directory");
-    let (world, _) = open_market(root.path());
+    let world = open_market(root.path());
     let [mut one, mut two] = ["station-1", "station-2"].map(|station| Desk::sit(&world, station));
     for (desk, reference) in [(&mut one, "B1-000001"), (&mut two, "B1-000002")] {
         desk.types(&["A. Berg", "1"]);
         desk.types(&votes(reference));
         desk.until("Votes: 1 electronic, 0 paper.");
     }
+    // One vote before the order's moment, one after it.
+    let from = next_moment().await;
+    one.types(&votes("B1-000011"));
+    one.until("Votes: 2 electronic, 0 paper.");
     // Everything of station 1 is with all three before it is revoked.
     while !one
         .said
-        .contains("Votes: 1 electronic, 0 paper. Waiting for delivery: 0,")
+        .contains("Votes: 2 electronic, 0 paper. Waiting for delivery: 0,")
     {
         // A closing that is broken off delivers first.
-        one.types(&["3", "1", "0"]);
+        one.types(&["3", "2", "0"]);
         one.until("The station stays open.");
         one.until("Waiting for delivery:");
     }
-    let from = utc::second(SystemTime::now() + Duration::from_secs(1));
     let change = ["revoke-station", "--station", "1", "--from", &from];
     let words = [
         &["order", ELECTION, "--reason", "The seal is broken."][..],
@@ -197,7 +223,7 @@ async fn an_order_in_mid_day_stops_a_desk_before_the_next_voter_signs_in() {
     one.until("The station is revoked: no vote is taken. Order");
     one.until("THE STATION IS REVOKED. Take no more votes and send voters to another station.");
     assert!(one.said.contains("\"The seal is broken.\""), "{}", one.said);
-    one.types(&["3", "1", "1"]);
+    one.types(&["3", "2", "1"]);
     one.until("The station is closed.");
     assert!(one.leaves(), "nothing is left behind");
     // Who stood in line there votes at the other one.
@@ -211,9 +237,7 @@ async fn an_order_in_mid_day_stops_a_desk_before_the_next_voter_signs_in() {
     assert!(two.leaves(), "everything is delivered");
 
     let closed = world.close("Everybody has voted.").expect("closed");
-    if let Ok(left) = closed.duration_since(SystemTime::now()) {
-        tokio::time::sleep(left).await;
-    }
+    past(closed).await;
     // Station 2 in use has handed in nothing yet; of the revoked one nothing is asked.
     let refused = world.attempt(&["seal", ELECTION], TYPED).expect("it runs");
     assert!(
@@ -239,18 +263,25 @@ async fn an_order_in_mid_day_stops_a_desk_before_the_next_voter_signs_in() {
         .coordinator(&["sign-ins", ELECTION, &statement], "")
         .expect("a statement");
     let sealed = world.coordinator(&["seal", ELECTION], TYPED).expect("sealed");
-    // What station 1 cast before it was revoked stands.
-    assert!(
-        sealed.contains("10 at stations") && sealed.contains("0 excluded"),
-        "{sealed}"
-    );
+    // What station 1 cast before the order's moment stands, and nothing else of it.
+    for said in [
+        "10 at stations, 0 on paper; 1 excluded",
+        "excluded 1: ballot.station-revoked",
+        "station 1: 1 electronic, 0 paper",
+    ] {
+        assert!(sealed.contains(said), "{said}\n{sealed}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_desk_survives_a_power_cut_and_a_surplus_is_refused_before_the_seal() {
+async fn a_desk_survives_a_power_cut_and_of_a_station_revoked_for_a_surplus_nothing_counts() {
     let _one = crate::ONE.lock().await;
     let root = tempfile::tempdir().expect("a directory");
-    let (world, opens) = open_market(root.path());
+    let (world, shown) = open_market_with(root.path(), "revoked_stations = \"none\"\n");
+    let none =
+        "none of its ballots counts, whenever it cast them; what else these voters have cast stands again";
+    let manifest_says = format!("Revoked stations: when an order revokes a station, {none}.");
+    assert_eq!(shown.matches(&manifest_says).count(), 3, "{shown}");
     let invitations = world.issue().expect("invitations");
     let manifest = std::fs::read(world.manifest_file().expect("a manifest")).expect("readable");
     let mut rng = StdRng::seed_from_u64(8);
@@ -270,31 +301,23 @@ async fn a_desk_survives_a_power_cut_and_a_surplus_is_refused_before_the_seal() 
     desk.until("The station is closed.");
     assert!(desk.leaves(), "everything is delivered");
 
-    // Station 2: the same voter again, another on paper, and one signature for both.
+    // Station 2: one voter; and after the moment from which it will be revoked the one of station 1 again, and another on paper.
     let mut desk = Desk::sit(&world, "station-2");
-    desk.types(&[
-        "B. Cohn",
-        "1",
-        "1",
-        "B1-000001",
-        "1",
-        "1",
-        "1",
-        "0",
-        "1",
-        "B1-000002",
-        "2",
-    ]);
+    desk.types(&["B. Cohn", "1"]);
+    desk.types(&["1", "B1-000003", "1", "2", "1", "0"]);
+    desk.until("Votes: 1 electronic, 0 paper.");
+    let from = next_moment().await;
+    desk.types(&votes("B1-000001"));
+    desk.types(&["1", "B1-000002", "2"]);
     desk.until("give the voter a paper ballot");
-    desk.types(&["3", "1", "the sheet is torn", "1"]);
+    // Two signatures for three votes.
+    desk.types(&["3", "2", "the sheet is torn", "1"]);
     desk.until("1 VOTES TOO MANY");
     desk.until("The station is closed.");
     assert!(desk.leaves(), "everything is delivered");
 
     let closed = world.close("Everybody has voted.").expect("closed");
-    if let Ok(left) = closed.duration_since(SystemTime::now()) {
-        tokio::time::sleep(left).await;
-    }
+    past(closed).await;
     let file = |station: u32, kind: &str| format!("station-{station}/{ELECTION}.{kind}");
     let (one, two) = (file(1, "sign-ins"), file(2, "sign-ins"));
     let (book, other) = (file(1, "book"), file(2, "book"));
@@ -303,14 +326,17 @@ async fn a_desk_survives_a_power_cut_and_a_surplus_is_refused_before_the_seal() 
     ];
     let shown = world.coordinator(&words, "").expect("statements");
     assert!(
-        shown.contains("station 2, box 1: 1 electronic, 1 paper, 1 signatures"),
+        shown.contains("station 2, box 1: 2 electronic, 1 paper, 2 signatures"),
         "{shown}"
     );
     assert!(
         shown.contains("TWICE: B1-000001 signed in more than once"),
         "{shown}"
     );
-    assert!(!shown.contains("B1-000002"), "{shown}");
+    assert!(
+        !shown.contains("B1-000002") && !shown.contains("B1-000003"),
+        "{shown}"
+    );
 
     let refused = world.attempt(&["seal", ELECTION], TYPED).expect("it runs");
     let says = refused.err + &refused.out;
@@ -319,12 +345,12 @@ async fn a_desk_survives_a_power_cut_and_a_surplus_is_refused_before_the_seal() 
         "{says}"
     );
     assert!(
-        says.contains("cast 2 ballots in box 1 for 1 signatures"),
+        says.contains("cast 3 ballots in box 1 for 2 signatures"),
         "{says}"
     );
     let altered = root.path().join("altered");
     let text = std::fs::read_to_string(root.path().join(&two)).expect("a statement");
-    std::fs::write(&altered, text.replace("signed_in = 1", "signed_in = 2")).expect("written");
+    std::fs::write(&altered, text.replace("signed_in = 2", "signed_in = 3")).expect("written");
     let altered = altered.to_string_lossy();
     let refused = world
         .attempt(&["sign-ins", ELECTION, &altered], "")
@@ -335,22 +361,33 @@ async fn a_desk_survives_a_power_cut_and_a_surplus_is_refused_before_the_seal() 
         refused.err
     );
 
-    // The commission revokes the station from its opening on: its ballots are out, and the box is sealed.
+    // The commission revokes the station from the middle of the day on: by the manifest the vote of before is out too, and the box is sealed.
     let reason = "The sheet of the market station is torn.";
-    let change = ["revoke-station", "--station", "2", "--from", &opens];
+    let change = ["revoke-station", "--station", "2", "--from", &from];
     let words = [&["order", ELECTION, "--reason", reason][..], &change].concat();
     world.coordinator(&words, TYPED).expect("an order");
-    world.countersign().expect("countersigned");
+    let shown = world.countersign().expect("countersigned");
+    assert_eq!(
+        shown.matches(&format!("on; by the manifest {none}.")).count(),
+        3,
+        "{shown}"
+    );
     world
         .coordinator(&["complete", ELECTION], TYPED)
         .expect("in force");
     let sealed = world.coordinator(&["seal", ELECTION], TYPED).expect("sealed");
-    assert!(sealed.contains("excluded 2: ballot.station-revoked"), "{sealed}");
+    for said in [
+        "10 ballots received online, 1 at stations, 0 on paper; 3 excluded",
+        "excluded 3: ballot.station-revoked",
+    ] {
+        assert!(sealed.contains(said), "{said}\n{sealed}");
+    }
     for command in ["tally", "bundle"] {
         world.coordinator(&[command, ELECTION], TYPED).expect(command);
     }
     let bundle = std::fs::read(world.bundle_file().expect("a bundle")).expect("readable");
     let result = published::read(&bundle, &world.plan.roll).expect("a result");
+    // Ten voted online, and the one who did at station 1 too did so for the other option. What the three had cast before stands again.
     let mut done = crowd.done().to_vec();
     done.push(Done {
         cast: Cast {

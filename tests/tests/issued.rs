@@ -1,8 +1,8 @@
-//! Issuing on real processes: split between two registrars, whose halves count together and neither by itself; and a credential issued again by an
-//! order, after which the one before it counts no more.
+//! Issuing on real processes: split between two registrars, whose halves go out on paper and as text messages, count together and neither by itself;
+//! and a credential issued again by an order, after which the one before it counts no more.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rand::SeedableRng as _;
@@ -10,11 +10,14 @@ use rand::rngs::StdRng;
 use tally_proto::ids::{BoxId, Hash32, VoterIndex};
 use tally_proto::invitation::{Credential, Invitation, Letter, Message, Part};
 use tally_tests::crowd::Crowd;
-use tally_tests::process::Program;
+use tally_tests::process::{Program, Said};
 use tally_tests::recount::{Done, recount};
 use tally_tests::script::{Cast, Place, Roll, Way};
 use tally_tests::world::{Plan, World};
 use tally_tests::{published, utc};
+
+#[path = "issued/post.rs"]
+mod post;
 
 const ELECTION: &str = "school-2027";
 const TYPED: &str = "school-2027\n";
@@ -22,6 +25,8 @@ const OPTIONS: u32 = 3;
 const VOTERS: u32 = 14;
 /// Whose message is lost and issued again.
 const LOST: u32 = 3;
+/// Who votes with the command, by what came in the post.
+const BY_POST: u32 = 11;
 
 fn plan() -> Plan {
     let now = SystemTime::now();
@@ -152,6 +157,67 @@ fn void(done: Vec<Done>) -> impl Iterator<Item = Done> {
     })
 }
 
+/// `client vote` on a new device with those texts as invitations.
+fn votes_by_post(world: &World, device: &str, texts: &[&str]) -> Said {
+    let manifest = world.manifest_file().expect("a manifest");
+    let manifest = manifest.to_string_lossy();
+    let mut words: Vec<String> = [
+        "client",
+        "vote",
+        "--manifest",
+        &*manifest,
+        "--state",
+        device,
+        "--choice",
+        "Ben",
+        "--yes",
+        "--give-up-after",
+        "120",
+        "--now",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for (number, text) in texts.iter().enumerate() {
+        let file = format!("{device}.half-{number}");
+        std::fs::write(world.root.join(&file), text).expect("written");
+        words.extend(["--invitation".to_owned(), file]);
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    world.program.attempt(&world.root, &words, "").expect("it runs")
+}
+
+/// By letter and text message together a voter votes; by one of them nothing is cast, and what is missing is said.
+fn one_half_is_refused_and_both_vote(world: &World, letter: &str, message: &str) -> Done {
+    for (device, half, words) in [
+        (
+            "letter-only",
+            letter,
+            "this is the code of the letter, half of an invitation in two: give the code of the text message too",
+        ),
+        (
+            "message-only",
+            message,
+            "this is the code of the text message, half of an invitation in two: give the code of the letter too",
+        ),
+    ] {
+        let said = votes_by_post(world, device, &[half]);
+        assert_eq!(said.status.code(), Some(3), "{said:?}");
+        assert!(said.err.contains(words) && said.out.is_empty(), "{said:?}");
+    }
+    let twice = votes_by_post(world, "letter-twice", &[letter, letter]);
+    assert_eq!(twice.status.code(), Some(3), "{twice:?}");
+    assert!(twice.err.contains("both are codes of letters"), "{twice:?}");
+    let said = votes_by_post(world, "by-post", &[letter, message]);
+    assert!(said.status.success(), "{said:?}");
+    Done {
+        cast: cast(BY_POST, 2),
+        cast_at_s: u64::MAX,
+        digest: [0; 32],
+        name: String::new(),
+        sequence: 0,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn halves_count_together_only_and_what_is_issued_again_takes_the_place_of_what_was() {
     let _one = crate::ONE.lock().await;
@@ -168,8 +234,31 @@ async fn halves_count_together_only_and_what_is_issued_again_takes_the_place_of_
         (toml.replace(one, two), roll)
     };
     world.define_edited(both).expect("in force");
-    let letters = world.issue().expect("letters");
-    let texts = messages(&world, &["issue"], &world.root.join("messages.csv"));
+    let issued = world.issue().expect("letters");
+    let halves = messages(&world, &["issue"], &world.root.join("messages.csv"));
+    assert_eq!((issued.len(), halves.len()), (VOTERS as usize, VOTERS as usize));
+
+    // Sheets and text messages take the place of both files. From here on there is nothing else of the codes.
+    let named = |names: &[&str]| -> BTreeSet<PathBuf> { names.iter().map(PathBuf::from).collect() };
+    let codes: Vec<Part> = issued
+        .values()
+        .map(|code| Part::parse(code).expect("a code"))
+        .collect();
+    let all = || codes.iter().chain(halves.values());
+    assert_eq!(
+        post::files_with(&world, all()),
+        named(&["invitations.csv", "messages.csv"])
+    );
+    post::write_contacts(&world);
+    let letters = post::sheets(&world);
+    let texts = post::texts(&world, "messages.csv", "texts.csv");
+    assert_eq!(post::files_with(&world, all()), named(&["texts.csv"]));
+    for (sent, due) in letters.values().zip(&codes) {
+        assert_eq!(*Part::parse(sent).expect("a link").to_code(), *due.to_code());
+    }
+    for ((to, sent), (of, due)) in texts.iter().zip(&halves) {
+        assert_eq!((to, &*sent.to_code()), (of, &*due.to_code()));
+    }
     assert_eq!((letters.len(), texts.len()), (VOTERS as usize, VOTERS as usize));
     let manifest = Hash32::of(
         tally_proto::envelope::Envelope::decode(
@@ -179,10 +268,12 @@ async fn halves_count_together_only_and_what_is_issued_again_takes_the_place_of_
         .payload(),
     );
 
-    // Everybody votes with both halves together.
+    // Everybody votes with both halves together, one with the command.
     let whole = |v: u32| (place(v), together(&letters[&place(v)], &texts[&place(v)]));
-    let choices: Vec<(u32, u32)> = (0..12).map(|v| (v, 1 + v % 2)).collect();
-    let mut done = votes(&world, (0..12).map(whole).collect(), &choices, 1).await;
+    let choices: Vec<(u32, u32)> = (0..BY_POST).map(|v| (v, 1 + v % 2)).collect();
+    let mut done = votes(&world, (0..BY_POST).map(whole).collect(), &choices, 1).await;
+    let (letter, message) = (&letters[&place(BY_POST)], texts[&place(BY_POST)].to_code());
+    done.push(one_half_is_refused_and_both_vote(&world, letter, &message));
 
     // Whoever has one half of somebody votes with it, for a voter who has voted and for one who has not: it is accepted like any other ballot.
     for (half, seed) in [(0, 2), (1, 3)] {
@@ -194,7 +285,7 @@ async fn halves_count_together_only_and_what_is_issued_again_takes_the_place_of_
     }
 
     // One voter's text message went to a stranger. Without an order nothing is issued again; with one, a new half is.
-    let reference = format!("B1-{:06}", LOST + 1);
+    let reference = post::reference(LOST);
     let order = [
         "order",
         ELECTION,
@@ -237,7 +328,12 @@ async fn halves_count_together_only_and_what_is_issued_again_takes_the_place_of_
     world
         .coordinator(&["complete", ELECTION], TYPED)
         .expect("in force");
-    let new = messages(&world, &words, &again);
+    let issued_again = messages(&world, &words, &again);
+    let new = post::texts(&world, "again.csv", "again-texts.csv");
+    assert_eq!(
+        *new[&place(LOST)].to_code(),
+        *issued_again[&place(LOST)].to_code()
+    );
     assert_eq!(new.keys().collect::<Vec<_>>(), [&place(LOST)]);
 
     // The voter votes with the letter of before and the new message; the stranger's ballot with the old code comes later, and does not count, nor

@@ -103,6 +103,20 @@ fn refusals_say_what_and_suggest() {
 }
 
 #[test]
+fn a_key_that_is_no_text_is_not_said_again() {
+    for (form, given) in [
+        (single(), "\u{1b}[A"),
+        (form(), "\u{1b}[A"),
+        (form(), "1=\u{1b}[2J\u{7}"),
+        (form(), "\u{1b}c=1"),
+    ] {
+        let said = chosen(&form, &[given]).unwrap_err().to_string();
+        assert!(!said.contains(char::is_control), "{said:?}");
+        assert!(said.contains("\"[") || said.contains("\"c"), "{said}");
+    }
+}
+
+#[test]
 fn equal_names_must_be_told_apart_by_number() {
     let third = |name: Names| tests::form(vec![contest(7, MAYOR, &[NAMES[0], NAMES[1], name], None)]);
     let form = third(&[("en", "jan novak")]);

@@ -1,4 +1,5 @@
-//! What `client enrol` leaves on a device: the file of the code, and in it and on the screen nothing that proves which code is the true one.
+//! What `client enrol` leaves on a device: the file of the code, and in it and on the screen nothing that proves which code is the true one. A PIN
+//! stands nowhere, and a wrong one leaves nothing.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -12,22 +13,39 @@ use tally_proto::envelope::Envelope;
 use tally_proto::ids::{Digest, Hash32, Role, RoleExt as _};
 use tally_proto::record::RecordHeader;
 use tally_tests::leaks::{Secrets, files_below};
+use tally_tests::terminal::{Screen, Terminal};
 
 use super::*;
 
+/// No card's PIN; long enough not to be said by chance.
+const WRONG: &str = "97539753";
+
+/// A program runs on a device of its own: home, current and temporary directory are `device`.
+fn at_home(command: &mut Command, device: &Path) {
+    command
+        .current_dir(device)
+        .env("HOME", device)
+        .env("TMPDIR", device)
+        .env_remove("XDG_STATE_HOME")
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("XDG_CONFIG_HOME");
+}
+
 impl Scene {
-    /// `client enrol` on a device of its own: home, current and temporary directory are `device`. What it said.
-    fn enrol_on(&self, device: &Path, card: &[&str], typed: &str) -> Vec<u8> {
-        let mut child = Command::new(self.world.program.path())
-            .args(["client", "enrol", "--out", "code", "--manifest", &self.manifest()])
-            .args(card)
-            .current_dir(device)
-            .env("HOME", device)
-            .env("TMPDIR", device)
-            .env("RUST_LOG", "trace")
-            .env_remove("XDG_STATE_HOME")
-            .env_remove("XDG_CACHE_HOME")
-            .env_remove("XDG_CONFIG_HOME")
+    /// The words of `client enrol`, which writes the code into the current directory.
+    fn enrolling(&self, card: &[&str]) -> Vec<String> {
+        let manifest = self.manifest();
+        let words = ["client", "enrol", "--out", "code", "--manifest", &manifest];
+        words.iter().chain(card).map(|word| (*word).to_owned()).collect()
+    }
+
+    /// `client enrol` on a device, which logs as `log` says; how it ended, and what it said.
+    fn tries_on(&self, device: &Path, card: &[&str], typed: &str, log: &str) -> (Option<i32>, Vec<u8>) {
+        let mut command = Command::new(self.world.program.path());
+        at_home(&mut command, device);
+        let mut child = command
+            .args(self.enrolling(card))
+            .env("RUST_LOG", log)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -37,9 +55,42 @@ impl Scene {
         writeln!(input, "{typed}").expect("typed");
         drop(input);
         let done = child.wait_with_output().expect("it ends");
-        let said = [done.stdout, done.stderr].concat();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&said));
+        (done.status.code(), [done.stdout, done.stderr].concat())
+    }
+
+    /// The same, which succeeds and logs all that it has to say.
+    fn enrol_on(&self, device: &Path, card: &[&str], typed: &str) -> Vec<u8> {
+        let (code, said) = self.tries_on(device, card, typed, "trace");
+        assert_eq!(code, Some(0), "{}", String::from_utf8_lossy(&said));
         said
+    }
+
+    /// `client enrol` on a device by somebody at a terminal, to whose question for the PIN `typed` is the answer: how it ended, and the screen.
+    fn enrol_at_a_terminal(
+        &self,
+        device: &Path,
+        card: &[&str],
+        question: &str,
+        typed: &str,
+    ) -> (i32, Screen) {
+        let program = self.world.program.path().to_string_lossy();
+        let words = self.enrolling(card).join(" ");
+        let mut terminal = Terminal::of(&format!("tty; read line; exec {program} {words}"), |command| {
+            at_home(command, device);
+        });
+        terminal.until("\n");
+        let tty = terminal.screen().text().trim().to_owned();
+        terminal.types("typed and shown");
+        terminal.until(question);
+        terminal.hides(&tty);
+        terminal.types(typed);
+        let (code, screen) = terminal.ends();
+        assert!(
+            screen.text().contains("typed and shown"),
+            "what is typed elsewhere is shown: {}",
+            screen.text()
+        );
+        (code, screen)
     }
 
     /// What the devices knew of each record that the parties hold. The parties must be stopped.
@@ -111,7 +162,7 @@ async fn enrolling_leaves_the_code_and_nothing_that_proves_it() {
     let _ = tokens();
     let directory = tempfile::tempdir().expect("a directory");
     let mut scene = Scene::new(&directory.path().join("world"), "grounds-device", false);
-    let devices = ["with-a-file", "with-a-token"].map(|name| directory.path().join(name));
+    let devices = ["with-a-file", "with-a-token", "at-a-terminal"].map(|name| directory.path().join(name));
     for device in &devices {
         std::fs::create_dir(device).expect("a directory");
     }
@@ -123,6 +174,33 @@ async fn enrolling_leaves_the_code_and_nothing_that_proves_it() {
         scene.enrol_on(&devices[0], &["--pkcs12", &file], PASSWORD),
         scene.enrol_on(&devices[1], &["--pkcs11", &module, "--token", "device"], PIN),
     ];
+
+    // A wrong PIN, piped in and typed: it is said nowhere, and nothing is left, so that the same command may be given again.
+    let module = scene.token(2, CardKey::P256, "typed");
+    let card = ["--pkcs11", &module, "--token", "typed"];
+    let wrong = "the PIN is wrong, and few tries are left: look it up before the next one (card.pin-few)";
+    let (code, words) = scene.tries_on(&devices[2], &card, WRONG, "info");
+    let words = String::from_utf8(words).expect("text");
+    assert_eq!((code, words.trim()), (Some(3), wrong));
+    assert_eq!(
+        files_below(&devices[2]).expect("readable"),
+        [""; 0].map(PathBuf::from)
+    );
+    let question = "PIN of the card \"typed\" (few tries are left):";
+    let (code, screen) = scene.enrol_at_a_terminal(&devices[2], &card, question, WRONG);
+    let text = screen.text();
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains(wrong) && !text.contains(WRONG), "{text}");
+    assert_eq!(
+        files_below(&devices[2]).expect("readable"),
+        [""; 0].map(PathBuf::from)
+    );
+    let (code, screen) = scene.enrol_at_a_terminal(&devices[2], &card, question, PIN);
+    let text = screen.text();
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("You are enrolled") && !text.contains(PIN), "{text}");
+    said.push(text.into_bytes());
+
     for i in 0..3 {
         scene.world.stop_party(i).expect("stopped");
     }
@@ -133,8 +211,8 @@ async fn enrolling_leaves_the_code_and_nothing_that_proves_it() {
     } = scene.known_to_devices();
     assert_eq!(
         (secrets.len(), credentials.len()),
-        (2 * (3 * 5 + 2), 2),
-        "of two voters"
+        (3 * (3 * 5 + 2), 3),
+        "of three voters, each with one record"
     );
     let hash = manifest_hash(&scene);
     for (device, said) in devices.iter().zip(&said) {

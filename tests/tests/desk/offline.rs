@@ -16,7 +16,7 @@ use tally_tests::recount::{Done, recount};
 use tally_tests::script::{Cast, Place, Way};
 use tally_tests::world::World;
 
-use super::{Desk, ELECTION, TYPED, online, open_market};
+use super::{Desk, ELECTION, TYPED, online, open_market, past};
 
 /// The words that start a process without a network: not even this machine can be reached.
 fn offline() -> &'static [&'static str] {
@@ -73,17 +73,11 @@ fn refused(told: &serde_json::Value, sequence: u64, reason: Reason) {
     assert!(such.count() >= 2, "{told}");
 }
 
-async fn past(moment: SystemTime) {
-    if let Ok(left) = moment.duration_since(SystemTime::now()) {
-        tokio::time::sleep(left).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_station_without_a_network_takes_votes_and_delivers_before_the_deadline() {
     let _one = crate::ONE.lock().await;
     let root = tempfile::tempdir().expect("a directory");
-    let (world, _) = open_market(root.path());
+    let world = open_market(root.path());
     let invitations = world.issue().expect("invitations");
     let manifest = std::fs::read(world.manifest_file().expect("a manifest")).expect("readable");
     let mut rng = StdRng::seed_from_u64(9);
