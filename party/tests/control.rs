@@ -277,6 +277,11 @@ async fn a_manifest_of_other_parties_or_with_other_rolls_is_refused() {
     let refused = refusal(publish(stranger.publication()).await);
     assert_eq!(refused.reason, Reason::ManifestIdentity);
     assert!(refused.detail.contains("P1"), "{refused}");
+    // Nor signed by all of them: their keys are not those of this party's configuration.
+    let mut complete = stranger.publication();
+    let signed_by_all = stranger.fixture.manifest.envelope().to_wire();
+    complete[0].part = Some(wire::publish_part::Part::Manifest(signed_by_all));
+    assert_eq!(reason(publish(complete).await), Reason::ManifestIdentity);
 
     let parts = world.publication();
     assert_eq!(reason(publish(parts[..1].to_vec()).await), Reason::RollMismatch);

@@ -7,11 +7,13 @@ use std::time::Duration;
 use tally_party::alarm::Alarm;
 use tally_party::store::sim::SimDisk;
 use tally_proto::ids::Role;
+use tally_proto::reason::Reason;
+use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
-use crate::world::Party;
 use crate::world::liar::change;
-use crate::world::three::{Three, stopped, until};
+use crate::world::three::{Three, open, stopped, submit, until};
+use crate::world::{Party, word};
 
 /// More than are taken over in one turn, and than two turns take.
 const ELECTIONS: usize = 130;
@@ -72,6 +74,36 @@ async fn a_new_machine_gets_every_election_however_many_the_others_hold() {
     .await;
     assert_eq!(not_taken_over(&third), Vec::<String>::new());
     drop(two);
+}
+
+/// The keys that sign stay. What is not signed by all is of the identities of now, or nobody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_machine_gets_an_election_of_before_a_change_of_hpke_keys() {
+    let mut three = Three::new();
+    let [one, two, lost] = three.all().await;
+    let ballot = three.world.ballot();
+    for party in [&one, &two, &lost] {
+        submit(party, &ballot).await;
+    }
+    for other in [&one, &two] {
+        three.caught_up(other, &[&lost]).await;
+    }
+    stopped(lost).await;
+    three.world.boot(Role::P3);
+    // Its own, and another's: both differ from what the election's manifest names.
+    for role in [Role::P2, Role::P3] {
+        three.world.rotate_hpke(role);
+    }
+    let third = three.start(Role::P3, SimDisk::new()).await;
+    let refused = three.world.publish(&third).await.expect_err("of keys of before");
+    let refused = Refusal::from_status(&refused).expect("a reason");
+    assert_eq!(refused.reason, Reason::ManifestIdentity, "{refused}");
+
+    until("the election is in force", async || in_force(&third) == 1).await;
+    open(&third).await;
+    let digest = ballot[0].header().digest();
+    until("the ballot is back", async || word(&third, &digest).is_some()).await;
+    assert_eq!(not_taken_over(&third), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

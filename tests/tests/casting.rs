@@ -1,5 +1,7 @@
 //! Voters and a polling station against three real parties in this process: real TLS, real stores, a hand-driven clock.
 
+mod lying_device;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

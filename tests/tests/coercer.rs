@@ -1,78 +1,87 @@
-//! A coercer who is in league with one party: the voter handed over an invitation, the coercer watched a ballot being cast with it, holds the
-//! device's files, and reads that party's database with its keys once the box is sealed: the log, with places and times, the others' receipts. Is what
-//! was handed over the voter's true credential, or a decoy?
+//! A coercer who is in league with one party: the voter handed over an invitation, the coercer watches ballots being cast with it, takes the device's
+//! files, and reads that party's database with its keys, all three logs, and what anybody is told. It does so three times: before the opening, when a
+//! ballot was tried too early; when the ballots are cast; and when the box is sealed. Is what was handed over the voter's true credential, or a decoy?
 //!
-//! Does anything add up, and does any figure go with the truth better than with a shuffled one? The same coercer with one thing more (the other
-//! parties' offsets, the nonces that the device must forget, a figure that is right three times in four) is found out: so the eyes work, and what
-//! they are kept from is what protects the voter. What a tally shows is the engine's tests' matter.
+//! Does anything add up, and does any figure go with the truth better than with a shuffled one? The coercer forgets nothing: what it saw before it
+//! holds beside what it sees now. The same coercer with one thing more (the other parties' offsets, the nonces that the device must forget, a log that puts
+//! decoys' ballots later, a figure that is right three times in four) is found out: so the eyes work, and what they are kept from is what protects
+//! the voter. What a tally shows is the engine's tests' matter.
+
+mod guess;
+mod held;
+mod logs;
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
-use prost::Message as _;
-use rand::seq::SliceRandom as _;
 use rand::{Rng as _, RngExt as _, SeedableRng, rngs::StdRng};
 use tally_client::card::{Card, CardFile};
-use tally_client::{Choices, Connections, Device, Election, Voter, decoy_of, enrol, read_invitation};
-use tally_party::offsets::Held;
-use tally_party::store::{Kind, accepted, log, receipts};
-use tally_proto::ballot::BallotHeader;
+use tally_client::{
+    CastError, Choices, Connections, Device, Election, Named, Patience, Voter, decoy_of, enrol,
+    read_invitation,
+};
+use tally_party::clock::Clock as _;
 use tally_proto::fixture::cards::{CardKey, CardShape, DAY, called};
 use tally_proto::fixture::{DRAINED, OPENS, Shape};
 use tally_proto::ids::{Digest, Role, RoleExt as _};
 use tally_proto::invitation::Invitation;
 use tally_proto::pki::PeerRole;
-use tally_proto::receipt::Receipt;
-use tally_proto::record::RecordHeader;
-use tally_proto::shares::{Opening, PartyShares};
+use tally_proto::reason::Reason;
+use tally_proto::shares::Opening;
 use tally_proto::wire;
 use tally_proto::wire::seal_event::Event;
 use zeroize::Zeroizing;
 
+use self::guess::tells;
+use self::held::{Record, ballot_of, files, record_of};
+use self::logs::{Logs, told};
+use crate::world::three::until;
 use crate::world::{Party, World};
 
 /// Voters, each of whom hands over the true code or a decoy by a coin. Of so many a figure that is right three times in four is found in 19 of 20
-/// runs at least.
-const VOTERS: usize = 160;
-/// Shuffles of the truth: a figure tells when the best goes with the truth better than in every one of them, which happens by chance in
-/// one of so many runs.
-const SHUFFLES: usize = 4_000;
+/// runs at least, beside a hundred others.
+const VOTERS: usize = 184;
 /// The corrupt party.
 const ALLY: Role = Role::P1;
 
-/// One voter, and what the coercer has of it.
-struct Seen {
+/// One voter who is coerced.
+struct Coerced {
     /// What nobody but the voter knows: was the true invitation handed over?
+    is_true: bool,
+    /// The true code.
+    code: String,
+    /// The one that was handed over.
+    handed: String,
+    /// Of the device that the coercer holds.
+    directory: PathBuf,
+    /// Of the voter's card.
+    certificate: Vec<u8>,
+    /// The ballot that was cast before the coercer's eyes, once it is.
+    watched: Option<Named>,
+    rng: StdRng,
+}
+
+/// What the coercer has of a voter at one moment.
+struct Seen {
+    /// For the test's eyes only.
     is_true: bool,
     /// The credential in what was handed over.
     handed: u64,
     /// Every file of the device: its name, its content.
     device: Vec<(String, Vec<u8>)>,
     /// The ballot that was cast before the coercer's eyes.
-    digest: Digest,
+    digest: Option<Digest>,
     /// What the voter's card signed: the ally sees who enrols.
     record: Record,
-    /// The watched ballot's row at the ally: header and opened shares.
-    ballot: Vec<u8>,
-    /// Figures that the ally's database and the logs give of this voter.
-    figures: Vec<f64>,
-}
-
-/// A voter's record as one party has it.
-struct Record {
-    header: RecordHeader,
-    digest: Digest,
-    /// Where it stands in the party's log, and when it was taken.
-    placed: [f64; 2],
-    /// Header, authorisation and opened shares.
+    /// Of record and ballot: the entries of three logs, what three parties tell, the ballot's row at the ally with its opened shares.
     bytes: Vec<u8>,
-    shares: PartyShares,
-    /// s_i and s_{i+1}.
-    offsets: [u64; 2],
+    /// Figures that the ally's database, the logs and the parties' answers give of this voter.
+    figures: Vec<f64>,
 }
 
 /// Values of 64 bits that somebody may have beside what [`Seen`] holds.
@@ -94,8 +103,8 @@ fn pkcs12(world: &World, card: &tally_proto::fixture::cards::Card, voter: usize)
     path
 }
 
-/// Three real parties that know each other, and a clock that runs.
-async fn start() -> (World, Vec<Party>, tokio::task::JoinHandle<()>) {
+/// Three real parties that know each other, before the opening, and a clock that runs; its time at the start can be set on.
+async fn start() -> (World, Vec<Party>, Arc<AtomicU64>, tokio::task::JoinHandle<()>) {
     let world = World::connected(Shape {
         cards: true,
         // The last voter of a box may vote at a station only.
@@ -103,7 +112,9 @@ async fn start() -> (World, Vec<Party>, tokio::task::JoinHandle<()>) {
         ..Shape::default()
     });
     let (clock, begun) = (world.clock.clone(), Instant::now());
-    let now_ms = move || (OPENS + 100) * 1000 + begun.elapsed().as_millis() as u64;
+    let began_ms = Arc::new(AtomicU64::new((OPENS - 3_000) * 1000));
+    let from = Arc::clone(&began_ms);
+    let now_ms = move || from.load(Ordering::Relaxed) + begun.elapsed().as_millis() as u64;
     clock.set(now_ms());
     let running = tokio::spawn(async move {
         loop {
@@ -116,7 +127,7 @@ async fn start() -> (World, Vec<Party>, tokio::task::JoinHandle<()>) {
         world.write_revocations(role, &[], OPENS - DAY, OPENS + DAY);
         parties.push(world.start_in_force(role).await);
     }
-    (world, parties, running)
+    (world, parties, began_ms, running)
 }
 
 fn connections(world: &World, parties: &[Party]) -> (Election, Connections) {
@@ -124,107 +135,6 @@ fn connections(world: &World, parties: &[Party]) -> (Election, Connections) {
     let channels = std::array::from_fn(|at| parties[at].public_channel());
     let connections = Connections::over(&election, channels, parties[0].public_channel());
     (election, connections)
-}
-
-/// The only record at `party` that this certificate signed.
-fn record_of(party: &Party, certificate: &[u8]) -> Record {
-    let own = party.running.party();
-    let mut found = None;
-    own.store
-        .read(|tx| {
-            accepted::for_each(tx, Kind::Record, 1, 1, |digest, row| {
-                let signed = &row.authority_signature;
-                if signed.windows(certificate.len()).any(|at| at == certificate) {
-                    found = Some((Digest(*digest), row));
-                }
-                Ok::<_, tally_party::store::StoreError>(())
-            })
-        })
-        .expect("read");
-    let (digest, row) = found.expect("the voter's record");
-    let opened = own.vault.open(
-        Kind::Record,
-        party.role.index(),
-        digest.as_bytes(),
-        &row.sealed_shares,
-    );
-    let opened = opened.expect("opens");
-    let header = RecordHeader::decode(&row.header).expect("a header");
-    let shares = header.context().read(&opened).expect("shares");
-    let held = Held::new(party.role, &own.store, &own.vault);
-    let register = &header.card().expect("a card's").register;
-    let offsets = [party.role, party.role.next()].map(|j| {
-        let (key, _) = held.key(register, j).expect("read").expect("held");
-        key.offset(j, &digest).expose()
-    });
-    Record {
-        placed: [row.position as f64, row.received_at_s as f64],
-        bytes: [&row.header[..], &row.authority_signature, &opened].concat(),
-        header,
-        digest,
-        shares,
-        offsets,
-    }
-}
-
-/// The ally's row of a ballot, opened, and its receipts by the others; and the figures of it.
-fn ballot_of(party: &Party, digest: &Digest) -> (Vec<u8>, Vec<f64>) {
-    let own = party.running.party();
-    let store = &own.store;
-    let row = store
-        .read(|tx| accepted::get(tx, Kind::Ballot, 1, 1, digest.as_bytes()))
-        .expect("read")
-        .expect("accepted");
-    let opened = own.vault.open(
-        Kind::Ballot,
-        party.role.index(),
-        digest.as_bytes(),
-        &row.sealed_shares,
-    );
-    let mut bytes = [&row.header[..], &row.receipt_signature, &opened.expect("opens")].concat();
-    let entry = store
-        .read(|tx| log::entries(tx, 1, row.position, 1))
-        .expect("read");
-    bytes.extend_from_slice(&entry);
-    let header = BallotHeader::decode(&row.header).expect("a header");
-    let mut lengths = vec![
-        bytes.len() as f64,
-        row.position as f64,
-        row.received_at_s as f64,
-        header.cast_at().get() as f64,
-        (digest.as_bytes()[0] % 16).into(),
-    ];
-    for by in Role::ALL {
-        let receipt = store
-            .read(|tx| receipts::get(tx, 1, 1, digest.as_bytes(), by.index()))
-            .expect("read");
-        // When and where the others accepted it.
-        let stated = receipt.as_ref().map(|bytes| {
-            let receipt = wire::Receipt::decode(bytes.as_slice()).expect("a receipt");
-            Receipt::from_wire(&receipt).expect("a receipt")
-        });
-        let stated = stated.as_ref().map(Receipt::unverified);
-        lengths.push(stated.map_or(-1.0, |of| of.position as f64));
-        lengths.push(stated.map_or(-1.0, |of| of.received_at.get() as f64));
-        lengths.push(receipt.as_ref().map_or(-1.0, |receipt| receipt.len() as f64));
-        bytes.extend(receipt.unwrap_or_default());
-    }
-    (bytes, lengths)
-}
-
-fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).expect("listed") {
-        let entry = entry.expect("listed");
-        if entry.file_type().expect("listed").is_dir() {
-            found.extend(files(&entry.path()));
-        } else {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            found.push((name, std::fs::read(entry.path()).expect("read")));
-        }
-    }
-    found.sort();
-    found
 }
 
 /// Every 64 bits in a row, at every bit, of some bytes; and, at every byte, in the other order of bytes too.
@@ -267,7 +177,7 @@ fn adds_up(seen: &Seen, more: &More) -> bool {
     let held = [
         &device[..],
         &record.bytes,
-        &seen.ballot,
+        &seen.bytes,
         &more.left_on_device,
         &[0],
     ]
@@ -313,7 +223,6 @@ fn figures(seen: &Seen) -> Vec<f64> {
         ones(seen.handed ^ next),
         ones(seen.handed ^ s_own ^ s_next),
         beside(record.digest.as_bytes()),
-        beside(seen.digest.as_bytes()),
         (seen.handed % 251) as f64,
         (missing % 251) as f64,
         record.bytes.len() as f64,
@@ -325,60 +234,17 @@ fn figures(seen: &Seen) -> Vec<f64> {
     for commitment in &record.header.commitments {
         all.push(beside(commitment.as_bytes()));
     }
-    all.extend(
-        seen.device
-            .iter()
-            .map(|(name, content)| (name.len() * 1000 + content.len()) as f64),
-    );
+    all.extend(seen.digest.iter().map(|digest| beside(digest.as_bytes())));
+    for (name, content) in &seen.device {
+        // The number in the file, if it has one: the second of the last ballot.
+        let digits = content.iter().filter(|byte| byte.is_ascii_digit());
+        let number = digits.fold(0.0, |number, digit| {
+            (number * 10.0 + f64::from(digit - b'0')) % 1e12
+        });
+        all.extend([(name.len() * 1000 + content.len()) as f64, number]);
+    }
     all.extend_from_slice(&seen.figures);
     all
-}
-
-/// The place of each value among all, the middle one of equals, about their mean and scaled to length 1; zeros where all are equal.
-fn ranks(values: &[f64]) -> Vec<f64> {
-    let below = |value: f64| values.iter().filter(|other| **other < value).count() as f64;
-    let equal = |value: f64| values.iter().filter(|other| **other == value).count() as f64;
-    let places = values.iter().map(|value| below(*value) + equal(*value) / 2.0);
-    let mean = values.len() as f64 / 2.0;
-    let about: Vec<f64> = places.map(|place| place - mean).collect();
-    let length = about.iter().map(|of| of * of).sum::<f64>().sqrt();
-    about
-        .iter()
-        .map(|of| if length > 0.0 { of / length } else { 0.0 })
-        .collect()
-}
-
-/// Whether a figure tells true from false: the one whose ranks go best with the truth does so better than the best one with any shuffled truth. So it
-/// counts itself how many figures there are, and what they have to do with each other.
-fn tells(voters: &[(bool, Vec<f64>)], rng: &mut StdRng) -> bool {
-    let width = voters[0].1.len();
-    assert!(
-        voters.iter().all(|(_, figures)| figures.len() == width),
-        "already the number of figures tells"
-    );
-    let figures: Vec<Vec<f64>> = (0..width)
-        .map(|at| ranks(&voters.iter().map(|(_, figures)| figures[at]).collect::<Vec<_>>()))
-        .collect();
-    let best = |truth: &[f64]| {
-        let with = |of: &Vec<f64>| {
-            of.iter()
-                .zip(truth)
-                .map(|(one, other)| one * other)
-                .sum::<f64>()
-                .abs()
-        };
-        figures.iter().map(with).fold(0.0, f64::max)
-    };
-    let truth: Vec<f64> = voters
-        .iter()
-        .map(|(is_true, _)| f64::from(u8::from(*is_true)))
-        .collect();
-    let mut truth = ranks(&truth);
-    let found = best(&truth);
-    (0..SHUFFLES).all(|_| {
-        truth.shuffle(rng);
-        best(&truth) < found
-    })
 }
 
 async fn seal(world: &World, party: &Party) {
@@ -394,37 +260,64 @@ async fn seal(world: &World, party: &Party) {
     panic!("the stream ended without a word");
 }
 
-/// Casts with that invitation on the device in that directory.
-async fn cast(
-    (election, connections): &(Election, Connections),
-    invitation: Invitation,
-    device: &Device,
-    choice: &str,
-    rng: &mut StdRng,
-) -> Digest {
-    let voter = Voter::new(election, connections, invitation, device).expect("of this election");
+impl Coerced {
+    fn voter(&self, (election, connections): &(Election, Connections), code: &str, device: &Device) -> Voter {
+        let invitation = read(code);
+        Voter::new(election, connections, invitation, device).expect("of this election")
+    }
+
+    /// Before the coercer's eyes, too early: two parties say so, and nothing is cast.
+    async fn tries_too_early(&mut self, of_election: &(Election, Connections)) {
+        let device = Device::open(&self.directory).expect("a device");
+        let at_once = Patience {
+            give_up_after: Duration::ZERO,
+            ..Patience::default()
+        };
+        let voter = self
+            .voter(of_election, &self.handed, &device)
+            .with_patience(at_once);
+        let choices = Choices::parse(voter.form(), ["Mayor=Ada"]).expect("choices");
+        let refused = voter.cast(&choices, &mut self.rng).await.expect_err("too early");
+        let CastError::Refused { faults } = &refused else {
+            panic!("{refused}")
+        };
+        let early = |fault: &tally_client::Fault| fault.reason() == Reason::BallotBeforeOpening;
+        assert!(faults.len() >= 2 && faults.iter().all(early), "{refused}");
+    }
+
+    /// One ballot before the coercer's eyes, with what was handed over, and the voter's own elsewhere.
+    async fn casts(&mut self, of_election: &(Election, Connections)) {
+        let device = Device::open(&self.directory).expect("a device");
+        let watched = self.voter(of_election, &self.handed, &device);
+        let own = self.voter(of_election, &self.code, &Device::in_memory());
+        self.watched = Some(cast(&watched, "Mayor=Ada", &mut self.rng).await);
+        cast(&own, "Mayor=2", &mut self.rng).await;
+    }
+}
+
+fn read(code: &str) -> Invitation {
+    read_invitation(&[code]).expect("an invitation")
+}
+
+async fn cast(voter: &Voter, choice: &str, rng: &mut StdRng) -> Named {
     let choices = Choices::parse(voter.form(), [choice]).expect("choices");
     let mut cast = voter.cast(&choices, rng).await.expect("cast");
     cast.third().await;
-    cast.digest()
+    cast.named().clone()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn device_logs_and_one_database_do_not_tell_a_decoy_better_than_a_coin() {
-    let (mut world, parties, running) = start().await;
+/// Everybody enrols; a coin decides what is handed over.
+async fn enrolled(world: &mut World, of_election: &(Election, Connections)) -> Vec<Coerced> {
     let mut secret = StdRng::seed_from_u64(0x5eed_c01d);
-    let of_election = Arc::new(connections(&world, &parties));
-
-    // Everybody enrols; a coin decides what is handed over; both ballots of everybody are cast, one before the coercer's eyes, the other elsewhere.
     let mut enrolling = Vec::new();
     for voter in 0..VOTERS {
         let shape = CardShape::of(&called(1, voter as u32), CardKey::P256, OPENS);
         let card = world.fixture.cards.as_mut().expect("cards").card(&shape);
-        let path = pkcs12(&world, &card, voter);
-        let (root, of_election) = (world.root.path().to_owned(), Arc::clone(&of_election));
+        let path = pkcs12(world, &card, voter);
+        let directory = world.root.path().join(format!("device-{voter}"));
         let (is_true, seed) = (secret.random::<bool>(), secret.next_u64());
         enrolling.push(async move {
-            let (election, connections) = &*of_election;
+            let (election, connections) = of_election;
             let mut rng = StdRng::seed_from_u64(seed);
             let file = Card::File(CardFile::open(&path, "pilot").expect("opens"));
             let mut ask = |_: &str| panic!("a file's password was given");
@@ -436,62 +329,172 @@ async fn device_logs_and_one_database_do_not_tell_a_decoy_better_than_a_coin() {
             let decoy = decoy_of(&code, &mut rng).expect("of a code").to_code();
             let handed = if is_true { &code } else { &decoy };
             assert_eq!(handed.len(), code.len());
-            let directory = root.join(format!("device-{voter}"));
-            let device = Device::open(&directory).expect("a device");
-            let read = |text: &str| read_invitation(&[text]).expect("an invitation");
-            let credential = read(handed)
-                .credential_for(&election.manifest_hash())
-                .expect("of this election")
-                .expose();
-            let watched = cast(&of_election, read(handed), &device, "Mayor=Ada", &mut rng).await;
-            let elsewhere = Device::in_memory();
-            cast(&of_election, read(&code), &elsewhere, "Mayor=2", &mut rng).await;
-            (is_true, credential, watched, files(&directory), card.certificate)
+            Coerced {
+                is_true,
+                handed: handed.to_string(),
+                code: code.to_string(),
+                directory,
+                certificate: card.certificate,
+                watched: None,
+                rng,
+            }
         });
     }
     let voters = join_all(enrolling).await;
-    running.abort();
-    world.clock.set((DRAINED + 1) * 1000);
-    join_all(parties.iter().map(|party| seal(&world, party))).await;
-
-    let ally = &parties[ALLY.slot()];
-    let mut all = Vec::new();
-    for (is_true, handed, digest, device, certificate) in voters {
-        let (ballot, figures) = ballot_of(ally, &digest);
-        let record = record_of(ally, &certificate);
-        // What the two others could add: the third share with its nonce, and the third offset.
-        let other = record_of(&parties[ALLY.prev().slot()], &certificate);
-        let seen = Seen {
-            is_true,
-            handed,
-            device,
-            digest,
-            record,
-            ballot,
-            figures,
-        };
-        all.push((seen, other));
-    }
-    let trues = all.iter().filter(|(seen, _)| seen.is_true).count();
+    let trues = voters.iter().filter(|voter| voter.is_true).count();
     assert!(
         (VOTERS / 4..VOTERS * 3 / 4).contains(&trues),
         "a fair coin: {trues}"
     );
+    voters
+}
 
-    // The device holds one file of one form, and nothing of the invitation.
-    let (first, _) = &all[0];
-    for (seen, _) in &all {
-        let forms = |of: &Seen| {
-            of.device
-                .iter()
-                .map(|(name, content)| (name.clone(), content.len()))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(forms(seen), forms(first));
-        assert!(!adds_up(seen, &More::default()), "something adds up, true or not");
+/// What the coercer has of everybody now. The logs show that many records and ballots.
+async fn look(
+    world: &World,
+    parties: &[Party],
+    (voters, election): (&[Coerced], &Election),
+    acceptances: usize,
+) -> (Vec<Seen>, Logs) {
+    let (ally, logs) = (
+        &parties[ALLY.slot()],
+        Logs::fetch(world, parties, acceptances).await,
+    );
+    let watched: HashSet<Digest> = voters
+        .iter()
+        .filter_map(|voter| Some(voter.watched.as_ref()?.digest))
+        .collect();
+    let mut all = Vec::new();
+    for voter in voters {
+        let record = record_of(ally, &voter.certificate);
+        let digest = voter.watched.as_ref().map(|named| named.digest);
+        let (mut bytes, mut figures) = told(world, parties, &record.digest, voter.watched.as_ref()).await;
+        figures.extend(logs.figures(&record.digest, digest.as_ref(), &watched));
+        bytes.extend(logs.bytes_of(&record.digest));
+        if let Some(digest) = &digest {
+            bytes.extend(logs.bytes_of(digest));
+            let (row, of_row) = ballot_of(ally, digest);
+            bytes.extend(row);
+            figures.extend(of_row);
+        }
+        let invitation = read(&voter.handed);
+        let handed = invitation.credential_for(&election.manifest_hash());
+        all.push(Seen {
+            is_true: voter.is_true,
+            handed: handed.expect("of this election").expose(),
+            device: files(&voter.directory),
+            digest,
+            record,
+            bytes,
+            figures,
+        });
     }
+    (all, logs)
+}
 
-    // A nonce that the device forgot to erase does not help without the third offset, nor the offset without the nonce; both convict.
+/// What was seen of each voter until now, beside the truth.
+type Figures = Vec<(bool, Vec<f64>)>;
+
+/// Nothing adds up, and no figure goes with the truth; one that does three times in four is found.
+fn guesses(moment: &str, all: &[Seen], until_now: &mut Figures, rng: &mut StdRng) {
+    // The device holds files of one form, and nothing of the invitation.
+    let forms = |of: &Seen| {
+        of.device
+            .iter()
+            .map(|(name, content)| (name.clone(), content.len()))
+            .collect::<Vec<_>>()
+    };
+    for seen in all {
+        assert_eq!(forms(seen), forms(&all[0]), "{moment}");
+        assert!(
+            !adds_up(seen, &More::default()),
+            "{moment}: something adds up, true or not"
+        );
+    }
+    until_now.resize(all.len(), (false, Vec::new()));
+    for ((is_true, known), seen) in until_now.iter_mut().zip(all) {
+        *is_true = seen.is_true;
+        known.extend(figures(seen));
+    }
+    println!("{moment}: {} figures of each voter", until_now[0].1.len());
+    assert!(
+        !tells(until_now, rng),
+        "{moment}: a figure tells what was handed over"
+    );
+    let hinting: Figures = (0..)
+        .zip(&*until_now)
+        .map(|(i, (is_true, figures))| {
+            let hint = is_true ^ (i % 4 == 3);
+            let figures = figures.iter().copied().chain([f64::from(u8::from(hint))]);
+            (*is_true, figures.collect())
+        })
+        .collect();
+    assert!(
+        tells(&hinting, rng),
+        "{moment}: a hint that is right three times in four is found"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn device_logs_and_one_database_do_not_tell_a_decoy_better_than_a_coin() {
+    let (mut world, parties, began_ms, running) = start().await;
+    let of_election = connections(&world, &parties);
+    let election = &of_election.0;
+    let (mut until_now, mut rng) = (Figures::new(), StdRng::seed_from_u64(4));
+    let mut voters = enrolled(&mut world, &of_election).await;
+    join_all(voters.iter_mut().map(|voter| voter.tries_too_early(&of_election))).await;
+    let (all, _) = look(&world, &parties, (&voters, election), VOTERS).await;
+    guesses("before the opening", &all, &mut until_now, &mut rng);
+
+    began_ms.store((OPENS + 100) * 1000, Ordering::Relaxed);
+    until("it is open", async || world.clock.now_ms() > (OPENS + 100) * 1000).await;
+    join_all(voters.iter_mut().map(|voter| voter.casts(&of_election))).await;
+    // A record and two ballots of each.
+    let (all, _) = look(&world, &parties, (&voters, election), 3 * VOTERS).await;
+    guesses("when it is cast", &all, &mut until_now, &mut rng);
+
+    running.abort();
+    world.clock.set((DRAINED + 1) * 1000);
+    join_all(parties.iter().map(|party| seal(&world, party))).await;
+    let (all, logs) = look(&world, &parties, (&voters, election), 3 * VOTERS).await;
+    guesses("after the Seal", &all, &mut until_now, &mut rng);
+
+    // What the two others could add: the third share with its nonce, and the third offset.
+    let other = &parties[ALLY.prev().slot()];
+    let all: Vec<(Seen, Record)> = all
+        .into_iter()
+        .zip(&voters)
+        .map(|(seen, voter)| (seen, record_of(other, &voter.certificate)))
+        .collect();
+    with_more(&all);
+
+    // A log in which decoys' ballots come later is found, whatever else is there.
+    let digest_of = |seen: &Seen| seen.digest.expect("cast");
+    let decoys = all.iter().filter(|(seen, _)| !seen.is_true);
+    let decoys: HashSet<Digest> = decoys.map(|(seen, _)| digest_of(seen)).collect();
+    let watched: HashSet<Digest> = all.iter().map(|(seen, _)| digest_of(seen)).collect();
+    let later = logs.later(ALLY.next(), &decoys, VOTERS as u64);
+    let plus = |more: &dyn Fn(&(Seen, Record)) -> Vec<f64>| -> Figures {
+        let both = until_now.iter().zip(&all);
+        both.map(|((is_true, figures), of)| (*is_true, [&figures[..], &more(of)].concat()))
+            .collect()
+    };
+    let figures_of =
+        |logs: &Logs, seen: &Seen| logs.figures(&seen.record.digest, seen.digest.as_ref(), &watched);
+    let leaning = plus(&|(seen, _)| figures_of(&later, seen));
+    assert!(tells(&leaning, &mut rng), "a log that leans tells");
+    let leaking = plus(&|(seen, other)| {
+        let share = |opening: &Opening| u64::from_le_bytes(opening.share().try_into().expect("8 bytes"));
+        let shares = &seen.record.shares;
+        let sum = share(&shares.this) ^ share(&shares.next) ^ share(&other.shares.this);
+        let offsets = seen.record.offsets[0] ^ seen.record.offsets[1] ^ other.offsets[0];
+        vec![f64::from((seen.handed ^ sum ^ offsets).count_ones())]
+    });
+    assert!(tells(&leaking, &mut rng), "two parties together tell");
+}
+
+/// A nonce that the device forgot to erase does not help without the third offset, nor the offset without the nonce; both convict.
+fn with_more(all: &[(Seen, Record)]) {
     let control = |left: &dyn Fn(&Record) -> Vec<u8>| {
         let guess = |(seen, other): &(Seen, Record)| {
             let more = More {
@@ -516,38 +519,4 @@ async fn device_logs_and_one_database_do_not_tell_a_decoy_better_than_a_coin() {
         told.iter().all(|(hit, is_true)| hit == is_true),
         "a device that keeps nonces and offsets betrays its owner: {told:?}"
     );
-
-    // No figure goes with the truth; one that does is found: always right, or three times in four.
-    let fair: Vec<_> = all
-        .iter()
-        .map(|(seen, _)| (seen.is_true, figures(seen)))
-        .collect();
-    let mut rng = StdRng::seed_from_u64(4);
-    assert!(!tells(&fair, &mut rng), "a figure tells what was handed over");
-    let hinting: Vec<_> = (0..)
-        .zip(&fair)
-        .map(|(i, (is_true, figures))| {
-            let hint = is_true ^ (i % 4 == 3);
-            let figures = figures.iter().copied().chain([f64::from(u8::from(hint))]);
-            (*is_true, figures.collect())
-        })
-        .collect();
-    assert!(
-        tells(&hinting, &mut rng),
-        "a hint that is right three times in four is found"
-    );
-    let leaking: Vec<_> = all
-        .iter()
-        .map(|(seen, other)| {
-            let third = u64::from_le_bytes(other.shares.this.share().try_into().expect("8 bytes"));
-            let own = u64::from_le_bytes(seen.record.shares.this.share().try_into().expect("8 bytes"));
-            let next = u64::from_le_bytes(seen.record.shares.next.share().try_into().expect("8 bytes"));
-            let offsets = seen.record.offsets[0] ^ seen.record.offsets[1] ^ other.offsets[0];
-            let distance = (seen.handed ^ own ^ next ^ third ^ offsets).count_ones();
-            let mut figures = figures(seen);
-            figures.push(f64::from(distance));
-            (seen.is_true, figures)
-        })
-        .collect();
-    assert!(tells(&leaking, &mut rng), "two parties together tell");
 }

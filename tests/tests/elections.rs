@@ -3,6 +3,7 @@
 //! `enrol`), and the list of refusals.
 
 mod alike;
+mod by_hand;
 mod casting;
 mod channels;
 mod coercer;

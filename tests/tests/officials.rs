@@ -1,6 +1,8 @@
 //! A party whose keys officials hold, on real processes: it starts locked, is unlocked by two of three, comes back from a kill by itself, and
 //! is set up again on an empty machine from its recovery kit, two officials and the two other parties, without a backup of its store, in the
-//! middle of an election whose result is right.
+//! middle of an election whose result is right. Its HPKE key is another one from the Seal on, and the next election is sealed to it.
+
+mod rotation;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use tally_party::holder;
 use tally_party::keys;
 use tally_party::operator::Operator;
 use tally_proto::connect::{self, Dial};
+use tally_proto::ids::Role;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
@@ -30,6 +33,7 @@ const TYPED: &str = "lighthouse-2027\n";
 const VOTERS: u32 = 11;
 const OPTIONS: u32 = 3;
 const PARTY: usize = 1;
+const ROLE: Role = Role::P2;
 const CONFIG: &str = "party-2/party.toml";
 /// What must come about at all comes about within this, on a machine that does much else.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -84,6 +88,16 @@ async fn status(world: &World) -> Option<wire::StatusReply> {
 async fn await_unlocked(world: &World) {
     await_that("unlocked", async || {
         status(world).await.is_some_and(|status| status.locked.is_none())
+    })
+    .await;
+}
+
+/// Waits until it has its election and its log, and may write into it.
+async fn await_open(world: &World) {
+    await_that("it has what it needs", async || {
+        let status = status(world).await;
+        let election = status.and_then(|status| status.elections.into_iter().next());
+        election.is_some_and(|election| election.intake_trouble.is_empty() && election.log_size > 0)
     })
     .await;
 }
@@ -391,17 +405,12 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
         .cast_online(&casts(0..4, 1), |_| {})
         .await
         .expect("two parties are there");
-    let _keeper = hold_keys(&world).await;
+    let keeper = hold_keys(&world).await;
     unseal(&world, 2);
     assert!(unseal(&world, 1).contains("Unlocked"));
     await_unlocked(&world).await;
     // Election, log, records and ballots come from the two others, by themselves.
-    await_that("provisioned", async || {
-        let status = status(&world).await;
-        let election = status.and_then(|status| status.elections.into_iter().next());
-        election.is_some_and(|election| election.intake_trouble.is_empty() && election.log_size > 0)
-    })
-    .await;
+    await_open(&world).await;
     let after = own_election(&world).await;
     assert!(after.log_size >= before.log_size && after.lost == 0, "{after:?}");
     let counts = |election: &wire::ElectionStatus| {
@@ -414,6 +423,8 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
     let (records, received) = counts(&after);
     assert!(records == all && (all..=all + 4).contains(&received), "{after:?}");
     told("restored");
+    rotation::is_refused_while_open(&mut world).await;
+    told("the HPKE key stays while ballots are sealed to it");
     crowd
         .cast_online(&casts(3..8, 2), |_| {})
         .await
@@ -424,17 +435,23 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
     }
     let sealed = world.coordinator(&["seal", ELECTION], TYPED).expect("sealed");
     assert!(sealed.contains("Box 1 is sealed"), "{sealed}");
+    let keeper = rotation::after_the_seal(&mut world, keeper).await;
+    told("with another HPKE key");
     let tallied = world.coordinator(&["tally", ELECTION], TYPED).expect("tallied");
     assert!(
         tallied.contains("the result is signed by P1, P2, P3"),
         "{tallied}"
     );
-    published_and_right(&world, &crowd);
+    published_and_right(&world, &crowd, VOTERS as usize + 4 + 5);
     told("published");
+    rotation::next_election(&mut world, keeper).await;
+    told("the next election is published");
 }
 
-fn published_and_right(world: &World, crowd: &Crowd) {
-    world.coordinator(&["bundle", ELECTION], "").expect("a bundle");
+/// The bundle of the world's election holds for whoever verifies it, and counts what `casts` accepted ballots say.
+fn published_and_right(world: &World, crowd: &Crowd, casts: usize) {
+    let bundled = world.coordinator(&["bundle", &world.plan.election], "");
+    bundled.expect("a bundle");
     let (bundle, manifest) = (
         world.bundle_file().expect("a bundle"),
         world.manifest_file().expect("a manifest"),
@@ -450,7 +467,7 @@ fn published_and_right(world: &World, crowd: &Crowd) {
         published[0].count,
         recount(1, &world.plan.roll, OPTIONS, crowd.done())
     );
-    assert_eq!(crowd.done().len(), VOTERS as usize + 4 + 5);
+    assert_eq!(crowd.done().len(), casts);
     for done in crowd.done() {
         assert!(
             published[0].ballots.contains(&done.digest),

@@ -20,11 +20,8 @@ use tally_client::{Election, read_invitation};
 use tally_mpc::layout::Choice;
 use tally_party::config::Config;
 use tally_party::journal;
-use tally_proto::ballot::BallotHeader;
-use tally_proto::connect::{self, Dial};
-use tally_proto::ids::{BoxId, Role, UnixSeconds};
-use tally_proto::shares::{Opening, ShareContext, split_ballot};
-use tally_proto::wire;
+use tally_proto::ids::{BoxId, Role};
+use tally_proto::shares::Opening;
 use tally_tests::crowd::Crowd;
 use tally_tests::leaks::{Secrets, files_below, links};
 use tally_tests::process::{Program, free_addresses_at};
@@ -32,6 +29,8 @@ use tally_tests::recount::recount;
 use tally_tests::script::{Cast, Place, Roll, Way};
 use tally_tests::world::{Plan, World};
 use tally_tests::{published, tamper, utc};
+
+use crate::by_hand;
 
 const ELECTION: &str = "lighthouse-2027";
 const TYPED: &str = "lighthouse-2027\n";
@@ -519,39 +518,12 @@ pub(super) fn credential(crowd: &Crowd, invitations: &BTreeMap<Place, String>, v
 /// Casts a ballot of which every share and nonce is known; gives them.
 async fn known_ballot(election: &Election, rng: &mut StdRng) -> Vec<(String, Vec<u8>)> {
     let of_box = &election.manifest().boxes()[0];
-    let context = ShareContext::ballot(election.id(), of_box);
     let packed = of_box
         .layout()
         .pack(2, rng.random(), &[Choice::Options(vec![1])])
         .expect("packed");
-    let openings = split_ballot(of_box.layout(), &packed, rng).expect("split");
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .expect("a time");
-    let header = BallotHeader::online(
-        election.id().clone(),
-        of_box.id(),
-        UnixSeconds(now.as_secs()),
-        context.commit_all(&openings),
-    );
-    for role in Role::ALL {
-        let identity = election.party(role);
-        let dial = Dial {
-            address: identity.public_address(),
-            anchor: identity.anchor(),
-            leaf: None,
-        };
-        let ciphertext = context
-            .seal(role, identity.sealing_key(), &header.digest(), &openings, rng)
-            .expect("sealed");
-        let submission = wire::Submission {
-            header: Some(header.to_wire()),
-            ciphertext: ciphertext.into(),
-            ..Default::default()
-        };
-        let mut party = connect::intake(dial.channel().expect("a channel"));
-        party.submit(submission).await.expect("accepted");
-    }
+    let (header, openings) = by_hand::made(election, &packed, rng);
+    by_hand::cast(election, (&header, &openings), &Role::ALL, rng).await;
     let of_opening = |(j, opening): (usize, &Opening)| {
         [
             (format!("share {} of a ballot", j + 1), opening.share().to_vec()),

@@ -135,7 +135,7 @@ impl Party {
     /// # Errors
     /// Not the configured coordinator or parties, or this party has countersigned another manifest of the election.
     pub(crate) fn is_published(&self, manifest: &SignedManifest) -> Result<bool, Refusal> {
-        check_identities(manifest.manifest(), &self.identities)?;
+        check_identities(manifest, &self.identities)?;
         let id = manifest.manifest().election();
         let Ok(known) = self.elections.get(id.as_str()) else {
             return Ok(false);

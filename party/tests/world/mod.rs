@@ -22,7 +22,7 @@ use tally_proto::envelope::Kind;
 use tally_proto::fixture::cards::SALT;
 use tally_proto::fixture::{Cast, OPENS, Shape, World as Fixture, ports};
 use tally_proto::holder::Holder;
-use tally_proto::identity::Address;
+use tally_proto::identity::{Address, PartyIdentity, PartyParts};
 use tally_proto::ids::{BoxId, Digest, RegisterId, Role, RoleExt as _, StationId, UnixSeconds, VoterIndex};
 use tally_proto::manifest::SignedManifest;
 use tally_proto::offsets::OffsetKey;
@@ -30,6 +30,7 @@ use tally_proto::pki::{Anchor, Leaf, PeerRole};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::shares::{Opening, ShareContext};
+use tally_proto::suite::OpeningKey;
 use tally_proto::ticket::OwnTicket;
 use tally_proto::wire;
 use tally_proto::wire::control_client::ControlClient;
@@ -147,6 +148,28 @@ impl World {
             cards.revocations(serials, this, next),
         )
         .expect("written");
+    }
+
+    /// A party that does not run gets a new HPKE key, and all three its new identity file.
+    pub(crate) fn rotate_hpke(&mut self, role: Role) {
+        let fresh = OpeningKey::generate(&mut self.fixture.rng);
+        let old = self.fixture.manifest.manifest().party(role);
+        let identity = PartyIdentity::new(PartyParts {
+            role,
+            agency: old.agency().to_owned(),
+            public_address: old.public_address().as_str().to_owned(),
+            peer_address: old.peer_address().as_str().to_owned(),
+            tls_ca_pem: old.anchor().pem().to_owned(),
+            signing_key: old.signing_key(),
+            sealing_key: fresh.sealing_key(),
+        });
+        let text = identity.expect("an identity").to_toml();
+        let key = self.directory(role).join("keys/hpke.key");
+        tally_proto::secret_file::replace(&key, &*fresh.to_bytes()).expect("written");
+        for of in Role::ALL {
+            let path = self.directory(of).join(format!("{role}.identity.toml"));
+            fs::write(path, &text).expect("written");
+        }
     }
 
     /// A certificate of the authority that may issue `role`; for a party's own roles, of `party`'s authority.
