@@ -446,7 +446,7 @@ impl Voter {
                     SignedOrder::open(Envelope::from_wire(wire).ok()?, self.election.signed()).ok()
                 })
                 .collect();
-            let standing = EffectiveElection::new(self.election.signed().clone().into(), in_force(&orders));
+            let standing = EffectiveElection::new(self.election.signed().clone(), in_force(&orders));
             if standing
                 .is_ok_and(|standing| matches!(within(standing.channel(ChannelKind::Online)), Some(Ok(()))))
             {

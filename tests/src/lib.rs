@@ -13,7 +13,7 @@ pub mod recount;
 pub mod script;
 pub mod soak;
 pub mod tamper;
-pub mod units;
 pub mod terminal;
+pub mod units;
 pub mod utc;
 pub mod world;
