@@ -185,7 +185,7 @@ fn stations_have_hours_of_their_own() {
     );
     let error = scene.read(&wrong).expect_err("backwards").to_string();
     assert!(
-        error.contains("election.toml:81: ") && error.contains("not after it opens"),
+        error.contains("election.toml:82: ") && error.contains("not after it opens"),
         "{error}"
     );
 }

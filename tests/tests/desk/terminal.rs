@@ -87,7 +87,7 @@ const ODD_BEGINNING: [Odd; 2] = [
     (REFERENCE, r#"a reference that begins with "\u{1b}[A"."#, ""),
 ];
 const ODD_ELECTRONIC: [Odd; 4] = [
-    (IDENTITY, "Type a number from 0 to 2 and press Enter.", "1"),
+    (IDENTITY, "Type 1 or 2 or 0 and press Enter.", "1"),
     (
         CHOICE,
         r#"has no option "[A"; options are numbered 1 to 2. Choose again."#,
@@ -96,7 +96,7 @@ const ODD_ELECTRONIC: [Odd; 4] = [
     (CAST, "Type a number from 0 to 2 and press Enter.", "1"),
     (RECEIPT, "Type a number from 0 to 1 and press Enter.", "0"),
 ];
-const ODD_PAPER: [Odd; 1] = [(IDENTITY, "Type a number from 0 to 2 and press Enter.", "2")];
+const ODD_PAPER: [Odd; 1] = [(IDENTITY, "Type 1 or 2 or 0 and press Enter.", "2")];
 
 /// Presses an arrow at each question, which does not answer it, then answers.
 fn with_arrows(desk: &mut Terminal, turn: &[Odd], reference: &str) {
