@@ -5,6 +5,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use rand::{CryptoRng, RngExt as _};
 use tally_proto::calendar::{Channel, ChannelKind, TimingError};
 use tally_proto::disclosure::Disclosure;
@@ -260,7 +262,10 @@ impl Voter {
         let mut earlier = Vec::new();
         loop {
             let cast_at_s = self.take_moment(begun, &mut notice).await?;
-            self.check_hours(UnixSeconds(cast_at_s)).await?;
+            // Later the voter is told what becomes of the attempts before: one of them may count.
+            if attempt == 1 {
+                self.check_hours(UnixSeconds(cast_at_s)).await?;
+            }
             let ticket = self.take_ticket(UnixSeconds(cast_at_s), kept, rng).await?;
             let (parcel, disclosure) = seal_online(
                 &self.election,
@@ -427,7 +432,8 @@ impl Voter {
     }
 
     /// Refuses a moment that lies outside the hours of online votes, before a ticket is spent on it. The manifest's hours may have been moved by an order, so
-    /// the parties are asked for those in force; one that shows orders under which the moment lies within is believed: they bear all signatures.
+    /// the parties are asked for those in force; one that shows orders under which the moment lies within is believed: they bear all signatures. Where fewer
+    /// than two answer, nothing is refused here.
     async fn check_hours(&self, cast_at: UnixSeconds) -> Result<(), CastError> {
         let manifest = self.election.manifest();
         let within = |channel: Option<&Channel>| channel.map(|online| online.check_opening(cast_at));
@@ -437,9 +443,12 @@ impl Voter {
         if manifest.ticketing().is_none() {
             return Ok(());
         }
-        let links = self.connections.links();
-        let shown = futures::future::join_all(links.iter().map(|link| link.orders(self.election.id()))).await;
-        for reply in shown.into_iter().flatten() {
+        let links = self.connections.links().iter();
+        let mut shown: FuturesUnordered<_> = links.map(|link| link.orders(self.election.id())).collect();
+        let mut answered = 0;
+        while let Some(reply) = shown.next().await {
+            let Ok(reply) = reply else { continue };
+            answered += 1;
             let orders = reply.orders.into_iter().take(MAX_ORDERS);
             let orders: Vec<SignedOrder> = orders
                 .filter_map(|wire| {
@@ -452,6 +461,10 @@ impl Voter {
             {
                 return Ok(());
             }
+        }
+        // One party alone keeps nobody from trying.
+        if answered < 2 {
+            return Ok(());
         }
         Err(CastError::Hours(closed))
     }

@@ -58,7 +58,7 @@ pub(super) fn carried(carried: &wire::CarriedReply) -> String {
     if !carried.also.is_empty() {
         let _ = writeln!(
             text,
-            "\n  THIS ORDER DOES NOTHING in these elections of the same register, which have the same person on their roll: what the voter's card signed\n               counts there, unless the commission orders it for them too:"
+            "\n  THIS ORDER DOES NOTHING in these elections of the same register, which have the same person on their roll: what the voter's card signed\n               counts there, unless the commission orders it for them too (open rolls are not looked through):"
         );
         for also in &carried.also {
             let _ = writeln!(text, "    election {}, {:?} there", also.election, also.voter);

@@ -263,13 +263,14 @@ impl Party {
     }
 
     /// The other elections of the register whose lists are not made yet and whose roll has the person whose enrolments `reissue` sets aside in `election`. An order is
-    /// signed for one election, box and number, and does nothing there: whoever holds the credential goes on voting in these.
+    /// signed for one election, box and number, and does nothing there: whoever holds the credential goes on voting in these. Found by the certificates
+    /// of the person that came with enrolments which the order sets aside; those for open rolls are not among them.
     fn also_enrolled(
         &self,
         election: &Election,
         reissue: &Reissue,
     ) -> Result<Vec<wire::AlsoEnrolled>, Refusal> {
-        let Some(register) = election.manifest().register() else {
+        let Some(register) = election.manifest().register().filter(|_| reissue.until.get() > 0) else {
             return Ok(Vec::new());
         };
         let (number, here) = (election.number(), (reissue.of_box.get(), reissue.voter.get()));
