@@ -448,6 +448,9 @@ async fn device_logs_and_one_database_do_not_tell_a_decoy_better_than_a_coin() {
 
     began_ms.store((OPENS + 100) * 1000, Ordering::Relaxed);
     until("it is open", async || world.clock.now_ms() > (OPENS + 100) * 1000).await;
+    // A program of now: one that asked for the time some seconds ago carries that on.
+    let of_election = connections(&world, &parties);
+    let election = &of_election.0;
     join_all(voters.iter_mut().map(|voter| voter.casts(&of_election))).await;
     // A record and two ballots of each.
     let (all, _) = look(&world, &parties, (&voters, election), 3 * VOTERS).await;

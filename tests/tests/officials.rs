@@ -102,16 +102,17 @@ async fn await_open(world: &World) {
     .await;
 }
 
-async fn own_election(world: &World) -> wire::ElectionStatus {
-    let status = status(world).await.expect("status");
+async fn own_election(world: &World, election: &str) -> wire::ElectionStatus {
+    let mut operator = Operator::new(&config(world)).expect("an operator");
+    let status = operator.status(election).await.expect("status");
     status.elections.into_iter().next().expect("the election")
 }
 
-/// Waits until both others have followed the party's log to its end; its state then.
-async fn await_mirrored(world: &World) -> wire::ElectionStatus {
-    let mut before = own_election(world).await;
+/// Waits until the party has every voter's ballot and both others have followed its log to the end; its state then.
+async fn await_mirrored(world: &World, election: &str) -> wire::ElectionStatus {
+    let mut before = own_election(world, election).await;
     await_that("it has every ballot", async || {
-        before = own_election(world).await;
+        before = own_election(world, election).await;
         before
             .boxes
             .iter()
@@ -122,7 +123,7 @@ async fn await_mirrored(world: &World) -> wire::ElectionStatus {
         for i in (0..3).filter(|i| *i != PARTY) {
             let config = Config::load(&world.party_config(i)).expect("a configuration");
             let mut operator = Operator::new(&config).expect("an operator");
-            let status = operator.status(ELECTION).await.expect("status");
+            let status = operator.status(election).await.expect("status");
             let mut logs = status.elections.into_iter().flat_map(|election| election.peers);
             if !logs.any(|log| log.party as usize == PARTY + 1 && log.mirrored >= before.log_size) {
                 return false;
@@ -374,7 +375,7 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
         .expect("accepted");
     told("voted");
 
-    let before = await_mirrored(&world).await;
+    let before = await_mirrored(&world, ELECTION).await;
     certificates_are_renewed(&mut world).await;
     told("with new certificates");
 
@@ -410,7 +411,7 @@ async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
     await_unlocked(&world).await;
     // Election, log, records and ballots come from the two others, by themselves.
     await_open(&world).await;
-    let after = own_election(&world).await;
+    let after = own_election(&world, ELECTION).await;
     assert!(after.log_size >= before.log_size && after.lost == 0, "{after:?}");
     let counts = |election: &wire::ElectionStatus| {
         let of_box = election.boxes.first().expect("one box");
