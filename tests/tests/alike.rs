@@ -392,7 +392,7 @@ fn check_code(said: &Said) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decoy_is_like_the_true_credential_before_during_and_after() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     let root = tempfile::tempdir().expect("a directory");
     let (scene, opens) = Scene::new(&root.path().join("world"));
     let world = &scene.world;

@@ -157,7 +157,7 @@ fn told(outcome: Result<(), CrowdError>) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eleven_proposals_three_ways_five_early_days_and_a_final_one() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     tally_proto::connect::install_tls_provider();
     let root = tempfile::tempdir().expect("a directory");
     let program = Program::at(env!("CARGO_BIN_EXE_tally-tests"));

@@ -85,7 +85,7 @@ fn refused(world: &World, change: &str, reference: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_voters_online_votes_are_struck_and_restored_and_nobody_learns_of_them() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     tally_proto::connect::install_tls_provider();
     let root = tempfile::tempdir().expect("a directory");
     let program = Program::at(env!("CARGO_BIN_EXE_tally-tests"));

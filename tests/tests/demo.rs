@@ -12,9 +12,9 @@ fn demo(directory: &Path, more: &[&str]) -> Output {
         .expect("the program of this package runs")
 }
 
-#[test]
-fn a_small_election_is_counted_right_and_a_fault_of_one_vote_is_found() {
-    let _one = crate::ONE.blocking_lock();
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_election_is_counted_right_and_a_fault_of_one_vote_is_found() {
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     let directory = tempfile::tempdir().expect("a temporary directory");
     let honest = demo(&directory.path().join("honest"), &[]);
     let said =

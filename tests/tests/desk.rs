@@ -177,7 +177,7 @@ fn votes(reference: &str) -> [&str; 6] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_in_mid_day_stops_a_desk_before_the_next_voter_signs_in() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     let root = tempfile::tempdir().expect("a directory");
     let world = open_market(root.path());
     let [mut one, mut two] = ["station-1", "station-2"].map(|station| Desk::sit(&world, station));
@@ -276,7 +276,7 @@ async fn an_order_in_mid_day_stops_a_desk_before_the_next_voter_signs_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_desk_survives_a_power_cut_and_of_a_station_revoked_for_a_surplus_nothing_counts() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     let root = tempfile::tempdir().expect("a directory");
     let (world, shown) = open_market_with(root.path(), "revoked_stations = \"none\"\n");
     let none =

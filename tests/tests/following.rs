@@ -221,7 +221,7 @@ fn counted_right(world: &World, done: &[Done]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_was_away_and_is_killed_while_it_catches_up_holds_what_the_others_hold_before_sealing() {
     let directory = tempfile::tempdir().expect("a directory");
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     let (mut world, mut crowd, invitations) = voting(directory.path().join("world")).await;
     vote(&mut crowd, 0..1).await;
     await_held(&world, 2, crowd.done()).await;
@@ -263,7 +263,7 @@ async fn one_that_was_away_and_is_killed_while_it_catches_up_holds_what_the_othe
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_copy_of_a_store_accepts_nothing_until_it_has_its_log_back() {
     let directory = tempfile::tempdir().expect("a directory");
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     let (mut world, mut crowd, _) = voting(directory.path().join("world")).await;
     vote(&mut crowd, 0..1).await;
     let store = world.root.join("party-3/data/party.redb");

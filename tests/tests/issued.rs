@@ -220,7 +220,7 @@ fn one_half_is_refused_and_both_vote(world: &World, letter: &str, message: &str)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn halves_count_together_only_and_what_is_issued_again_takes_the_place_of_what_was() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     tally_proto::connect::install_tls_provider();
     let root = tempfile::tempdir().expect("a directory");
     let program = Program::at(env!("CARGO_BIN_EXE_tally-tests"));

@@ -5,7 +5,7 @@ use tally_tests::process::Program;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_many_elections_equals_its_own_recount() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     tally_proto::connect::install_tls_provider();
     let directory = tempfile::tempdir().expect("a directory");
     let many = Many {

@@ -237,7 +237,7 @@ async fn certificates_are_renewed(world: &mut World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn locked_unlocked_killed_and_restored_on_an_empty_machine() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     connect::install_tls_provider();
     let directory = tempfile::tempdir().expect("a directory");
     let began = Instant::now();

@@ -222,7 +222,7 @@ fn pem_body(bytes: &[u8]) -> Option<Vec<u8>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_election_leaves_nothing_in_figures_traces_logs_journals_and_stores_that_tells_on_anybody() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     let directory = tempfile::tempdir().expect("a directory");
     let root = directory.path().canonicalize().expect("its path");
     let program = Program::at(env!("CARGO_BIN_EXE_tally-tests")).recorded(root.join("commands.log"));

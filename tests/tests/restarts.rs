@@ -150,7 +150,7 @@ fn refused_with(error: CrowdError, reason: Reason) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_and_started_again_in_every_phase() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     tally_proto::connect::install_tls_provider();
     let directory = tempfile::tempdir().expect("a directory");
     let began = Instant::now();
@@ -354,7 +354,9 @@ async fn killed_while_tallying(world: &mut World) {
         aborted += 1;
         assert_eq!(first.status.code(), Some(1), "{first:?}");
         let said = first.err.split("\nerror: ").last().unwrap_or_default();
-        assert!(said.contains(&format!("P{}", party + 1)), "{}", first.err);
+        // It names the party that was killed, or the other command was faster than its second attempt.
+        let names = said.contains(&format!("P{}", party + 1)) || said.contains("session.stale");
+        assert!(names, "{}", first.err);
         assert!(
             again.out.contains(&format!("Box {of_box} is tallied")),
             "{again:?}"

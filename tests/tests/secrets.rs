@@ -215,7 +215,7 @@ fn aborted_and_tallied(world: &mut World, proxy: &Proxy) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wide_election_leaves_no_secret_and_no_voter_beside_a_ballot_in_any_file() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     connect::install_tls_provider();
     let directory = tempfile::tempdir().expect("a directory");
     let root = directory.path().canonicalize().expect("its path");

@@ -191,7 +191,7 @@ fn usual() -> Patience {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_election_comes_into_force_and_credentials_are_issued() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     let mut scene = Scene::new().await;
     let registrar = scene.registrar();
     fs::write(scene.path("election.toml"), ELECTION).expect("written");

@@ -5,7 +5,7 @@ use tally_tests::soak::Soak;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_over_fifty_kills() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     tally_proto::connect::install_tls_provider();
     let directory = tempfile::tempdir().expect("a directory");
     let soak = Soak {

@@ -96,7 +96,7 @@ fn trace(world: &World, state: &str) -> BTreeMap<String, u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_election_with_tickets() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     tally_proto::connect::install_tls_provider();
     let directory = tempfile::tempdir().expect("a directory");
     let program = Program::at(env!("CARGO_BIN_EXE_tally-tests"));

@@ -99,7 +99,7 @@ fn shows_nothing(said: &Said) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_shows_ada_and_casts_ben_is_exposed_by_the_second_device() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     connect::install_tls_provider();
     let directory = tempfile::tempdir().expect("a directory");
     let root = directory.path().join("world");

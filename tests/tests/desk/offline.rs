@@ -75,7 +75,7 @@ fn refused(told: &serde_json::Value, sequence: u64, reason: Reason) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_station_without_a_network_takes_votes_and_delivers_before_the_deadline() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     let root = tempfile::tempdir().expect("a directory");
     let world = open_market(root.path());
     let invitations = world.issue().expect("invitations");

@@ -111,7 +111,7 @@ fn with_arrows(desk: &mut Terminal, turn: &[Odd], reference: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_key_loses_or_casts_anything_at_any_question_and_no_choice_stays_on_the_screen() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     let root = tempfile::tempdir().expect("a directory");
     let world = open_market(root.path());
     let book = world.root.join(format!("station-1/{ELECTION}.book"));
