@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 use tally_tests::proxy::{Network, Proxy};
 
-use crate::scene::{DEADLINE, ELECTION, ONE, Scene, TYPED, read, says};
+use crate::scene::{DEADLINE, ELECTION, Scene, TYPED, beside_others, read, says};
 
 /// Who is killed in each session.
 const PARTY: usize = 2;
@@ -65,7 +65,7 @@ async fn aborted(scene: &mut Scene, proxy: &Proxy, session: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn aborted_and_spent_sessions_are_alarms_until_there_is_a_result() {
-    let _one = ONE.lock().await;
+    let _place = beside_others().await;
     let mut proxies = Vec::new();
     let mut scene = Scene::behind(
         0,

@@ -14,7 +14,7 @@ use tally_proto::refusal::Refusal;
 use tally_proto::{secret_file, wire};
 use tally_tests::world::World;
 
-use crate::scene::{ELECTION, ONE, Scene, await_that, read, says};
+use crate::scene::{ELECTION, Scene, await_that, beside_others, read, says};
 
 const DAY_S: u64 = 24 * 3600;
 
@@ -63,7 +63,7 @@ fn certificate_days(path: &Path) -> u64 {
 /// with two; after `renew-certificates` and a start it catches up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_party_whose_certificate_has_ended_is_named_and_mended_without_touching_the_manifest() {
-    let _one = ONE.lock().await;
+    let _place = beside_others().await;
     let mut scene = Scene::behind(
         0,
         |_, listens| Ok(listens),
@@ -188,7 +188,7 @@ async fn a_party_whose_certificate_has_ended_is_named_and_mended_without_touchin
 /// A station and the commission: each is told that it is its own that ended; what the station took stays on its disk and is delivered after.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_station_and_a_commission_whose_certificates_have_ended_are_told_so_and_lose_nothing() {
-    let _one = ONE.lock().await;
+    let _place = beside_others().await;
     let scene = Scene::new(1);
     let (root, manifest) = (scene.world.root.clone(), scene.manifest());
     let commission = authority(&root.join("coordinator"));
@@ -295,7 +295,7 @@ async fn a_station_and_a_commission_whose_certificates_have_ended_are_told_so_an
 /// caller's own program does not look.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_ends_while_its_connection_stands_is_refused_with_its_reason() {
-    let _one = ONE.lock().await;
+    let _place = beside_others().await;
     let scene = Scene::new(1);
     let commission = authority(&scene.world.root.join("coordinator"));
     let config = Config::load(&scene.world.party_config(0)).expect("a configuration");

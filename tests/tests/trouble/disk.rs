@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tally_tests::process::Program;
 use tally_tests::world::World;
 
-use crate::scene::{DEADLINE, ONE, Scene, await_that, program, read, says};
+use crate::scene::{DEADLINE, Scene, await_that, beside_others, program, read, says};
 
 /// Size of the file system, MiB.
 const SIZE_MIB: u64 = 48;
@@ -131,7 +131,7 @@ async fn refuses_below_its_reserve_and_goes_on_by_itself(scene: &mut Scene, ball
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_party_on_a_full_disk_refuses_keeps_what_it_acknowledged_and_recovers() {
-    let _one = ONE.lock().await;
+    let _place = beside_others().await;
     let in_a_namespace = works("unshare", &["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
     let as_root = Mounted::may();
     assert!(

@@ -18,7 +18,7 @@ use tally_proto::wire;
 use tally_tests::script::{Cast, Place, Way};
 use tokio::task::JoinSet;
 
-use crate::scene::{ELECTION, ONE, OPTIONS, Scene, VOTERS, await_that};
+use crate::scene::{ELECTION, OPTIONS, Scene, VOTERS, alone, await_that};
 
 /// Readers of the public log, and askers with another party's certificate.
 const READERS: u32 = 24;
@@ -142,7 +142,7 @@ fn percentile(took: &[Duration], of_hundred: usize) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_readers_of_the_log_keep_no_voter_from_casting() {
-    let _one = ONE.lock().await;
+    let _place = alone().await;
     let mut scene = Scene::new(0);
     scene.vote(0..2).await;
     let alone = timed(&scene).await;
@@ -245,7 +245,7 @@ async fn ticks_for(every_ms: u32, ballots: u32) -> u64 {
 /// What following costs beside voting, as a share of the parties' CPU time.
 #[tokio::test(flavor = "multi_thread")]
 async fn following_each_other_costs_little_beside_voting() {
-    let _one = ONE.lock().await;
+    let _place = alone().await;
     const BALLOTS: u32 = 900;
     let (hardly, usual) = (ticks_for(60_000, BALLOTS).await, ticks_for(1_000, BALLOTS).await);
     let us = |ticks: u64| ticks * 10_000 / u64::from(BALLOTS);

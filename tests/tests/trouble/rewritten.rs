@@ -8,7 +8,7 @@ use tally_party::store::{Storage, Store, StoreError, log};
 use tally_proto::ids::{BoxId, Digest, Hash32, UnixSeconds};
 use tally_proto::log::{Accepted, Entry};
 
-use crate::scene::{ELECTION, ONE, Scene, await_that, read, says};
+use crate::scene::{ELECTION, Scene, await_that, beside_others, read, says};
 
 /// The party whose operator it is.
 const PARTY: usize = 2;
@@ -36,7 +36,7 @@ fn rewrite(store: &Path, entries: u8) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_its_operator_rewrote_between_two_starts_raises_the_alarm_at_both_others() {
-    let _one = ONE.lock().await;
+    let _place = beside_others().await;
     let mut scene = Scene::new(0);
     let store = scene.world.root.join("party-3/data/party.redb");
     let copy = scene.world.root.join("copy.redb");
@@ -98,7 +98,7 @@ async fn a_log_that_its_operator_rewrote_between_two_starts_raises_the_alarm_at_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_party_that_is_behind_says_so_until_it_has_caught_up() {
-    let _one = ONE.lock().await;
+    let _place = beside_others().await;
     let mut scene = Scene::behind(
         0,
         |_, listens| Ok(listens),
@@ -131,7 +131,7 @@ async fn a_party_that_is_behind_says_so_until_it_has_caught_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_election_that_cannot_be_taken_over_is_one_alarm_and_not_a_line_a_second() {
-    let _one = ONE.lock().await;
+    let _place = beside_others().await;
     let mut scene = Scene::new(0);
     scene.vote(0..1).await;
     // A machine in the place of a lost one, with the identity file of another commission.

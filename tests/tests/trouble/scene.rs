@@ -19,6 +19,7 @@ use tally_tests::recount::{Done, recount};
 use tally_tests::script::{Cast, Place, Roll, Way};
 use tally_tests::world::{Plan, World};
 use tally_tests::{published, utc};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub(crate) const ELECTION: &str = "weather-2027";
 pub(crate) const TYPED: &str = "weather-2027\n";
@@ -27,8 +28,19 @@ pub(crate) const OPTIONS: u32 = 3;
 /// What must come about at all comes about within this, on a machine that does much else.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
-/// One world at a time: the addresses of one are not taken by the connections of another.
-pub(crate) static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// Worlds that stand side by side: mostly they wait for their clocks.
+const MOST_WORLDS: u32 = 3;
+static WORLDS: Semaphore = Semaphore::const_new(MOST_WORLDS as usize);
+
+/// A place for one world beside others.
+pub(crate) async fn beside_others() -> SemaphorePermit<'static> {
+    WORLDS.acquire().await.expect("a place")
+}
+
+/// All places: for what measures times.
+pub(crate) async fn alone() -> SemaphorePermit<'static> {
+    WORLDS.acquire_many(MOST_WORLDS).await.expect("all places")
+}
 
 pub(crate) fn plan(stations: u32) -> Plan {
     let now = SystemTime::now();

@@ -28,7 +28,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::scene::{ELECTION, ONE, Scene, VOTERS, await_that, read};
+use crate::scene::{ELECTION, Scene, VOTERS, alone, await_that, read};
 
 /// Connections that ask without a pause, each one question after the other.
 const ASKING: usize = 24;
@@ -187,7 +187,7 @@ async fn is_accepted(intake: &mut wire::intake_client::IntakeClient<Channel>, di
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_party_told_to_stop_under_load_says_so_answers_what_it_began_and_ends_in_time() {
-    let _one = ONE.lock().await;
+    let _place = alone().await;
     let mut scene = Scene::behind(
         0,
         |_, listens| Ok(listens),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tally_tests::proxy::{Network, Proxy};
 
-use crate::scene::{ELECTION, ONE, Scene, TYPED, await_that, says};
+use crate::scene::{ELECTION, Scene, TYPED, alone, await_that, says};
 
 /// The party behind the proxies.
 const PARTY: usize = 2;
@@ -17,7 +17,7 @@ fn set(proxies: &[Arc<Proxy>], network: Network) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_then_dead_network_of_one_party_delays_nobody_and_is_named() {
-    let _one = ONE.lock().await;
+    let _place = alone().await;
     let mut proxies = Vec::new();
     let mut scene = Scene::behind(
         0,
