@@ -40,10 +40,10 @@ Exit codes:
   2  the command line is wrong
   3  the manifest, invitation, choice or roll number is wrong; nothing was sent
   4  the parties refused the ballot
-  5  too few parties could be reached; try again
+  5  too few parties could be reached, or `check` is open without one that was not; try again
   6  `station drain` ended, and some party still lacks some ballots
   7  what was checked is false: a check code that does not open the ballot, a log that was rewritten, contradicting parties
-  8  `check`: the ballot is not where it should be, or no other party has seen it there";
+  8  `check`: the ballot is not where it should be, or is left out of what is tallied, or no other party has seen it there";
 
 /// Casts ballots, for voters and polling stations.
 #[derive(Parser)]

@@ -41,7 +41,7 @@ pub mod queue;
 pub mod roll;
 
 pub use book::{Book, BookError};
-pub use bulletin::{Bulletin, Stopped};
+pub use bulletin::{Bulletin, Row, Stopped};
 pub use drain::Drained;
 pub use hours::Hours;
 pub use identity::{IdentityFilesError, StationKeys};

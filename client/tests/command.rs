@@ -12,6 +12,8 @@ use tally_proto::invitation::sheet::Addressee;
 use tally_proto::invitation::{Credential, Invitation, Letter, Message, Part};
 use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
+use tally_proto::wire;
+use tally_proto::wire::sealed_fate::Fate;
 
 use crate::fake::history::Telling;
 use crate::fake::{Manner, Plain, Town};
@@ -662,6 +664,92 @@ fn a_kept_name_is_checked_later_and_a_rewritten_log_convicts() {
     }
     let no_notes = desk.run(&format!("{check} --earlier @manifest"), None);
     assert_eq!(no_notes.code, 1, "{}", no_notes.err);
+}
+
+#[test]
+fn a_check_without_one_party_is_not_final_and_sends_nobody_to_cast_again() {
+    let desk = Desk::new(&[]);
+    let voted = desk.run(
+        &format!("vote {VOTER} --state @state --choice Mayor=1 --yes --show-name"),
+        None,
+    );
+    let mut lines = voted.out.lines();
+    let name = lines.find_map(|line| line.strip_prefix("Its name: ")).unwrap();
+    let check = |more: &str| {
+        desk.run(
+            &format!("check --manifest @manifest --patience 0 {more} {name}"),
+            None,
+        )
+    };
+    let says = |party: Role, fate: Option<Fate>| {
+        let seal_hash = vec![1; 32];
+        desk.town.party(party).seal(wire::SealedFate { seal_hash, fate });
+    };
+    desk.town.party(Role::P2).behave(Manner::Away);
+    // The two others have it: what the third says changes nothing.
+    let two = check("");
+    assert_eq!(two.code, 0, "{}{}", two.out, two.err);
+    desk.town.party(Role::P3).tell(Telling::Ignorant);
+    let open = check("");
+    assert_eq!(open.code, 5, "{}{}", open.out, open.err);
+    assert!(open.out.contains("University (P2)"), "{}", open.out);
+    for words in [
+        "University did not show whether this ballot is there",
+        "the answer is not final. Check again when University answers; do not cast again for that",
+    ] {
+        assert!(open.err.contains(words), "{words}: {}", open.err);
+    }
+    // Programs are told alike.
+    let json = check("--json");
+    assert_eq!(json.code, 5, "{}", json.err);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["faults"][0]["party"], 2);
+    // A party that says that it has it, and shows nothing for that, leaves it as open.
+    desk.town.party(Role::P2).behave(Manner::Honest);
+    desk.town.party(Role::P2).tell(Telling::Withholding);
+    let withheld = check("");
+    assert_eq!(withheld.code, 5, "{}{}", withheld.out, withheld.err);
+    desk.town.party(Role::P2).tell(Telling::Truth);
+    desk.town.party(Role::P2).behave(Manner::Away);
+    // Neither of the others has it: whatever the third says, two do not.
+    desk.town.party(Role::P1).tell(Telling::Ignorant);
+    let gone = check("");
+    assert_eq!(gone.code, 8, "{}{}", gone.out, gone.err);
+    assert!(gone.err.contains("cast again"), "{}", gone.err);
+    desk.town.party(Role::P1).tell(Telling::Truth);
+
+    // Two parties agree on the list of what is tallied: that is final without the third.
+    for party in [Role::P1, Role::P3] {
+        says(party, Some(Fate::OnList(true)));
+    }
+    let listed = check("");
+    assert_eq!(listed.code, 0, "{}{}", listed.out, listed.err);
+    let excluded = Reason::BallotStationSequence.code();
+    for (telling, fate) in [
+        (Telling::Ignorant, Fate::NoCandidate(true)),
+        (Telling::Truth, Fate::NoCandidate(true)),
+        (Telling::Ignorant, Fate::Excluded(excluded.to_owned())),
+        (Telling::Truth, Fate::Excluded(excluded.to_owned())),
+    ] {
+        desk.town.party(Role::P3).tell(telling);
+        for party in [Role::P1, Role::P3] {
+            says(party, Some(fate.clone()));
+        }
+        let out = check("");
+        assert_eq!(out.code, 8, "{fate:?}: {}{}", out.out, out.err);
+        assert!(
+            out.err
+                .contains("the box is sealed, and this ballot is not tallied"),
+            "{}",
+            out.err
+        );
+        assert!(!out.err.contains("cast again"), "{}", out.err);
+    }
+    // One party alone does not say what became of it.
+    says(Role::P1, Some(Fate::OnList(true)));
+    desk.town.party(Role::P3).behave(Manner::Away);
+    let alone = check("");
+    assert_eq!(alone.code, 5, "{}{}", alone.out, alone.err);
 }
 
 /// What a reader of QR codes makes of a page's picture, eight points a module.

@@ -431,6 +431,62 @@ fn two_parties_that_refuse_a_station_stop_it_while_the_third_one_hangs() {
 }
 
 #[test]
+fn a_paper_row_that_is_refused_is_named_as_paper_with_what_to_do() {
+    let refused_by = |parties: &[Role]| {
+        let hall = Hall::new(&[]);
+        for party in parties {
+            let manner = Manner::Refusing(Reason::BallotStationSequence);
+            hall.town.party(*party).behave(manner);
+        }
+        hall
+    };
+    let by_vote = "Number 1 of box 1: Court (P1) refused";
+    let by_paper = "Number 2 of box 1, PAPER: Court (P1) refused";
+    let advice = "If the paper ballot is not in the box yet, keep it out.";
+    let paper = ["1", "b1-006", "2"];
+    // Whoever is about to close asks the parties.
+    let close_and_look = ["3", "2", "0", "2", "0"];
+
+    // One party alone: which row is which is said, and both count.
+    let hall = refused_by(&[Role::P1]);
+    let day = [&OPEN[..], &VOTE, &paper, &close_and_look].concat();
+    let (code, said) = hall.sit(&day);
+    assert_eq!(code, 6, "{said}");
+    assert!(said.contains("One party alone refuses ballots."), "{said}");
+    assert!(said.contains(by_vote) && said.contains(by_paper), "{said}");
+    assert!(!said.contains(advice), "{said}");
+
+    // Two: of an electronic vote there is no paper to keep out of the box.
+    let hall = refused_by(&[Role::P1, Role::P2]);
+    let (_, said) = hall.sit(&[&OPEN[..], &VOTE, &["3", "1", "0", "0"]].concat());
+    assert!(said.contains("BALLOTS ARE REFUSED by two parties"), "{said}");
+    assert!(said.contains(by_vote) && !said.contains(advice), "{said}");
+    let (code, said) = hall.sit(&[&paper[..], &close_and_look].concat());
+    assert_eq!(code, 6, "{said}");
+    let lost = said.find("BALLOTS ARE REFUSED by two parties").expect(&said);
+    assert!(
+        said[lost..].contains(by_paper) && said[lost..].contains(advice),
+        "{said}"
+    );
+
+    // A queue is drained elsewhere too, by people and by programs.
+    let (code, said) = hall.station("drain", "--give-up-after 1");
+    assert_eq!(code, 6, "{said}");
+    assert!(
+        said.contains("Number 2 of box 1, PAPER: University (P2) refused"),
+        "{said}"
+    );
+    let (_, said) = hall.station("drain", "--give-up-after 1 --json");
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let rows = json["refused"].as_array().unwrap().iter();
+    let rows: Vec<_> = rows
+        .map(|row| (row["sequence"].as_u64(), row["paper"].as_bool()))
+        .collect();
+    assert!(rows.contains(&(Some(1), Some(false))), "{rows:?}");
+    assert!(rows.contains(&(Some(2), Some(true))), "{rows:?}");
+}
+
+#[test]
 fn one_party_alone_does_not_bury_the_menu_under_what_it_refuses() {
     let hall = Hall::new(&[]);
     hall.town

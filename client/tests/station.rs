@@ -254,10 +254,13 @@ async fn what_a_party_refuses_stays_and_is_named() {
     let drained = station.drain(Duration::from_secs(5)).await.unwrap();
     assert_eq!(drained.left, 1);
     assert_eq!(drained.refused.len(), 1);
-    assert_eq!((drained.refused[0].0, drained.refused[0].1), (NORTH, 1));
+    assert_eq!(
+        (drained.refused[0].0.of_box, drained.refused[0].0.sequence),
+        (NORTH, 1)
+    );
     assert!(
         drained.refused[0]
-            .2
+            .1
             .to_string()
             .contains("Statistics (P3) gave a false receipt")
     );
@@ -492,7 +495,7 @@ async fn a_party_that_hangs_keeps_nobody_from_the_two_others() {
     station.drain_within(Duration::from_secs(3)).await.unwrap();
     let refused = station.bulletin().refused();
     assert_eq!(
-        (refused.len(), refused[0].sequence, refused[0].is_lost()),
+        (refused.len(), refused[0].row.sequence, refused[0].is_lost()),
         (1, 3, true)
     );
     let stopped = station.bulletin().stopped().unwrap();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rand::{SeedableRng, rngs::StdRng};
 use tally_client::{ATTEMPT, Cast, CastError, Choices, Connections, Device, Fault, Notice, Patience, Voter};
 use tally_proto::calendar::{Channel, ChannelKind, TimingError};
+use tally_proto::envelope::Envelope;
 use tally_proto::ids::Role;
 use tally_proto::order::Change;
 use tally_proto::reason::Reason;
@@ -453,4 +454,113 @@ async fn a_ballot_before_the_hours_spends_no_ticket_and_says_when_they_begin() {
         "{late}"
     );
     assert_eq!(purses(directory.path()), after);
+}
+
+#[tokio::test]
+async fn a_channel_that_an_order_has_closed_early_spends_no_ticket_where_two_parties_show_it() {
+    let agencies = Agencies::new(1).with_tickets();
+    let town = Town::open_with(&agencies, &[], &[]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let device = Device::open(directory.path()).unwrap();
+    let voter = voter(&town, &device);
+    let mut rng = StdRng::seed_from_u64(1);
+    voter.draw_telling(&mut rng, |_| {}).await.unwrap();
+    let before = purses(directory.path());
+    let order = |number: u32, after, openings: &[(u64, u64)], countersigned: &[Role]| {
+        let change = (ChannelKind::Online, openings);
+        agencies.reopen(&town.signed, (number, after), change, countersigned)
+    };
+    let over = [(OPENS_S, NOON_S - 60)];
+    let closing = order(1, None, &over, &Role::ALL);
+    let reopening = order(2, Some(closing.hash()), &[(OPENS_S, CLOSES_S)], &Role::ALL);
+    let shows = |party: Role, orders: &[Envelope]| town.party(party).show(orders, &[]);
+    let refused = async |what: &str| {
+        let refused = cast(&voter, 2).await.unwrap_err();
+        assert!(
+            matches!(refused, CastError::Hours(TimingError::AfterClose { closed, .. }) if closed.get() == NOON_S - 60),
+            "{what}: {refused}"
+        );
+        assert_eq!(purses(directory.path()), before, "{what}");
+    };
+    for party in Role::ALL {
+        shows(party, std::slice::from_ref(&closing));
+    }
+    refused("all show it").await;
+    shows(Role::P1, &[]);
+    refused("one keeps it back").await;
+    // Without one signature it opens nothing, whoever shows it; nor does what is no order at all.
+    let unsigned = order(
+        2,
+        Some(closing.hash()),
+        &[(OPENS_S, CLOSES_S)],
+        &[Role::P1, Role::P2],
+    );
+    let rubbish = Envelope::decode(&town.signed.envelope().encode()).unwrap();
+    shows(Role::P1, &[rubbish.clone(), closing.clone(), unsigned]);
+    refused("one shows rubbish").await;
+    town.party(Role::P1).behave(Manner::Away);
+    refused("one is away").await;
+    town.party(Role::P1).behave(Manner::Silent);
+    refused("one does not answer").await;
+    town.party(Role::P1).behave(Manner::Honest);
+    assert_eq!(brought(&town, Role::P2), (0, 0));
+
+    // An order that reopens it, and one party that keeps this one back: the two others take the ballot.
+    let both = [closing.clone(), reopening];
+    for party in [Role::P2, Role::P3] {
+        shows(party, &both);
+    }
+    shows(Role::P1, std::slice::from_ref(&closing));
+    assert_eq!(cast(&voter, 3).await.unwrap().accepted(), [Role::P2, Role::P3]);
+    // Nor does one party that has not heard of it yet, with one that keeps it back: who shows the last order is believed.
+    shows(Role::P2, std::slice::from_ref(&closing));
+    let lonely = cast(&voter, 4).await.unwrap_err();
+    assert!(matches!(lonely, CastError::Refused { .. }), "{lonely}");
+}
+
+#[tokio::test]
+async fn one_party_alone_that_shows_a_channel_closed_keeps_nobody_from_voting() {
+    let agencies = Agencies::new(1).with_tickets();
+    let town = Town::open_with(&agencies, &[], &[]).await;
+    let voter = voter(&town, &Device::in_memory());
+    let change = (ChannelKind::Online, &[(OPENS_S, NOON_S - 60)][..]);
+    let closing = |countersigned: &[Role]| agencies.reopen(&town.signed, (1, None), change, countersigned);
+    // Two that show what lacks a signature show nothing.
+    for party in [Role::P1, Role::P2] {
+        town.party(party).show(&[closing(&[Role::P1, Role::P2])], &[]);
+    }
+    let mut sent = cast(&voter, 1).await.unwrap();
+    sent.third().await;
+    assert_eq!(sent.accepted(), Role::ALL);
+    for party in [Role::P1, Role::P3] {
+        town.party(party).show(&[], &[]);
+    }
+    town.party(Role::P2).show(&[closing(&Role::ALL)], &[]);
+    let mut sent = cast(&voter, 2).await.unwrap();
+    assert_eq!(sent.accepted(), [Role::P1, Role::P3]);
+    sent.third().await;
+    assert_eq!(sent.faults()[0].reason(), Reason::BallotAfterClose);
+}
+
+#[tokio::test]
+async fn the_hours_are_asked_for_in_the_same_words_whatever_the_credential() {
+    let calls = async |credential: u64| {
+        let town = town(&[]).await;
+        let connections = Connections::open(&town.election).unwrap();
+        let invitation = town.invitation(42, credential);
+        let voter = Voter::new(&town.election, &connections, invitation, &Device::in_memory()).unwrap();
+        let voter = voter.with_patience(Patience {
+            after_draw: Duration::ZERO,
+            ..Patience::default()
+        });
+        cast(&voter, 1).await.unwrap().third().await;
+        Role::ALL.map(|party| {
+            let asked = |(name, _): &&(&str, usize)| *name == "manifest";
+            town.party(party)
+                .seen(|seen| seen.calls.iter().filter(asked).copied().collect::<Vec<_>>())
+        })
+    };
+    let (one, other) = (calls(0x1234_5678_9abc_def1).await, calls(7).await);
+    assert_eq!(one, other);
+    assert_eq!(one.map(|calls| calls.len()), [1; 3]);
 }

@@ -25,7 +25,7 @@ use toml::Spanned;
 pub use problem::{DefinitionError, Problem, StationChannelProblem};
 
 use crate::files;
-use crate::roll::{self, RollFile};
+use crate::roll::{self, RollFile, is_formula};
 use calendar::{CalendarError, Opening, Zone};
 use file::{BoxTable, ChannelTable, ContestTable, ElectionFile, OpeningTable, StationTable, TicketsTable};
 use texts::Languages;
@@ -121,6 +121,15 @@ impl Reader<'_> {
         }
         let languages = Languages::of_title(self, file.language.as_ref(), &file.title)?;
         let title = languages.texts(self, &file.title, "the title")?;
+        // Text messages begin with it, in a table.
+        if let Some(text) = title.iter().find(|text| is_formula(&text.text)) {
+            let problem = Problem::Formula {
+                of: "the title".to_owned(),
+                language: text.language.clone(),
+                first: text.text.chars().next().unwrap_or_default(),
+            };
+            return Err(self.at(&file.title, problem));
+        }
         let mut contests = self.contests(&file.contest, &languages)?;
         let mut boxes = self.boxes(&file, &languages)?;
         let channels = self.channels(&file, &languages)?;

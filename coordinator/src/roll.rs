@@ -22,8 +22,13 @@ use crate::error::Error;
 pub const COLUMNS: [&str; 6] = ["box", "reference", "online", "index", "person", "code"];
 /// The longest reference, in bytes.
 pub const MAX_REFERENCE: usize = 200;
-/// What programs for tables take for the beginning of a formula.
-const FORMULA: [char; 4] = ['=', '+', '-', '@'];
+/// What programs for tables take for the beginning of a formula: also as wide letters, which some of them read alike.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
+/// Whether programs for tables would compute a cell with this text instead of showing it; blanks before it do not change that everywhere.
+pub(crate) fn is_formula(text: &str) -> bool {
+    text.trim_start().starts_with(FORMULA)
+}
 
 /// One voter of a box, at its index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -375,7 +380,7 @@ pub fn parse(reader: impl Read, path: &Path, known: &[u32]) -> Result<RollFile, 
                 "must be 1 to 200 bytes without control characters",
             ));
         }
-        if reference.starts_with(FORMULA) {
+        if is_formula(reference) {
             return Err(wrong(
                 "reference",
                 reference,

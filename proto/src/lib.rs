@@ -48,4 +48,5 @@ pub mod sign_ins;
 pub mod suite;
 pub mod text;
 pub mod ticket;
+pub mod unseen;
 pub mod wire;

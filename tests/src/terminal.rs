@@ -93,6 +93,22 @@ impl Screen {
     }
 }
 
+/// Whether what is typed at a terminal, whose device is `tty`, is shown there.
+///
+/// # Panics
+/// It does not say.
+#[must_use]
+pub fn shows(tty: &str) -> bool {
+    let asked = Command::new("stty").args(["-a", "-F", tty]).output();
+    let asked = asked.expect("`stty`, of the package coreutils");
+    let settings = String::from_utf8_lossy(&asked.stdout);
+    let mut words = settings.split_whitespace();
+    match words.find(|word| word.trim_start_matches('-') == "echo") {
+        Some(word) => word == "echo",
+        None => panic!("{tty} does not say: {asked:?}"),
+    }
+}
+
 /// A terminal with a program, and somebody who types.
 #[derive(Debug)]
 pub struct Terminal {
@@ -195,16 +211,7 @@ impl Terminal {
     /// It goes on being shown.
     pub fn hides(&self, tty: &str) {
         let until = Instant::now() + PATIENCE;
-        loop {
-            let asked = Command::new("stty").args(["-a", "-F", tty]).output();
-            let asked = asked.expect("`stty`, of the package coreutils");
-            let settings = String::from_utf8_lossy(&asked.stdout);
-            let mut words = settings.split_whitespace();
-            match words.find(|word| word.trim_start_matches('-') == "echo") {
-                Some("-echo") => return,
-                Some(_) => {}
-                None => panic!("{tty} does not say: {asked:?}"),
-            }
+        while shows(tty) {
             assert!(
                 Instant::now() < until,
                 "what is typed is shown:\n{}",

@@ -322,7 +322,7 @@ async fn stations_that_were_offline_for_hours_deliver_until_the_deadline_and_not
     assert_eq!((late.delivered, late.left, late.refused.len()), (0, 3, 9));
     for (number, ballot) in (1..).zip(two.bulletin().refused()) {
         assert_eq!(
-            (ballot.of_box, ballot.sequence, ballot.is_lost()),
+            (ballot.row.of_box, ballot.row.sequence, ballot.is_lost()),
             (BoxId(1), number, true)
         );
         for fault in &ballot.faults {

@@ -84,7 +84,7 @@ impl Check {
             .keep
             .as_ref()
             .map_or(Ok(()), |path| write_notes(path, &checked));
-        let verdict = verdict(&checked);
+        let verdict = verdict(&election, &checked);
         match (kept, &verdict) {
             (Err(failure), Ok(_)) => return Err(failure),
             (Err(failure), Err(_)) => console.complain(&failure.to_string()),
@@ -94,7 +94,7 @@ impl Check {
     }
 }
 
-fn verdict(checked: &Checked) -> Result<Outcome, Failure> {
+fn verdict(election: &Election, checked: &Checked) -> Result<Outcome, Failure> {
     let unseen = |fault: &Fault| matches!(fault, Fault::Unseen { .. });
     if checked.is_false() {
         Err(Failure::False)
@@ -102,11 +102,32 @@ fn verdict(checked: &Checked) -> Result<Outcome, Failure> {
         Err(Failure::Unseen)
     } else if checked.in_logs() < 2 && checked.shown.len() < 2 {
         Err(Failure::TooFewAnswers)
-    } else if checked.in_logs() < 2 || matches!(checked.sealed, Some(Sealed::NoCandidate)) {
-        Err(Failure::NotThere)
     } else {
-        Ok(Outcome::Done)
+        match &checked.sealed {
+            // Two parties say so of one Seal, and it is what counts.
+            Some(Sealed::Excluded { .. } | Sealed::NoCandidate) => Err(Failure::LeftOut),
+            Some(Sealed::Listed) if may_be_held(checked) => Ok(Outcome::Done),
+            _ if checked.in_logs() >= 2 => Ok(Outcome::Done),
+            _ if may_be_held(checked) => Err(Failure::NotFinal {
+                agencies: without(checked, election),
+            }),
+            _ => Err(Failure::NotThere),
+        }
     }
+}
+
+/// Whether two parties may hold it, as far as those are not heard that did not answer, or showed no receipt for what they say they accepted.
+fn may_be_held(checked: &Checked) -> bool {
+    checked.in_logs() + (Role::ALL.len() - checked.shown.len()) >= 2
+}
+
+/// Who runs the parties of which it is not known whether they hold the ballot.
+fn without(checked: &Checked, election: &Election) -> String {
+    let silent = Role::ALL
+        .into_iter()
+        .filter(|party| checked.shown.iter().all(|shown| shown.party != *party));
+    let agencies: Vec<&str> = silent.map(|party| election.party(party).agency()).collect();
+    super::voter::join(&agencies)
 }
 
 fn named(election: &Election, of_box: BoxId, digest: Digest, holder: Holder) -> Result<Named, Failure> {

@@ -39,6 +39,10 @@ const ERASE: &str = "\x1b[H\x1b[2J\x1b[3J";
 const INTERRUPTED: i32 = 130;
 /// Refused ballots that stand before each voter; the state in full has them all.
 const REFUSED_SHOWN: usize = 3;
+/// What the officer does about a row for paper that will not count.
+const PAPER_LOST: &str = "PAPER: such a voter has a paper ballot, and the row that was to strike the voter's other votes does not count: an online vote would be \
+     counted besides the paper. If the paper ballot is not in the box yet, keep it out. Note box and number in the minutes, and tell the commission before \
+     the paper is counted.";
 
 /// The officer's dialogue: opening, voters, closing.
 #[derive(Args)]
@@ -398,11 +402,13 @@ impl AtWork<'_, '_> {
             let shown = if in_full { ballots.len() } else { REFUSED_SHOWN };
             for ballot in ballots.iter().take(shown) {
                 for fault in &ballot.faults {
-                    self.console.say(&format!(
-                        "Number {} of box {}: {fault}",
-                        ballot.sequence, ballot.of_box
-                    ));
+                    self.console.say(&format!("{}: {fault}", ballot.row));
                 }
+            }
+            if ballots.iter().any(|ballot| ballot.row.is_paper())
+                && ballots.iter().all(RefusedBallot::is_lost)
+            {
+                self.console.say(PAPER_LOST);
             }
             if let Some(more @ 1..) = ballots.len().checked_sub(shown) {
                 self.console

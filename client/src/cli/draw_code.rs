@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tally_proto::secret_file;
 use tally_proto::ticket::DrawCode;
+use tally_proto::unseen::Place;
 
 use super::enrol::{CardArgs, asking, write_or_say};
 use super::voter::{InvitationArg, load_election};
@@ -46,18 +46,10 @@ impl RegisterDrawCode {
             invitation = invitation.with_draw(DrawCode::generate(&mut rand::rng()));
         }
         let code = invitation.draw_code().ok_or(DrawCodeError::NoneThere)?;
-        if let Some(path) = &self.out {
-            secret_file::create(path, &[])?;
-        }
-        let registered = register_draw_code(&election, &connections, &card, code, &mut asking(console)).await;
-        if let Err(error) = registered {
-            if let Some(path) = &self.out {
-                let _ = std::fs::remove_file(path);
-            }
-            return Err(error.into());
-        }
-        if is_new || self.out.is_some() {
-            write_or_say(console, self.out.as_deref(), &invitation.to_code());
+        let place = self.out.as_deref().map(Place::make).transpose()?;
+        register_draw_code(&election, &connections, &card, code, &mut asking(console)).await?;
+        if is_new || place.is_some() {
+            write_or_say(console, place, &invitation.to_code());
         }
         console.tell(if is_new {
             "The code has a draw code now, and your card stands for it: `client draw` with it, long before you vote. Nothing else of it has changed. Draw \

@@ -1,10 +1,10 @@
 //! Enrolling by identity card.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use tally_proto::secret_file;
 use tally_proto::ticket::DrawCode;
+use tally_proto::unseen::{self, Place};
 use zeroize::Zeroizing;
 
 use super::voter::{InvitationArg, load_election};
@@ -69,8 +69,7 @@ pub(super) struct Enrol {
 /// PIN or password: typed unseen, or the next line of what is piped in.
 fn secret(console: &mut Console<'_>, question: &str) -> Result<Zeroizing<String>, Failure> {
     if console.interactive {
-        let typed = rpassword::prompt_password(format!("{question} ")).map_err(Failure::Input)?;
-        return Ok(Zeroizing::new(typed));
+        return unseen::ask(&format!("{question} "), None).map_err(Failure::Input);
     }
     console.line()
 }
@@ -83,15 +82,16 @@ pub(super) fn asking<'c>(
 }
 
 /// Puts a code into the file that was made for it, or shows it.
-pub(super) fn write_or_say(console: &mut Console<'_>, out: Option<&Path>, code: &str) {
-    let Some(path) = out else {
+pub(super) fn write_or_say(console: &mut Console<'_>, out: Option<Place>, code: &str) {
+    let Some(place) = out else {
         return console.say(code);
     };
-    if let Err(source) = replace(&RealDisk, path, code.as_bytes()) {
+    let written = place.fill(|path| replace(&RealDisk, path, code.as_bytes()));
+    if let Err(source) = written {
         // It is told once only: rather on the screen than nowhere.
         console.tell(&format!(
             "{} cannot be written ({source}); write the code down:",
-            path.display()
+            place.path().display()
         ));
         console.say(code);
     }
@@ -120,21 +120,13 @@ impl Enrol {
         let draw = self.draw_code(&election, console)?;
         let card = self.card.open(console)?;
         let connections = Connections::open(&election)?;
-        // The parties tell their parts of the code once: the place for it must be there before.
-        if let Some(path) = &self.out {
-            secret_file::create(path, &[])?;
-        }
+        // The parties tell their parts of the code once: the place for it must be there before. Where nothing comes it is removed.
+        let place = self.out.as_deref().map(Place::make).transpose()?;
         let mut ask = asking(console);
         let enrolled = enrol_with(&election, &connections, &card, draw, &mut ask, &mut rand::rng()).await;
         drop(ask);
-        let enrolled = match (enrolled, &self.out) {
-            (Err(error), Some(path)) => {
-                let _ = std::fs::remove_file(path);
-                return Err(error.into());
-            }
-            (enrolled, _) => enrolled?,
-        };
-        write_or_say(console, self.out.as_deref(), &enrolled.invitation.to_code());
+        let enrolled = enrolled?;
+        write_or_say(console, place, &enrolled.invitation.to_code());
         console.tell(
             "You are enrolled: all three parties have taken your record. The code is your invitation; vote with it as often as you like. \
              Enrolling again makes a new one, the old one counts no more, nor does any ballot that was cast with it. The parties know who enrols and \

@@ -149,6 +149,20 @@ pub enum Failure {
     /// Fewer than two parties could be asked.
     #[error("fewer than two parties could be asked: try again later")]
     TooFewAnswers,
+    /// Whether two parties have the ballot is open, as one of them was not heard.
+    #[error(
+        "{agencies} did not show whether this ballot is there, see above, and of the others one has it: the answer is not final. Check again when {agencies} \
+         answers; do not cast again for that"
+    )]
+    NotFinal {
+        /// Who runs the parties that were not heard.
+        agencies: String,
+    },
+    /// The box is sealed without the ballot.
+    #[error(
+        "the box is sealed, and this ballot is not tallied, see above: keep this text and your receipts, and tell the election commission if you think it should be"
+    )]
+    LeftOut,
     /// The ballot is not where it should be.
     #[error("fewer than two parties have this ballot: cast again, and keep the receipts where you have them")]
     NotThere,
@@ -215,9 +229,9 @@ impl Failure {
             Self::DrawCode(error) if error.may_pass() => 5,
             Self::DrawCode(DrawCodeError::Refused { .. }) => 4,
             Self::DrawCode(_) => 3,
-            Self::TooFewAnswers => 5,
+            Self::TooFewAnswers | Self::NotFinal { .. } => 5,
             Self::Unseen => 8,
-            Self::NotThere => 8,
+            Self::NotThere | Self::LeftOut => 8,
             Self::NobodyToAsk { .. } | Self::NotConfirmed => 2,
             Self::Cast(CastError::Refused { .. } | CastError::Hours(_))
             | Self::Station(StationError::Stopped(_)) => 4,

@@ -309,8 +309,8 @@ impl Drain {
             let refused: Vec<_> = drained
                 .refused
                 .iter()
-                .map(|(of_box, sequence, fault)| {
-                    json!({ "box": of_box.0, "sequence": sequence, "fault": fault_json(fault) })
+                .map(|(row, fault)| {
+                    json!({ "box": row.of_box.0, "sequence": row.sequence, "paper": row.is_paper(), "fault": fault_json(fault) })
                 })
                 .collect();
             let value = json!({
@@ -339,8 +339,8 @@ fn tell_trouble(drained: &Drained, console: &mut Console<'_>) {
     for fault in drained.faults.values().filter(|fault| fault.may_pass()) {
         console.tell(&fault.to_string());
     }
-    for (of_box, sequence, fault) in &drained.refused {
-        console.tell(&format!("Number {sequence} of box {of_box}: {fault}"));
+    for (row, fault) in &drained.refused {
+        console.tell(&format!("{row}: {fault}"));
     }
 }
 

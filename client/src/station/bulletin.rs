@@ -23,6 +23,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use prost::Message as _;
+use tally_proto::ballot::BallotHeader;
 use tally_proto::calendar::{Channel, ChannelKind};
 use tally_proto::envelope::Envelope;
 use tally_proto::ids::{BoxId, Hash32, Role, RoleExt as _, StationId, UnixSeconds};
@@ -32,6 +33,7 @@ use tally_proto::refusal::plain;
 use tally_proto::wire;
 use tokio::time::{Instant, timeout_at};
 
+use super::queue::sequence_of;
 use crate::connections::Connections;
 use crate::disk::{Disk, replace};
 use crate::election::Election;
@@ -76,13 +78,45 @@ impl fmt::Display for Stopped {
     }
 }
 
-/// A ballot that parties refuse for good. It counts once two others than these have it; where two refuse it, it does not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusedBallot {
+/// Which of a station's rows: an electronic ballot, or what notes a vote on paper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
     /// Its box.
     pub of_box: BoxId,
     /// Its number at this station.
     pub sequence: u64,
+    /// How the voter voted.
+    pub channel: ChannelKind,
+}
+
+impl Row {
+    /// Of a station's ballot.
+    pub(super) fn of(header: &BallotHeader) -> Option<Self> {
+        Some(Self {
+            of_box: header.of_box(),
+            sequence: sequence_of(header)?,
+            channel: header.channel(),
+        })
+    }
+
+    /// Whether the voter got a paper ballot, and this row strikes the voter's other votes.
+    pub fn is_paper(&self) -> bool {
+        self.channel == ChannelKind::Paper
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paper = if self.is_paper() { ", PAPER" } else { "" };
+        write!(f, "Number {} of box {}{paper}", self.sequence, self.of_box)
+    }
+}
+
+/// A ballot that parties refuse for good. It counts once two others than these have it; where two refuse it, it does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedBallot {
+    /// Which.
+    pub row: Row,
     /// What each of the parties says.
     pub faults: Vec<Fault>,
     /// How many of them refuse the ballot, and not a receipt of it only.
@@ -96,8 +130,8 @@ impl RefusedBallot {
     }
 }
 
-/// Place of a ballot, whether it is refused itself and not a receipt of it, and what the party says.
-type Refused = ((BoxId, u64), bool, Fault);
+/// The ballot, whether it is refused itself and not a receipt of it, and what the party says.
+type Refused = (Row, bool, Fault);
 
 /// What is known.
 #[derive(Debug, Default)]
@@ -317,8 +351,8 @@ impl Bulletin {
         }
     }
 
-    pub(super) fn note_refusal(&self, number: u64, place: (BoxId, u64), ballot: bool, fault: &Fault) {
-        let said = (place, ballot, fault.clone());
+    pub(super) fn note_refusal(&self, number: u64, row: Row, ballot: bool, fault: &Fault) {
+        let said = (row, ballot, fault.clone());
         self.known().refused.insert((number, fault.party()), said);
     }
 
@@ -380,10 +414,9 @@ impl Bulletin {
     pub fn refused(&self) -> Vec<RefusedBallot> {
         let known = self.known();
         let mut ballots: BTreeMap<u64, RefusedBallot> = BTreeMap::new();
-        for ((number, _), ((of_box, sequence), of_ballot, fault)) in &known.refused {
+        for ((number, _), (row, of_ballot, fault)) in &known.refused {
             let ballot = ballots.entry(*number).or_insert_with(|| RefusedBallot {
-                of_box: *of_box,
-                sequence: *sequence,
+                row: *row,
                 faults: Vec::new(),
                 refusing: 0,
             });

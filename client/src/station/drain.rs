@@ -14,15 +14,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use tally_proto::ids::{BoxId, Role, RoleExt};
+use tally_proto::ids::{Role, RoleExt};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::queue::{Queued, Step, sequence_of};
-use super::{Fault, Station, StationError};
+use super::queue::{Queued, Step};
+use super::{Fault, Row, Station, StationError};
 use crate::link::Link;
 
 /// Requests under way to one party at a time.
@@ -43,8 +43,8 @@ pub struct Drained {
     pub left: usize,
     /// The last fault of each party in trouble.
     pub faults: BTreeMap<Role, Fault>,
-    /// Ballots that a party refuses for good, by box and sequence number, with its reason; they stay in the queue as evidence.
-    pub refused: Vec<(BoxId, u64, Fault)>,
+    /// Ballots that a party refuses for good, with its reason; they stay in the queue as evidence.
+    pub refused: Vec<(Row, Fault)>,
 }
 
 impl Drained {
@@ -167,9 +167,8 @@ impl Station {
         drained.left = left;
         self.bulletin.keep_only(self.queue.pending().keys().copied());
         for ballot in self.bulletin.refused() {
-            let (of_box, at) = (ballot.of_box, ballot.sequence);
             let faults = ballot.faults.into_iter();
-            drained.refused.extend(faults.map(|fault| (of_box, at, fault)));
+            drained.refused.extend(faults.map(|fault| (ballot.row, fault)));
         }
         if left == 0 && before > 0 {
             self.queue.rewrite()?;
@@ -272,12 +271,11 @@ impl Station {
     fn note_fault(&mut self, drained: &mut Drained, number: u64, fault: Fault) {
         if !fault.may_pass() && self.refused.insert((number, fault.party())) {
             let queued = self.queue.pending().get(&number);
-            let header = queued.map(|queued| queued.parcel.header());
-            let place = header.and_then(|header| Some((header.of_box(), sequence_of(header)?)));
-            if let (Some(queued), Some(place)) = (queued, place) {
+            let row = queued.and_then(|queued| Row::of(queued.parcel.header()));
+            if let (Some(queued), Some(row)) = (queued, row) {
                 // Who has the ballot refuses a receipt of it only.
                 let ballot = queued.standing.receipt(fault.party()).is_none();
-                self.bulletin.note_refusal(number, place, ballot, &fault);
+                self.bulletin.note_refusal(number, row, ballot, &fault);
             }
         }
         drained.faults.insert(fault.party(), fault);

@@ -54,7 +54,7 @@ pub enum Manner {
     Slow(Duration),
     /// Takes submissions and never answers, nor shows its orders.
     Silent,
-    /// It is away: it tells no time, shows no orders and takes nothing.
+    /// It is away: it tells no time, shows neither orders nor ballots and takes nothing.
     Away,
     /// Refuses submissions.
     Refusing(Reason),
@@ -425,6 +425,7 @@ impl Intake for Service {
         &self,
         request: Request<wire::LookupRequest>,
     ) -> Result<Response<wire::LookupReply>, Status> {
+        self.0.is_there()?;
         self.0.note("lookup", request.get_ref());
         let digest = Digest::from_slice(&request.get_ref().digest).unwrap();
         let telling = self.0.telling();

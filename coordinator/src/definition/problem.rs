@@ -88,6 +88,19 @@ pub enum Problem {
         /// How many characters it has.
         length: usize,
     },
+    /// A title that programs for tables compute.
+    #[error(
+        "{of} in language {language:?} begins with {first:?}: put a word first, since programs for tables would take it for a formula where registrars' text \
+         messages are opened with one, beside the voters' codes"
+    )]
+    Formula {
+        /// Whose text.
+        of: String,
+        /// In which language.
+        language: String,
+        /// Its first letter.
+        first: char,
+    },
     /// A text table without any language.
     #[error("{of} has no text in any language: write at least one, such as {{ en = \"...\" }}")]
     NoText {

@@ -224,6 +224,18 @@ fn every_refusal_says_where_what_and_what_to_do() {
             "election.toml:4: election id \"Riverside 2027\" is not usable: write 1 to 64 characters a-z, 0-9 and inner hyphens, such as \"riverside-2027\"",
         ),
         (
+            "en = \"Riverside council election 2027\"",
+            "en = \" =cmd|'/C calc'!A0\"",
+            "election.toml:9: the title in language \"en\" begins with '=': put a word first, since programs for tables would take it for a formula where \
+             registrars' text messages are opened with one, beside the voters' codes",
+        ),
+        (
+            "cy = \"Etholiad cyngor Glan yr Afon 2027\"",
+            "cy = \"\u{ff20}SUM(A1)\"",
+            "election.toml:9: the title in language \"cy\" begins with '\u{ff20}': put a word first, since programs for tables would take it for a formula where \
+             registrars' text messages are opened with one, beside the voters' codes",
+        ),
+        (
             "rule = \"single\"",
             "rule = \"ranked\"",
             "election.toml:41: contest 1: rule \"ranked\" is not supported: write \"single\" (one choice) or \"approval\" (with `max`)",

@@ -12,10 +12,12 @@ use tally_proto::invitation::sheet::{self, Addressee, SheetError};
 use tally_proto::invitation::{InvitationError, Part};
 use tally_proto::manifest::Manifest;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::invitations::{Lines, owner_only, part_of};
 use crate::error::Error;
 use crate::files::{self, FileError};
+use crate::roll::is_formula;
 
 /// Longest file of contacts.
 const MAX_CONTACTS_BYTES: u64 = 4 << 30;
@@ -38,6 +40,12 @@ pub enum PostProblem {
     /// Nowhere to send it.
     #[error("the contacts have no telephone number for {0:?}")]
     NoPhone(String),
+    /// What programs for tables would compute.
+    #[error(
+        "the contacts' telephone number {0:?} of {1:?} is none: programs for tables would take it for a formula, beside the voters' codes. Write digits, after a + \
+         for another country"
+    )]
+    Phone(String, String),
     /// The same voter twice.
     #[error("{0:?} stands twice in the contacts")]
     Twice(String),
@@ -191,8 +199,11 @@ pub fn messages(
         let phone = phone
             .filter(|phone| !phone.is_empty())
             .ok_or_else(|| PostProblem::NoPhone(reference.to_owned()))?;
+        if !is_phone(phone) {
+            return Err(PostProblem::Phone(phone.to_owned(), reference.to_owned()).into());
+        }
         let mut lines = Lines::default();
-        lines.push_fields(&[phone, &text]);
+        lines.push_fields(&[phone, &as_text(text)]);
         wrote(file.write_all(lines.as_bytes()))?;
         count += 1;
         Ok(())
@@ -202,6 +213,26 @@ pub fn messages(
     files::sync_parent(out)?;
     erase(invitations)?;
     Ok(count)
+}
+
+/// The text of a cell that no program for tables computes: the election's title stands first in a message, and whoever wrote the manifest would have it
+/// computed beside all voters' codes. An apostrophe goes before such a one; a definition with it is refused already.
+fn as_text(text: Zeroizing<String>) -> Zeroizing<String> {
+    if !is_formula(&text) {
+        return text;
+    }
+    let mut shown = Zeroizing::new(String::with_capacity(text.len() + 1));
+    shown.push('\'');
+    shown.push_str(&text);
+    shown
+}
+
+/// Whether a telephone number is computed by no program for tables, or comes to a number only: those of other countries begin with +.
+fn is_phone(phone: &str) -> bool {
+    match phone.strip_prefix('+') {
+        Some(rest) => rest.chars().all(|c| c.is_ascii_digit() || " ()./-".contains(c)),
+        None => !is_formula(phone),
+    }
 }
 
 /// What stops the reading of invitations.

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use tally_proto::secret_file::{self, SecretFileError};
+use tally_proto::unseen;
 use zeroize::Zeroizing;
 
 use super::share::{LINE_CHARACTERS, LINES, Share, ShareError, Typing};
@@ -73,11 +74,8 @@ pub struct Terminal;
 
 impl Lines for Terminal {
     fn secret(&mut self, prompt: &str) -> io::Result<Option<Zeroizing<String>>> {
-        let config = rpassword::ConfigBuilder::new()
-            .password_feedback_mask('*')
-            .build();
-        match rpassword::prompt_password_with_config(prompt, config) {
-            Ok(line) => Ok(Some(Zeroizing::new(line))),
+        match unseen::ask(prompt, Some('*')) {
+            Ok(line) => Ok(Some(line)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(error),
         }

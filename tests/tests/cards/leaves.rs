@@ -13,7 +13,7 @@ use tally_proto::envelope::Envelope;
 use tally_proto::ids::{Digest, Hash32, Role, RoleExt as _};
 use tally_proto::record::RecordHeader;
 use tally_tests::leaks::{Secrets, files_below};
-use tally_tests::terminal::{Screen, Terminal};
+use tally_tests::terminal::{Screen, Terminal, shows};
 
 use super::*;
 
@@ -91,6 +91,32 @@ impl Scene {
             screen.text()
         );
         (code, screen)
+    }
+
+    /// `client enrol` on a device by somebody who presses Ctrl-C at the question for the PIN, with a part of it typed: the exit code, and the screen. The
+    /// terminal shows again what is typed.
+    fn breaks_off_at_a_terminal(&self, device: &Path, card: &[&str], question: &str) -> (i32, Screen) {
+        let program = self.world.program.path().to_string_lossy();
+        let words = self.enrolling(card).join(" ");
+        let line = format!(
+            "tty; read line; {program} {words}; ended=$?; echo; echo broken off.; read line; exit $ended"
+        );
+        let mut terminal = Terminal::of(&line, |command| at_home(command, device));
+        terminal.until("\n");
+        let tty = terminal.screen().text().trim().to_owned();
+        assert!(shows(&tty));
+        terminal.types("");
+        terminal.until(question);
+        terminal.hides(&tty);
+        assert!(
+            device.join("code").exists(),
+            "the file that is looked for was there"
+        );
+        terminal.press(&[&WRONG.as_bytes()[..3], b"\x03"].concat());
+        terminal.until("broken off.");
+        assert!(shows(&tty), "{}", terminal.screen().text());
+        terminal.types("");
+        terminal.ends()
     }
 
     /// What the devices knew of each record that the parties hold. The parties must be stopped.
@@ -191,6 +217,15 @@ async fn enrolling_leaves_the_code_and_nothing_that_proves_it() {
     let text = screen.text();
     assert_eq!(code, 3, "{text}");
     assert!(text.contains(wrong) && !text.contains(WRONG), "{text}");
+    assert_eq!(
+        files_below(&devices[2]).expect("readable"),
+        [""; 0].map(PathBuf::from)
+    );
+    // Who breaks off at the PIN has used up no try, and finds the terminal as it was and no file.
+    let (code, screen) = scene.breaks_off_at_a_terminal(&devices[2], &card, question);
+    let text = screen.text();
+    assert_eq!(code, 130, "{text}");
+    assert!(!text.contains(&WRONG[..3]), "{text}");
     assert_eq!(
         files_below(&devices[2]).expect("readable"),
         [""; 0].map(PathBuf::from)

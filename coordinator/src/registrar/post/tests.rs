@@ -163,6 +163,51 @@ fn text_messages_go_to_a_gateway_as_csv() {
 }
 
 #[test]
+fn nothing_in_the_csv_for_a_gateway_is_a_formula() {
+    let desk = Desk::new(false);
+    let contacts = desk.contacts(CONTACTS).expect("contacts");
+    // `define` refuses such a title; a manifest may come from elsewhere.
+    let mut wire = desk.world.manifest.manifest().to_wire();
+    for title in &mut wire.title {
+        title.text = "=cmd|'/C calc'!A0".to_owned();
+    }
+    let manifest = Manifest::from_wire(&wire).expect("a manifest");
+    let out = desk.at("messages.csv");
+    let count = messages(&manifest, &desk.at("invitations.csv"), &contacts, &out);
+    assert_eq!(count.expect("written"), 3);
+    let mut csv = csv::Reader::from_path(&out).expect("csv");
+    for (line, code) in csv.records().zip(&desk.codes) {
+        let line = line.expect("a line");
+        assert!(
+            line[1].starts_with("'=cmd|") && line[1].contains(code.as_str()),
+            "{line:?}"
+        );
+    }
+    // Voters may have written their numbers themselves.
+    for (number, is_good) in [
+        ("+43 (0)1/234-56.7", true),
+        ("0043 1 23", true),
+        ("=1+1", false),
+        ("@SUM(A1)", false),
+        ("-1", false),
+        ("+43|' /C calc'!A0", false),
+        ("\u{ff1d}1", false),
+    ] {
+        assert_eq!(is_phone(number), is_good, "{number}");
+    }
+    let desk = Desk::new(false);
+    let contacts = desk
+        .contacts(&CONTACTS.replace("+44 2", "=44"))
+        .expect("contacts");
+    let error = desk.messages(&contacts).expect_err("a formula").to_string();
+    assert!(
+        error.contains("line 3: the contacts' telephone number \"=44\" of"),
+        "{error}"
+    );
+    assert!(desk.at("invitations.csv").exists() && !desk.at("messages.csv").exists());
+}
+
+#[test]
 fn what_does_not_fit_is_named_by_its_line_and_nothing_is_erased() {
     let letters = Desk::new(true);
     let none = Contacts::default();
