@@ -2,14 +2,13 @@
 //!
 //! Whether the credential is the true one is known to the voter alone: everything here does the same for any 64 bits.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use rand::{CryptoRng, RngExt as _};
-use tally_proto::calendar::{ChannelKind, TimingError};
+use tally_proto::calendar::{Channel, ChannelKind, TimingError};
 use tally_proto::disclosure::Disclosure;
 use tally_proto::envelope::Envelope;
 use tally_proto::ids::{BoxId, Digest, Role, UnixSeconds};
@@ -18,7 +17,7 @@ use tally_proto::order::{EffectiveElection, MAX_ORDERS, SignedOrder, in_force};
 use tally_proto::ticket::{OwnTicket, TicketKey};
 use tally_proto::wire;
 use thiserror::Error;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use crate::choice::Choices;
 use crate::connections::{Connections, NoTime};
@@ -41,12 +40,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MOST_IN_VAIN: u32 = 2;
 /// So long a party that does not answer is waited for, where the two others have taken different ballots with one ticket.
 const THIRD: Duration = Duration::from_secs(5);
-/// So long the parties are waited for, with the orders that may have closed what is open by the manifest.
-const ORDERS_LIMIT: Duration = Duration::from_secs(3);
-/// And with those that may have opened what is closed by it.
-const CLOSED_ORDERS_LIMIT: Duration = Duration::from_secs(10);
-/// Orders of one party that are looked at before the others have a turn.
-const ORDERS_AT_ONCE: usize = 64;
 /// The next ballot then leaves at a random moment within this, as a copy of the device does the same.
 const APART: Duration = Duration::from_secs(3);
 
@@ -438,71 +431,42 @@ impl Voter {
         Ok(PurseKey::new(&self.election, code))
     }
 
-    /// Refuses a moment that lies outside the hours of online votes, before a ticket is spent on it. An order may have moved the manifest's hours either way,
-    /// so all parties are asked for those in force. What they show bears all signatures, so every order that one of them shows is taken, and the last of
-    /// them stands; it is refused where by these the channel is closed, and by what each of two parties shows too. One party alone, which keeps an order
-    /// back, shows one that has been superseded or rubbish, keeps nobody from trying.
-    ///
-    /// Anybody may ask for the orders, and the question is the same whatever the credential.
+    /// Refuses a moment that lies outside the hours of online votes, before a ticket is spent on it. The manifest's hours may have been moved by an order, so
+    /// the parties are asked for those in force; one that shows orders under which the moment lies within is believed: they bear all signatures. Where fewer
+    /// than two answer, nothing is refused here.
     async fn check_hours(&self, cast_at: UnixSeconds) -> Result<(), CastError> {
         let manifest = self.election.manifest();
-        let (Some(_), Some(online)) = (manifest.ticketing(), manifest.channel(ChannelKind::Online)) else {
+        let within = |channel: Option<&Channel>| channel.map(|online| online.check_opening(cast_at));
+        let Some(Err(closed)) = within(manifest.channel(ChannelKind::Online)) else {
             return Ok(());
         };
-        // Where it is open by the manifest hardly ever an order says otherwise, and the voter does not wait long for that.
-        let patience = match online.check_opening(cast_at) {
-            Ok(()) => ORDERS_LIMIT,
-            Err(_) => CLOSED_ORDERS_LIMIT,
-        };
-        let until = Instant::now() + patience;
+        if manifest.ticketing().is_none() {
+            return Ok(());
+        }
         let links = self.connections.links().iter();
-        let mut shown: FuturesUnordered<_> = links.map(|link| self.orders_of(link)).collect();
-        let (mut all, mut known) = (Vec::new(), HashSet::new());
-        let (mut open, mut closed) = (0, 0);
-        while let Ok(Some(reply)) = timeout_at(until, shown.next()).await {
-            let Some(orders) = reply else { continue };
-            match self.opening(&orders, cast_at) {
-                Ok(()) => open += 1,
-                Err(_) => closed += 1,
-            }
-            // Two that show it open leave no two that show it closed.
-            if open == 2 {
+        let mut shown: FuturesUnordered<_> = links.map(|link| link.orders(self.election.id())).collect();
+        let mut answered = 0;
+        while let Some(reply) = shown.next().await {
+            let Ok(reply) = reply else { continue };
+            answered += 1;
+            let orders = reply.orders.into_iter().take(MAX_ORDERS);
+            let orders: Vec<SignedOrder> = orders
+                .filter_map(|wire| {
+                    SignedOrder::open(Envelope::from_wire(wire).ok()?, self.election.signed()).ok()
+                })
+                .collect();
+            let standing = EffectiveElection::new(self.election.signed().clone(), in_force(&orders));
+            if standing
+                .is_ok_and(|standing| matches!(within(standing.channel(ChannelKind::Online)), Some(Ok(()))))
+            {
                 return Ok(());
             }
-            all.extend(orders.into_iter().filter(|order| known.insert(order.hash())));
         }
-        match self.opening(&all, cast_at) {
-            Err(outside) if closed >= 2 => Err(CastError::Hours(outside)),
-            _ => Ok(()),
+        // One party alone keeps nobody from trying.
+        if answered < 2 {
+            return Ok(());
         }
-    }
-
-    /// The orders that a party shows, as far as they have all signatures. `None` where it does not answer.
-    async fn orders_of(&self, link: &Link) -> Option<Vec<SignedOrder>> {
-        let reply = link.orders(self.election.id()).await.ok()?;
-        let mut orders = Vec::new();
-        for (at, wire) in reply.orders.into_iter().take(MAX_ORDERS).enumerate() {
-            let opened = Envelope::from_wire(wire)
-                .ok()
-                .and_then(|envelope| SignedOrder::open(envelope, self.election.signed()).ok());
-            orders.extend(opened.filter(SignedOrder::is_complete));
-            // A party that shows thousands does not keep this device from hearing the others.
-            if at % ORDERS_AT_ONCE == ORDERS_AT_ONCE - 1 {
-                tokio::task::yield_now().await;
-            }
-        }
-        Some(orders)
-    }
-
-    /// Whether online votes are taken at that moment where these orders are known.
-    fn opening(&self, orders: &[SignedOrder], at: UnixSeconds) -> Result<(), TimingError> {
-        let manifest = self.election.manifest();
-        let standing = EffectiveElection::new(self.election.signed().clone(), in_force(orders)).ok();
-        let channel = standing
-            .as_ref()
-            .and_then(|standing| standing.channel(ChannelKind::Online));
-        let channel = channel.or_else(|| manifest.channel(ChannelKind::Online));
-        channel.map_or(Ok(()), |online| online.check_opening(at))
+        Err(CastError::Hours(closed))
     }
 
     /// A ticket for a ballot of that second, the one that is `kept` if it is of the same day; none where the election asks for none.
