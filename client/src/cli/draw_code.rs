@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tally_proto::secret_file;
 use tally_proto::ticket::DrawCode;
 
-use super::enrol::{CardArgs, asking, write_or_say};
+use super::enrol::{CardArgs, asking};
 use super::voter::{InvitationArg, load_election};
-use super::{Console, Failure, ManifestArg, Outcome};
+use super::{Console, Failure, ManifestArg, Outcome, code_file};
 use crate::connections::Connections;
 use crate::draw_code::{DrawCodeError, register_draw_code};
 
@@ -47,7 +46,7 @@ impl RegisterDrawCode {
         }
         let code = invitation.draw_code().ok_or(DrawCodeError::NoneThere)?;
         if let Some(path) = &self.out {
-            secret_file::create(path, &[])?;
+            code_file::reserve(path)?;
         }
         let registered = register_draw_code(&election, &connections, &card, code, &mut asking(console)).await;
         if let Err(error) = registered {
@@ -57,7 +56,7 @@ impl RegisterDrawCode {
             return Err(error.into());
         }
         if is_new || self.out.is_some() {
-            write_or_say(console, self.out.as_deref(), &invitation.to_code());
+            code_file::fill_or_say(console, self.out.as_deref(), &invitation.to_code());
         }
         console.tell(if is_new {
             "The code has a draw code now, and your card stands for it: `client draw` with it, long before you vote. Nothing else of it has changed. Draw \

@@ -1,17 +1,15 @@
 //! Enrolling by identity card.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use tally_proto::secret_file;
 use tally_proto::ticket::DrawCode;
 use zeroize::Zeroizing;
 
 use super::voter::{InvitationArg, load_election};
-use super::{Console, Failure, ManifestArg, Outcome};
+use super::{Console, Failure, ManifestArg, Outcome, code_file};
 use crate::card::{Card, CardFailure, CardFile, Token};
 use crate::connections::Connections;
-use crate::disk::{RealDisk, replace};
 use crate::draw_code::DrawCodeError;
 use crate::election::Election;
 use crate::enrol::{EnrolError, enrol_with};
@@ -82,21 +80,6 @@ pub(super) fn asking<'c>(
     |question: &str| secret(console, question).map_err(|failure| CardFailure::Failed(failure.to_string()))
 }
 
-/// Puts a code into the file that was made for it, or shows it.
-pub(super) fn write_or_say(console: &mut Console<'_>, out: Option<&Path>, code: &str) {
-    let Some(path) = out else {
-        return console.say(code);
-    };
-    if let Err(source) = replace(&RealDisk, path, code.as_bytes()) {
-        // It is told once only: rather on the screen than nowhere.
-        console.tell(&format!(
-            "{} cannot be written ({source}); write the code down:",
-            path.display()
-        ));
-        console.say(code);
-    }
-}
-
 impl Enrol {
     /// The draw code of an invitation that the voter has.
     fn draw_code(&self, election: &Election, console: &mut Console<'_>) -> Result<Option<DrawCode>, Failure> {
@@ -122,7 +105,7 @@ impl Enrol {
         let connections = Connections::open(&election)?;
         // The parties tell their parts of the code once: the place for it must be there before.
         if let Some(path) = &self.out {
-            secret_file::create(path, &[])?;
+            code_file::reserve(path)?;
         }
         let mut ask = asking(console);
         let enrolled = enrol_with(&election, &connections, &card, draw, &mut ask, &mut rand::rng()).await;
@@ -134,7 +117,7 @@ impl Enrol {
             }
             (enrolled, _) => enrolled?,
         };
-        write_or_say(console, self.out.as_deref(), &enrolled.invitation.to_code());
+        code_file::fill_or_say(console, self.out.as_deref(), &enrolled.invitation.to_code());
         console.tell(
             "You are enrolled: all three parties have taken your record. The code is your invitation; vote with it as often as you like. \
              Enrolling again makes a new one, the old one counts no more, nor does any ballot that was cast with it. The parties know who enrols and \

@@ -1,0 +1,61 @@
+//! Files that commands write codes to and read them from. All of them are alike, whichever command wrote them and whatever the code is worth: the code
+//! and nothing else, for this user only, and no moment in their times.
+//!
+//! The parties know when a voter enrolled, and it is published: the time of a file would tell the code of that moment from its decoys, and the time of
+//! its last reading, which code a decoy was made of. (A file system may keep others, which no program can set.)
+
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+use tally_proto::secret_file::{self, SecretFileError};
+use zeroize::Zeroizing;
+
+use super::{Console, Failure};
+use crate::disk::{Disk as _, NO_MOMENT, RealDisk, replace_timeless_file};
+
+/// Makes the place for a code; refused where there is a file.
+pub(super) fn reserve(path: &Path) -> Result<(), SecretFileError> {
+    secret_file::create(path, &[])
+}
+
+/// A new file that holds the code.
+pub(super) fn create(path: &Path, code: &str) -> Result<(), Failure> {
+    reserve(path)?;
+    fill(path, code).map_err(|source| {
+        let _ = std::fs::remove_file(path);
+        Failure::NotWritten {
+            path: path.to_owned(),
+            source,
+        }
+    })
+}
+
+fn fill(path: &Path, code: &str) -> io::Result<()> {
+    replace_timeless_file(&RealDisk, path, code.as_bytes())
+}
+
+/// Puts a code into the place that was made for it, or shows it.
+pub(super) fn fill_or_say(console: &mut Console<'_>, out: Option<&Path>, code: &str) {
+    let Some(path) = out else {
+        return console.say(code);
+    };
+    if let Err(source) = fill(path, code) {
+        // It is told once only: rather on the screen than nowhere.
+        console.tell(&format!(
+            "{} cannot be written ({source}); write the code down:",
+            path.display()
+        ));
+        console.say(code);
+    }
+}
+
+/// What is in the file. One without a moment in its times stays so.
+pub(super) fn read(path: &Path) -> io::Result<Zeroizing<String>> {
+    let text = Zeroizing::new(std::fs::read_to_string(path)?);
+    let written = std::fs::metadata(path).and_then(|about| about.modified());
+    if written.is_ok_and(|at| at == SystemTime::UNIX_EPOCH + NO_MOMENT) {
+        RealDisk.blank_times(path);
+    }
+    Ok(text)
+}
