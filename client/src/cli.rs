@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod carry;
 mod check;
+mod code_file;
 mod console;
 mod desk;
 mod draw_code;

@@ -39,26 +39,34 @@ pub(crate) const NO_MOMENT: Duration = Duration::from_secs(946_684_800);
 
 /// Puts `bytes` at `path` so that after a crash either the old content is there or the new, durable on return.
 pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = path.with_file_name(name);
-    disk.write_new(&temporary, bytes)?;
-    disk.sync(&temporary)?;
-    disk.rename(&temporary, path)?;
+    exchange(disk, path, bytes, false)?;
+    disk.sync_dir(&parent(path))
+}
+
+/// [`replace`], with no moment in the times of the file.
+pub(crate) fn replace_timeless_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    exchange(disk, path, bytes, true)?;
     disk.sync_dir(&parent(path))
 }
 
 /// [`replace`], with no moment in the times of the file and of its directory.
 pub(crate) fn replace_timeless(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    exchange(disk, path, bytes, true)?;
+    disk.blank_times(&parent(path));
+    disk.sync_dir(&parent(path))
+}
+
+/// The new file is durable, its name is not yet.
+fn exchange(disk: &dyn Disk, path: &Path, bytes: &[u8], timeless: bool) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let temporary = path.with_file_name(name);
     disk.write_new(&temporary, bytes)?;
-    disk.blank_times(&temporary);
+    if timeless {
+        disk.blank_times(&temporary);
+    }
     disk.sync(&temporary)?;
-    disk.rename(&temporary, path)?;
-    disk.blank_times(&parent(path));
-    disk.sync_dir(&parent(path))
+    disk.rename(&temporary, path)
 }
 
 /// Removes a file for good.

@@ -298,6 +298,49 @@ fn decoys_are_printed_and_nothing_is_kept() {
 }
 
 #[test]
+fn a_file_of_a_decoy_is_this_users_only_and_tells_no_moment() {
+    let desk = Desk::new(&[]);
+    let decoy = |files: &str| desk.run(&format!("decoy {files}"), None);
+    let made = decoy("--invitation @invitation --out @decoy");
+    assert_eq!((made.code, made.out.as_str(), made.err.as_str()), (0, "", ""));
+    // Of a file without a moment: reading leaves none either.
+    assert_eq!(decoy("--invitation @decoy --out @another").code, 0);
+    let beginning_of_2000 = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(946_684_800);
+    let codes = ["decoy", "another"].map(|name| {
+        let path = desk.path(name);
+        let about = std::fs::metadata(&path).unwrap();
+        #[cfg(unix)]
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o777,
+            0o600
+        );
+        assert_eq!(about.modified().unwrap(), beginning_of_2000, "{name}");
+        assert_eq!(about.accessed().unwrap(), beginning_of_2000, "{name}");
+        let code = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(code, code.trim());
+        assert!(Invitation::parse(&code).is_ok());
+        code
+    });
+    assert_ne!(codes[0], codes[1]);
+    // The user's own files keep their times, and nothing is written over.
+    let own = std::fs::metadata(desk.path("invitation")).unwrap();
+    assert_ne!(own.modified().unwrap(), beginning_of_2000);
+    let twice = decoy("--invitation @invitation --out @decoy");
+    assert_eq!(twice.code, 1, "{}", twice.err);
+    assert_eq!(std::fs::read_to_string(desk.path("decoy")).unwrap(), codes[0]);
+    // One file for each code.
+    let more = decoy("--invitation @invitation --out @one --out @two");
+    assert_eq!(more.code, 2);
+    assert!(
+        more.err
+            .contains("--out was given 2 times, and the invitation is of 1 codes"),
+        "{}",
+        more.err
+    );
+    assert!(!desk.path("one").exists());
+}
+
+#[test]
 fn a_station_votes_queues_and_drains() {
     let desk = Desk::new(&[]);
     let made = desk.run(

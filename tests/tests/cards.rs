@@ -10,6 +10,8 @@ mod commission;
 mod leaves;
 #[path = "cards/letters.rs"]
 mod letters;
+#[path = "cards/register.rs"]
+mod register;
 #[path = "cards/scene.rs"]
 mod scene;
 mod soft_hsm;

@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
 use rand::{Rng as _, RngExt as _, SeedableRng, rngs::StdRng};
 use tally_client::card::{Card, CardFile};
 use tally_client::{
@@ -40,6 +39,7 @@ use zeroize::Zeroizing;
 use self::guess::tells;
 use self::held::{Record, ballot_of, files, record_of};
 use self::logs::{Logs, told};
+use crate::card_file::{PASSWORD, pkcs12};
 use crate::world::three::until;
 use crate::world::{Party, World};
 
@@ -89,18 +89,6 @@ struct Seen {
 struct More {
     /// In the device's files: 8 bytes or 32 bytes of secrets that a careless program left there.
     left_on_device: Vec<u8>,
-}
-
-fn pkcs12(world: &World, card: &tally_proto::fixture::cards::Card, voter: usize) -> PathBuf {
-    let issuing = &world.fixture.cards.as_ref().expect("cards").issuing;
-    let chain = [card.certificate.as_slice(), issuing].map(|der| Certificate::from_der(der).expect("read"));
-    let key = PrivateKey::from_der(&card.key_der()).expect("a key");
-    let mut store = KeyStore::new();
-    let entry = KeyStoreEntry::PrivateKeyChain(PrivateKeyChain::new("1", key, chain));
-    store.add_entry("voter", entry);
-    let path = world.root.path().join(format!("{voter}.p12"));
-    std::fs::write(&path, store.writer("pilot").write().expect("written")).expect("written");
-    path
 }
 
 /// Three real parties that know each other, before the opening, and a clock that runs; its time at the start can be set on.
@@ -312,14 +300,15 @@ async fn enrolled(world: &mut World, of_election: &(Election, Connections)) -> V
     let mut enrolling = Vec::new();
     for voter in 0..VOTERS {
         let shape = CardShape::of(&called(1, voter as u32), CardKey::P256, OPENS);
-        let card = world.fixture.cards.as_mut().expect("cards").card(&shape);
-        let path = pkcs12(world, &card, voter);
+        let cards = world.fixture.cards.as_mut().expect("cards");
+        let card = cards.card(&shape);
+        let path = pkcs12(world.root.path(), &cards.issuing, &card);
         let directory = world.root.path().join(format!("device-{voter}"));
         let (is_true, seed) = (secret.random::<bool>(), secret.next_u64());
         enrolling.push(async move {
             let (election, connections) = of_election;
             let mut rng = StdRng::seed_from_u64(seed);
-            let file = Card::File(CardFile::open(&path, "pilot").expect("opens"));
+            let file = Card::File(CardFile::open(&path, PASSWORD).expect("opens"));
             let mut ask = |_: &str| panic!("a file's password was given");
             let enrolled = enrol(election, connections, &file, &mut ask, &mut rng).await;
             let code = enrolled

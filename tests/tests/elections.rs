@@ -4,6 +4,8 @@
 
 mod alike;
 mod by_hand;
+#[path = "soft_hsm/card_file.rs"]
+mod card_file;
 mod casting;
 mod channels;
 mod coercer;
@@ -16,6 +18,8 @@ mod issued;
 mod many;
 mod officials;
 mod operations;
+#[path = "cards/register.rs"]
+mod register;
 mod restarts;
 mod secrets;
 mod setup;

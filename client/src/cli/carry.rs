@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tally_proto::secret_file;
 
 use super::voter::{InvitationArg, load_election};
-use super::{Console, Failure, ManifestArg, Outcome};
+use super::{Console, Failure, ManifestArg, Outcome, code_file};
 use crate::carry::{CarryError, carry_over};
 use crate::form::in_language;
 use crate::station::roll::RollFile;
@@ -55,7 +54,7 @@ impl CarryOver {
         let form = later.form_for(&carried)?;
         let code = carried.to_code();
         match &self.out {
-            Some(path) => secret_file::create(path, code.as_bytes())?,
+            Some(path) => code_file::create(path, &code)?,
             None => console.say(&code),
         }
         console.tell(&format!(

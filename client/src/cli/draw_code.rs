@@ -6,9 +6,9 @@ use clap::Args;
 use tally_proto::ticket::DrawCode;
 use tally_proto::unseen::Place;
 
-use super::enrol::{CardArgs, asking, write_or_say};
+use super::enrol::{CardArgs, asking};
 use super::voter::{InvitationArg, load_election};
-use super::{Console, Failure, ManifestArg, Outcome};
+use super::{Console, Failure, ManifestArg, Outcome, code_file};
 use crate::connections::Connections;
 use crate::draw_code::{DrawCodeError, register_draw_code};
 
@@ -49,7 +49,7 @@ impl RegisterDrawCode {
         let place = self.out.as_deref().map(Place::make).transpose()?;
         register_draw_code(&election, &connections, &card, code, &mut asking(console)).await?;
         if is_new || place.is_some() {
-            write_or_say(console, place, &invitation.to_code());
+            code_file::fill_or_say(console, place, &invitation.to_code());
         }
         console.tell(if is_new {
             "The code has a draw code now, and your card stands for it: `client draw` with it, long before you vote. Nothing else of it has changed. Draw \

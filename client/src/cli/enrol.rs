@@ -8,10 +8,9 @@ use tally_proto::unseen::{self, Place};
 use zeroize::Zeroizing;
 
 use super::voter::{InvitationArg, load_election};
-use super::{Console, Failure, ManifestArg, Outcome};
+use super::{Console, Failure, ManifestArg, Outcome, code_file};
 use crate::card::{Card, CardFailure, CardFile, Token};
 use crate::connections::Connections;
-use crate::disk::{RealDisk, replace};
 use crate::draw_code::DrawCodeError;
 use crate::election::Election;
 use crate::enrol::{EnrolError, enrol_with};
@@ -81,22 +80,6 @@ pub(super) fn asking<'c>(
     |question: &str| secret(console, question).map_err(|failure| CardFailure::Failed(failure.to_string()))
 }
 
-/// Puts a code into the file that was made for it, or shows it.
-pub(super) fn write_or_say(console: &mut Console<'_>, out: Option<Place>, code: &str) {
-    let Some(place) = out else {
-        return console.say(code);
-    };
-    let written = place.fill(|path| replace(&RealDisk, path, code.as_bytes()));
-    if let Err(source) = written {
-        // It is told once only: rather on the screen than nowhere.
-        console.tell(&format!(
-            "{} cannot be written ({source}); write the code down:",
-            place.path().display()
-        ));
-        console.say(code);
-    }
-}
-
 impl Enrol {
     /// The draw code of an invitation that the voter has.
     fn draw_code(&self, election: &Election, console: &mut Console<'_>) -> Result<Option<DrawCode>, Failure> {
@@ -126,7 +109,7 @@ impl Enrol {
         let enrolled = enrol_with(&election, &connections, &card, draw, &mut ask, &mut rand::rng()).await;
         drop(ask);
         let enrolled = enrolled?;
-        write_or_say(console, place, &enrolled.invitation.to_code());
+        code_file::fill_or_say(console, place, &enrolled.invitation.to_code());
         console.tell(
             "You are enrolled: all three parties have taken your record. The code is your invitation; vote with it as often as you like. \
              Enrolling again makes a new one, the old one counts no more, nor does any ballot that was cast with it. The parties know who enrols and \

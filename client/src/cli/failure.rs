@@ -98,6 +98,16 @@ pub enum Failure {
         /// What to give on the command line.
         instead: &'static str,
     },
+    /// Not as many files as codes to write.
+    #[error(
+        "--out was given {files} times, and the invitation is of {codes} codes: give it once for each code"
+    )]
+    FilesForCodes {
+        /// Codes.
+        codes: usize,
+        /// Files.
+        files: usize,
+    },
     /// The voter did not confirm.
     #[error("nothing was cast: the ballot was not confirmed")]
     NotConfirmed,
@@ -232,7 +242,7 @@ impl Failure {
             Self::TooFewAnswers | Self::NotFinal { .. } => 5,
             Self::Unseen => 8,
             Self::NotThere | Self::LeftOut => 8,
-            Self::NobodyToAsk { .. } | Self::NotConfirmed => 2,
+            Self::NobodyToAsk { .. } | Self::FilesForCodes { .. } | Self::NotConfirmed => 2,
             Self::Cast(CastError::Refused { .. } | CastError::Hours(_))
             | Self::Station(StationError::Stopped(_)) => 4,
             Self::Cast(CastError::Ticket(error)) if error.may_pass() => 5,

@@ -13,7 +13,7 @@ use tally_proto::secret_file;
 use zeroize::Zeroizing;
 
 use super::inspect::show_code;
-use super::{Console, Failure, LanguageArg, ManifestArg, Outcome, StateArg, seconds};
+use super::{Console, Failure, LanguageArg, ManifestArg, Outcome, StateArg, code_file, seconds};
 use crate::choice::Choices;
 use crate::connections::Connections;
 use crate::device::Device;
@@ -61,11 +61,10 @@ impl InvitationArg {
             texts.push(if path.as_os_str() == "-" {
                 console.line()?
             } else {
-                let read = std::fs::read_to_string(path);
-                Zeroizing::new(read.map_err(|source| Failure::File {
+                code_file::read(path).map_err(|source| Failure::File {
                     path: path.clone(),
                     source,
-                })?)
+                })?
             });
         }
         Ok(texts)
@@ -612,6 +611,10 @@ pub(super) struct Decoy {
     /// How many to make.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     count: u16,
+    /// Writes the decoy to a new file that only this user can read, instead of showing it: such a file as `enrol --out` leaves, and like that without a
+    /// moment in its times. Twice if the invitation came in two halves.
+    #[arg(long, value_name = "FILE", conflicts_with = "count")]
+    out: Vec<PathBuf>,
     /// Writes the decoy as a sheet for the printer too, like the commission's letter (a new file, one decoy). Needs --manifest.
     #[arg(long, value_name = "FILE", requires = "manifest", conflicts_with = "count")]
     sheet: Option<PathBuf>,
@@ -631,12 +634,22 @@ pub(super) struct Decoy {
 impl Decoy {
     pub(super) fn run(self, console: &mut Console<'_>) -> Result<Outcome, Failure> {
         let texts = self.invitation.texts(console)?;
+        if !self.out.is_empty() && self.out.len() != texts.len() {
+            return Err(Failure::FilesForCodes {
+                codes: texts.len(),
+                files: self.out.len(),
+            });
+        }
         let mut rng = rand::rng();
         for _ in 0..self.count {
             let mut decoys = Vec::new();
-            for text in &texts {
+            for (at, text) in texts.iter().enumerate() {
                 let decoy = decoy_of(text, &mut rng)?;
-                console.say(&text_like(&decoy, text));
+                let code = text_like(&decoy, text);
+                match self.out.get(at) {
+                    Some(path) => code_file::create(path, &code)?,
+                    None => console.say(&code),
+                }
                 decoys.push(decoy);
             }
             if let (Some(place), Some(manifest)) = (&self.sheet, &self.manifest) {

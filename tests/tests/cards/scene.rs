@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use tally_client::read_invitation;
-use tally_proto::fixture::cards::{self, CardKey, CardShape, DAY, POLICY, REGISTER, called};
+use tally_proto::fixture::cards::{self, CardKey, CardShape, REGISTER, called};
 use tally_tests::process::{Program, Said};
 use tally_tests::script::{Cast, Place, Roll, Way};
 use tally_tests::utc;
 use tally_tests::world::{Plan, World};
 
+pub(super) use super::register::now_s;
+use super::register::{agree, enrolment};
 use super::soft_hsm::{PASSWORD, PIN, make_token, pkcs12, soft_hsm};
 use super::tickets;
 
@@ -32,11 +34,6 @@ pub(super) fn plan(election: &str) -> Plan {
         opens: utc::second(opens),
         closes: utc::second(opens + Duration::from_secs(20 * 3600)),
     }
-}
-
-pub(super) fn now_s() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("after 1970").as_secs()
 }
 
 pub(super) fn cast(v: u32, way: Way, choice: u32) -> Cast {
@@ -93,30 +90,9 @@ impl Scene {
     /// The same for people in that order on the roll, where it is closed.
     pub(super) fn define_with(&self, of_register: &str, people: impl Iterator<Item = u32>) {
         let world = &self.world;
-        let mut register = vec!["register".to_owned(), of_register.to_owned()];
-        for i in 1..=3 {
-            let lists = world.root.join(format!("party-{i}/revocation"));
-            std::fs::create_dir_all(&lists).expect("a directory");
-            let list = self.cards.revocations(&self.revoked, now_s() - 60, now_s() + DAY);
-            std::fs::write(lists.join("cards.crl"), list).expect("written");
-            register.push(format!("party-{i}/party-{i}.identity.toml"));
-        }
-        let register: Vec<&str> = register.iter().map(String::as_str).collect();
-        world.coordinator(&register, "").expect("agreed on");
-        let election = world.root.join("election");
-        std::fs::create_dir_all(&election).expect("a directory");
-        for (name, der) in [
-            ("root.der", &self.cards.root),
-            ("issuing.der", &self.cards.issuing),
-        ] {
-            std::fs::write(election.join(name), der).expect("written");
-        }
+        agree(world, &self.cards, &self.revoked, of_register);
         let (opens, closes) = (&world.plan.opens, &world.plan.closes);
-        let enrolment = format!(
-            "\n[enrolment]\nregister = {of_register:?}\nroots = [\"root.der\"]\nissuers = [\"issuing.der\"]\n\
-             person = {{ subject = \"serialNumber\", prefix = \"PNOEE-\" }}\nkey_usage = [\"digital-signature\"]\n\
-             extended_key_usage = [\"clientAuth\"]\npolicies = [{POLICY:?}]\nopens = {opens:?}\ncloses = {closes:?}\ntime_zone = \"UTC\"\n"
-        );
+        let enrolment = enrolment(of_register, opens, closes);
         let open_roll = format!("kind = \"open\"\nmost = 40\nfreezes = {closes:?}\ntime_zone = \"UTC\"");
         let mut roll = String::from("box,reference,online,person\n");
         for person in people {

@@ -8,23 +8,13 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::object::{Attribute, CertificateType, ObjectClass};
 use cryptoki::session::UserType;
 use cryptoki::types::AuthPin;
-use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
 use tally_proto::fixture::cards;
 
-pub(crate) const PASSWORD: &str = "pilot";
-pub(crate) const PIN: &str = "2468";
+mod card_file;
 
-/// A PKCS#12 file in `root` as an authority hands it out: the key, its certificate and the issuing CA's.
-pub(crate) fn pkcs12(root: &Path, issuing: &[u8], card: &cards::Card) -> PathBuf {
-    let chain = [card.certificate.as_slice(), issuing].map(|der| Certificate::from_der(der).expect("read"));
-    let key = PrivateKey::from_der(&card.key_der()).expect("a key");
-    let mut store = KeyStore::new();
-    let entry = KeyStoreEntry::PrivateKeyChain(PrivateKeyChain::new("1", key, chain));
-    store.add_entry("voter", entry);
-    let path = root.join(format!("{}.p12", data_encoding::HEXLOWER.encode(&card.serial)));
-    std::fs::write(&path, store.writer(PASSWORD).write().expect("written")).expect("written");
-    path
-}
+pub(crate) use card_file::{PASSWORD, pkcs12};
+
+pub(crate) const PIN: &str = "2468";
 
 /// SoftHSM's module and tool: installed, or fetched from Debian's packages and unpacked under target/ without root. Several test programs may
 /// ask at once, and one may be stopped half-way: whoever holds the lock unpacks beside, and moves what runs into its place.
