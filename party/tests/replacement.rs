@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tally_party::alarm::Alarm;
+use tally_party::store::compared;
 use tally_party::store::sim::SimDisk;
-use tally_proto::ids::Role;
+use tally_proto::ids::{Role, UnixMillis};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
@@ -47,6 +48,12 @@ fn not_taken_over(party: &Party) -> Vec<String> {
     of.map(|standing| standing.about).collect()
 }
 
+/// When its store was last found to hold all that P1, and that P2, have in force.
+fn compared(third: &Party) -> [Option<UnixMillis>; 2] {
+    let store = &third.running.party().store;
+    [Role::P1, Role::P2].map(|peer| store.read(|tx| compared::at(tx, peer)).expect("read"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_machine_gets_every_election_however_many_the_others_hold() {
     let mut three = Three::new();
@@ -73,6 +80,9 @@ async fn a_new_machine_gets_every_election_however_many_the_others_hold() {
     })
     .await;
     assert_eq!(not_taken_over(&third), Vec::<String>::new());
+    // Its store can say so from now on: `rotate-hpke` would be refused before.
+    let now = Some(UnixMillis(three.world.clock_s() * 1000));
+    until("both have nothing more", async || compared(&third) == [now, now]).await;
     drop(two);
 }
 
@@ -136,6 +146,7 @@ async fn made_up_elections_delay_a_new_machine_and_keep_no_true_one_from_it() {
     until("the true ones are in force", async || in_force(&third) == 3).await;
     assert!(turns.load(Ordering::Relaxed) >= 1000 / 64);
     assert_eq!(not_taken_over(&third), ["P1"], "the made-up ones are told, once");
+    assert_eq!(compared(&third), [None, None], "nobody knows that it has all");
 }
 
 #[tokio::test(flavor = "multi_thread")]
