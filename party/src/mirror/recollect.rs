@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::follow::answer;
+use super::scribe::Lists;
 use super::serve::open_note;
 use crate::alarm::Alarm;
 use crate::elections::Election;
@@ -298,7 +299,8 @@ impl Party {
     /// Lets the log grow, once every order that it names is here. `trusted`: by the operator's word alone.
     async fn open_gate(self: &Arc<Self>, election: &Arc<Election>, trusted: bool) -> Result<(), Refusal> {
         let election = self.regain_orders(election).await?;
-        // The log says first that the election is complete, then what is accepted.
+        // The log says first that the election is complete, then what is accepted. Which revocation lists hold it says at the next look: to read large
+        // ones takes seconds, and who enrols waits for that anyhow.
         let of = Arc::clone(&election);
         let alike = self
             .blocking(move |party| {
@@ -308,7 +310,7 @@ impl Party {
                 if let Some(marks) = party.store.marks() {
                     marks.begin(id, own);
                 }
-                party.write_events(&of)?;
+                party.write_events(&of, Lists::Later)?;
                 Ok(!trusted && (own == 0 || mark.is_some_and(|mark| mark <= own)))
             })
             .await?;
