@@ -80,12 +80,21 @@ pub(super) async fn answer<T>(
     peer: Role,
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, Refusal> {
-    match tokio::time::timeout(PATIENCE, call).await {
+    answer_within(PATIENCE, peer, call).await
+}
+
+/// The same with another patience.
+pub(super) async fn answer_within<T>(
+    patience: Duration,
+    peer: Role,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Refusal> {
+    match tokio::time::timeout(patience, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(Refusal::of_status(&status)),
         Err(_) => Err(Refusal::new(
             Reason::PartyUnreachable,
-            format_args!("no answer of {peer} within {} s", PATIENCE.as_secs()),
+            format_args!("no answer of {peer} within {} s", patience.as_secs()),
         )),
     }
 }
