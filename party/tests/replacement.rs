@@ -7,14 +7,15 @@ use std::time::Duration;
 use tally_party::alarm::Alarm;
 use tally_party::store::compared;
 use tally_party::store::sim::SimDisk;
+use tally_proto::fixture::DRAINED;
 use tally_proto::ids::{Role, UnixMillis};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
 use crate::world::liar::change;
-use crate::world::three::{Three, open, stopped, submit, until};
-use crate::world::{Party, word};
+use crate::world::three::{ID, Three, open, stopped, submit, until};
+use crate::world::{Party, reason, word};
 
 /// More than are taken over in one turn, and than two turns take.
 const ELECTIONS: usize = 130;
@@ -114,6 +115,31 @@ async fn a_new_machine_gets_an_election_of_before_a_change_of_hpke_keys() {
     let digest = ballot[0].header().digest();
     until("the ballot is back", async || word(&third, &digest).is_some()).await;
     assert_eq!(not_taken_over(&third), Vec::<String>::new());
+    // What it is sent from now on it cannot open, and says so as long as anything is sent.
+    let other_key = async |party: &Party| {
+        let status = party.running.party().status("").await.expect("a status");
+        let of = status
+            .alarms
+            .into_iter()
+            .filter(|alarm| alarm.code == "election.other-key");
+        of.map(|alarm| (alarm.about, alarm.detail)).collect::<Vec<_>>()
+    };
+    let ballot = three.world.ballot();
+    let refused = third.intake().submit(third.part(&ballot)).await;
+    assert_eq!(reason(refused), Reason::ShareUnopenable);
+    let told = other_key(&third).await;
+    let [(about, detail)] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert!(
+        about == ID && detail.contains("election ward-7 names another HPKE key of P3 than is here"),
+        "{detail}"
+    );
+    for party in [&one, &two] {
+        assert_eq!(other_key(party).await, [], "the keys that they have are named");
+    }
+    three.world.clock.set((DRAINED + 1) * 1000);
+    assert_eq!(other_key(&third).await, [], "nothing is sent any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
