@@ -1,5 +1,6 @@
 //! Why a command of the coordinator or a registrar failed.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use tally_proto::connect::ConnectError;
@@ -235,6 +236,12 @@ pub enum Error {
     /// A box that has not been sealed yet.
     #[error("box {0} is not sealed: run `seal` first")]
     NotSealed(BoxId),
+    /// A party lost its Seal of sealed boxes and has not got it back.
+    #[error(
+        "box {} is sealed as before, and what is kept here stays; but a party has no seal of it, and no tally begins without all three. See to what is \
+         said above, then run `seal` again", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", box ")
+    )]
+    SealLacking(BTreeSet<BoxId>),
     /// A Seal that does not hold.
     #[error("the Seal is refused: {0}")]
     SealPayload(#[from] tally_proto::sealing::SealPayloadError),

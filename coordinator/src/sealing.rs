@@ -1,8 +1,11 @@
 //! Sealing boxes: the three parties work out together what exactly will be tallied and sign it; the coordinator only relays, and keeps
 //! the seal with all its evidence for the result bundle.
 
+mod again;
 mod answers;
 mod stopped;
+
+pub use again::{Again, again};
 
 use answers::{Answer, Answers};
 use tally_proto::envelope::{Envelope, Kind};

@@ -65,6 +65,8 @@ alarms! {
         "Leave it running: it catches up by itself; look into its disk and network if the gap grows.";
     NotTakenOver, "election.not-taken-over", "An election is in force at another party that this one cannot take over.",
         "Read why in its detail; where the identity files here are not those of that election, compare them by phone.";
+    OtherKey, "election.other-key", "An open election's ballots are sealed to another HPKE key than this party has.",
+        "Is a recovery kit or key file with that key left? Restore it; else tell the commission: this election needs both other parties at every moment.";
     NotFollowed, "party.not-followed", "Another party answers, and its logs, or that of an election, cannot be followed.",
         "Call its operator: is it the same version, and whose certificate does it show? Voting goes on.";
     BoxFilling, "box.filling", "A box holds half, or nine tenths, of what it can take.",

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use sd_notify::NotifyState;
-use serde_json::json;
 use tally_proto::envelope::{Envelope, EnvelopeError};
 use tally_proto::ids::Role;
 use tally_proto::manifest::{Manifest, ManifestError, RevokedRows};
@@ -30,7 +29,6 @@ use crate::config::{Config, ConfigError};
 use crate::entropy::{Entropy as _, SystemEntropy};
 use crate::holder::memory;
 use crate::init::{self, Init, InitError};
-use crate::journal::Event;
 use crate::keys::KeyError;
 use crate::locked;
 use crate::operator::{Operator, OperatorError};
@@ -426,9 +424,6 @@ async fn serve(path: &Path) -> Result<(), CliError> {
         return Ok(());
     };
     tell_supervisor(&[NotifyState::Ready]);
-    if config.keys.sealed.is_some() {
-        running.party().witness.record(Event::Unlocked, json!({}));
-    }
     let ended = tokio::select! {
         error = running.failed() => {
             tracing::error!(%error, "stopping");

@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::alarm::Alarm;
 use crate::config::AlarmLimits;
+use crate::elections::Election;
 use crate::holder;
 use crate::journal::Event;
 use crate::party::Party;
@@ -146,6 +147,21 @@ impl Party {
         for (id, ends) in ends {
             self.alarm(Alarm::ListEnds, id, ends);
         }
+    }
+
+    /// Raises or clears the alarm about an election whose manifest names another HPKE key of this party than it has, as one that it had countersigned
+    /// before it lost its store, and that came into force after it made a new key. Nothing else says so: each ballot is refused to its voter.
+    pub(crate) fn look_at_key(&self, election: &Election) {
+        let (manifest, own) = (election.manifest(), self.role);
+        let same = manifest.party(own).sealing_key() == self.identities.party(own).sealing_key();
+        let until = election.effective().receive_until();
+        let takes = election.signed_manifest().is_complete() && self.now().seconds() <= until;
+        let id = manifest.election().as_str();
+        let told = format!(
+            "election {id} names another HPKE key of {own} than is here: until {until} this party opens nothing that it is sent for it, so no credential \
+             is issued and no ballot accepted without both other parties"
+        );
+        self.alarm(Alarm::OtherKey, id, (takes && !same).then_some(told));
     }
 
     /// Raises or clears the alarms of a box that takes submissions until `until`, and no more of them than `capacity` says.

@@ -167,12 +167,16 @@ impl Server {
         let submission_bytes = config.intake.max_submission_bytes;
         let listening = (config.listen_public, config.listen_peer);
         let metrics = config.telemetry.metrics;
-        let data_dir = config.data_dir.clone();
+        let (data_dir, split) = (config.data_dir.clone(), config.keys.sealed.is_some());
         // The engine gives up with a panic over pages that are not what they should be.
         let party = tokio::task::spawn_blocking(move || Party::open(&config, deps))
             .await
             .map_err(|_| ServerError::StoreDamaged(data_dir))??;
         let party = Arc::new(party);
+        if split {
+            // On disk before anybody is served: whoever unlocks and pulls the plug at once leaves a line.
+            party.witness.record(Event::Unlocked, json!({}));
+        }
 
         let (public, public_address) = bind(listening.0).await?;
         let (peer, peer_address) = bind(listening.1).await?;

@@ -91,6 +91,7 @@ impl Party {
                 Ok((size, counts, stations, lost, numbers, lists, peers))
             })
             .await?;
+        self.look_at_key(&election);
         let until = election.effective().receive_until();
         let mut boxes = Vec::with_capacity(ids.len());
         let stations = stations.into_iter().chain(std::iter::repeat(Vec::new()));

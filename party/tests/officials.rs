@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tally_party::cli::main_with;
+use tally_party::clock::{Clock as _, SystemClock};
 use tally_party::config::Config;
-use tally_party::officials::change::{self, ChangeError};
+use tally_party::officials::change::{self, ChangeError, Stated};
 use tally_party::officials::desk::{self, Piped};
 use tally_party::officials::{Label, Sealed, SplitError, Use};
-use tally_party::store::{Storage, Store, elections};
+use tally_party::store::{Storage, Store, compared, elections};
 use tally_proto::envelope::Kind;
 use tally_proto::fixture::{Shape, World};
-use tally_proto::ids::BoxId;
+use tally_proto::ids::{BoxId, Role, UnixMillis};
 use tempfile::TempDir;
 
 struct Scene(TempDir);
@@ -240,7 +241,11 @@ fn the_hpke_key_changes_between_elections_only() {
     let config = scene.config("p1");
     let identity = || tally_party::keys::own_identity(&config).expect("an identity");
     let first = identity();
-    assert!(scene.change(&["rotate-hpke"], ("p1-kit", "kit-2"), &sheets));
+    // A machine whose server never ran cannot know, as one that was restored from its kit: its operators must.
+    let word = ["rotate-hpke", "--no-election-open"];
+    assert!(!scene.change(&word[..1], ("p1-kit", "kit-2"), &sheets));
+    assert!(identity() == first && !scene.path("kit-2").exists());
+    assert!(scene.change(&word, ("p1-kit", "kit-2"), &sheets));
     let second = identity();
     assert!(first.sealing_key() != second.sealing_key());
     assert!(first.signing_key() == second.signing_key() && first.fingerprint() != second.fingerprint());
@@ -273,6 +278,7 @@ fn the_hpke_key_changes_between_elections_only() {
             .expect("written");
     };
     put(&boxes[1..]);
+    compare(&config, [Some(0), Some(0)]);
     let paths: Vec<PathBuf> = sheets.iter().map(PathBuf::from).collect();
     let public = change::public(&config).expect("split");
     let key = desk::collect(&public, &paths, &mut Piped(&b""[..], Vec::new())).expect("collected");
@@ -280,8 +286,13 @@ fn the_hpke_key_changes_between_elections_only() {
     let mut rng = world_rng();
     let election = world.manifest.manifest().election().clone();
     let other = [(election.clone(), BoxId(boxes[1]))];
+    // The word that none is open is no word against what the store holds.
+    let given_up = Stated {
+        never_sealed: &other,
+        none_open: true,
+    };
     let refused =
-        change::rotate_hpke(&config, &key, (&kits.0, &kits.1), &other, &mut rng).expect_err("needed");
+        change::rotate_hpke(&config, &key, (&kits.0, &kits.1), given_up, &mut rng).expect_err("needed");
     assert!(
         matches!(&refused, ChangeError::Needed { election, of_box } if election == id && of_box.get() == boxes[0]),
         "{refused}"
@@ -289,7 +300,11 @@ fn the_hpke_key_changes_between_elections_only() {
     assert!(identity() == second && !kits.1.exists());
     // What the operators say will never be sealed holds nothing up.
     let never = [(election, BoxId(boxes[0]))];
-    change::rotate_hpke(&config, &key, (&kits.0, &kits.1), &never, &mut rng).expect("given up by name");
+    let given_up = Stated {
+        never_sealed: &never,
+        none_open: false,
+    };
+    change::rotate_hpke(&config, &key, (&kits.0, &kits.1), given_up, &mut rng).expect("given up by name");
     let third = identity();
     assert!(third.sealing_key() != second.sealing_key());
     let kits = (kits.1, scene.path("kit-3b"));
@@ -308,16 +323,50 @@ fn the_hpke_key_changes_between_elections_only() {
         })
         .expect("written");
     drop(store);
-    change::rotate_hpke(&config, &key, (&kits.0, &kits.1), &[], &mut rng).expect("all are sealed");
+    // All are sealed, of those that are here; a store that was not just compared with both others may lack some.
+    let (hour, sealed) = (60 * 60 * 1000 + 1, Stated::default());
+    for (noted, without) in [
+        ([None, None], [Role::P2, Role::P3].as_slice()),
+        ([Some(0), None], &[Role::P3]),
+        ([None, Some(0)], &[Role::P2]),
+        ([Some(0), Some(hour)], &[Role::P3]),
+        // By a clock that was ahead.
+        ([Some(-hour), Some(0)], &[Role::P2]),
+    ] {
+        compare(&config, noted);
+        let refused = change::rotate_hpke(&config, &key, (&kits.0, &kits.1), sealed, &mut rng)
+            .expect_err("nobody knows");
+        assert!(
+            matches!(&refused, ChangeError::NotCompared(of) if of == without),
+            "{noted:?}: {refused}"
+        );
+        assert!(identity() == third && !kits.1.exists());
+    }
+    compare(&config, [Some(0), Some(hour / 2)]);
+    change::rotate_hpke(&config, &key, (&kits.0, &kits.1), sealed, &mut rng).expect("all are sealed");
     assert!(identity().sealing_key() != third.sealing_key());
     // While the server runs its store is in use, and nothing is changed.
     let _server = Store::open(Storage::File(config.data_dir.join(Storage::FILE)), 1).expect("a store");
     let kit_4 = scene.path("kit-4");
-    let refused = change::rotate_hpke(&config, &key, (&kits.1, &kit_4), &[], &mut rng).expect_err("running");
+    let refused =
+        change::rotate_hpke(&config, &key, (&kits.1, &kit_4), sealed, &mut rng).expect_err("running");
     assert!(
         matches!(refused, ChangeError::Store(tally_party::store::StoreError::InUse)),
         "{refused}"
     );
+}
+
+/// Has the store of P1 compared with P2 and with P3 so many milliseconds ago, or never.
+fn compare(config: &Config, ago: [Option<i64>; 2]) {
+    let store = Store::open(Storage::File(config.data_dir.join(Storage::FILE)), 1).expect("a store");
+    let now = SystemClock.now_ms();
+    for (peer, ago) in [Role::P2, Role::P3].into_iter().zip(ago) {
+        // Before the beginning of time is never.
+        let at = ago.map_or(0, |ago| now.checked_add_signed(-ago).expect("a moment"));
+        store
+            .write(|tx| compared::note(tx, peer, UnixMillis(at)))
+            .expect("written");
+    }
 }
 
 fn world_rng() -> rand::rngs::StdRng {

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tally_party::alarm::Alarm;
+use tally_party::store::compared;
 use tally_party::store::sim::SimDisk;
-use tally_proto::ids::Role;
+use tally_proto::fixture::DRAINED;
+use tally_proto::ids::{Role, UnixMillis};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
 
 use crate::world::liar::change;
-use crate::world::three::{Three, open, stopped, submit, until};
-use crate::world::{Party, word};
+use crate::world::three::{ID, Three, open, stopped, submit, until};
+use crate::world::{Party, reason, word};
 
 /// More than are taken over in one turn, and than two turns take.
 const ELECTIONS: usize = 130;
@@ -47,6 +49,12 @@ fn not_taken_over(party: &Party) -> Vec<String> {
     of.map(|standing| standing.about).collect()
 }
 
+/// When its store was last found to hold all that P1, and that P2, have in force.
+fn compared(third: &Party) -> [Option<UnixMillis>; 2] {
+    let store = &third.running.party().store;
+    [Role::P1, Role::P2].map(|peer| store.read(|tx| compared::at(tx, peer)).expect("read"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_machine_gets_every_election_however_many_the_others_hold() {
     let mut three = Three::new();
@@ -73,6 +81,9 @@ async fn a_new_machine_gets_every_election_however_many_the_others_hold() {
     })
     .await;
     assert_eq!(not_taken_over(&third), Vec::<String>::new());
+    // Its store can say so from now on: `rotate-hpke` would be refused before.
+    let now = Some(UnixMillis(three.world.clock_s() * 1000));
+    until("both have nothing more", async || compared(&third) == [now, now]).await;
     drop(two);
 }
 
@@ -104,6 +115,31 @@ async fn a_new_machine_gets_an_election_of_before_a_change_of_hpke_keys() {
     let digest = ballot[0].header().digest();
     until("the ballot is back", async || word(&third, &digest).is_some()).await;
     assert_eq!(not_taken_over(&third), Vec::<String>::new());
+    // What it is sent from now on it cannot open, and says so as long as anything is sent.
+    let other_key = async |party: &Party| {
+        let status = party.running.party().status("").await.expect("a status");
+        let of = status
+            .alarms
+            .into_iter()
+            .filter(|alarm| alarm.code == "election.other-key");
+        of.map(|alarm| (alarm.about, alarm.detail)).collect::<Vec<_>>()
+    };
+    let ballot = three.world.ballot();
+    let refused = third.intake().submit(third.part(&ballot)).await;
+    assert_eq!(reason(refused), Reason::ShareUnopenable);
+    let told = other_key(&third).await;
+    let [(about, detail)] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert!(
+        about == ID && detail.contains("election ward-7 names another HPKE key of P3 than is here"),
+        "{detail}"
+    );
+    for party in [&one, &two] {
+        assert_eq!(other_key(party).await, [], "the keys that they have are named");
+    }
+    three.world.clock.set((DRAINED + 1) * 1000);
+    assert_eq!(other_key(&third).await, [], "nothing is sent any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,6 +172,7 @@ async fn made_up_elections_delay_a_new_machine_and_keep_no_true_one_from_it() {
     until("the true ones are in force", async || in_force(&third) == 3).await;
     assert!(turns.load(Ordering::Relaxed) >= 1000 / 64);
     assert_eq!(not_taken_over(&third), ["P1"], "the made-up ones are told, once");
+    assert_eq!(compared(&third), [None, None], "nobody knows that it has all");
 }
 
 #[tokio::test(flavor = "multi_thread")]

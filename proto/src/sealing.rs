@@ -32,12 +32,16 @@ pub use gathering::{Agreed, Gathering};
 pub use list::{DigestList, List, ListError, MAX_DIGESTS, SignedList};
 pub use seal::{Counts, Exclusion, Seal, SealPayloadError, SignedSeal, StationCount};
 pub use statements::{StatementError, Statements, check_two_statements};
-pub use stopped::SealingAbort;
+pub use stopped::{MAX_PROOF_BYTES, SealingAbort};
 
 use crate::bitmap::Bitmap;
+use crate::envelope::MAX_ENVELOPE_BYTES;
 use crate::ids::{BoxId, Digest, ElectionId, Hash32, Role, VoterIndex};
 use crate::order::EffectiveElection;
 use crate::reason::Reason;
+
+/// Largest payload of Claims or a Seal in bytes: with its signatures it is an envelope that everyone decodes, from the wire and from a store.
+pub(crate) const MAX_STATEMENT_BYTES: usize = MAX_ENVELOPE_BYTES - 1024;
 
 /// Why no Seal follows from what was given.
 #[derive(Debug, thiserror::Error)]

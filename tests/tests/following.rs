@@ -1,5 +1,6 @@
 //! Parties that follow each other's logs, on real processes: one that was away for a part of the voting, and is killed again and again while it
-//! catches up, holds what the others hold before anything is sealed; one whose store is an older copy accepts nothing until it has its log back.
+//! catches up, holds what the others hold before anything is sealed; one whose store is an older copy accepts nothing until it has its log back;
+//! one that loses its store between Seal and tally has the same Seal again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -199,12 +200,20 @@ async fn held(world: &World, i: usize, done: &[Done]) -> (usize, usize) {
 }
 
 fn counted_right(world: &World, done: &[Done]) {
+    close_and_seal(world);
+    tallied_right(world, done);
+}
+
+fn close_and_seal(world: &World) {
     let closed = world.close("All have voted").expect("orders are in force");
     if let Ok(left) = closed.duration_since(SystemTime::now()) {
         std::thread::sleep(left);
     }
     let sealed = world.coordinator(&["seal", ELECTION], TYPED).expect("sealed");
     assert!(sealed.contains("Box 1 is sealed"), "{sealed}");
+}
+
+fn tallied_right(world: &World, done: &[Done]) {
     world.coordinator(&["tally", ELECTION], TYPED).expect("tallied");
     world.coordinator(&["bundle", ELECTION], "").expect("a bundle");
     let bytes = std::fs::read(world.bundle_file().expect("a bundle")).expect("readable");
@@ -363,4 +372,101 @@ async fn an_older_copy_of_a_store_accepts_nothing_until_it_has_its_log_back() {
     }
     vote(&mut crowd, 6..7).await;
     counted_right(&world, crowd.done());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_lost_between_seal_and_tally_has_the_same_seal_again_when_the_commission_repeats_it()
+{
+    let directory = tempfile::tempdir().expect("a directory");
+    let _one = crate::ONE.lock().await;
+    let (mut world, mut crowd, _) = voting(directory.path().join("world")).await;
+    vote(&mut crowd, 0..2).await;
+    await_held(&world, 2, crowd.done()).await;
+    close_and_seal(&world);
+    for i in 0..2 {
+        await_followed(&world, i, 2).await;
+    }
+    let of_box = ["coordinator/elections", ELECTION, "boxes/1"]
+        .iter()
+        .collect::<PathBuf>();
+    let of_box = world.root.join(of_box);
+    let kept = std::fs::read(&of_box).expect("what was sealed");
+
+    // Another machine, without a backup.
+    world.kill_party(2);
+    std::fs::remove_file(world.root.join("party-3/data/party.redb")).expect("lost");
+    world.boot_machine(2).expect("another machine");
+    world.start_party(2).expect("started");
+    await_that("P3 has its election back", async || {
+        asked(&world, 2)
+            .await
+            .is_some_and(|status| status.countersigned_by_all)
+    })
+    .await;
+    // The others may not have seen the last line of its log, which says that the box is sealed.
+    let trust = [
+        "party",
+        "trust-store",
+        "--config",
+        "party-3/party.toml",
+        "--election",
+        ELECTION,
+    ];
+    world.run(&trust, TYPED).expect("the word is taken");
+    await_accepting(&world, 2).await;
+    let refused = world
+        .attempt(&["--patience", "1", "tally", ELECTION], TYPED)
+        .expect("it runs");
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let last = refused.err.lines().last().unwrap_or_default();
+    for part in [
+        "P3 Data Protection Authority",
+        "(seal.pending)",
+        "Repeat the seal",
+    ] {
+        assert!(last.contains(part), "{part:?} in {}", refused.err);
+    }
+
+    // Nothing is typed: nothing is decided.
+    let again = world
+        .coordinator(&["seal", ELECTION], "")
+        .expect("sealed as before");
+    let had_none: Vec<&str> = again
+        .lines()
+        .filter(|line| line.contains("had no seal any more"))
+        .collect();
+    let [line] = had_none.as_slice() else {
+        panic!("{again}")
+    };
+    assert!(
+        line.starts_with("Box 1: P3 Data Protection Authority") && line.ends_with("the same as before"),
+        "{again}"
+    );
+    assert!(again.contains("Box 1 was sealed before"), "{again}");
+    assert!(
+        std::fs::read(&of_box).expect("there") == kept,
+        "nothing is overwritten"
+    );
+    // All have it, or are not there to be asked: it is shown, and that is all.
+    world.kill_party(1);
+    let shown = world
+        .attempt(&["--patience", "1", "seal", ELECTION], "")
+        .expect("it runs");
+    assert!(
+        shown.status.success() && !shown.out.contains("any more"),
+        "{shown:?}"
+    );
+    assert!(
+        shown
+            .err
+            .contains("a party cannot be asked for its seals: P2 University Computing Centre"),
+        "{shown:?}"
+    );
+    assert!(
+        std::fs::read(&of_box).expect("there") == kept,
+        "nothing is overwritten"
+    );
+    world.start_party(1).expect("started");
+    await_accepting(&world, 1).await;
+    tallied_right(&world, crowd.done());
 }

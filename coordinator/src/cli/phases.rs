@@ -29,25 +29,54 @@ pub(super) async fn seal(
     if let Some(unknown) = without.iter().find(|id| manifest.station(**id).is_none()) {
         return Err(Error::NoSuchStation(*unknown));
     }
-    let (mut boxes, mut differs) = (Vec::new(), false);
+    let (mut boxes, mut untallied, mut differs) = (Vec::new(), Vec::new(), false);
     for id in office.boxes(of) {
         match sealing::stored(&office.election, id)? {
             Some(sealed) => {
                 show_sealed("was sealed before, and is sealed once", &sealed);
                 differs |= show_differing(office, id, &sealed)?;
+                // Who has a result needs no Seal any more.
+                if tallying::stored(&office.election, id)?.is_none() {
+                    untallied.push(id);
+                }
             }
             None => boxes.push(id),
         }
     }
+    let lacking = seal_again(office, &untallied, console).await?;
     if !boxes.is_empty() {
         differs |= run_seal(office, boxes, &without, console).await?;
         println!("Next: tally {}", office.id());
+    }
+    if !lacking.is_empty() {
+        return Err(Error::SealLacking(lacking));
     }
     Ok(if differs {
         ExitCode::from(DIFFERS)
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// A party that lost its store has no Seal any more, and no tally begins without it: it makes the same again. The boxes of which a party has none
+/// afterwards.
+async fn seal_again(office: &Office, boxes: &[BoxId], console: &Console) -> Result<BTreeSet<BoxId>, Error> {
+    let progress = console.progress.as_ref();
+    let again = sealing::again(
+        &office.directory,
+        &office.election,
+        boxes,
+        console.patience,
+        progress,
+    )
+    .await?;
+    for (of_box, party) in &again.has {
+        println!("Box {of_box}: {party} had no seal any more, and has it again, the same as before");
+    }
+    for (of_box, why) in &again.lacks {
+        println!("Box {of_box}: a party has no seal: {why}");
+    }
+    Ok(again.lacks.into_iter().map(|(of_box, _)| of_box).collect())
 }
 
 /// Whether something differs afterwards.

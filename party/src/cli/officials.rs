@@ -17,7 +17,7 @@ use crate::holder::{self, HoldError, HolderError, memory};
 use crate::init::{self, Init, InitError, Initialised};
 use crate::keys::{self, KeyError};
 use crate::officials::ceremony::{Sheets, hand_out};
-use crate::officials::change::{self, ChangeError};
+use crate::officials::change::{self, ChangeError, Stated};
 use crate::officials::desk::{self, DeskError, Lines, Piped, Terminal};
 use crate::officials::kit::{self, RestoreError};
 use crate::officials::{Public, Sealed, SealedError, SplitError, Terms, TermsError, Use};
@@ -169,6 +169,10 @@ pub(super) struct RotateHpke {
     /// ELECTION/BOX that will never be sealed, as one with too few ballots; what was cast for it is lost with the old key. Any number of times
     #[arg(long, value_parser = given_up)]
     never_sealed: Vec<(ElectionId, BoxId)>,
+    /// You know that no election of this party is open, though its store was not compared with both other parties in the last hour: of a restored
+    /// machine, ballots of an election that it has not got back yet would be lost with the old key
+    #[arg(long)]
+    no_election_open: bool,
     #[command(flatten)]
     shares: ShareFiles,
 }
@@ -433,7 +437,10 @@ pub(super) fn rotate(asked: &RotateHpke) -> Result<(), OfficialsError> {
         &config,
         &key,
         (&asked.kit, &asked.new_kit),
-        &asked.never_sealed,
+        Stated {
+            never_sealed: &asked.never_sealed,
+            none_open: asked.no_election_open,
+        },
         &mut SystemEntropy.rng(),
     )?;
     let fingerprint: Fingerprint = identity.fingerprint();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tally_proto::ids::{ElectionId, Role, RoleExt as _};
+use tally_proto::ids::{ElectionId, Role, RoleExt as _, UnixMillis};
 use tally_proto::log::{Entry, Happening, MAX_PAGE, decode_page};
 use tally_proto::merkle::{MAX_LEAVES, verify_consistency};
 use tally_proto::note::Checkpoint;
@@ -21,7 +21,7 @@ use crate::alarm::Alarm;
 use crate::elections::Election;
 use crate::party::Party;
 use crate::sealing::Sealing;
-use crate::store::{StoreError, mirrors};
+use crate::store::{StoreError, compared, mirrors};
 
 /// How long a peer may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,6 +34,9 @@ const PAGES_A_TURN: usize = 16;
 const FOREIGN: usize = 64;
 /// Turns in a row whose answer is of no use before a person is told.
 const USELESS: u32 = 3;
+
+/// How long a note in the store stands that nothing is left to take over from a peer, before there is another.
+const NOTED_MS: u64 = 10 * 60 * 1000;
 
 /// Follows `peer` until the server stops.
 pub(crate) async fn follow(party: Arc<Party>, sealing: Sealing, peer: Role) {
@@ -77,12 +80,21 @@ pub(super) async fn answer<T>(
     peer: Role,
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, Refusal> {
-    match tokio::time::timeout(PATIENCE, call).await {
+    answer_within(PATIENCE, peer, call).await
+}
+
+/// The same with another patience.
+pub(super) async fn answer_within<T>(
+    patience: Duration,
+    peer: Role,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Refusal> {
+    match tokio::time::timeout(patience, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(Refusal::of_status(&status)),
         Err(_) => Err(Refusal::new(
             Reason::PartyUnreachable,
-            format_args!("no answer of {peer} within {} s", PATIENCE.as_secs()),
+            format_args!("no answer of {peer} within {} s", patience.as_secs()),
         )),
     }
 }
@@ -194,8 +206,28 @@ impl Party {
         }
         let far = (all_behind >= self.alarm_limits.behind_entries)
             .then(|| format!("{all_behind} entries of the logs of {peer} are still to be looked at here"));
+        let has_room = short.is_none();
         self.alarm(Alarm::Behind, &peer.to_string(), short.or(far));
+        if unknown.is_empty() && has_room {
+            self.note_compared(peer, now).await?;
+        }
         Ok(self.take_over_some(peer, unknown).await || more)
+    }
+
+    /// Notes in the store, now and then, that everything that is in force at `peer` is in force here. `party rotate-hpke` asks for it: of a store that was
+    /// made anew, or is an older copy, nobody knows what is sealed to the key.
+    async fn note_compared(self: &Arc<Self>, peer: Role, now: u64) -> Result<(), Refusal> {
+        let noted = self.following.heard(peer, |heard| heard.noted_ms);
+        if noted.is_some_and(|noted| (noted..noted.saturating_add(NOTED_MS)).contains(&now)) {
+            return Ok(());
+        }
+        self.blocking(move |party| {
+            let note = |tx: &_| compared::note(tx, peer, UnixMillis(now));
+            Ok(party.store.write(note)?)
+        })
+        .await?;
+        self.following.heard(peer, |heard| heard.noted_ms = Some(now));
+        Ok(())
     }
 
     /// All three have signed them: this store lost them, or their last signatures, with a machine or by going back to a backup. Takes over at most

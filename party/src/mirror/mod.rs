@@ -113,6 +113,8 @@ struct Heard {
     not_given: HashMap<u32, u64>,
     /// The election that was last tried to be taken over from it.
     tried: String,
+    /// When it was last noted in the store that it has nothing in force that is not in force here.
+    noted_ms: Option<u64>,
     /// (its size, the size of the third's that it cosigned) with which nothing was left to do, by election.
     quiet: HashMap<u32, (u64, u64)>,
     /// How far its logs are to be followed next, by election: see `lag`.

@@ -11,7 +11,8 @@ use tally_proto::wire;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::follow::answer;
+use super::follow::answer_within;
+use super::scribe::Lists;
 use super::serve::open_note;
 use crate::alarm::Alarm;
 use crate::elections::Election;
@@ -24,8 +25,16 @@ use crate::store::{StoreError, log};
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long the coordinator's last word on an election waits for the gate.
 const UNTIL_OPEN: Duration = Duration::from_secs(2);
-/// How long a peer may take to say what it knows: one that hangs must not hold up what follows without it.
+/// How long a peer may take to say what it knows of no election, and how much longer of each.
 const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE_EACH: Duration = Duration::from_millis(10);
+
+/// How long a peer may take to say what it knows of the logs of so many elections: all in one answer. One that hangs must not hold up what follows
+/// without it; one that answers too late for ever would keep this party from opening at all.
+fn patience(elections: usize) -> Duration {
+    PATIENCE + PATIENCE_EACH.saturating_mul(u32::try_from(elections).unwrap_or(u32::MAX))
+}
+
 /// Elections that are worked on at once, and as many more that wait for a slow peer. A peer answers four questions at once, and following asks, too.
 const AT_ONCE: usize = 2;
 /// A sign of life in the store that is that much younger than the moment at which a peer last saw this party is not covered by it. Clocks may be
@@ -238,17 +247,15 @@ impl Party {
 
     /// What those of the two others that answer know of this party's logs.
     async fn ask_others(self: &Arc<Self>) -> Vec<(Role, wire::RecallReply)> {
+        let patience = patience(self.elections_in_force().len());
         let ask = async |peer| {
-            let answered = answer(peer, self.bounded_client(peer)?.recall(wire::RecallRequest {})).await?;
+            let mut client = self.bounded_client(peer)?;
+            let answered = answer_within(patience, peer, client.recall(wire::RecallRequest {})).await?;
             Ok::<_, Refusal>((peer, answered))
         };
-        let patient = |peer| tokio::time::timeout(PATIENCE, ask(peer));
         let [one, other] = self.others();
-        let (one, other) = futures::future::join(patient(one), patient(other)).await;
-        [one, other]
-            .into_iter()
-            .filter_map(|answered| answered.ok()?.ok())
-            .collect()
+        let (one, other) = futures::future::join(ask(one), ask(other)).await;
+        [one, other].into_iter().filter_map(Result::ok).collect()
     }
 
     /// Opens the gate of an election if it can be opened, and gets back what others hold.
@@ -298,7 +305,8 @@ impl Party {
     /// Lets the log grow, once every order that it names is here. `trusted`: by the operator's word alone.
     async fn open_gate(self: &Arc<Self>, election: &Arc<Election>, trusted: bool) -> Result<(), Refusal> {
         let election = self.regain_orders(election).await?;
-        // The log says first that the election is complete, then what is accepted.
+        // The log says first that the election is complete, then what is accepted. Which revocation lists hold it says at the next look: to read large
+        // ones takes seconds, and who enrols waits for that anyhow.
         let of = Arc::clone(&election);
         let alike = self
             .blocking(move |party| {
@@ -308,7 +316,7 @@ impl Party {
                 if let Some(marks) = party.store.marks() {
                     marks.begin(id, own);
                 }
-                party.write_events(&of)?;
+                party.write_events(&of, Lists::Later)?;
                 Ok(!trusted && (own == 0 || mark.is_some_and(|mark| mark <= own)))
             })
             .await?;
@@ -401,5 +409,21 @@ impl Party {
         self.gate.trust(election.number());
         tracing::warn!(party = %self.role, election = of.election, "the operator states that the store is the newest there was");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_has_the_longer_for_its_answer_the_more_elections_it_is_about() {
+        let seconds = |elections| patience(elections).as_secs_f64();
+        assert_eq!((seconds(0), seconds(1), seconds(100)), (2.0, 2.01, 3.0));
+        assert_eq!(seconds(10_000), 102.0);
+        assert!(
+            patience(usize::MAX) > patience(1_000_000),
+            "no number is too large"
+        );
     }
 }

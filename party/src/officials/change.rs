@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rand::CryptoRng;
 use tally_proto::envelope::{Envelope, EnvelopeError};
 use tally_proto::identity::{IdentityError, PartyIdentity, PartyParts};
-use tally_proto::ids::{BoxId, ElectionId};
+use tally_proto::ids::{BoxId, ElectionId, Role, UnixMillis};
 use tally_proto::manifest::{ManifestError, SignedManifest};
 use tally_proto::pki::{Life, Shown};
 use tally_proto::secret_file::{self, SecretFileError};
@@ -17,11 +17,12 @@ use super::ceremony::CeremonyError;
 use super::sealed::{Label, Sealed, SealedError, Use};
 use super::share::{Share, Terms};
 use super::split::{Public, SplitError, UnlockKey};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::keys::{self, KeyError};
 use crate::renew::{self, Issued, RenewError};
 use crate::sealing;
-use crate::store::{Storage, Store, StoreError, elections};
+use crate::store::{Storage, Store, StoreError, compared, elections};
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +89,28 @@ pub enum ChangeError {
         /// The first of its boxes that is not sealed.
         of_box: BoxId,
     },
+    /// Perhaps there are elections that this store does not know.
+    #[error(
+        "the HPKE key stays: whether ballots are sealed to it this machine cannot know, as its store was not compared with {} in the last hour: it may be \
+         new, or an older copy that lacks an election. Start the server, let it run until `party status` shows that both others answer and no \
+         election.not-taken-over, stop it and repeat this within the hour; or, if you know that no election of this party is open, say --no-election-open",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+    )]
+    NotCompared(Vec<Role>),
 }
+
+/// What the operators of a party know of its elections and its store does not say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stated<'a> {
+    /// Boxes that will never be sealed, as one that received too little.
+    pub never_sealed: &'a [(ElectionId, BoxId)],
+    /// No election is open but those in the store, though it was not compared with both others.
+    pub none_open: bool,
+}
+
+/// How long ago the store may have been compared with the others. An election that came into force since would have needed this party's countersignature,
+/// which stands in the store unless it was put back from a backup meanwhile.
+const COMPARED_MS: u64 = 60 * 60 * 1000;
 
 /// What lies on this machine and in the kit, opened.
 struct Opened {
@@ -212,16 +234,16 @@ pub fn replace(
 /// The server must be stopped, as its store is read.
 ///
 /// # Errors
-/// [`ChangeError::Needed`], by name, while a box of any election that this party has countersigned is not sealed, and is not among `never_sealed`:
-/// boxes that the operators know will never be, as one that received too little.
+/// [`ChangeError::Needed`], by name, while a box of any election that this party has countersigned is not sealed, and is not among
+/// [`Stated::never_sealed`]; [`ChangeError::NotCompared`] where the store cannot know of all of them and [`Stated::none_open`] is not said.
 pub fn rotate_hpke(
     config: &Config,
     key: &UnlockKey,
     kits: (&Path, &Path),
-    never_sealed: &[(ElectionId, BoxId)],
+    stated: Stated<'_>,
     rng: &mut impl CryptoRng,
 ) -> Result<PartyIdentity, ChangeError> {
-    all_sealed(config, never_sealed)?;
+    all_sealed(config, stated)?;
     let opened = Opened::new(config, kits.0)?;
     let mut secrets = opened.all(&opened.sealed, &KEYS, key)?;
     let mut kit = opened.all(&opened.kit, &KIT, key)?;
@@ -281,10 +303,19 @@ pub fn renew(
 
 /// Refuses, naming the first, while a box of an election here is not sealed and not given up. What this party has not countersigned cannot be in force
 /// anywhere, so nothing is sealed to its key for it: a manifest that somebody published and nobody signed holds nothing up.
-fn all_sealed(config: &Config, never_sealed: &[(ElectionId, BoxId)]) -> Result<(), ChangeError> {
+///
+/// Then refuses a store that may lack elections: one that is not there, was made anew or put back since both others last named nothing more than it holds.
+fn all_sealed(config: &Config, stated: Stated<'_>) -> Result<(), ChangeError> {
     let path = config.data_dir.join(Storage::FILE);
+    let own = config.party;
+    let compared = |missing: Vec<Role>| match missing.as_slice() {
+        [_, ..] if !stated.none_open => Err(ChangeError::NotCompared(missing)),
+        _ => Ok(()),
+    };
     if !path.exists() {
-        return Ok(());
+        let mut others = vec![own.next(), own.prev()];
+        others.sort();
+        return compared(others);
     }
     let store = Store::open_to_read(&path, config.party.index())?;
     store.read(|tx| {
@@ -299,7 +330,8 @@ fn all_sealed(config: &Config, never_sealed: &[(ElectionId, BoxId)]) -> Result<(
             let manifest = signed.manifest();
             for of_box in manifest.boxes() {
                 let given_up = (manifest.election().clone(), of_box.id());
-                if !never_sealed.contains(&given_up) && !sealing::is_sealed(tx, (number, of_box.id().get()))?
+                if !stated.never_sealed.contains(&given_up)
+                    && !sealing::is_sealed(tx, (number, of_box.id().get()))?
                 {
                     return Err(ChangeError::Needed {
                         election,
@@ -308,7 +340,9 @@ fn all_sealed(config: &Config, never_sealed: &[(ElectionId, BoxId)]) -> Result<(
                 }
             }
         }
-        Ok(())
+        let now = SystemClock.now_ms();
+        let hour = UnixMillis(now.saturating_sub(COMPARED_MS))..=UnixMillis(now);
+        compared(compared::missing(tx, own, hour)?)
     })
 }
 

@@ -49,6 +49,10 @@
 //! hidden by it: then there are two Lists, and this party has the liar's signature that it held none. Who is right, the order of the
 //! two, no signature shows; sealing stops.)
 //!
+//! A store that is lost after the Seal comes to the same Seal by the same steps, when the coordinator asks for it: `coordinator seal` asks every
+//! party whether it still has the Seals that are stored there, and has those without one seal again. A second Seal under three signatures is told
+//! and stored nowhere.
+//!
 //! # Credential records
 //!
 //! A record stands only with three acceptances, so that no voter is given a credential that one party never saw. Registrars collect

@@ -24,7 +24,7 @@ use super::error::{Basis, Finding, Lie, SealError};
 use super::fill::Held;
 use super::subject::Subject;
 use super::tables::{self, Flag, Once};
-use super::{Inner, Sealing};
+use super::{Inner, Sealing, state};
 use crate::offsets;
 use crate::store::{Kind, StoreError, Tables};
 
@@ -417,7 +417,7 @@ impl Inner {
     fn findings(&self, tx: &impl Tables, subject: &Subject) -> Result<Vec<Finding>, SealError> {
         let mut findings = self.named_by_claims(tx, subject)?;
         for proof in tables::proofs(tx, subject.key)? {
-            let finding = super::state::finding(&Envelope::decode(&proof)?)?;
+            let finding = state::finding(&state::kept(&proof)?)?;
             findings.extend(finding.filter(|finding| !findings.contains(finding)));
         }
         let slow = Role::ALL
@@ -441,7 +441,7 @@ fn shown(proofs: Vec<Vec<u8>>) -> Result<Vec<Envelope>, SealError> {
         room -= if fits { proof.len() } else { 0 };
         fits
     });
-    fitting.map(|proof| Ok(Envelope::decode(proof)?)).collect()
+    fitting.map(|proof| state::kept(proof)).collect()
 }
 
 /// An error of the caller's, or ours, on its way through a read transaction.

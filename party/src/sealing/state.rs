@@ -5,6 +5,7 @@ use tally_proto::decode::decode_canonical;
 use tally_proto::envelope::{Envelope, Kind as Signed, MAX_ENVELOPE_BYTES};
 use tally_proto::ids::{Digest, Role, RoleExt as _};
 use tally_proto::reason::Reason;
+use tally_proto::sealing::MAX_PROOF_BYTES;
 use tally_proto::wire;
 use tally_proto::wire::evidence::Object;
 
@@ -44,9 +45,14 @@ impl Subject {
     }
 }
 
+/// A kept proof from the store: two statements of one party may each be as large as an envelope.
+pub(super) fn kept(proof: &[u8]) -> Result<Envelope, SealError> {
+    Ok(Envelope::decode_within(proof, MAX_PROOF_BYTES)?)
+}
+
 /// The finding in a kept proof; `None` where it was written by a later version.
 pub(super) fn finding(proof: &Envelope) -> Result<Option<Finding>, SealError> {
-    let abort: wire::Abort = decode_canonical("proof", proof.payload(), MAX_ENVELOPE_BYTES)?;
+    let abort: wire::Abort = decode_canonical("proof", proof.payload(), MAX_PROOF_BYTES)?;
     let lie = match (
         abort.reason.parse(),
         abort.evidence.first().and_then(|first| first.object.as_ref()),
@@ -78,4 +84,42 @@ pub(super) fn finding(proof: &Envelope) -> Result<Option<Finding>, SealError> {
         basis: Basis::Proved,
         digest,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tally_proto::envelope::{MAX_SIGNATURES, Signer};
+
+    use super::*;
+
+    #[test]
+    fn the_largest_proof_that_is_written_is_read_again() {
+        let signer = Signer::from_seed(&[7; 32]).expect("32 bytes");
+        let largest = wire::Envelope {
+            payload: Bytes::from(vec![0; MAX_ENVELOPE_BYTES]),
+            signatures: vec![signer.sign(Signed::Claims, b"Claims").to_wire(); MAX_SIGNATURES],
+        };
+        let claims = || wire::Evidence {
+            object: Some(Object::Claims(largest.clone())),
+        };
+        let abort = wire::Abort {
+            reason: Reason::SealTwoLists.code().to_owned(),
+            suspects: vec![2],
+            proved: true,
+            evidence: vec![claims(), claims()],
+            ..Default::default()
+        };
+        let proof = signer
+            .seal_envelope(Signed::Abort, abort.encode_to_vec())
+            .encode();
+        assert!(proof.len() > 2 * MAX_ENVELOPE_BYTES);
+        let read = kept(&proof).expect("read again");
+        drop(proof);
+        let found = finding(&read).expect("decoded").expect("of this version");
+        assert_eq!(
+            (found.named, found.lie, found.basis),
+            (Role::P2, Lie::TwoClaims, Basis::Proved)
+        );
+    }
 }

@@ -14,7 +14,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | name | `schema` version, `party` index: a store of another party or version is refused |
+//! | `meta` | name | `schema` version, `party` index: a store of another party or version is refused; `compared_<party>`: see [`compared`] |
 //! | `elections` | election id | e |
 //! | `manifests` | e | encoded Envelope: manifest with the signatures this party knows |
 //! | `unseen` | e | rolls and persons under this number are on their way in, or out, in several transactions: nobody finds them |
@@ -45,6 +45,7 @@
 pub mod accepted;
 pub mod boxes;
 pub mod certificates;
+pub mod compared;
 mod edge;
 pub mod elections;
 pub mod log;

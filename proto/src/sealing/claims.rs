@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use super::MAX_STATEMENT_BYTES;
 use super::body::BoxBody;
 use crate::decode::{DecodeError, decode_canonical};
-use crate::envelope::{Envelope, EnvelopeError, Kind, MAX_ENVELOPE_BYTES, PublicKey};
+use crate::envelope::{Envelope, EnvelopeError, Kind, PublicKey};
 use crate::ids::{BoxId, Digest, ElectionId, Hash32, IdError, Role, RoleExt as _};
 use crate::manifest::Manifest;
 use crate::receipt::{Receipt, ReceiptError};
@@ -12,8 +13,6 @@ use crate::wire;
 
 /// Most receipts in one Claims: as many as one party may hide while another is away. Long ones are fewer: see [`ClaimsRoom`].
 pub const MAX_CLAIMED_RECEIPTS: usize = 1 << 20;
-/// Largest payload of Claims in bytes: with its signature it is an envelope that everyone decodes.
-const MAX_CLAIMS_BYTES: usize = MAX_ENVELOPE_BYTES - 1024;
 /// All of Claims but their receipts.
 const HEAD_BYTES: usize = 256;
 /// Tag and length of a receipt in Claims.
@@ -29,7 +28,7 @@ pub struct ClaimsRoom {
 
 impl Default for ClaimsRoom {
     fn default() -> Self {
-        Self::within(MAX_CLAIMS_BYTES)
+        Self::within(MAX_STATEMENT_BYTES)
     }
 }
 
@@ -127,7 +126,7 @@ impl Claims {
     /// # Errors
     /// [`ClaimsError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, ClaimsError> {
-        Self::from_wire(&decode_canonical("Claims", bytes, MAX_ENVELOPE_BYTES)?)
+        Self::from_wire(&decode_canonical("Claims", bytes, MAX_STATEMENT_BYTES)?)
     }
 
     /// To the wire.
@@ -320,7 +319,7 @@ mod tests {
             most < MAX_CLAIMED_RECEIPTS,
             "long ones are bounded by their bytes"
         );
-        assert!(most * (longest + FRAME_BYTES) + HEAD_BYTES <= MAX_CLAIMS_BYTES);
+        assert!(most * (longest + FRAME_BYTES) + HEAD_BYTES <= MAX_STATEMENT_BYTES);
         let mut room = ClaimsRoom::default();
         assert_eq!((0..).take_while(|_| room.take(200)).count(), MAX_CLAIMED_RECEIPTS);
     }

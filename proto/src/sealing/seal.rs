@@ -1,8 +1,9 @@
 //! The Seal: what exactly will be tallied.
 
+use super::MAX_STATEMENT_BYTES;
 use crate::ballot::BallotError;
 use crate::decode::{DecodeError, decode_canonical};
-use crate::envelope::{Envelope, EnvelopeError, Kind, MAX_ENVELOPE_BYTES, PublicKey, Signer};
+use crate::envelope::{Envelope, EnvelopeError, Kind, PublicKey, Signer};
 use crate::ids::{BoxId, Digest, ElectionId, Hash32, IdError, StationId};
 use crate::reason::{Reason, UnknownReason};
 use crate::wire;
@@ -213,7 +214,7 @@ impl Seal {
     /// # Errors
     /// [`SealPayloadError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, SealPayloadError> {
-        Self::from_wire(&decode_canonical("Seal", bytes, MAX_ENVELOPE_BYTES)?)
+        Self::from_wire(&decode_canonical("Seal", bytes, MAX_STATEMENT_BYTES)?)
     }
 
     /// To the wire.

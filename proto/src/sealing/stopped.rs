@@ -12,9 +12,13 @@ use crate::envelope::{Envelope, Kind, MAX_ENVELOPE_BYTES, PublicKey};
 use crate::ids::{BoxId, ElectionId, Role, RoleExt as _};
 use crate::manifest::Manifest;
 use crate::reason::Reason;
+use crate::result::MAX_RESULT_BYTES;
 use crate::session::Holdings;
 use crate::wire;
 use crate::wire::evidence::Object;
+
+/// Largest Abort of a sealing in bytes, with its signature: two statements of one party, and what these contradict.
+pub const MAX_PROOF_BYTES: usize = 2 * MAX_ENVELOPE_BYTES + MAX_RESULT_BYTES + (1 << 20);
 
 /// A party's Abort of the sealing of a box, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +39,7 @@ impl SealingAbort {
         envelope
             .verify_all(Kind::Abort, std::slice::from_ref(&keys[by.slot()]))
             .ok()?;
-        let abort: wire::Abort = decode_canonical("Abort", envelope.payload(), MAX_ENVELOPE_BYTES).ok()?;
+        let abort: wire::Abort = decode_canonical("Abort", envelope.payload(), MAX_PROOF_BYTES).ok()?;
         let same = abort.election == of.0.as_str() && abort.r#box == of.1.get() && abort.party == by.number();
         let [suspect] = abort.suspects.as_slice() else {
             return None;

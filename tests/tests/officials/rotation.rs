@@ -15,7 +15,10 @@ fn own(world: &World) -> PartyIdentity {
 
 /// `party rotate-hpke` by two officials: what it said, or why nothing was changed.
 fn rotate(world: &World) -> Result<String, String> {
-    let [kit, new_kit] = KITS;
+    rotate_with(world, KITS)
+}
+
+fn rotate_with(world: &World, [kit, new_kit]: [&str; 2]) -> Result<String, String> {
     let (two, three) = (sheet(2), sheet(3));
     let words = [
         "party",
@@ -107,6 +110,13 @@ async fn is_lost(world: &mut World, keeper: Server) -> Server {
     ];
     world.run(&words, "").expect("restored");
     assert!(own(world) == identity, "the new kit has the new key");
+    // It has none of its elections back, so it says nothing of them; the ballots of one that is open are sealed to this key.
+    let refused = rotate_with(world, [KITS[1], "party-2d.kit"]).expect_err("it cannot know");
+    assert!(
+        refused.contains("its store was not compared with P1 and P3 in the last hour"),
+        "{refused}"
+    );
+    assert!(own(world) == identity && !world.root.join("party-2d.kit").exists());
     world.exchange_identities().expect("handed over again");
     world.start_party(PARTY).expect("started, locked");
     let keeper = hold_keys(world).await;

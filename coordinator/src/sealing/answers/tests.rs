@@ -387,6 +387,53 @@ async fn two_seals_of_one_box_are_told_and_only_with_three_signatures_each() {
     assert_eq!((wait, answers.seals.len()), (Wait::Failed, 0));
 }
 
+/// A party that lost its store: what it answers is held against the Seal that is kept here, which stays as it is whatever comes.
+#[tokio::test]
+async fn a_party_that_had_lost_its_seal_has_it_again_only_with_the_one_that_is_kept() {
+    use crate::sealing::again::judge;
+    let mut scene = Scene::new();
+    let none = wire::BoxBundle::default();
+    let kept = {
+        let ended = [(); 3].map(|()| sealed(scene.answer()));
+        scene.settle(ended, &none).await.0.expect("sealed")
+    };
+    let party = scene.parties.each()[1].clone();
+    let notes = Notes::default();
+    let again = async |scene: &Scene, ended: Result<Ended, Reason>| {
+        let ended = ended.map_err(|reason| party.error(Refusal::new(reason, "in a test")));
+        judge(scene.answers(), &party, ended, &kept, &notes).await
+    };
+    // From a station that signed anew the evidence differs, and the Seal is the same.
+    for answer in [scene.answer(), scene.answer_signed_anew()] {
+        assert_eq!(again(&scene, sealed(answer)).await.expect("no other"), Ok(()));
+    }
+    for (words, lie) in lies(&scene) {
+        let why = again(&scene, lie)
+            .await
+            .expect("no second Seal")
+            .expect_err("not it");
+        assert!(
+            why.starts_with(party.name()) && why.contains(words),
+            "{words}: {why}"
+        );
+    }
+    // Three signed another: told at once, with evidence or without.
+    let first = scene.seal.hash();
+    let other = evidence(&mut scene.world, 3);
+    scene.seal = signed(&scene.world, &other);
+    scene.evidence = other;
+    let mut bare = scene.answer();
+    bare.body = Bytes::new();
+    for answer in [scene.answer(), bare] {
+        let two = again(&scene, sealed(answer)).await.expect_err("two Seals");
+        let told = matches!(
+            &two,
+            Error::Outcome { problem: OutcomeProblem::TwoSeals(kept, shown), .. } if (*kept, *shown) == (first, scene.seal.hash())
+        );
+        assert!(told, "{two}");
+    }
+}
+
 /// P1's Abort that says that these two Lists convict P2.
 fn proof(scene: &Scene, signer: Role, lists: [&Envelope; 2]) -> wire::Envelope {
     let evidence = lists.map(|list| wire::Evidence {

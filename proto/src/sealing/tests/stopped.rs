@@ -1,5 +1,6 @@
 //! Aborts of a sealing: what convicts, and what does not.
 
+use bytes::Bytes;
 use prost::Message as _;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -8,10 +9,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::complaint::{Complaint, answer};
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, MAX_SIGNATURES};
 use crate::ids::RoleExt as _;
 use crate::one_time::OneTimeKey;
-use crate::sealing::SealingAbort;
+use crate::sealing::{MAX_STATEMENT_BYTES, SealingAbort};
 use crate::session::Holdings;
 use crate::shares::{Opening, ShareContext, split_ballot};
 use crate::wire::evidence::Object;
@@ -68,6 +69,33 @@ fn list(of: &Evidence, party: Role) -> Object {
 
 fn claims(of: &Evidence, party: Role) -> Object {
     Object::Claims(of.claims_envelopes[party.slot()].to_wire())
+}
+
+/// The largest statements that anyone decodes, with as many signatures as an envelope carries.
+#[test]
+fn what_convicts_by_the_largest_statements_is_read() {
+    let world = World::new(Shape::default());
+    let largest = Bytes::from(vec![0; MAX_STATEMENT_BYTES]);
+    let signature = world.signers[0].sign(Kind::Seal, b"a Seal").to_wire();
+    let seal = Object::Seal(wire::Envelope {
+        payload: largest,
+        signatures: vec![signature; MAX_SIGNATURES],
+    });
+    // Nobody decodes these here: who says so has to be told all the same.
+    let told = abort(
+        &world,
+        Reason::SealDisagreement,
+        vec![seal.clone(), seal.clone()],
+        true,
+    );
+    let read_two = read(&world, &told).expect("its own");
+    assert_eq!(
+        (read_two.reason, read_two.suspect),
+        (Reason::SealDisagreement, Role::P2)
+    );
+    drop(told);
+    let three = abort(&world, Reason::SealDisagreement, vec![seal; 3], true);
+    assert_eq!(read(&world, &three), None, "no honest one is as large");
 }
 
 #[test]
