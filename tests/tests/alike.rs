@@ -38,7 +38,7 @@ fn check_code(said: &Said) -> &str {
 async fn a_decoy_is_like_the_true_credential_before_during_and_after() {
     let _place = crate::WORLDS.acquire().await.expect("a place");
     let root = tempfile::tempdir().expect("a directory");
-    let (scene, opens) = Scene::new(&root.path().join("world"), Duration::from_secs(25), |world| {
+    let (scene, opens) = Scene::new(&root.path().join("world"), Duration::from_secs(60), |world| {
         world.define().expect("the election is in force");
     });
     let mut invitations = scene.begin();
@@ -54,10 +54,10 @@ async fn a_decoy_is_like_the_true_credential_before_during_and_after() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decoy_is_like_what_a_card_enrolled_before_during_and_after() {
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     let root = tempfile::tempdir().expect("a directory");
     let mut cards = None;
-    let (scene, opens) = Scene::new(&root.path().join("world"), Duration::from_secs(45), |world| {
+    let (scene, opens) = Scene::new(&root.path().join("world"), Duration::from_secs(90), |world| {
         cards = Some(by_card::define(world));
     });
     let mut invitations = scene.begin();
