@@ -378,7 +378,7 @@ async fn an_older_copy_of_a_store_accepts_nothing_until_it_has_its_log_back() {
 async fn a_store_that_is_lost_between_seal_and_tally_has_the_same_seal_again_when_the_commission_repeats_it()
 {
     let directory = tempfile::tempdir().expect("a directory");
-    let _one = crate::ONE.lock().await;
+    let _place = crate::WORLDS.acquire().await.expect("a place");
     let (mut world, mut crowd, _) = voting(directory.path().join("world")).await;
     vote(&mut crowd, 0..2).await;
     await_held(&world, 2, crowd.done()).await;
