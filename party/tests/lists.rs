@@ -201,52 +201,6 @@ async fn every_change_of_the_lists_is_told_once_and_the_box_is_sealed_over_it() 
     }
 }
 
-/// A list that takes long to read holds up nobody but those who enrol.
-#[tokio::test(flavor = "multi_thread")]
-async fn ballots_are_taken_while_the_lists_are_still_being_read_and_the_log_tells_them_then() {
-    let mut three = with_cards();
-    let bytes = list(&three.world, 1);
-    let [one, two, third] = three.all().await;
-    // Of nobody's lists, at the beginning.
-    until("told at the beginning", async || own(&one).len() == 1).await;
-    let disk = stopped(one).await;
-    let before = three.world.root.path().join("P1/revocation");
-    fs::create_dir_all(&before).expect("a directory");
-    // Whoever reads it waits for whoever writes it.
-    let slow = before.join("cards.crl");
-    rustix::fs::mkfifoat(
-        rustix::fs::CWD,
-        &slow,
-        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-    )
-    .expect("a pipe");
-    let one = three.start(Role::P1, disk).await;
-    open(&one).await;
-    let ballot = three.world.ballot();
-    for party in [&one, &two, &third] {
-        submit(party, &ballot).await;
-    }
-    assert_eq!(own(&one).len(), 1, "nobody knows yet which hold");
-    let (opened, path) = (slow.clone(), slow.clone());
-    let open = move || fs::OpenOptions::new().write(true).open(opened);
-    let mut writer = tokio::task::spawn_blocking(open)
-        .await
-        .expect("no panic")
-        .expect("somebody reads");
-    // The next look finds an ordinary file.
-    put(&three.world, Role::P1, "cards.crl", &bytes);
-    assert!(path.is_file());
-    std::io::Write::write_all(&mut writer, &bytes).expect("written");
-    drop(writer);
-    let held = hash(&three.world, &[&bytes]);
-    until("told", async || {
-        own(&one)
-            .last()
-            .is_some_and(|(number, of)| (*number, *of) == (2, held))
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_names_so_many_changes_of_the_lists_and_no_more_and_the_others_follow_it_to_the_end() {
     let three = with_cards();

@@ -12,7 +12,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::follow::answer_within;
-use super::scribe::Lists;
 use super::serve::open_note;
 use crate::alarm::Alarm;
 use crate::elections::Election;
@@ -305,8 +304,7 @@ impl Party {
     /// Lets the log grow, once every order that it names is here. `trusted`: by the operator's word alone.
     async fn open_gate(self: &Arc<Self>, election: &Arc<Election>, trusted: bool) -> Result<(), Refusal> {
         let election = self.regain_orders(election).await?;
-        // The log says first that the election is complete, then what is accepted. Which revocation lists hold it says at the next look: to read large
-        // ones takes seconds, and who enrols waits for that anyhow.
+        // The log says first that the election is complete, then what is accepted.
         let of = Arc::clone(&election);
         let alike = self
             .blocking(move |party| {
@@ -316,7 +314,7 @@ impl Party {
                 if let Some(marks) = party.store.marks() {
                     marks.begin(id, own);
                 }
-                party.write_events(&of, Lists::Later)?;
+                party.write_events(&of)?;
                 Ok(!trusted && (own == 0 || mark.is_some_and(|mark| mark <= own)))
             })
             .await?;

@@ -28,9 +28,7 @@ pub(crate) async fn scribe(party: Arc<Party>) {
             if !party.gate.is_open(election.number()) {
                 continue;
             }
-            let written = party
-                .blocking(move |party| party.write_events(&election, Lists::Told))
-                .await;
+            let written = party.blocking(move |party| party.write_events(&election)).await;
             if let Err(refusal) = written {
                 tracing::error!(party = %party.role, %refusal, "the log of an election cannot be written");
             }
@@ -74,15 +72,6 @@ fn logged_phase(
     Ok(last.map(|(_, phase)| phase))
 }
 
-/// Whether the revocation lists are looked at. The first look at large ones takes seconds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Lists {
-    /// Which hold now is told.
-    Told,
-    /// The next look tells it.
-    Later,
-}
-
 /// What there is to say of the revocation lists that hold here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Change {
@@ -122,9 +111,9 @@ impl Party {
     ///
     /// # Errors
     /// The store.
-    pub(super) fn write_events(&self, election: &Election, lists: Lists) -> Result<(), Refusal> {
+    pub(super) fn write_events(&self, election: &Election) -> Result<(), Refusal> {
         let now = self.now().seconds();
-        let register = (election.manifest().register()).filter(|_| lists == Lists::Told);
+        let register = election.manifest().register();
         let asked = register.filter(|_| asks_lists(election.effective(), now));
         let lists = asked.map(|register| self.revocations.held(register));
         let hash = lists.as_ref().map(|lists| lists.hash());
