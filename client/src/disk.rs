@@ -43,12 +43,6 @@ pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<
     disk.sync_dir(&parent(path))
 }
 
-/// [`replace`], with no moment in the times of the file.
-pub(crate) fn replace_timeless_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    exchange(disk, path, bytes, true)?;
-    disk.sync_dir(&parent(path))
-}
-
 /// [`replace`], with no moment in the times of the file and of its directory.
 pub(crate) fn replace_timeless(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     exchange(disk, path, bytes, true)?;

@@ -298,36 +298,70 @@ fn decoys_are_printed_and_nothing_is_kept() {
 }
 
 #[test]
-fn a_file_of_a_decoy_is_this_users_only_and_tells_no_moment() {
+fn a_file_of_a_decoy_is_like_the_one_it_is_made_of_and_tells_no_moment() {
+    use std::fs::{Permissions, read_to_string};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     let desk = Desk::new(&[]);
     let decoy = |files: &str| desk.run(&format!("decoy {files}"), None);
-    let made = decoy("--invitation @invitation --out @decoy");
-    assert_eq!((made.code, made.out.as_str(), made.err.as_str()), (0, "", ""));
-    // Of a file without a moment: reading leaves none either.
-    assert_eq!(decoy("--invitation @decoy --out @another").code, 0);
-    let beginning_of_2000 = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(946_684_800);
-    let codes = ["decoy", "another"].map(|name| {
-        let path = desk.path(name);
-        let about = std::fs::metadata(&path).unwrap();
-        #[cfg(unix)]
-        assert_eq!(
-            std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o777,
-            0o600
+    let times = |name: &str| {
+        let about = std::fs::metadata(desk.path(name)).unwrap();
+        let at = |seconds, part| (seconds, part);
+        let (read, written) = (
+            at(about.atime(), about.atime_nsec()),
+            at(about.mtime(), about.mtime_nsec()),
         );
-        assert_eq!(about.modified().unwrap(), beginning_of_2000, "{name}");
-        assert_eq!(about.accessed().unwrap(), beginning_of_2000, "{name}");
-        let code = std::fs::read_to_string(&path).unwrap();
+        (read, written, at(about.ctime(), about.ctime_nsec()))
+    };
+    let mode = |name: &str| std::fs::metadata(desk.path(name)).unwrap().mode() & 0o777;
+
+    // As `enrol --out` leaves it. A file of the name that a replacing program would use is the user's.
+    let own = read_to_string(desk.path("invitation")).unwrap();
+    let enrolled = desk.path("enrolled");
+    std::fs::write(&enrolled, own.trim()).unwrap();
+    std::fs::set_permissions(&enrolled, Permissions::from_mode(0o600)).unwrap();
+    let beginning_of_2000 = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(946_684_800);
+    let no_moment = std::fs::FileTimes::new()
+        .set_accessed(beginning_of_2000)
+        .set_modified(beginning_of_2000);
+    std::fs::File::open(&enrolled)
+        .unwrap()
+        .set_times(no_moment)
+        .unwrap();
+    std::fs::write(desk.path("decoy.new"), "the user's").unwrap();
+    let before = times("enrolled");
+    let made = decoy("--invitation @enrolled --out @decoy");
+    assert_eq!((made.code, made.out.as_str(), made.err.as_str()), (0, "", ""));
+    assert_eq!(read_to_string(desk.path("decoy.new")).unwrap(), "the user's");
+    assert_eq!(times("enrolled"), before, "not even that it was read");
+    assert_eq!(decoy("--invitation @decoy --out @another").code, 0);
+    let codes = ["decoy", "another"].map(|name| {
+        let (read, written, _) = times(name);
+        assert_eq!((read, written), ((946_684_800, 0), (946_684_800, 0)), "{name}");
+        assert_eq!(mode(name), 0o600, "{name}");
+        let code = read_to_string(desk.path(name)).unwrap();
         assert_eq!(code, code.trim());
         assert!(Invitation::parse(&code).is_ok());
         code
     });
     assert_ne!(codes[0], codes[1]);
-    // The user's own files keep their times, and nothing is written over.
-    let own = std::fs::metadata(desk.path("invitation")).unwrap();
-    assert_ne!(own.modified().unwrap(), beginning_of_2000);
+
+    // A file of the user's own has a time, and what stands for it has one too.
+    std::fs::set_permissions(desk.path("invitation"), Permissions::from_mode(0o640)).unwrap();
+    std::fs::write(desk.path("invitation"), format!("{}\n", own.trim())).unwrap();
+    let before = times("invitation");
+    assert_eq!(decoy("--invitation @invitation --out @like").code, 0);
+    assert_eq!(times("invitation"), before);
+    let like = read_to_string(desk.path("like")).unwrap();
+    assert_eq!((mode("like"), like.len()), (0o640, own.trim().len() + 1));
+    assert!(like.ends_with('\n') && times("like").1.0 > 946_684_800);
+
+    // Nothing is written over, and where one of two is there neither is written.
     let twice = decoy("--invitation @invitation --out @decoy");
     assert_eq!(twice.code, 1, "{}", twice.err);
-    assert_eq!(std::fs::read_to_string(desk.path("decoy")).unwrap(), codes[0]);
+    assert_eq!(read_to_string(desk.path("decoy")).unwrap(), codes[0]);
+    let halves = decoy("--invitation @invitation --invitation @enrolled --out @first --out @decoy");
+    assert_eq!(halves.code, 1, "{}", halves.err);
+    assert!(!desk.path("first").exists());
     // One file for each code.
     let more = decoy("--invitation @invitation --out @one --out @two");
     assert_eq!(more.code, 2);
@@ -710,7 +744,7 @@ fn a_kept_name_is_checked_later_and_a_rewritten_log_convicts() {
 }
 
 #[test]
-fn a_check_without_one_party_is_not_final_and_sends_nobody_to_cast_again() {
+fn a_check_without_one_party_is_not_final_and_one_that_two_agree_on_is() {
     let desk = Desk::new(&[]);
     let voted = desk.run(
         &format!("vote {VOTER} --state @state --choice Mayor=1 --yes --show-name"),
@@ -738,7 +772,7 @@ fn a_check_without_one_party_is_not_final_and_sends_nobody_to_cast_again() {
     assert!(open.out.contains("University (P2)"), "{}", open.out);
     for words in [
         "University did not show whether this ballot is there",
-        "the answer is not final. Check again when University answers; do not cast again for that",
+        "the answer is not final. Check again when University answers. Where voting ends before that, cast again: the last ballot counts",
     ] {
         assert!(open.err.contains(words), "{words}: {}", open.err);
     }
@@ -767,6 +801,16 @@ fn a_check_without_one_party_is_not_final_and_sends_nobody_to_cast_again() {
     }
     let listed = check("");
     assert_eq!(listed.code, 0, "{}{}", listed.out, listed.err);
+    // Also where two of three deny that they have it: on the list it came by what they had signed.
+    desk.town.party(Role::P2).behave(Manner::Honest);
+    says(Role::P2, Some(Fate::OnList(true)));
+    for party in [Role::P1, Role::P3] {
+        desk.town.party(party).tell(Telling::Ignorant);
+    }
+    let denied = check("");
+    assert_eq!(denied.code, 0, "{}{}", denied.out, denied.err);
+    desk.town.party(Role::P1).tell(Telling::Truth);
+    desk.town.party(Role::P2).behave(Manner::Away);
     let excluded = Reason::BallotStationSequence.code();
     for (telling, fate) in [
         (Telling::Ignorant, Fate::NoCandidate(true)),

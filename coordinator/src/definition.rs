@@ -25,7 +25,7 @@ use toml::Spanned;
 pub use problem::{DefinitionError, Problem, StationChannelProblem};
 
 use crate::files;
-use crate::roll::{self, RollFile, is_formula};
+use crate::roll::{self, RollFile, formula};
 use calendar::{CalendarError, Opening, Zone};
 use file::{BoxTable, ChannelTable, ContestTable, ElectionFile, OpeningTable, StationTable, TicketsTable};
 use texts::Languages;
@@ -122,11 +122,11 @@ impl Reader<'_> {
         let languages = Languages::of_title(self, file.language.as_ref(), &file.title)?;
         let title = languages.texts(self, &file.title, "the title")?;
         // Text messages begin with it, in a table.
-        if let Some(text) = title.iter().find(|text| is_formula(&text.text)) {
+        if let Some((text, first)) = title.iter().find_map(|text| Some((text, formula(&text.text)?))) {
             let problem = Problem::Formula {
                 of: "the title".to_owned(),
                 language: text.language.clone(),
-                first: text.text.chars().next().unwrap_or_default(),
+                first,
             };
             return Err(self.at(&file.title, problem));
         }

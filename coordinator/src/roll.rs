@@ -25,9 +25,23 @@ pub const MAX_REFERENCE: usize = 200;
 /// What programs for tables take for the beginning of a formula: also as wide letters, which some of them read alike.
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 
-/// Whether programs for tables would compute a cell with this text instead of showing it; blanks before it do not change that everywhere.
+/// What such programs take for the end of a cell, each where its users write numbers so.
+const CELL_ENDS: [char; 2] = [';', '\t'];
+
+/// Whether programs for tables would compute a cell that begins in this text instead of showing it; what does not show, and quotes, before it do not change that
+/// everywhere.
 pub(crate) fn is_formula(text: &str) -> bool {
-    text.trim_start().starts_with(FORMULA)
+    formula(text).is_some()
+}
+
+/// What begins a formula in this text, if there is one.
+pub(crate) fn formula(text: &str) -> Option<char> {
+    let unseen = |c: char| {
+        c.is_whitespace() || matches!(c, '"' | '\'' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}')
+    };
+    text.split(CELL_ENDS)
+        .filter_map(|cell| cell.trim_start_matches(unseen).chars().next())
+        .find(|first| FORMULA.contains(first))
 }
 
 /// One voter of a box, at its index.

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::select_all;
+use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
@@ -22,6 +23,8 @@ const TERMINAL: &str = "/dev/tty";
 /// What is asked for turns the echo off within this, in so many looks.
 const LOOKS: u32 = 20;
 const LOOK: Duration = Duration::from_millis(5);
+/// The end of the program takes no longer than this.
+const MOST_END: Duration = Duration::from_secs(3);
 
 /// What the end of the program puts right.
 struct Kept {
@@ -84,7 +87,14 @@ impl Place {
             source,
         })?;
         let mut kept = kept();
-        secret_file::create(path, &[])?;
+        if let Err(error) = secret_file::create(path, &[]) {
+            let exists = matches!(&error, SecretFileError::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists);
+            // Made, but not made sure of: the same command would be refused because of it.
+            if !exists {
+                remove_empty(path);
+            }
+            return Err(error);
+        }
         kept.places.push(path.to_owned());
         Ok(Self(path.to_owned()))
     }
@@ -125,6 +135,11 @@ fn remove_empty(path: &Path) {
 
 /// Ends the program at a signal.
 fn end(signal: SignalKind) -> ! {
+    // What runs just now may hold up what is done at an exit: a card's module, or a file system that has gone. Nobody is kept here by that.
+    let _ = std::thread::Builder::new().spawn(|| {
+        std::thread::sleep(MOST_END);
+        let _ = kill_process(getpid(), Signal::KILL);
+    });
     // Held until the process is gone: from now on nothing is asked for, and nothing is written to a place.
     let kept = kept();
     if let Some((terminal, before)) = &kept.terminal {
@@ -157,29 +172,35 @@ fn attend() -> io::Result<()> {
         SignalKind::quit(),
         SignalKind::terminate(),
     ];
-    let mut signals = Vec::new();
-    {
+    let looked_out_for = || {
         let _context = runtime.enter();
-        for kind in ending {
-            if ignored >> (kind.as_raw_value() - 1) & 1 == 0 {
-                signals.push((kind, signal(kind)?));
-            }
+        let ending = ending.into_iter();
+        let ending = ending.filter(|kind| ignored >> (kind.as_raw_value() - 1) & 1 == 0);
+        ending
+            .map(|kind| Ok((kind, signal(kind)?)))
+            .collect::<io::Result<Vec<_>>>()
+    };
+    let mut signals = match looked_out_for() {
+        Ok(signals) if !signals.is_empty() => signals,
+        none => {
+            // This may be a task of another runtime, in which none is waited for.
+            runtime.shutdown_background();
+            kept.attended = none.is_ok();
+            return none.map(|_| ());
         }
-    }
-    if !signals.is_empty() {
-        std::thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                let first = signals.iter_mut().map(|(kind, signal)| {
-                    Box::pin(async move {
-                        signal.recv().await;
-                        *kind
-                    })
-                });
-                let (kind, ..) = runtime.block_on(select_all(first));
-                end(kind)
-            })?;
-    }
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let first = signals.iter_mut().map(|(kind, signal)| {
+                Box::pin(async move {
+                    signal.recv().await;
+                    *kind
+                })
+            });
+            let (kind, ..) = runtime.block_on(select_all(first));
+            end(kind)
+        })?;
     kept.attended = true;
     Ok(())
 }

@@ -106,7 +106,8 @@ fn verdict(election: &Election, checked: &Checked) -> Result<Outcome, Failure> {
         match &checked.sealed {
             // Two parties say so of one Seal, and it is what counts.
             Some(Sealed::Excluded { .. } | Sealed::NoCandidate) => Err(Failure::LeftOut),
-            Some(Sealed::Listed) if may_be_held(checked) => Ok(Outcome::Done),
+            // Of two that name one Seal one at least is honest, whatever a third denies.
+            Some(Sealed::Listed) => Ok(Outcome::Done),
             _ if checked.in_logs() >= 2 => Ok(Outcome::Done),
             _ if may_be_held(checked) => Err(Failure::NotFinal {
                 agencies: without(checked, election),

@@ -162,7 +162,7 @@ pub enum Failure {
     /// Whether two parties have the ballot is open, as one of them was not heard.
     #[error(
         "{agencies} did not show whether this ballot is there, see above, and of the others one has it: the answer is not final. Check again when {agencies} \
-         answers; do not cast again for that"
+         answers. Where voting ends before that, cast again: the last ballot counts"
     )]
     NotFinal {
         /// Who runs the parties that were not heard.

@@ -10,10 +10,12 @@ use tally_proto::invitation::sheet::{self, Addressee};
 use tally_proto::invitation::{Invitation, InvitationError, Part};
 use tally_proto::manifest::Rule;
 use tally_proto::secret_file;
+use tally_proto::unseen::Place;
 use zeroize::Zeroizing;
 
+use super::code_file::{self, Look};
 use super::inspect::show_code;
-use super::{Console, Failure, LanguageArg, ManifestArg, Outcome, StateArg, code_file, seconds};
+use super::{Console, Failure, LanguageArg, ManifestArg, Outcome, StateArg, seconds};
 use crate::choice::Choices;
 use crate::connections::Connections;
 use crate::device::Device;
@@ -68,6 +70,17 @@ impl InvitationArg {
             });
         }
         Ok(texts)
+    }
+
+    /// What a file is to look like beside the one that this text came from.
+    fn look(&self, at: usize, text: &str) -> Result<Look, Failure> {
+        match self.files.get(at).filter(|path| path.as_os_str() != "-") {
+            None => Ok(Look::own()),
+            Some(path) => Look::of(path, text).map_err(|source| Failure::File {
+                path: path.clone(),
+                source,
+            }),
+        }
     }
 
     pub(super) fn load(&self, console: &mut Console<'_>) -> Result<Invitation, Failure> {
@@ -611,7 +624,7 @@ pub(super) struct Decoy {
     /// How many to make.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     count: u16,
-    /// Writes the decoy to a new file that only this user can read, instead of showing it: such a file as `enrol --out` leaves, and like that without a
+    /// Writes the decoy to a new file instead of showing it: like the file of the invitation, which from `enrol --out` only this user can read, without a
     /// moment in its times. Twice if the invitation came in two halves.
     #[arg(long, value_name = "FILE", conflicts_with = "count")]
     out: Vec<PathBuf>,
@@ -640,14 +653,17 @@ impl Decoy {
                 files: self.out.len(),
             });
         }
+        // All of them, before anything is written to one.
+        let places = self.out.iter().map(|path| Place::make(path));
+        let places: Vec<Place> = places.collect::<Result<_, _>>()?;
         let mut rng = rand::rng();
         for _ in 0..self.count {
             let mut decoys = Vec::new();
             for (at, text) in texts.iter().enumerate() {
                 let decoy = decoy_of(text, &mut rng)?;
                 let code = text_like(&decoy, text);
-                match self.out.get(at) {
-                    Some(path) => code_file::create(path, &code)?,
+                match places.get(at) {
+                    Some(place) => code_file::put(place, &code, &self.invitation.look(at, text)?)?,
                     None => console.say(&code),
                 }
                 decoys.push(decoy);

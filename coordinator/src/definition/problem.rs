@@ -90,7 +90,7 @@ pub enum Problem {
     },
     /// A title that programs for tables compute.
     #[error(
-        "{of} in language {language:?} begins with {first:?}: put a word first, since programs for tables would take it for a formula where registrars' text \
+        "{of} in language {language:?} begins with {first:?}, or with it after a semicolon or a tab: put a word first, since programs for tables would take it for a formula where registrars' text \
          messages are opened with one, beside the voters' codes"
     )]
     Formula {

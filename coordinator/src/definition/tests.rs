@@ -226,13 +226,19 @@ fn every_refusal_says_where_what_and_what_to_do() {
         (
             "en = \"Riverside council election 2027\"",
             "en = \" =cmd|'/C calc'!A0\"",
-            "election.toml:9: the title in language \"en\" begins with '=': put a word first, since programs for tables would take it for a formula where \
+            "election.toml:9: the title in language \"en\" begins with '=', or with it after a semicolon or a tab: put a word first, since programs for tables would take it for a formula where \
              registrars' text messages are opened with one, beside the voters' codes",
+        ),
+        (
+            "en = \"Riverside council election 2027\"",
+            "en = \"Riverside; \u{200b}=1+1\"",
+            "election.toml:9: the title in language \"en\" begins with '=', or with it after a semicolon or a tab: put a word first, since programs for \
+             tables would take it for a formula where registrars' text messages are opened with one, beside the voters' codes",
         ),
         (
             "cy = \"Etholiad cyngor Glan yr Afon 2027\"",
             "cy = \"\u{ff20}SUM(A1)\"",
-            "election.toml:9: the title in language \"cy\" begins with '\u{ff20}': put a word first, since programs for tables would take it for a formula where \
+            "election.toml:9: the title in language \"cy\" begins with '\u{ff20}', or with it after a semicolon or a tab: put a word first, since programs for tables would take it for a formula where \
              registrars' text messages are opened with one, beside the voters' codes",
         ),
         (

@@ -229,10 +229,9 @@ fn as_text(text: Zeroizing<String>) -> Zeroizing<String> {
 
 /// Whether a telephone number is computed by no program for tables, or comes to a number only: those of other countries begin with +.
 fn is_phone(phone: &str) -> bool {
-    match phone.strip_prefix('+') {
-        Some(rest) => rest.chars().all(|c| c.is_ascii_digit() || " ()./-".contains(c)),
-        None => !is_formula(phone),
-    }
+    let number = phone.strip_prefix('+').unwrap_or(phone);
+    number.starts_with(|c: char| c.is_ascii_digit() || c == '(' || c == ' ')
+        && number.chars().all(|c| c.is_ascii_digit() || " ()./-".contains(c))
 }
 
 /// What stops the reading of invitations.

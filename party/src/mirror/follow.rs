@@ -206,9 +206,13 @@ impl Party {
         }
         let far = (all_behind >= self.alarm_limits.behind_entries)
             .then(|| format!("{all_behind} entries of the logs of {peer} are still to be looked at here"));
-        let has_room = short.is_none();
         self.alarm(Alarm::Behind, &peer.to_string(), short.or(far));
-        if unknown.is_empty() && has_room {
+        // A peer that lacks what is in force here may have lost its store itself: it is no witness.
+        let in_force = self.elections_in_force();
+        let mut known_there = in_force
+            .iter()
+            .map(|election| election.manifest().election().as_str());
+        if unknown.is_empty() && known_there.all(|id| met.contains(id)) {
             self.note_compared(peer, now).await?;
         }
         Ok(self.take_over_some(peer, unknown).await || more)

@@ -187,6 +187,8 @@ fn nothing_in_the_csv_for_a_gateway_is_a_formula() {
     for (number, is_good) in [
         ("+43 (0)1/234-56.7", true),
         ("0043 1 23", true),
+        ("0043;=1+1", false),
+        ("call me", false),
         ("=1+1", false),
         ("@SUM(A1)", false),
         ("-1", false),
