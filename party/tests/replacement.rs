@@ -8,7 +8,7 @@ use tally_party::alarm::Alarm;
 use tally_party::store::compared;
 use tally_party::store::sim::SimDisk;
 use tally_proto::fixture::DRAINED;
-use tally_proto::ids::{Role, UnixMillis};
+use tally_proto::ids::{Role, RoleExt as _, UnixMillis};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
@@ -49,6 +49,33 @@ fn not_taken_over(party: &Party) -> Vec<String> {
     of.map(|standing| standing.about).collect()
 }
 
+/// Whether `of` takes votes in every election, and `party` has its logs to their ends.
+async fn follows_all(party: &Party, of: &Party) -> bool {
+    let (of_number, of) = (of.role.number(), of.running.party());
+    if of.elections.all().len() != ELECTIONS + 1 {
+        return false;
+    }
+    let is_open = |number| of.gate.is_open(number);
+    if !of
+        .elections
+        .all()
+        .iter()
+        .all(|election| is_open(election.number()))
+    {
+        return false;
+    }
+    let (logs, known) = (of.status("").await, party.running.party().status("").await);
+    let (logs, known) = (
+        logs.expect("a status").elections,
+        known.expect("a status").elections,
+    );
+    logs.iter().all(|log| {
+        let known = known.iter().find(|known| known.election == log.election);
+        let mut peers = known.into_iter().flat_map(|known| &known.peers);
+        peers.any(|peer| peer.party == of_number && peer.mirrored == log.log_size)
+    })
+}
+
 /// When its store was last found to hold all that P1, and that P2, have in force.
 fn compared(third: &Party) -> [Option<UnixMillis>; 2] {
     let store = &third.running.party().store;
@@ -61,12 +88,12 @@ async fn a_new_machine_gets_every_election_however_many_the_others_hold() {
     // Else nothing is done but looking at hundreds of logs.
     three.every_ms = 100;
     let [one, two, lost] = three.all().await;
+    define(&mut three, ELECTIONS, &[&one, &two]).await;
     // What nobody has followed to its end needs the operator's word.
     for other in [&one, &two] {
-        three.caught_up(other, &[&lost]).await;
+        until("followed", async || follows_all(other, &lost).await).await;
     }
     stopped(lost).await;
-    define(&mut three, ELECTIONS, &[&one, &two]).await;
     // Else the machine knows of entries that the lost store had, and that nobody else may have seen.
     three.world.boot(Role::P3);
     let third = three.start(Role::P3, SimDisk::new()).await;

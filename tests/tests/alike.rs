@@ -84,8 +84,7 @@ impl Scene {
 /// From before the opening until the result is published; `invitations` are the other voters'.
 async fn play(scene: &Scene, opens: SystemTime, invitations: BTreeMap<Place, String>) {
     let world = &scene.world;
-    let codes =
-        DEVICES.map(|device| std::fs::read_to_string(scene.home(device).join(CODE)).expect("readable"));
+    let codes = DEVICES.map(|device| scene::read_unmarked(&scene.home(device).join(CODE)));
     assert_ne!(codes[0], codes[1]);
 
     let vote = ["vote", "--manifest", "manifest", "--invitation", CODE, "--yes"];

@@ -117,6 +117,22 @@ impl Drop for Scene {
     }
 }
 
+/// What is in a file, which does not say afterwards that this test read it.
+pub(super) fn read_unmarked(path: &Path) -> String {
+    use std::io::Read as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flag = rustix::fs::OFlags::NOATIME.bits().cast_signed();
+    let opened = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flag)
+        .open(path);
+    let mut text = String::new();
+    opened
+        .and_then(|mut file| file.read_to_string(&mut text))
+        .expect("readable");
+    text
+}
+
 impl Scene {
     /// Parties whose public listeners are behind somebody who reads along, and an election that opens when it is in force.
     /// `define` brings it into force; `ahead`: how long what is done until then and what it does otherwise than [`World::define`] may take.
