@@ -17,7 +17,7 @@ use super::liar::Liar;
 use super::{Party, World};
 
 /// What must come about comes about within this.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
 pub(crate) const ID: &str = "ward-7";
 
 pub(crate) struct Three {
