@@ -218,7 +218,7 @@ impl Party {
         Ok(self.take_over_some(peer, unknown).await || more)
     }
 
-    /// Notes in the store, now and then, that everything that is in force at `peer` is in force here. `party rotate-hpke` asks for it: of a store that was
+    /// Notes in the store, now and then, that what is in force at `peer` is what is in force here. `party rotate-hpke` asks for it: of a store that was
     /// made anew, or is an older copy, nobody knows what is sealed to the key.
     async fn note_compared(self: &Arc<Self>, peer: Role, now: u64) -> Result<(), Refusal> {
         let noted = self.following.heard(peer, |heard| heard.noted_ms);

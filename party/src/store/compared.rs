@@ -1,5 +1,5 @@
-//! When each of the two others last had nothing in force that was not in force here: what a store that was made anew, or put back from a backup,
-//! cannot say. Rows `compared_<party>` of `meta`, in milliseconds.
+//! When each of the two others last had in force just what was in force here: what a store that was made anew, or put back from a backup, cannot say.
+//! Who lacks something may have lost its own store, and is no witness. Rows `compared_<party>` of `meta`, in milliseconds.
 
 use redb::ReadableTable as _;
 use tally_proto::ids::{Role, UnixMillis};
@@ -15,7 +15,7 @@ const fn name(peer: Role) -> &'static str {
     }
 }
 
-/// Notes that at that moment every election that is in force at `peer` was in force here.
+/// Notes that at that moment the elections in force at `peer` were those in force here.
 ///
 /// # Errors
 /// [`StoreError`]: the engine failed.
