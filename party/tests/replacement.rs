@@ -1,7 +1,7 @@
 //! A new machine in place of a lost one, where the others hold many elections.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tally_party::alarm::Alarm;
@@ -204,6 +204,48 @@ async fn made_up_elections_delay_a_new_machine_and_keep_no_true_one_from_it() {
     assert!(turns.load(Ordering::Relaxed) >= 1000 / 64);
     assert_eq!(not_taken_over(&third), ["P1"], "the made-up ones are told, once");
     assert_eq!(compared(&third), [None, None], "nobody knows that it has all");
+}
+
+/// It may have lost its own store: that it has nothing which is not here says nothing of what this store may lack.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_party_that_lacks_what_is_in_force_here_is_no_witness_for_this_store() {
+    let mut three = Three::new();
+    let one = three.start_liar(Role::P1, SimDisk::new()).await;
+    define(&mut three, 2, &[&one.party]).await;
+    let (lacks, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (lacking, asked) = (Arc::clone(&lacks), Arc::clone(&turns));
+    one.lies(move |_, method, _, honest| match method {
+        "LogHeads" => change(honest, |reply: &mut wire::LogHeadsReply| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            if lacking.load(Ordering::SeqCst) {
+                reply.heads.retain(|head| head.election != id(0));
+            }
+        }),
+        _ => honest,
+    });
+    let looked_twice_more = async || {
+        let before = turns.load(Ordering::SeqCst);
+        until("looked at twice more", async || {
+            turns.load(Ordering::SeqCst) >= before + 3
+        })
+        .await;
+    };
+    let third = three.start(Role::P3, SimDisk::new()).await;
+    until("both are in force", async || in_force(&third) == 2).await;
+    let at = |seconds: u64| Some(UnixMillis(seconds * 1000));
+    let begun = three.world.clock_s();
+    until("compared", async || compared(&third) == [at(begun), None]).await;
+    // What it was told before is done with, and the time that passes is long enough to be noted.
+    lacks.store(true, Ordering::SeqCst);
+    looked_twice_more().await;
+    three.world.clock.set((begun + 3600) * 1000);
+    looked_twice_more().await;
+    assert_eq!(compared(&third), [at(begun), None]);
+    lacks.store(false, Ordering::SeqCst);
+    until("compared again", async || {
+        compared(&third) == [at(begun + 3600), None]
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
 use std::io::{Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -135,6 +136,48 @@ fn whatever_ends_a_program_that_asks_leaves_an_echo_and_no_file() {
     let refused = Place::make(&place).expect_err("it is there");
     assert!(matches!(refused, SecretFileError::Io { .. }), "{refused}");
     assert_eq!(fs::read(&place).expect("kept"), b"1234");
+}
+
+/// Where the test below, begun again, writes for ever.
+const HANGS: &str = "TALLY_TEST_UNSEEN_HANGS";
+const HANGING: &str = "unseen::tests::what_hangs_holds_up_no_end";
+
+#[test]
+fn what_hangs_holds_up_no_end() {
+    if let Some(place) = std::env::var_os(HANGS) {
+        let place = Place::make(Path::new(&place)).expect("a new file");
+        // As on a file system that has gone.
+        let _ = place.fill(|path| {
+            fs::write(path, b"c")?;
+            std::thread::sleep(10 * PATIENCE);
+            Ok(())
+        });
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("code");
+    let mut program = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", HANGING, "--test-threads", "1"])
+        .env(HANGS, &path)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("begun again");
+    let begun = Instant::now();
+    while fs::metadata(&path).map_or(0, |of| of.len()) == 0 {
+        assert!(begun.elapsed() < PATIENCE, "it does not write");
+        std::thread::sleep(LOOK);
+    }
+    let told = Instant::now();
+    let mut kill = Command::new("kill");
+    let sent = kill.args(["-TERM", &program.id().to_string()]).status();
+    assert!(sent.expect("`kill`").success());
+    let ended = program.wait().expect("ended");
+    assert_eq!(ended.signal(), Some(Signal::KILL.as_raw()), "{ended}");
+    assert!(
+        (MOST_END..PATIENCE).contains(&told.elapsed()),
+        "{:?}",
+        told.elapsed()
+    );
 }
 
 #[test]
