@@ -109,6 +109,9 @@ enum Command {
         /// Connections to each party that they share.
         #[arg(long, default_value_t = 4)]
         connections: usize,
+        /// Ballots in one message, as a relay or a station's queue puts them together: 1 to 16.
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=16))]
+        together: u8,
         /// Seed of the ballots.
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -199,6 +202,7 @@ fn run(command: Command) -> Result<()> {
             voters,
             at_once,
             connections,
+            together,
             seed,
             json,
         } => {
@@ -210,6 +214,7 @@ fn run(command: Command) -> Result<()> {
                 },
                 at_once,
                 connections,
+                together: together.into(),
             })?;
             println!("{ballots} ballots accepted, durable on all three parties");
             print!("{}", report.table());

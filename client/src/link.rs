@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message as _;
 use tally_proto::ballot::BallotHeader;
 use tally_proto::calendar::{MAX_AHEAD_MS, MAX_BEHIND_MS};
 use tally_proto::connect;
@@ -14,6 +15,7 @@ use tally_proto::receipt::{Receipt, ReceiptError};
 use tally_proto::record::RecordSubmission;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
+use tally_proto::wire::cast_answer::Outcome;
 use tally_proto::wire::intake_client::IntakeClient;
 use tally_proto::wire::registration_client::RegistrationClient;
 use thiserror::Error;
@@ -36,6 +38,11 @@ const LOG_LIMIT: Duration = Duration::from_secs(10);
 /// Requests under way to one party at a time, over all casts of the process: what waits here has no time limit running, so that
 /// thousands of casts at once do not time each other out.
 const UNDER_WAY: usize = 512;
+
+/// Most ballots in one message.
+const MOST_TOGETHER: usize = 16;
+/// Most bytes of a message of several ballots: parties take 16 KiB, if their operators have not set another bound.
+const MOST_BYTES_TOGETHER: usize = 15 << 10;
 
 /// What is false about a receipt.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -151,6 +158,56 @@ impl Link {
         let reply = self
             .limited(SUBMIT_LIMIT, intake.cast(parcel.submission(self.party)))
             .await?;
+        self.taken(parcel, reply)
+    }
+
+    /// Submits several ballots in one message, [`MOST_TOGETHER`] at most: what became of each, in their order, as [`Link::cast`] tells it. None waits
+    /// there for its time: one that is dated ahead is refused for now.
+    ///
+    /// # Errors
+    /// The message as a whole was not answered.
+    pub(crate) async fn cast_all(
+        &self,
+        parcels: &[&Parcel],
+    ) -> Result<Vec<Result<(wire::Receipt, Vec<Role>), Fault>>, Fault> {
+        let mut intake = self.intake.clone();
+        let submissions = parcels.iter().map(|parcel| parcel.submission(self.party));
+        let asked = wire::Submissions {
+            submissions: submissions.collect(),
+        };
+        let reply = self.limited(SUBMIT_LIMIT, intake.cast_all(asked)).await?;
+        let mut answers = reply.answers.into_iter();
+        let outcomes = parcels
+            .iter()
+            .map(|parcel| match answers.next().and_then(|answer| answer.outcome) {
+                Some(Outcome::Taken(taken)) => self.taken(parcel, taken),
+                Some(Outcome::Refusal(refusal)) => {
+                    Err(Fault::of(self.party, &self.agency, Refusal::from_wire(&refusal)))
+                }
+                None => {
+                    let silent = Refusal::new(
+                        Reason::PartyUnreachable,
+                        "it says nothing of one ballot of several",
+                    );
+                    Err(Fault::of(self.party, &self.agency, silent))
+                }
+            });
+        Ok(outcomes.collect())
+    }
+
+    /// How many of these ballots, from the first on, go into one message for [`Link::cast_all`]: one at least, if there is one.
+    pub(crate) fn together<'p>(&self, parcels: impl Iterator<Item = &'p Parcel>) -> usize {
+        let mut bytes = 0;
+        let fits = parcels.take(MOST_TOGETHER).take_while(|parcel| {
+            // The tag and the length before each.
+            bytes += parcel.submission(self.party).encoded_len() + 4;
+            bytes <= MOST_BYTES_TOGETHER
+        });
+        fits.count().max(1)
+    }
+
+    /// What the answer to a ballot says, checked against what was sent.
+    fn taken(&self, parcel: &Parcel, reply: wire::CastReply) -> Result<(wire::Receipt, Vec<Role>), Fault> {
         let receipt = reply.receipt.unwrap_or_default();
         self.check(parcel, &receipt)?;
         let others = [self.party.next(), self.party.prev()];

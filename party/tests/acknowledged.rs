@@ -198,6 +198,7 @@ async fn bring(party: &Arc<Party>, script: &Script) -> Acknowledged {
         sender: Sender::Station(StationId(STATION)),
         lane: Lane::Named(PeerRole::Station(StationId(STATION))),
         seat: None,
+        in_company: false,
     };
     let mut back = Acknowledged {
         ticketed: party.submit(script.ticketed.clone(), voter()).await.ok(),

@@ -27,4 +27,5 @@ mod replacement;
 mod rush;
 mod sealing;
 mod tickets;
+mod together;
 mod wire;

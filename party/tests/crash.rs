@@ -30,6 +30,7 @@ pub(crate) fn voter() -> Origin {
         sender: Sender::Voter,
         lane: Lane::Public(None),
         seat: None,
+        in_company: false,
     }
 }
 

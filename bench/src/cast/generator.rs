@@ -1,16 +1,16 @@
 //! The generator's process: it seals the ballots, and at the parent's word casts them all, so many at a time.
 //!
-//! A voter submits to all three parties at once, checks the receipts, and hands each party the others' receipts that it does not have yet: mostly
-//! none, then it is three requests. The ballot is in when all three hold it and both others' receipts; its latency is the time from the
-//! first request to the last answer. Voters share a few
-//! connections to each party, as behind a relay: without it every device would make three TLS handshakes, on the same processors.
+//! A ballot goes to all three parties at once; the receipts are checked, and each party is handed the others' receipts that it does not have yet: mostly
+//! none. The ballot is in when all three hold it and both others' receipts; its latency is the time from the first request to the last answer.
+//! Voters share a few connections to each party, as behind a relay: without it every device would make three TLS handshakes, on the same
+//! processors. So many ballots go in one message as the relay, or a station's queue, puts together; with one each voter makes three requests.
 //! Of the receipts' signatures one in 64 is verified, of everything else in them all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use futures::future::{try_join, try_join_all};
 use serde::{Deserialize, Serialize};
 use tally_mpc::Role;
@@ -19,7 +19,9 @@ use tally_proto::envelope::PublicKey;
 use tally_proto::ids::RoleExt as _;
 use tally_proto::manifest::Manifest;
 use tally_proto::receipt::Receipt;
+use tally_proto::refusal::Refusal;
 use tally_proto::wire;
+use tally_proto::wire::cast_answer::Outcome;
 use tally_proto::wire::intake_client::IntakeClient;
 use tonic::transport::Channel;
 
@@ -37,6 +39,8 @@ pub(super) struct Setup {
     pub(super) at_once: usize,
     /// Connections to each party.
     pub(super) connections: usize,
+    /// Ballots in one message.
+    pub(super) together: usize,
 }
 
 /// What the generator tells when all ballots are in.
@@ -44,8 +48,8 @@ pub(super) struct Setup {
 pub(super) struct Done {
     pub(super) seconds: f64,
     pub(super) cpu_seconds: f64,
-    /// Requests that were needed beyond three a ballot.
-    pub(super) further_requests: u64,
+    /// Requests that were made.
+    pub(super) requests: u64,
     /// Median, 99th and 99.9th percentile of the latency, milliseconds.
     pub(super) percentiles_ms: [f64; 3],
 }
@@ -110,6 +114,9 @@ fn check(
     Ok(())
 }
 
+/// A ballot, and its number among all.
+type Numbered<'b> = (usize, &'b Sealed);
+
 /// One of the generator's connections to each of the three parties, and their keys.
 struct Trunk {
     lines: [Line; 3],
@@ -130,32 +137,54 @@ impl Trunk {
         })
     }
 
-    /// The receipt, and the others whose receipts are not stored there yet.
-    async fn cast_at(&self, ballot: &Sealed, to: Role, verify: bool) -> Result<(wire::Receipt, Vec<Role>)> {
+    /// Of each ballot the receipt, and the others whose receipts are not stored there yet.
+    async fn cast_at(&self, ballots: &[Numbered<'_>], to: Role) -> Result<Vec<(wire::Receipt, Vec<Role>)>> {
         let line = &self.lines[to.slot()];
-        let reply: wire::CastReply = line.ask("Cast", &ballot.submission(to)).await?;
-        let receipt = reply.receipt.context("an answer without a receipt")?;
-        check(&self.keys, (ballot, to), &receipt, verify)?;
-        let lacks = |other: &Role| !reply.stored.contains(&other.number());
-        let lacking = [to.next(), to.prev()].into_iter().filter(lacks).collect();
-        Ok((receipt, lacking))
+        let replies: Vec<wire::CastReply> = if let [(_, one)] = ballots {
+            vec![line.ask("Cast", &one.submission(to)).await?]
+        } else {
+            let submissions = ballots.iter().map(|(_, ballot)| ballot.submission(to));
+            let asked = wire::Submissions {
+                submissions: submissions.collect(),
+            };
+            let replies: wire::CastReplies = line.ask("CastAll", &asked).await?;
+            let taken = replies.answers.into_iter().map(|answer| match answer.outcome {
+                Some(Outcome::Taken(taken)) => Ok(taken),
+                Some(Outcome::Refusal(refusal)) => Err(Refusal::from_wire(&refusal).into()),
+                None => bail!("an answer that says nothing"),
+            });
+            taken.collect::<Result<_>>()?
+        };
+        ensure!(replies.len() == ballots.len(), "an answer for each ballot");
+        let mut taken = Vec::with_capacity(ballots.len());
+        for ((at, ballot), reply) in ballots.iter().zip(replies) {
+            let receipt = reply.receipt.context("an answer without a receipt")?;
+            check(&self.keys, (ballot, to), &receipt, at % VERIFIED == 0)?;
+            let lacks = |other: &Role| !reply.stored.contains(&other.number());
+            let lacking = [to.next(), to.prev()].into_iter().filter(lacks).collect();
+            taken.push((receipt, lacking));
+        }
+        Ok(taken)
     }
 
-    /// One voter: all three parties hold the ballot and each other's receipts on return. How many requests it took beyond three.
-    async fn cast(&self, ballot: &Sealed, verify: bool) -> Result<u32> {
-        let [a, b, c] = Role::ALL.map(|role| self.cast_at(ballot, role, verify));
+    /// All three parties hold these ballots and each other's receipts on return. How many requests it took.
+    async fn cast(&self, ballots: &[Numbered<'_>]) -> Result<u64> {
+        let [a, b, c] = Role::ALL.map(|role| self.cast_at(ballots, role));
         let (a, (b, c)) = try_join(a, try_join(b, c)).await?;
         let answers = [a, b, c];
-        let deliveries = Role::ALL.into_iter().filter_map(|to| {
-            let of = answers[to.slot()].1.iter();
-            let receipts: Vec<_> = of.map(|of| answers[of.slot()].0.clone()).collect();
-            (!receipts.is_empty()).then_some(async move {
-                let brought = wire::Receipts { receipts };
-                let line = &self.lines[to.slot()];
-                line.ask::<wire::DeliverReply>("DeliverAll", &brought).await
+        let deliveries = Role::ALL.into_iter().flat_map(|to| {
+            let answers = &answers;
+            (0..ballots.len()).filter_map(move |i| {
+                let of = answers[to.slot()][i].1.iter();
+                let receipts: Vec<_> = of.map(|of| answers[of.slot()][i].0.clone()).collect();
+                (!receipts.is_empty()).then_some(async move {
+                    let brought = wire::Receipts { receipts };
+                    let line = &self.lines[to.slot()];
+                    line.ask::<wire::DeliverReply>("DeliverAll", &brought).await
+                })
             })
         });
-        Ok(try_join_all(deliveries).await?.len() as u32)
+        Ok(3 + try_join_all(deliveries).await?.len() as u64)
     }
 }
 
@@ -175,8 +204,7 @@ pub fn generate() -> Result<()> {
         .enable_all()
         .build()?;
     let cpu = Usage::now()?.cpu_seconds;
-    let (seconds, mut micros, further_requests) =
-        runtime.block_on(cast_all(&setup, manifest.manifest(), ballots))?;
+    let (seconds, mut micros, requests) = runtime.block_on(cast_all(&setup, manifest.manifest(), ballots))?;
     micros.sort_unstable();
     let percentile = |permille: usize| -> Result<f64> {
         let at = (micros.len() * permille).div_ceil(1000).saturating_sub(1);
@@ -185,12 +213,12 @@ pub fn generate() -> Result<()> {
     write_line(&Done {
         seconds,
         cpu_seconds: Usage::now()?.cpu_seconds - cpu,
-        further_requests,
+        requests,
         percentiles_ms: [percentile(500)?, percentile(990)?, percentile(999)?],
     })
 }
 
-/// Seconds for all, each ballot's latency in microseconds, and the requests beyond three a ballot.
+/// Seconds for all, each ballot's latency in microseconds, and the requests that were made.
 async fn cast_all(setup: &Setup, manifest: &Manifest, ballots: Vec<Sealed>) -> Result<(f64, Vec<u32>, u64)> {
     // The handshakes come before the clock starts.
     let mut trunks = Vec::new();
@@ -199,27 +227,31 @@ async fn cast_all(setup: &Setup, manifest: &Manifest, ballots: Vec<Sealed>) -> R
     }
     let (ballots, next) = (Arc::new(ballots), Arc::new(AtomicUsize::new(0)));
     let begun = Instant::now();
-    let voters = (0..setup.at_once.max(1)).map(|i| {
+    let together = setup.together.max(1);
+    let senders = (0..setup.at_once.div_ceil(together).max(1)).map(|i| {
         let (ballots, next, trunk) = (ballots.clone(), next.clone(), trunks[i % trunks.len()].clone());
         tokio::spawn(async move {
-            let (mut micros, mut further) = (Vec::new(), 0);
+            let (mut micros, mut requests) = (Vec::new(), 0);
             loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(ballot) = ballots.get(at) else {
-                    return Ok::<_, anyhow::Error>((micros, further));
-                };
+                let from = next.fetch_add(together, Ordering::Relaxed);
+                let some: Vec<Numbered<'_>> =
+                    (ballots.iter().enumerate().skip(from).take(together)).collect();
+                if some.is_empty() {
+                    return Ok::<_, anyhow::Error>((micros, requests));
+                }
                 let since = Instant::now();
-                further += u64::from(trunk.cast(ballot, at % VERIFIED == 0).await?);
-                micros.push(u32::try_from(since.elapsed().as_micros())?);
+                requests += trunk.cast(&some).await?;
+                let took = u32::try_from(since.elapsed().as_micros())?;
+                micros.extend(some.iter().map(|_| took));
             }
         })
     });
-    let voters: Vec<_> = voters.collect();
-    let (mut all, mut further) = (Vec::with_capacity(ballots.len()), 0);
-    for voter in voters {
-        let (micros, more) = voter.await??;
+    let senders: Vec<_> = senders.collect();
+    let (mut all, mut requests) = (Vec::with_capacity(ballots.len()), 0);
+    for sender in senders {
+        let (micros, more) = sender.await??;
         all.extend(micros);
-        further += more;
+        requests += more;
     }
-    Ok((begun.elapsed().as_secs_f64(), all, further))
+    Ok((begun.elapsed().as_secs_f64(), all, requests))
 }

@@ -28,6 +28,8 @@ pub struct CastPlan {
     pub at_once: usize,
     /// Connections to each party.
     pub connections: usize,
+    /// Ballots in one message, 16 at most.
+    pub together: usize,
 }
 
 /// One casting. A ballot counts when all three parties accepted it and each has the two others' receipts, on disk.
@@ -37,6 +39,8 @@ pub struct CastReport {
     pub ballots: u32,
     /// Ballots under way at once.
     pub at_once: usize,
+    /// Ballots in one message.
+    pub together: usize,
     /// Ballots a second.
     pub accepted_per_second: f64,
     /// From a ballot's first request to its last answer: median, milliseconds.
@@ -81,6 +85,7 @@ pub fn cast(plan: CastPlan) -> Result<CastReport> {
             ward: ward.clone(),
             at_once: plan.at_once,
             connections: plan.connections,
+            together: plan.together,
         },
     )?;
     let _sealed: String = generator.hear()?;
@@ -117,13 +122,14 @@ pub fn cast(plan: CastPlan) -> Result<CastReport> {
     Ok(CastReport {
         ballots: plan.plan.ballots,
         at_once: plan.at_once,
+        together: plan.together,
         accepted_per_second: ballots / done.seconds,
         p50_ms,
         p99_ms,
         p999_ms,
         cpu_us_per_ballot: cpu * 1e6 / ballots,
         generator_cpu_us_per_ballot: done.cpu_seconds * 1e6 / ballots,
-        requests_per_ballot: 3.0 + done.further_requests as f64 / ballots,
+        requests_per_ballot: done.requests as f64 / ballots,
         disk_bytes_per_ballot: grown as f64 / ballots,
         restart_seconds,
         late_growth_bytes_per_ballot: late_growth(&memory) / (ballots / 2.0),
@@ -269,11 +275,12 @@ impl CastReport {
     /// A table.
     pub fn table(&self) -> String {
         let mut text = format!(
-            "{:.0} accepted a second, {} at once\nlatency: median {:.0} ms, 99 % {:.0} ms, 99.9 % {:.0} ms\n\
+            "{:.0} accepted a second, {} at once, {} in a message\nlatency: median {:.0} ms, 99 % {:.0} ms, 99.9 % {:.0} ms\n\
              CPU a ballot: three parties {:.0} us, generator {:.0} us\nrequests a ballot: {:.2}\n\
              disk a ballot: {:.0} bytes a party\nserving again after the kill, all three at once: {:.1} s\n",
             self.accepted_per_second,
             self.at_once,
+            self.together,
             self.p50_ms,
             self.p99_ms,
             self.p999_ms,
@@ -308,6 +315,7 @@ mod tests {
         let report = |ballots, late_growth_bytes_per_ballot| CastReport {
             ballots,
             at_once: 1,
+            together: 1,
             accepted_per_second: 1.0,
             p50_ms: 1.0,
             p99_ms: 1.0,

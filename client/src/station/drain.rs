@@ -1,7 +1,7 @@
 //! Bringing what is queued to the parties, each party at its own pace.
 //!
-//! A pass has two steps: every party gets the ballots that it lacks, then every party gets the others' receipts that they have not handed it
-//! themselves. A party that cannot
+//! A pass has two steps: every party gets the ballots that it lacks, several in a message, then every party gets the others' receipts that they have
+//! not handed it themselves. A party that cannot
 //! be reached is left out for the rest of the pass; what it lacks waits for the next. Each answer is written to the queue.
 //!
 //! Each party's errands run by themselves and tell what they meet as it comes. A pass that is bounded in time ends without those that hang: these
@@ -17,6 +17,7 @@ use futures::{StreamExt, stream};
 use tally_proto::ids::{Role, RoleExt};
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
+use tally_proto::wire;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -27,6 +28,8 @@ use crate::link::Link;
 
 /// Requests under way to one party at a time.
 const AT_ONCE: usize = 64;
+/// Messages of several ballots under way to one party at a time.
+const TOGETHER_AT_ONCE: usize = 4;
 /// Steps that are written to the queue at once.
 const STEPS_AT_ONCE: usize = 1024;
 /// A single pass of `drain` takes no longer.
@@ -291,42 +294,120 @@ async fn serve(
     answers: UnboundedSender<Answer>,
 ) {
     let _ending = Ending(link.party, answers.clone());
-    let (link, answers, away) = (&link, &answers, &away[link.party.slot()]);
-    stream::iter(jobs)
-        .for_each_concurrent(AT_ONCE, |(number, queued)| async move {
-            if away.load(Ordering::Relaxed) {
-                return;
-            }
-            let outcome = if deliver {
-                hand_over(link, number, &queued, answers).await
-            } else {
-                submit(link, number, &queued, answers).await
-            };
-            if let Err(fault) = outcome {
-                if fault.may_pass() {
-                    away.store(true, Ordering::Relaxed);
-                }
-                // The station may be gone.
-                let _ = answers.send(Answer::Fault(number, fault));
-            }
-        })
-        .await;
+    let errand = Errand {
+        link: &link,
+        away: &away[link.party.slot()],
+        answers: &answers,
+    };
+    if deliver {
+        errand.hand_over_all(jobs).await;
+    } else {
+        errand.submit_all(jobs).await;
+    }
 }
 
-async fn submit(
-    link: &Link,
-    number: u64,
-    queued: &Queued,
-    answers: &UnboundedSender<Answer>,
-) -> Result<(), Fault> {
-    if queued.standing.receipt(link.party).is_none() {
-        let (receipt, stored) = link.cast(&queued.parcel).await?;
-        let _ = answers.send(Answer::Step(Step::accepted(number, link.party, receipt)));
+/// What a step of a pass does at one party.
+#[derive(Clone, Copy)]
+struct Errand<'e> {
+    link: &'e Link,
+    /// The party cannot be reached: nothing more is asked of it in this pass.
+    away: &'e AtomicBool,
+    answers: &'e UnboundedSender<Answer>,
+}
+
+impl Errand<'_> {
+    fn is_away(self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    fn failed(self, number: u64, fault: Fault) {
+        if fault.may_pass() {
+            self.away.store(true, Ordering::Relaxed);
+        }
+        // The station may be gone.
+        let _ = self.answers.send(Answer::Fault(number, fault));
+    }
+
+    fn accepted(self, number: u64, (receipt, stored): (wire::Receipt, Vec<Role>)) {
+        let party = self.link.party;
+        let _ = (self.answers).send(Answer::Step(Step::accepted(number, party, receipt)));
         for of in stored {
-            let _ = answers.send(Answer::Step(Step::stored(number, link.party, of)));
+            let _ = self.answers.send(Answer::Step(Step::stored(number, party, of)));
         }
     }
-    Ok(())
+
+    /// Ballots go several in a message.
+    async fn submit_all(self, mut jobs: Vec<Job>) {
+        jobs.retain(|(_, queued)| queued.standing.receipt(self.link.party).is_none());
+        let (mut messages, mut rest) = (Vec::new(), jobs.as_slice());
+        while !rest.is_empty() {
+            let fit = self.link.together(rest.iter().map(|(_, queued)| &queued.parcel));
+            let (message, others) = rest.split_at(fit);
+            messages.push(message);
+            rest = others;
+        }
+        stream::iter(messages)
+            .for_each_concurrent(TOGETHER_AT_ONCE, |message| self.submit_together(message))
+            .await;
+    }
+
+    /// What a message is no good for goes by itself: a ballot that is dated ahead, which the party holds then, and all of them where the message is
+    /// refused for good, as by a party whose operator has it take smaller ones.
+    async fn submit_together(self, message: &[Job]) {
+        if self.is_away() {
+            return;
+        }
+        let alone: Vec<&Job> = if let [one] = message {
+            vec![one]
+        } else {
+            let parcels: Vec<_> = message.iter().map(|(_, queued)| &queued.parcel).collect();
+            match self.link.cast_all(&parcels).await {
+                Ok(outcomes) => {
+                    let alone = message
+                        .iter()
+                        .zip(outcomes)
+                        .filter_map(|(job, outcome)| match outcome {
+                            Ok(taken) => {
+                                self.accepted(job.0, taken);
+                                None
+                            }
+                            Err(fault) if fault.may_pass() => Some(job),
+                            Err(fault) => {
+                                self.failed(job.0, fault);
+                                None
+                            }
+                        });
+                    alone.collect()
+                }
+                Err(fault) if fault.may_pass() => return self.failed(message[0].0, fault),
+                Err(_) => message.iter().collect(),
+            }
+        };
+        stream::iter(alone)
+            .for_each_concurrent(None, async |(number, queued)| {
+                if self.is_away() {
+                    return;
+                }
+                match self.link.cast(&queued.parcel).await {
+                    Ok(taken) => self.accepted(*number, taken),
+                    Err(fault) => self.failed(*number, fault),
+                }
+            })
+            .await;
+    }
+
+    async fn hand_over_all(self, jobs: Vec<Job>) {
+        stream::iter(jobs)
+            .for_each_concurrent(AT_ONCE, |(number, queued)| async move {
+                if self.is_away() {
+                    return;
+                }
+                if let Err(fault) = hand_over(self.link, number, &queued, self.answers).await {
+                    self.failed(number, fault);
+                }
+            })
+            .await;
+    }
 }
 
 async fn hand_over(

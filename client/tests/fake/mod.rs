@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
+use futures::future::join_all;
 use tally_client::Election;
 use tally_proto::ballot::Submission;
 use tally_proto::calendar::{Channel, ChannelKind};
@@ -28,6 +29,7 @@ use tally_proto::suite::{OpeningKey, Suite};
 use tally_proto::ticket::{DrawCode, TicketSigner};
 use tally_proto::wire;
 use tally_proto::wire::board_server::{Board, BoardServer};
+use tally_proto::wire::cast_answer::Outcome;
 use tally_proto::wire::intake_server::{Intake, IntakeServer};
 use tally_proto::wire::lookup_reply::Public;
 use tokio::net::TcpListener;
@@ -348,6 +350,27 @@ impl Intake for Service {
             receipt: Some(receipt),
             stored,
         }))
+    }
+
+    async fn cast_all(
+        &self,
+        request: Request<wire::Submissions>,
+    ) -> Result<Response<wire::CastReplies>, Status> {
+        self.0.is_there()?;
+        self.0.note("cast_all", request.get_ref());
+        let submissions = request.into_inner().submissions;
+        assert!(submissions.len() <= 16, "more are refused");
+        let all = submissions.into_iter().map(async |submission| {
+            let outcome = match self.cast(Request::new(submission)).await {
+                Ok(taken) => Outcome::Taken(taken.into_inner()),
+                Err(status) => Outcome::Refusal(Refusal::of_status(&status).to_wire(&[])),
+            };
+            wire::CastAnswer {
+                outcome: Some(outcome),
+            }
+        });
+        let answers = join_all(all).await;
+        Ok(Response::new(wire::CastReplies { answers }))
     }
 
     async fn deliver(&self, request: Request<wire::Receipt>) -> Result<Response<wire::DeliverReply>, Status> {

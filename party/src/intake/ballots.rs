@@ -7,7 +7,6 @@ use futures::FutureExt as _;
 use futures::future::Fuse;
 use tally_proto::ballot::{BallotError, BallotHeader, Submission};
 use tally_proto::calendar::{Timing, TimingError};
-use tally_proto::guard::Seat;
 use tally_proto::ids::{Digest, UnixMillis, UnixSeconds};
 use tally_proto::manifest::Capacity;
 use tally_proto::reason::{Class, Reason};
@@ -71,9 +70,10 @@ impl Party {
     async fn take_ballot(
         self: &Arc<Self>,
         submission: wire::Submission,
-        Origin { sender, lane, seat }: Origin,
+        origin: Origin,
         waits: bool,
     ) -> Result<(Receipt, Stored), Refusal> {
+        let (sender, lane) = (origin.sender, origin.lane.clone());
         let submission = Submission::from_wire(submission).map_err(ballot_refused)?;
         let header = submission.header();
         let election = self.elections.get(header.election().as_str())?.in_force()?;
@@ -97,12 +97,10 @@ impl Party {
         self.timing(&election, header)?;
         self.unspent(&election, header)?;
         self.has_room(&election, header)?;
-        let checked = self
-            .check_ballot(Arc::clone(&election), submission, lane.clone())
-            .await?;
+        let checked = self.check_ballot(Arc::clone(&election), submission, lane).await?;
         let ticket = checked.header.ticket().map(|ticket| *ticket.key().as_bytes());
         let taken = async {
-            let received_at = self.in_time(&checked.header, lane, seat).await?;
+            let received_at = self.in_time(&checked.header, origin).await?;
             self.intake
                 .writer
                 .take(checked.received(received_at), waits)
@@ -243,8 +241,12 @@ impl Party {
     async fn in_time(
         &self,
         header: &BallotHeader,
-        lane: Lane,
-        seat: Option<Seat>,
+        Origin {
+            lane,
+            seat,
+            in_company,
+            ..
+        }: Origin,
     ) -> Result<UnixSeconds, Refusal> {
         let held = || {
             Refusal::new(
@@ -266,6 +268,14 @@ impl Party {
                 (Timing::InTime, now) => return Ok(now.seconds()),
                 (Timing::HoldUntil(until), _) => until,
             };
+            if in_company {
+                return Err(Refusal::new(
+                    Reason::PartyBusy,
+                    format_args!(
+                        "the ballot is dated ahead, and others came with it that are not kept waiting: submit it by itself"
+                    ),
+                ));
+            }
             if place.is_none() {
                 let (taken, loss, _) = self.intake.held.take(lane.clone()).ok_or_else(held)?;
                 // It waits for the clock only, so among its own none is before another.

@@ -75,6 +75,8 @@ pub struct Origin {
     pub lane: Lane,
     /// The place of its request, which is given back while a ballot is held.
     pub seat: Option<Seat>,
+    /// It came in one message with others, whose answers it must not keep: dated ahead it is not held.
+    pub in_company: bool,
 }
 
 /// Threads and queues of intake.

@@ -9,6 +9,7 @@ use tally_proto::pki::PeerRole;
 use tally_proto::reason::Reason;
 use tally_proto::refusal::Refusal;
 use tally_proto::wire;
+use tally_proto::wire::cast_answer::Outcome;
 use tally_proto::wire::intake_server::Intake;
 use tonic::transport::server::TlsConnectInfo;
 use tonic::{Request, Response, Status, async_trait};
@@ -16,8 +17,8 @@ use tonic::{Request, Response, Status, async_trait};
 use crate::intake::{Lane, Origin, Sender};
 use crate::party::Party;
 
-/// Most receipts of one message.
-const MOST_RECEIPTS: usize = 16;
+/// Most receipts, or ballots, of one message.
+const MOST_TOGETHER: usize = 16;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -43,7 +44,26 @@ impl IntakeService {
             Sender::Station(station) => Lane::Named(PeerRole::Station(station)),
         };
         let seat = request.extensions().get::<Seat>().cloned();
-        Ok(Origin { sender, lane, seat })
+        Ok(Origin {
+            sender,
+            lane,
+            seat,
+            in_company: false,
+        })
+    }
+
+    async fn cast_one(
+        &self,
+        submission: wire::Submission,
+        origin: Origin,
+    ) -> Result<wire::CastReply, Refusal> {
+        let taken = self.0.cast(submission, origin).await;
+        let (receipt, stored) = self.count(taken)?;
+        let others = Role::ALL.into_iter().filter(|party| stored[party.slot()]);
+        Ok(wire::CastReply {
+            receipt: Some(receipt.to_wire()),
+            stored: others.map(|party| party.number()).collect(),
+        })
     }
 
     /// Notes what became of a ballot.
@@ -107,12 +127,37 @@ impl Intake for IntakeService {
 
     async fn cast(&self, request: Request<wire::Submission>) -> Result<Response<wire::CastReply>, Status> {
         let origin = self.origin(&request)?;
-        let taken = self.0.cast(request.into_inner(), origin).await;
-        let (receipt, stored) = self.count(taken)?;
-        let others = Role::ALL.into_iter().filter(|party| stored[party.slot()]);
-        Ok(Response::new(wire::CastReply {
-            receipt: Some(receipt.to_wire()),
-            stored: others.map(|party| party.number()).collect(),
+        Ok(Response::new(self.cast_one(request.into_inner(), origin).await?))
+    }
+
+    async fn cast_all(
+        &self,
+        request: Request<wire::Submissions>,
+    ) -> Result<Response<wire::CastReplies>, Status> {
+        let origin = Origin {
+            in_company: true,
+            ..self.origin(&request)?
+        };
+        let submissions = request.into_inner().submissions;
+        if submissions.len() > MOST_TOGETHER {
+            let count = submissions.len();
+            let detail = format_args!("{count} ballots in one message, at most {MOST_TOGETHER} are taken");
+            return Err(Refusal::new(Reason::MessageTooLarge, detail).into());
+        }
+        let all = submissions
+            .into_iter()
+            .map(|submission| self.cast_one(submission, origin.clone()));
+        let answers = join_all(all).await.into_iter().map(|outcome| {
+            let outcome = match outcome {
+                Ok(taken) => Outcome::Taken(taken),
+                Err(refusal) => Outcome::Refusal(refusal.to_wire(&[])),
+            };
+            wire::CastAnswer {
+                outcome: Some(outcome),
+            }
+        });
+        Ok(Response::new(wire::CastReplies {
+            answers: answers.collect(),
         }))
     }
 
@@ -128,9 +173,9 @@ impl Intake for IntakeService {
     ) -> Result<Response<wire::DeliverReply>, Status> {
         let lane = self.lane(&request)?;
         let receipts = request.into_inner().receipts;
-        if receipts.len() > MOST_RECEIPTS {
+        if receipts.len() > MOST_TOGETHER {
             let count = receipts.len();
-            let detail = format_args!("{count} receipts in one message, at most {MOST_RECEIPTS} are taken");
+            let detail = format_args!("{count} receipts in one message, at most {MOST_TOGETHER} are taken");
             return Err(Refusal::new(Reason::MessageTooLarge, detail).into());
         }
         // All of them into one transaction, and whatever is wrong with one leaves the others alone.

@@ -182,6 +182,10 @@ impl Intake for Service {
         only_receipts()
     }
 
+    async fn cast_all(&self, _: Request<wire::Submissions>) -> Result<Response<wire::CastReplies>, Status> {
+        only_receipts()
+    }
+
     async fn deliver(&self, _: Request<wire::Receipt>) -> Result<Response<wire::DeliverReply>, Status> {
         only_receipts()
     }
