@@ -164,6 +164,11 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// [`main_with`] on any console; returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> u8 {
+    // What is generic is compiled where it is called, with all that it calls: only this line is.
+    run_on(args.into_iter().collect(), console)
+}
+
+fn run_on(args: Vec<OsString>, console: &mut Console<'_>) -> u8 {
     let command = match Command::try_parse_from(args) {
         Ok(command) => command,
         Err(error) => {

@@ -26,10 +26,15 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
+    // What is generic is compiled where it is called, with all that it calls: no more than this is.
     match arguments::Coordinator::try_parse_from(arguments) {
-        Ok(parsed) => run(coordinator::run(parsed)),
+        Ok(parsed) => coordinator(parsed),
         Err(usage) => explain(&usage),
     }
+}
+
+fn coordinator(parsed: arguments::Coordinator) -> ExitCode {
+    run(coordinator::run(parsed))
 }
 
 /// Runs a registrar's command line (the first argument is the program's name).
@@ -39,9 +44,13 @@ where
     T: Into<OsString> + Clone,
 {
     match arguments::Registrar::try_parse_from(arguments) {
-        Ok(parsed) => run(async { registrar::run(parsed).await.map(|()| ExitCode::SUCCESS) }),
+        Ok(parsed) => registrar(parsed),
         Err(usage) => explain(&usage),
     }
+}
+
+fn registrar(parsed: arguments::Registrar) -> ExitCode {
+    run(async { registrar::run(parsed).await.map(|()| ExitCode::SUCCESS) })
 }
 
 fn explain(usage: &clap::Error) -> ExitCode {

@@ -235,6 +235,11 @@ const AT_THE_END: Duration = Duration::from_secs(5);
 ///
 /// The process must have installed its TLS provider before.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // What is generic is compiled where it is called, with all that it calls: only this line is.
+    main(args.into_iter().collect())
+}
+
+fn main(args: Vec<OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -159,7 +159,12 @@ impl Server {
     ///
     /// # Errors
     /// [`ServerError`]; nothing is left running.
-    pub async fn start(config: Config, deps: Deps) -> Result<Running, ServerError> {
+    pub fn start(config: Config, deps: Deps) -> BoxFuture<'static, Result<Running, ServerError>> {
+        // Boxed, the server is compiled here once, and not again in every program that starts one.
+        Self::starting(config, deps).boxed()
+    }
+
+    async fn starting(config: Config, deps: Deps) -> Result<Running, ServerError> {
         let grace = Duration::from_secs(config.server.shutdown_grace_s);
         let notice = Duration::from_secs(config.server.shutdown_notice_s);
         let limits = config.server;

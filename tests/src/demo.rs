@@ -91,6 +91,11 @@ fn file(path: &Path) -> impl FnOnce(io::Error) -> DemoError {
 /// Runs the demonstration with a command line (the first argument is the program's name), re-executing this program for every
 /// process.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // What is generic is compiled where it is called, with all that it calls: only this line is.
+    main(args.into_iter().collect())
+}
+
+fn main(args: Vec<OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,
         Err(usage) => {

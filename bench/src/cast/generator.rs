@@ -54,6 +54,8 @@ pub(super) struct Done {
     pub(super) percentiles_ms: [f64; 3],
 }
 
+/// Most receipts of one message.
+const MOST_RECEIPTS: usize = 16;
 /// One receipt in so many has its signature verified.
 const VERIFIED: usize = 64;
 
@@ -172,17 +174,19 @@ impl Trunk {
         let [a, b, c] = Role::ALL.map(|role| self.cast_at(ballots, role));
         let (a, (b, c)) = try_join(a, try_join(b, c)).await?;
         let answers = [a, b, c];
-        let deliveries = Role::ALL.into_iter().flat_map(|to| {
-            let answers = &answers;
-            (0..ballots.len()).filter_map(move |i| {
+        let mut lacking = Vec::new();
+        for to in Role::ALL {
+            let of_ballot = (0..ballots.len()).flat_map(|i| {
                 let of = answers[to.slot()][i].1.iter();
-                let receipts: Vec<_> = of.map(|of| answers[of.slot()][i].0.clone()).collect();
-                (!receipts.is_empty()).then_some(async move {
-                    let brought = wire::Receipts { receipts };
-                    let line = &self.lines[to.slot()];
-                    line.ask::<wire::DeliverReply>("DeliverAll", &brought).await
-                })
-            })
+                of.map(move |of| (*of, i))
+            });
+            let receipts: Vec<_> = of_ballot.map(|(of, i)| answers[of.slot()][i].0.clone()).collect();
+            lacking.extend(receipts.chunks(MOST_RECEIPTS).map(|some| (to, some.to_vec())));
+        }
+        let deliveries = lacking.into_iter().map(async |(to, receipts)| {
+            let brought = wire::Receipts { receipts };
+            let line = &self.lines[to.slot()];
+            line.ask::<wire::DeliverReply>("DeliverAll", &brought).await
         });
         Ok(3 + try_join_all(deliveries).await?.len() as u64)
     }
