@@ -20,6 +20,7 @@ use tally_proto::wire::intake_client::IntakeClient;
 use tally_proto::wire::registration_client::RegistrationClient;
 use thiserror::Error;
 use tokio::sync::Semaphore;
+use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::election::Election;
@@ -40,9 +41,11 @@ const LOG_LIMIT: Duration = Duration::from_secs(10);
 const UNDER_WAY: usize = 512;
 
 /// Most ballots in one message.
-const MOST_TOGETHER: usize = 16;
+pub(crate) const MOST_TOGETHER: usize = 16;
 /// Most bytes of a message of several ballots: parties take 16 KiB, if their operators have not set another bound.
 const MOST_BYTES_TOGETHER: usize = 15 << 10;
+/// Most bytes of the answers to them: a receipt has no more than half a kilobyte, and a refusal no more than a kilobyte and a half.
+const MOST_ANSWERS_BYTES: usize = 32 << 10;
 
 /// What is false about a receipt.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -170,7 +173,8 @@ impl Link {
         &self,
         parcels: &[&Parcel],
     ) -> Result<Vec<Result<(wire::Receipt, Vec<Role>), Fault>>, Fault> {
-        let mut intake = self.intake.clone();
+        // As much as so many honest answers come to, and more: whatever it says, it fills nobody's memory.
+        let mut intake = self.intake.clone().max_decoding_message_size(MOST_ANSWERS_BYTES);
         let submissions = parcels.iter().map(|parcel| parcel.submission(self.party));
         let asked = wire::Submissions {
             submissions: submissions.collect(),
@@ -185,10 +189,7 @@ impl Link {
                     Err(Fault::of(self.party, &self.agency, Refusal::from_wire(&refusal)))
                 }
                 None => {
-                    let silent = Refusal::new(
-                        Reason::PartyUnreachable,
-                        "it says nothing of one ballot of several",
-                    );
+                    let silent = Refusal::new(Reason::PartyBusy, "it says nothing of one ballot of several");
                     Err(Fault::of(self.party, &self.agency, silent))
                 }
             });
@@ -356,6 +357,10 @@ impl Link {
     ) -> Result<T, Fault> {
         let refusal = match tokio::time::timeout(limit, call).await {
             Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Err(status)) if status.code() == Code::Unimplemented => Refusal::new(
+                Reason::MessageMalformed,
+                "it does not know this request: another version runs there",
+            ),
             Ok(Err(status)) => Refusal::of_status(&status),
             Err(_) => Refusal::new(
                 Reason::PartyUnreachable,

@@ -245,6 +245,41 @@ async fn a_party_away_gets_what_it_lacks_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn ballots_go_several_in_a_message_and_one_by_one_where_that_is_no_good() {
+    for (first, second, third) in [
+        (Manner::Honest, Manner::OneByOne, Manner::Curt),
+        (Manner::Choking, Manner::Verbose, Manner::Honest),
+    ] {
+        let (town, directory) = town_with_station().await;
+        let mut rng = StdRng::seed_from_u64(9);
+        let manners = [first, second, third];
+        for (party, manner) in Role::ALL.into_iter().zip(manners) {
+            town.party(party).behave(manner);
+        }
+        let mut station = Station::open(directory.path(), &town.election).unwrap();
+        let votes = (0..40)
+            .map(|index| vote(&town.election, index, &["1=3"]))
+            .collect();
+        station.vote_many(votes, &mut rng).await.unwrap();
+        let drained = station.drain(Duration::from_secs(60)).await.unwrap();
+        assert_eq!((drained.delivered, drained.left), (40, 0), "{drained:?}");
+        for (party, manner) in Role::ALL.into_iter().zip(manners) {
+            let calls = town.party(party).seen(|seen| seen.calls.clone());
+            let all_of = |name| calls.iter().filter(move |(called, _)| *called == name);
+            assert_eq!(all_of("submit").count(), 40, "{manner:?}");
+            let sizes: Vec<usize> = all_of("cast_all").map(|(_, bytes)| *bytes).collect();
+            // Of 16, 16 and 8; to whoever chokes on the first of them the others may not be sent any more.
+            let enough = if manner == Manner::Choking { 1..=3 } else { 3..=3 };
+            assert!(enough.contains(&sizes.len()), "{manner:?}: {sizes:?}");
+            assert!(
+                sizes.iter().all(|bytes| *bytes <= 15 << 10),
+                "{manner:?}: {sizes:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_a_party_refuses_stays_and_is_named() {
     let (town, directory) = town_with_station().await;
     let mut rng = StdRng::seed_from_u64(9);

@@ -82,6 +82,7 @@ async fn each_of_several_ballots_has_its_answer_in_their_order() {
     let (mut intake, part) = (party.intake(), party.part(&ahead));
     let held = tokio::spawn(async move { intake.cast(part).await });
     while party.running.party().intake.held() == 0 {
+        assert!(!held.is_finished(), "it is held");
         tokio::task::yield_now().await;
     }
     world.clock.set((now + 30) * 1000);

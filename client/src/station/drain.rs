@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::queue::{Queued, Step};
 use super::{Fault, Row, Station, StationError};
-use crate::link::Link;
+use crate::link::{Link, MOST_TOGETHER};
 
 /// Requests under way to one party at a time.
 const AT_ONCE: usize = 64;
@@ -94,6 +94,9 @@ pub(super) struct Errands {
     tasks: JoinSet<()>,
     /// Whose errand is on its way.
     busy: [bool; 3],
+    /// Who did not answer to several ballots in a message when it was last asked: it is brought each by itself in the next pass, so that
+    /// neither a slow line nor one among them keeps the others from it for ever.
+    alone: Arc<[AtomicBool; 3]>,
 }
 
 impl Default for Errands {
@@ -104,6 +107,7 @@ impl Default for Errands {
             inbox,
             tasks: JoinSet::new(),
             busy: [false; 3],
+            alone: Arc::default(),
         }
     }
 }
@@ -205,7 +209,7 @@ impl Station {
                     link,
                     jobs.cloned().collect(),
                     deliver,
-                    Arc::clone(&away),
+                    [Arc::clone(&away), Arc::clone(&self.errands.alone)],
                     self.errands.answers.clone(),
                 );
                 self.errands.tasks.spawn(errand);
@@ -290,13 +294,14 @@ async fn serve(
     link: Link,
     jobs: Vec<Job>,
     deliver: bool,
-    away: Arc<[AtomicBool; 3]>,
+    [away, alone]: [Arc<[AtomicBool; 3]>; 2],
     answers: UnboundedSender<Answer>,
 ) {
     let _ending = Ending(link.party, answers.clone());
     let errand = Errand {
         link: &link,
         away: &away[link.party.slot()],
+        alone: &alone[link.party.slot()],
         answers: &answers,
     };
     if deliver {
@@ -312,6 +317,8 @@ struct Errand<'e> {
     link: &'e Link,
     /// The party cannot be reached: nothing more is asked of it in this pass.
     away: &'e AtomicBool,
+    /// It did not answer to several ballots in a message.
+    alone: &'e AtomicBool,
     answers: &'e UnboundedSender<Answer>,
 }
 
@@ -339,6 +346,9 @@ impl Errand<'_> {
     /// Ballots go several in a message.
     async fn submit_all(self, mut jobs: Vec<Job>) {
         jobs.retain(|(_, queued)| queued.standing.receipt(self.link.party).is_none());
+        if self.alone.swap(false, Ordering::Relaxed) {
+            return self.submit_alone(&jobs, AT_ONCE).await;
+        }
         let (mut messages, mut rest) = (Vec::new(), jobs.as_slice());
         while !rest.is_empty() {
             let fit = self.link.together(rest.iter().map(|(_, queued)| &queued.parcel));
@@ -351,8 +361,8 @@ impl Errand<'_> {
             .await;
     }
 
-    /// What a message is no good for goes by itself: a ballot that is dated ahead, which the party holds then, and all of them where the message is
-    /// refused for good, as by a party whose operator has it take smaller ones.
+    /// What a message is no good for goes by itself: a ballot that is put off (dated ahead, it is held when it comes alone), and all of them where the
+    /// message is refused for good, as by a party whose operator has it take smaller ones.
     async fn submit_together(self, message: &[Job]) {
         if self.is_away() {
             return;
@@ -363,28 +373,34 @@ impl Errand<'_> {
             let parcels: Vec<_> = message.iter().map(|(_, queued)| &queued.parcel).collect();
             match self.link.cast_all(&parcels).await {
                 Ok(outcomes) => {
-                    let alone = message
-                        .iter()
-                        .zip(outcomes)
-                        .filter_map(|(job, outcome)| match outcome {
-                            Ok(taken) => {
-                                self.accepted(job.0, taken);
-                                None
-                            }
-                            Err(fault) if fault.may_pass() => Some(job),
-                            Err(fault) => {
-                                self.failed(job.0, fault);
-                                None
-                            }
-                        });
-                    alone.collect()
+                    let outcomes = message.iter().zip(outcomes);
+                    outcomes
+                        .filter_map(|(job, outcome)| self.unless_put_off(job, outcome))
+                        .collect()
                 }
-                Err(fault) if fault.may_pass() => return self.failed(message[0].0, fault),
+                Err(fault) if fault.may_pass() => {
+                    self.alone.store(true, Ordering::Relaxed);
+                    return self.failed(message[0].0, fault);
+                }
                 Err(_) => message.iter().collect(),
             }
         };
-        stream::iter(alone)
-            .for_each_concurrent(None, async |(number, queued)| {
+        self.submit_alone(alone, MOST_TOGETHER).await;
+    }
+
+    /// Notes what became of one ballot of several; returns it if it is to come by itself.
+    fn unless_put_off(self, job: &Job, outcome: Result<(wire::Receipt, Vec<Role>), Fault>) -> Option<&Job> {
+        match outcome {
+            Ok(taken) => self.accepted(job.0, taken),
+            Err(Fault::Away { refusal, .. }) if refusal.reason == Reason::PartyBusy => return Some(job),
+            Err(fault) => self.failed(job.0, fault),
+        }
+        None
+    }
+
+    async fn submit_alone(self, jobs: impl IntoIterator<Item = &Job>, at_once: usize) {
+        stream::iter(jobs)
+            .for_each_concurrent(at_once, async |(number, queued)| {
                 if self.is_away() {
                     return;
                 }

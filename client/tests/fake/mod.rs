@@ -50,6 +50,14 @@ pub enum Manner {
     Honest,
     /// It says that it has everybody's receipts already.
     HandedOver,
+    /// It knows no message of several ballots.
+    OneByOne,
+    /// Of several ballots in a message it answers one.
+    Curt,
+    /// A message of several ballots is too much for it.
+    Choking,
+    /// It answers to several ballots with more than anybody should read.
+    Verbose,
     /// It says that it has receipts of parties that do not exist, and its own.
     Nonsense,
     /// Answers after a while.
@@ -358,7 +366,20 @@ impl Intake for Service {
     ) -> Result<Response<wire::CastReplies>, Status> {
         self.0.is_there()?;
         self.0.note("cast_all", request.get_ref());
-        let submissions = request.into_inner().submissions;
+        let manner = *self.0.manner.lock().unwrap();
+        match manner {
+            Manner::OneByOne => return Err(Status::unimplemented("unknown")),
+            Manner::Choking => return Err(Status::unavailable("gone")),
+            Manner::Verbose => {
+                let answers = vec![wire::CastAnswer::default(); 1 << 17];
+                return Ok(Response::new(wire::CastReplies { answers }));
+            }
+            _ => {}
+        }
+        let mut submissions = request.into_inner().submissions;
+        if manner == Manner::Curt {
+            submissions.truncate(1);
+        }
         assert!(submissions.len() <= 16, "more are refused");
         let all = submissions.into_iter().map(async |submission| {
             let outcome = match self.cast(Request::new(submission)).await {

@@ -88,16 +88,22 @@ impl Party {
         if let Some(stored) = stored {
             let others = (self.store)
                 .read(|tx| stored_of_others(tx, self.role, election.number(), stored.position))?;
-            let receipt = self.again(election, submission, stored, lane).await?;
+            let from = (lane, origin.in_company);
+            let receipt = self.again(election, submission, stored, from).await?;
             return Ok((receipt, others));
         }
         self.may_accept(&election)?;
         self.check_revoked(&election, header)?;
         // Refuse what can never be accepted before any costly work; whether it must be held is asked again after the work.
-        self.timing(&election, header)?;
+        let (timing, _) = self.timing(&election, header)?;
+        if origin.in_company && timing != Timing::InTime {
+            return Err(put_off());
+        }
         self.unspent(&election, header)?;
         self.has_room(&election, header)?;
-        let checked = self.check_ballot(Arc::clone(&election), submission, lane).await?;
+        let checked = self
+            .check_ballot(Arc::clone(&election), submission, (lane, origin.in_company))
+            .await?;
         let ticket = checked.header.ticket().map(|ticket| *ticket.key().as_bytes());
         let taken = async {
             let received_at = self.in_time(&checked.header, origin).await?;
@@ -122,7 +128,7 @@ impl Party {
         election: Arc<Election>,
         submission: Submission,
         stored: Accepted,
-        lane: Lane,
+        from: (Lane, bool),
     ) -> Result<Receipt, Refusal> {
         let (digest, header) = (submission.digest(), submission.header().clone());
         let receipt = || stored_receipt(self.role, header.election(), header.of_box(), digest, &stored);
@@ -131,7 +137,7 @@ impl Party {
         {
             return Ok(receipt()?);
         }
-        self.check_ballot(election, submission, lane)
+        self.check_ballot(election, submission, from)
             .await
             .map_err(|refusal| match refusal.reason {
                 Reason::ShareUnopenable
@@ -269,12 +275,7 @@ impl Party {
                 (Timing::HoldUntil(until), _) => until,
             };
             if in_company {
-                return Err(Refusal::new(
-                    Reason::PartyBusy,
-                    format_args!(
-                        "the ballot is dated ahead, and others came with it that are not kept waiting: submit it by itself"
-                    ),
-                ));
+                return Err(put_off());
             }
             if place.is_none() {
                 let (taken, loss, _) = self.intake.held.take(lane.clone()).ok_or_else(held)?;
@@ -302,7 +303,7 @@ impl Party {
         self: &Arc<Self>,
         election: Arc<Election>,
         submission: Submission,
-        lane: Lane,
+        (lane, in_company): (Lane, bool),
     ) -> Result<CheckedBallot, Refusal> {
         submission.check_ciphertext(self.role).map_err(ballot_refused)?;
         if let Some(ticket) = submission.header().ticket()
@@ -310,11 +311,14 @@ impl Party {
         {
             return Err(used_up());
         }
-        let party = Arc::clone(self);
-        self.intake
-            .checks
-            .run_short(lane, move || party.check_ballot_now(&election, submission))
-            .await?
+        let (party, checks) = (Arc::clone(self), &self.intake.checks);
+        let check = move || party.check_ballot_now(&election, submission);
+        // Of several in a message each would find nothing else to do, and all of them would hold up the thread that asks.
+        if in_company {
+            checks.run(lane, check).await?
+        } else {
+            checks.run_short(lane, check).await?
+        }
     }
 
     fn check_ballot_now(
@@ -359,6 +363,13 @@ impl Party {
             sealed_shares,
         })
     }
+}
+
+fn put_off() -> Refusal {
+    Refusal::new(
+        Reason::PartyBusy,
+        "the ballot is dated ahead, and others came with it that are not kept waiting: submit it by itself",
+    )
 }
 
 fn used_up() -> Refusal {

@@ -138,15 +138,21 @@ impl Intake for IntakeService {
             in_company: true,
             ..self.origin(&request)?
         };
+        let seat = origin.seat.clone();
         let submissions = request.into_inner().submissions;
         if submissions.len() > MOST_TOGETHER {
             let count = submissions.len();
             let detail = format_args!("{count} ballots in one message, at most {MOST_TOGETHER} are taken");
             return Err(Refusal::new(Reason::MessageTooLarge, detail).into());
         }
-        let all = submissions
-            .into_iter()
-            .map(|submission| self.cast_one(submission, origin.clone()));
+        // The first one has the request's own place, and each other one takes a place like a request.
+        let all = submissions.into_iter().enumerate().map(async |(i, submission)| {
+            let cast = self.cast_one(submission, origin.clone());
+            match &seat {
+                Some(seat) if i > 0 => seat.beside(cast).await,
+                _ => cast.await,
+            }
+        });
         let answers = join_all(all).await.into_iter().map(|outcome| {
             let outcome = match outcome {
                 Ok(taken) => Outcome::Taken(taken),

@@ -167,6 +167,11 @@ impl<K: Ord + Clone> Places<K> {
 }
 
 impl<K: Ord + Clone> Place<K> {
+    /// A place beside it, of the same caller; `None` as with [`Places::take`].
+    pub fn another(&self) -> Option<(Self, Lost, bool)> {
+        self.places.take(self.of.clone())
+    }
+
     /// It waits for nothing of its caller's any more.
     pub fn settle(&self) {
         let mut taken = self.places.taken();

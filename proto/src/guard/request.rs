@@ -70,6 +70,7 @@ where
         }
         let under_way = activity.as_ref().map(UnderWay::begin);
         let seat = Seat(Arc::new(Seated {
+            guard: Arc::clone(&self.guard),
             place: Mutex::new(Some(place)),
             activity,
             is_at_work: Mutex::new(false),
@@ -115,6 +116,7 @@ pub struct Seat(Arc<Seated>);
 
 #[derive(Debug)]
 struct Seated {
+    guard: Arc<Guard>,
     place: Mutex<Option<Place<Sharer>>>,
     activity: Option<Arc<Activity>>,
     is_at_work: Mutex<bool>,
@@ -124,6 +126,32 @@ impl Seat {
     /// The request goes on without a place: it waits for something that is bounded otherwise.
     pub fn leave(&self) {
         self.0.leave();
+    }
+
+    /// Does `work`, which came with the request beside other work, on a place of its own: a request that asks for much takes as many places as
+    /// several would.
+    ///
+    /// # Errors
+    /// [`Reason::PartyBusy`]: there is no further place for this caller, or somebody else was due it meanwhile.
+    pub async fn beside<T>(&self, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+        let guard = &self.0.guard;
+        let taken = {
+            let place = self.0.place.lock().unwrap_or_else(PoisonError::into_inner);
+            place.as_ref().and_then(Place::another)
+        };
+        let Some((place, lost, gave_way)) = taken else {
+            guard.turn(Turned::Requests);
+            return Err(busy(guard));
+        };
+        if gave_way {
+            guard.turn(Turned::GaveWay);
+        }
+        place.settle();
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = lost.lost() => Err(busy(guard)),
+        }
     }
 
     /// The message is there.
@@ -320,6 +348,46 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_comes_beside_other_work_takes_a_place_and_gives_way_like_any() {
+        let guard = Guard::new(Limits {
+            requests: 3,
+            ..Limits::default()
+        });
+        let network = |last| Sharer::Network([192, 0, 2, last].into());
+        let (place, ..) = guard.places.take(network(1)).expect("a place");
+        let seat = Seat(Arc::new(Seated {
+            guard: Arc::clone(&guard),
+            place: Mutex::new(Some(place)),
+            activity: None,
+            is_at_work: Mutex::new(false),
+        }));
+        seat.settle();
+        assert_eq!(seat.beside(async { Ok(7) }).await, Ok(7));
+        assert_eq!(guard.places.count(), 1, "given back");
+        let mut works =
+            [(); 2].map(|()| Box::pin(seat.beside(std::future::pending::<Result<(), Refusal>>())));
+        for work in &mut works {
+            assert!(futures::poll!(work.as_mut()).is_pending());
+        }
+        // All three are taken: its own is none to make way for itself, and another's newcomer is due one.
+        let refused = seat.beside(async { Ok(()) }).await.expect_err("no place");
+        assert_eq!(refused.reason, Reason::PartyBusy);
+        let _other = guard.places.take(network(2)).expect("its share");
+        let mut lost = 0;
+        for work in &mut works {
+            if let Poll::Ready(outcome) = futures::poll!(work.as_mut()) {
+                assert_eq!(outcome.expect_err("given way").reason, Reason::PartyBusy);
+                lost += 1;
+            }
+        }
+        assert_eq!(lost, 1);
+        assert_eq!((guard.turned(Turned::Requests), guard.places.count()), (1, 3));
+        // A request that gave its own back has none beside it.
+        seat.leave();
+        assert!(seat.beside(async { Ok(()) }).await.is_err());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_message_that_does_not_come_is_refused_and_one_that_came_is_not() {
         let guard = Guard::new(Limits {
@@ -329,6 +397,7 @@ mod tests {
         let seat = || {
             let (place, ..) = (guard.places).take(Sharer::Nobody).expect("a place");
             Seat(Arc::new(Seated {
+                guard: Arc::clone(&guard),
                 place: Mutex::new(Some(place)),
                 activity: None,
                 is_at_work: Mutex::new(false),

@@ -142,6 +142,16 @@ fn whatever_ends_a_program_that_asks_leaves_an_echo_and_no_file() {
 const HANGS: &str = "TALLY_TEST_UNSEEN_HANGS";
 const HANGING: &str = "unseen::tests::what_hangs_holds_up_no_end";
 
+/// Killed when the test ends, however it does.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn what_hangs_holds_up_no_end() {
     if let Some(place) = std::env::var_os(HANGS) {
@@ -156,12 +166,15 @@ fn what_hangs_holds_up_no_end() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("code");
-    let mut program = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", HANGING, "--test-threads", "1"])
-        .env(HANGS, &path)
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("begun again");
+    let mut program = Killed(
+        Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", HANGING, "--test-threads", "1"])
+            .env(HANGS, &path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("begun again"),
+    );
     let begun = Instant::now();
     while fs::metadata(&path).map_or(0, |of| of.len()) == 0 {
         assert!(begun.elapsed() < PATIENCE, "it does not write");
@@ -169,9 +182,9 @@ fn what_hangs_holds_up_no_end() {
     }
     let told = Instant::now();
     let mut kill = Command::new("kill");
-    let sent = kill.args(["-TERM", &program.id().to_string()]).status();
+    let sent = kill.args(["-TERM", &program.0.id().to_string()]).status();
     assert!(sent.expect("`kill`").success());
-    let ended = program.wait().expect("ended");
+    let ended = program.0.wait().expect("ended");
     assert_eq!(ended.signal(), Some(Signal::KILL.as_raw()), "{ended}");
     assert!(
         (MOST_END..PATIENCE).contains(&told.elapsed()),
