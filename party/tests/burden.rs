@@ -294,8 +294,12 @@ async fn of_a_sealed_box_nothing_more_is_asked_for() {
         honest
     });
     three.caught_up(&one, &[&two.party]).await;
-    let about = three.about(&one, Role::P2).await;
-    assert_eq!((about.mirrored, about.not_given), (about.size, 0));
+    // What was looked at is there a moment later.
+    until("mirrored to its end", async || {
+        let about = three.about(&one, Role::P2).await;
+        (about.mirrored, about.not_given) == (about.size, 0)
+    })
+    .await;
     assert_eq!(shares.load(Ordering::Relaxed), 0);
 }
 
